@@ -1,0 +1,7 @@
+"""The one exception whose text is meant for the user."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Bad input, said in one sentence: what is wrong, where (file, key), what to do about it."""

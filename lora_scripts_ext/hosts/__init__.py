@@ -1,0 +1,1 @@
+"""Where the model lives: one contract (base.py), one file a host."""

@@ -1,0 +1,139 @@
+"""The contract between the trainer and whatever holds the Stable Diffusion model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..config import Config
+
+Family = Literal["sd1", "sd2", "sdxl"]
+PredictionType = Literal["epsilon", "v_prediction"]
+Part = Literal["unet", "te1", "te2"]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the trainer must know of the base model.
+
+    Attributes:
+        alphas_cumprod: float32 [num_timesteps] on CPU, the schedule training uses (already rescaled when
+            ``zero_terminal_snr`` is set).
+        hash: SHA-256 (hex) of the checkpoint file, or of the weights for a folder.
+        vae_factor: pixels per latent cell along one side (8 for real Stable Diffusion).
+        resolution: the side in pixels that the family was trained at (512, 768, 1024).
+        dtype: the compute dtype of the frozen weights.
+    """
+
+    family: Family
+    prediction_type: PredictionType
+    zero_terminal_snr: bool
+    alphas_cumprod: Tensor
+    name: str
+    hash: str
+    vae_factor: int
+    resolution: int
+    device: torch.device
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Target:
+    """A frozen Linear or Conv2d that an adapter can attach to.
+
+    Attributes:
+        key: kohya name without suffix, e.g. ``lora_unet_down_blocks_0_attentions_0_..._attn1_to_q``.
+        path: diffusers (UNet) or transformers (text encoder) module path, e.g.
+            ``down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q``; what target sets are matched on.
+    """
+
+    module: nn.Module
+    key: str
+    path: str
+    part: Part
+    kind: Literal["linear", "conv"]
+
+
+@dataclass(frozen=True)
+class LatentDistribution:
+    """Scaled latents of a batch of pictures: ``mean`` and ``std`` float32 [batch, channels, height, width]."""
+
+    mean: Tensor
+    std: Tensor
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the UNet is told besides the noisy latents.
+
+    Attributes:
+        context: [batch, tokens, width], the text encoders' hidden states.
+        pooled: [batch, width] of the second text encoder, SDXL only.
+        time_ids: float32 [batch, 6] in pixels, SDXL only: original height, width, crop top, left, target height, width.
+    """
+
+    context: Tensor
+    pooled: Tensor | None = None
+    time_ids: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class PreviewRequest:
+    """One picture to draw with the resident model: ``width`` and ``height`` in pixels."""
+
+    prompt: str
+    negative: str
+    seed: int
+    width: int
+    height: int
+    steps: int
+    cfg_scale: float
+    sampler: str
+
+
+class Session(Protocol):
+    """The model, taken: everything is frozen, in eval mode and on its device."""
+
+    model: ModelInfo
+
+    def targets(self) -> Iterable[Target]:
+        """Every Linear and Conv2d of the UNet and text encoders that has a kohya name."""
+
+    def blocks(self) -> Iterable[nn.Module]:
+        """The UNet's repeated blocks, the units of gradient checkpointing."""
+
+    def encode_images(self, pixels: Tensor) -> LatentDistribution:
+        """``pixels`` float32 [batch, 3, height, width] in [-1, 1] -> scaled latents, without gradient."""
+
+    def encode_text(self, captions: Sequence[str]) -> Conditioning:
+        """Context (and pooled) for captions; differentiable when gradients are enabled. ``time_ids`` is None."""
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """The UNet's raw output (epsilon or v), float32 like ``noisy`` [batch, channels, height, width];
+        ``timesteps`` int64 [batch]."""
+
+    def release_encoders(self, text: bool) -> None:
+        """The VAE (and, with ``text``, the text encoders) are not needed for a while: the host may free the device."""
+
+    def preview(self, request: PreviewRequest) -> Image:
+        """Draw one picture with the host's own sampler and the adapter in place."""
+
+
+class Host(Protocol):
+    def open(self, config: Config) -> AbstractContextManager[Session]:
+        """Take the model; give it back exactly as it was on every way out."""
+
+    def lora_dir(self) -> Path:
+        """Where finished LoRAs belong."""
+
+    def publish(self, lora: Path) -> None:
+        """Make the host list the file now, with no stale copy served."""
