@@ -49,9 +49,7 @@ class Config:
     shuffle_caption: bool = _key(False, "Draw the order of the comma-separated parts anew for every visit.")
     keep_tokens: int = _key(0, "Leading parts (the trigger word not counted) that shuffling leaves in place.", low=0)
     caption_variants: int = _key(8, "Shuffled variants of each caption that are cached.", low=1, high=256)
-    caption_dropout: float = _key(
-        0.0, "Share of visits with an empty caption; 0.05 to 0.1 for a style.", low=0, high=1
-    )
+    caption_dropout: float = _key(0.0, "Share of visits with an empty caption; 0.05 to 0.1 for a style.", low=0, high=1)
     num_repeats: int = _key(1, "How often an epoch shows each picture of a folder without a number.", low=1, high=10000)
     reg_data_dir: str = _key("", "Regularisation pictures of the class, for prior preservation.")
     prior_loss_weight: float = _key(1.0, "Weight of the regularisation pictures' loss.", low=0)
@@ -146,6 +144,11 @@ class Config:
     def cache_path(self) -> Path:
         """Where latents and text embeddings are cached."""
         return Path(self.cache_dir) if self.cache_dir else Path(self.output_dir) / "cache"
+
+    def sides(self, stock: int) -> tuple[int, int]:
+        """Width and height in pixels to train at; ``stock`` is the side the model itself was trained at."""
+        wanted = self.resolution or [stock]
+        return wanted[0], wanted[-1]
 
     def to_dict(self) -> dict[str, Any]:
         """Every key with its value, ready for YAML or JSON."""
@@ -316,6 +319,11 @@ def _check_together(config: Config, where: str) -> None:
         raise UserError(
             f"{where}: min_bucket_side {config.min_bucket_side} is above max_bucket_side {config.max_bucket_side}; "
             "swap them."
+        )
+    if Path(config.output_dir).resolve() == Path(config.train_data_dir).resolve():
+        raise UserError(
+            f"{where}: output_dir and train_data_dir are both {config.output_dir}; previews would become training "
+            "pictures, name another output_dir."
         )
     bad = set(config.output_name) & set('/\\:*?"<>|,')
     if bad:

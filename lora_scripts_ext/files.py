@@ -9,6 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def _file_mode() -> int:
+    """What a file made the usual way would have; temporary ones are made for their owner alone."""
+    current = os.umask(0)
+    os.umask(current)
+    return 0o666 & ~current
+
+
+# The mask can only be read by setting it, which other threads would see: once, at import.
+_MODE = _file_mode()
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is flushed to disk and renamed to ``path``.
@@ -22,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush(temporary)
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(_MODE)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -42,9 +53,3 @@ def write_text(path: Path, text: str) -> None:
 def _flush(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
