@@ -1,0 +1,227 @@
+"""The maths of LoRA, ``y = W x + b + scale · up (down x)``, with its gradients.
+
+One autograd function per kind of layer. It computes the frozen layer and the adapter together, so that the adapter
+costs no pass over the activations of its own, and it adds the gradients of ``down`` and ``up`` straight to their place
+in the flat gradient buffer. Letters in shapes: I inputs, O outputs, R rank.
+
+LoRA: Hu et al. 2021, arXiv:2106.09685.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a convolution moves over its input; the arguments of ``F.conv2d``."""
+
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """The weights of one adapter, in the dtype of the activations, and where their gradients are added up.
+
+    Attributes:
+        down: [R, I], or [R, I, height, width] for a convolution.
+        up: [O, R].
+        down_grad: float32, shaped like ``down``.
+        up_grad: float32, shaped like ``up``.
+    """
+
+    down: Tensor
+    up: Tensor
+    down_grad: Tensor
+    up_grad: Tensor
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The layer that is adapted: its weights, in the dtype of the activations, or else the output it gave.
+
+    Attributes:
+        weight: [O, I], or [O, I, height, width] for a convolution with one group.
+        bias: [O].
+        output: the layer's result for the same input; only looked at when ``weight`` is None.
+    """
+
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    output: Tensor | None = None
+
+
+def linear(x: Tensor, frozen: Frozen, matrices: Matrices, scale: float, leaf: Tensor) -> Tensor:
+    """A frozen Linear plus its adapter: ``x`` [..., I] -> [..., O], contiguous.
+
+    ``leaf`` is any leaf tensor that requires grad: through it autograd records the call where ``x`` needs no gradient.
+    """
+    return _Linear.apply(x, frozen.output, frozen.weight, frozen.bias, matrices, scale, leaf)
+
+
+def conv(x: Tensor, frozen: Frozen, matrices: Matrices, scale: float, leaf: Tensor, geometry: Geometry) -> Tensor:
+    """A frozen Conv2d plus its adapter: ``x`` [batch, I, height, width] -> [batch, O, height', width'].
+
+    ``down`` moves over ``x`` as the frozen kernel does, ``up`` is a 1x1 convolution (kohya's LoCon). The memory layout
+    of ``x``, contiguous or channels-last, is kept in both directions: a different one makes every frozen convolution
+    behind it convert. ``leaf``: see :func:`linear`.
+    """
+    return _Conv.apply(x, frozen.output, frozen.weight, frozen.bias, matrices, scale, leaf, geometry)
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        output: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        matrices: Matrices,
+        scale: float,
+        leaf: Tensor,
+    ) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        y = output.reshape(-1, output.shape[-1]).clone() if weight is None else F.linear(rows, weight, bias)
+        hidden = rows @ matrices.down.t()
+        y.addmm_(hidden, matrices.up.t(), alpha=scale)
+        ctx.save_for_backward(rows, hidden, weight, matrices.down, matrices.up)
+        ctx.matrices, ctx.scale, ctx.shape = matrices, scale, x.shape
+        return y.view(*x.shape[:-1], y.shape[-1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rows, hidden, weight, down, up = ctx.saved_tensors
+        grad_rows = grad.reshape(-1, grad.shape[-1])
+        grad_hidden = grad_rows @ up
+        _add_product(ctx.matrices.up_grad, grad_rows.t(), hidden, ctx.scale)
+        _add_product(ctx.matrices.down_grad, grad_hidden.t(), rows, ctx.scale)
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            if weight is None:
+                grad_x = (grad_hidden @ down).mul_(ctx.scale)
+            else:
+                grad_x = (grad_rows @ weight).addmm_(grad_hidden, down, alpha=ctx.scale)
+            grad_x = grad_x.view(ctx.shape)
+        return grad_x, grad if ctx.needs_input_grad[1] else None, None, None, None, None, None
+
+
+class _Conv(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        output: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        matrices: Matrices,
+        scale: float,
+        leaf: Tensor,
+        geometry: Geometry,
+    ) -> Tensor:
+        y = output.clone() if weight is None else F.conv2d(x, weight, bias, **vars(geometry))
+        if _is_pointwise(matrices.down, geometry):
+            hidden = _mix(matrices.down.flatten(1), x)
+        else:
+            hidden = F.conv2d(x, matrices.down, None, **vars(geometry))
+        _add_mixed(y, matrices.up, hidden, scale)
+        ctx.save_for_backward(x, hidden, weight, matrices.down, matrices.up)
+        ctx.matrices, ctx.scale, ctx.geometry = matrices, scale, geometry
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, hidden, weight, down, up = ctx.saved_tensors
+        grad_hidden = _mix(up.t(), grad)
+        ctx.matrices.up_grad.add_(_outer(grad, hidden), alpha=ctx.scale)
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = _frozen_grad(grad, x, weight, ctx.geometry)
+        if _is_pointwise(down, ctx.geometry):
+            ctx.matrices.down_grad.flatten(1).add_(_outer(x, grad_hidden).t(), alpha=ctx.scale)
+            if grad_x is not None:
+                _add_mixed(grad_x, down.flatten(1).t(), grad_hidden, ctx.scale)
+        else:
+            through_down, grad_down = _conv_grads(grad_hidden, x, down, ctx.geometry, grad_x is not None, True)
+            ctx.matrices.down_grad.add_(grad_down, alpha=ctx.scale)
+            if grad_x is not None:
+                grad_x.add_(through_down, alpha=ctx.scale)
+        return grad_x, grad if ctx.needs_input_grad[1] else None, None, None, None, None, None, None
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor, scale: float) -> None:
+    """total += scale · left @ right, in place; ``total`` float32, the factors of one dtype."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right, alpha=scale)
+    else:
+        total.add_(left @ right, alpha=scale)
+
+
+def _is_pointwise(kernel: Tensor, geometry: Geometry) -> bool:
+    return kernel.shape[2:] == (1, 1) and geometry.stride == (1, 1) and geometry.padding == (0, 0)
+
+
+def _frozen_grad(grad: Tensor, x: Tensor, weight: Tensor | None, geometry: Geometry) -> Tensor:
+    """The gradient to ``x`` through the frozen kernel; zero where autograd itself sees to the frozen layer."""
+    return torch.zeros_like(x) if weight is None else _conv_grads(grad, x, weight, geometry, True, False)[0]
+
+
+def _conv_grads(
+    grad: Tensor, x: Tensor, kernel: Tensor, geometry: Geometry, to_input: bool, to_kernel: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of ``F.conv2d(x, kernel)`` to its input and to its kernel."""
+    return torch.ops.aten.convolution_backward(
+        grad,
+        x,
+        kernel,
+        None,
+        geometry.stride,
+        geometry.padding,
+        geometry.dilation,
+        False,
+        (0, 0),
+        1,
+        (to_input, to_kernel, False),
+    )[:2]
+
+
+def _rows(image: Tensor) -> Tensor:
+    """[batch, C, height, width] -> [batch · height · width, C]; a view when ``image`` is channels-last."""
+    return image.permute(0, 2, 3, 1).reshape(-1, image.shape[1])
+
+
+def _mix(matrix: Tensor, image: Tensor) -> Tensor:
+    """``matrix`` [P, C] applied to the channels of ``image`` [batch, C, height, width], in the layout of ``image``."""
+    batch, _, height, width = image.shape
+    if image.is_contiguous():
+        return torch.bmm(matrix.expand(batch, -1, -1), image.flatten(2)).view(batch, -1, height, width)
+    return (_rows(image) @ matrix.t()).view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def _add_mixed(image: Tensor, matrix: Tensor, hidden: Tensor, scale: float) -> None:
+    """image += scale · matrix applied to the channels of ``hidden``, in place, in the layout of ``image``."""
+    if image.is_contiguous():
+        batch = len(image)
+        hidden = hidden.contiguous().flatten(2)
+        image.flatten(2).baddbmm_(matrix.expand(batch, -1, -1), hidden, alpha=scale)
+    elif image.is_contiguous(memory_format=torch.channels_last):
+        _rows(image).addmm_(_rows(hidden), matrix.t(), alpha=scale)
+    else:
+        image.add_(_mix(matrix, hidden), alpha=scale)
+
+
+def _outer(image: Tensor, hidden: Tensor) -> Tensor:
+    """Sum over batch and positions of image · hiddenᵀ: [batch, C, …], [batch, R, …] -> [C, R]."""
+    if image.is_contiguous():
+        return torch.bmm(image.flatten(2), hidden.contiguous().flatten(2).transpose(1, 2)).sum(0)
+    return _rows(image).t() @ _rows(hidden)

@@ -1,0 +1,53 @@
+"""What lies beside a LoRA for the WebUI's card: ``NAME.json``, which users edit there, and ``NAME.png``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..config import Config
+from ..errors import UserError
+from ..files import write_bytes, write_text
+from ..hosts.base import ModelInfo
+
+_VERSIONS = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
+
+
+def write(lora: Path, config: Config, model: ModelInfo) -> Path:
+    """Write ``NAME.json`` beside ``lora``; what a user has filled in there, and keys of other tools, stay.
+
+    Raises:
+        UserError: there is a file of that name which is not a card's.
+    """
+    path = lora.with_suffix(".json")
+    card = {
+        "description": f"LoRA of rank {config.lora_rank}, trained on {model.name}.",
+        "sd version": _VERSIONS[model.family],
+        "activation text": config.trigger_word,
+        "preferred weight": 1.0,
+        "negative text": "",
+        "notes": "",
+    }
+    edited = {key: value for key, value in _read(path).items() if value or key not in card}
+    write_text(path, json.dumps(card | edited, indent=4, ensure_ascii=False) + "\n")
+    return path
+
+
+def write_preview(lora: Path, picture: Path) -> Path:
+    """Copy a PNG file to ``NAME.png`` beside ``lora``."""
+    path = lora.with_suffix(".png")
+    write_bytes(path, picture.read_bytes())
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{path}: this file is not valid JSON ({error}); mend it or move it away.") from error
+    if not isinstance(card, dict):
+        raise UserError(f"{path}: this file is not a LoRA's card; move it away.")
+    return card

@@ -1,0 +1,85 @@
+"""Which layers learn: the target sets, and the targets of diffusers and transformers models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from torch import nn
+
+from ..errors import UserError
+from ..hosts.base import Family, Part, Target
+from . import names
+
+TargetSet = Literal["attention", "attention-mlp", "full"]
+
+# Dots in paths, underscores in kohya keys: both are matched by the end of the name.
+_ATTENTION = re.compile(r"[._]attn[12][._]to_(q|k|v|out[._]0)$")
+_MLP = re.compile(r"[._](ff[._]net[._](0[._]proj|2)|proj_in|proj_out)$")
+_CONVOLUTIONS = re.compile(
+    r"\.resnets\.\d+\.(conv1|conv2|conv_shortcut|time_emb_proj)$|\.(downsamplers|upsamplers)\.0\.conv$"
+)
+_TEXT = re.compile(r"\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])$")
+
+
+def select(targets: Iterable[Target], target_set: TargetSet, train_text_encoder: bool) -> list[Target]:
+    """The targets that learn.
+
+    ``attention``: query, key, value and output of every attention. ``attention-mlp``: all layers of the transformer
+    blocks. ``full``: also the layers of residual blocks, down- and upsamplers. Text encoders, when trained, learn in
+    attention and feed-forward whatever the set.
+
+    Raises:
+        UserError: the model has no such layer.
+    """
+    chosen = [target for target in targets if _learns(target, target_set, train_text_encoder)]
+    if not any(target.part == "unet" for target in chosen):
+        raise UserError(
+            f"target is {target_set}, but the base model has no such layers; choose a Stable Diffusion model."
+        )
+    return chosen
+
+
+def smallest_set(keys: Iterable[str]) -> TargetSet:
+    """The smallest target set that holds all of these kohya UNet keys."""
+    sets = [_set_of(key) for key in keys]
+    return next((name for name in ("full", "attention-mlp") if name in sets), "attention")
+
+
+def unet_targets(unet: nn.Module, family: Family) -> Iterator[Target]:
+    """Every Linear and Conv2d of a diffusers ``UNet2DConditionModel``."""
+    layout = names.UNetLayout.from_block_types(unet.config.down_block_types, unet.config.layers_per_block)
+    for path, module, kind in _layers(unet):
+        yield Target(module, names.unet_key(family, path, layout), path, "unet", kind)
+
+
+def text_targets(text_model: nn.Module, family: Family, part: Part) -> Iterator[Target]:
+    """Every Linear in the layers of a transformers ``CLIPTextModel`` (or ``…WithProjection``)."""
+    for path, module, kind in _layers(text_model):
+        if _TEXT.search(path):
+            yield Target(module, names.text_key(family, part, path), path, part, kind)
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, Literal["linear", "conv"]]]:
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            yield path, module, "linear"
+        elif isinstance(module, nn.Conv2d):
+            yield path, module, "conv"
+
+
+def _learns(target: Target, target_set: TargetSet, train_text_encoder: bool) -> bool:
+    if target.part != "unet":
+        return train_text_encoder and _TEXT.search(target.path) is not None
+    if _ATTENTION.search(target.path):
+        return True
+    if _MLP.search(target.path):
+        return target_set != "attention"
+    return target_set == "full" and _CONVOLUTIONS.search(target.path) is not None
+
+
+def _set_of(key: str) -> TargetSet:
+    if _ATTENTION.search(key):
+        return "attention"
+    return "attention-mlp" if _MLP.search(key) else "full"

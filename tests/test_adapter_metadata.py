@@ -1,0 +1,160 @@
+"""What the file says about itself, its hashes, and the card beside it."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save
+
+from lora_scripts_ext import config
+from lora_scripts_ext.adapters import file, metadata, sidecar
+from lora_scripts_ext.adapters.adapter import Adapter
+from lora_scripts_ext.adapters.metadata import Folder, RunFacts
+from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.hosts.base import ModelInfo, Target
+
+
+def model(family="sd1", prediction_type="epsilon"):
+    return ModelInfo(
+        family=family,
+        prediction_type=prediction_type,
+        zero_terminal_snr=False,
+        alphas_cumprod=torch.linspace(1, 0, 1000),
+        name="base.safetensors",
+        hash="0123456789abcdef" * 4,
+        vae_factor=8,
+        resolution={"sd1": 512, "sd2": 768, "sdxl": 1024}[family],
+        device=torch.device("cpu"),
+        dtype=torch.bfloat16,
+    )
+
+
+def asked(**changes):
+    values = {"train_data_dir": "d", "base_model": "b", "output_dir": "out/fox", "lora_rank": 8, "trigger_word": "fx"}
+    return config.from_dict(values | changes)
+
+
+FACTS = RunFacts(
+    steps=90,
+    max_steps=100,
+    epoch=9,
+    started_at=1700000000.5,
+    finished_at=1700000100.0,
+    batches_per_epoch=10,
+    text_encoder_lr=None,
+    folders={"10_fox": Folder(pictures=3, repeats=10), "den": Folder(pictures=5, repeats=1)},
+    reg_folders={"2_animal": Folder(pictures=4, repeats=2)},
+    buckets={(512, 512): 30, (448, 576): 5},
+    tag_frequency={"10_fox": {"red fox": 3, "snow": 1}},
+)
+
+
+@pytest.mark.parametrize(
+    ("family", "prediction_type", "version", "v2", "architecture", "resolution"),
+    [
+        ("sd1", "epsilon", "sd_v1", "False", "stable-diffusion-v1/lora", "512x512"),
+        ("sd2", "epsilon", "sd_v2", "True", "stable-diffusion-v2-512/lora", "768x768"),
+        ("sd2", "v_prediction", "sd_v2_v", "True", "stable-diffusion-v2-768-v/lora", "768x768"),
+        ("sdxl", "epsilon", "sdxl_base_v1-0", "False", "stable-diffusion-xl-v1-base/lora", "1024x1024"),
+    ],
+)
+def test_the_webuis_know_the_family(family, prediction_type, version, v2, architecture, resolution):
+    found = metadata.build(asked(), model(family, prediction_type), FACTS)
+    assert found["ss_base_model_version"] == version
+    assert found["ss_v2"] == v2
+    assert found["modelspec.architecture"] == architecture
+    assert found["modelspec.resolution"] == resolution
+    assert found["modelspec.prediction_type"] == ("v" if prediction_type == "v_prediction" else "epsilon")
+
+
+def test_what_a_file_tells_of_its_run():
+    found = metadata.build(asked(target="full", optimizer_args={"eps": 1e-6}, resolution=[512, 640]), model(), FACTS)
+    assert all(isinstance(value, str) for value in found.values())
+    expected = {
+        "ss_output_name": "fox",
+        "modelspec.title": "fox",
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": "8",
+        "ss_network_alpha": "8.0",
+        "ss_network_args": '{"target": "full", "conv_dim": 8, "conv_alpha": 8.0}',
+        "ss_sd_model_name": "base.safetensors",
+        "ss_sd_model_hash": "0123456789",
+        "ss_training_started_at": "1700000000.5",
+        "modelspec.date": "2023-11-14T22:15:00+00:00",
+        "ss_text_encoder_lr": "None",
+        "ss_steps": "90",
+        "ss_max_train_steps": "100",
+        "ss_num_train_images": "35",
+        "ss_num_reg_images": "8",
+        "ss_optimizer": "adamw(weight_decay=0.01,eps=1e-06)",
+        "ss_mixed_precision": "bf16",
+        "ss_resolution": "(512, 640)",
+        "modelspec.resolution": "512x640",
+    }
+    assert {key: found[key] for key in expected} == expected
+    assert json.loads(found["ss_dataset_dirs"])["10_fox"] == {"n_repeats": 10, "img_count": 3}
+    assert json.loads(found["ss_tag_frequency"]) == {"10_fox": {"red fox": 3, "snow": 1}}
+    assert json.loads(found["ss_bucket_info"])["buckets"] == {
+        "0": {"resolution": [448, 576], "count": 5},
+        "1": {"resolution": [512, 512], "count": 30},
+    }
+
+
+def test_captions_stay_private_when_asked():
+    found = metadata.build(asked(save_captions=False), model(), FACTS)
+    text = json.dumps(found)
+    for private in ("red fox", "snow", "10_fox", "den", "2_animal"):
+        assert private not in text
+    assert found["ss_num_train_images"] == "35"
+
+
+@pytest.mark.parametrize("inputs", [16, 20000])
+def test_hashes(tmp_path, inputs):
+    """By the algorithm in hosts.md, from the written file; a small file ends before the legacy hash's window."""
+    target = Target(torch.nn.Linear(inputs, 64), "lora_unet_x", "x", "unet", "linear")
+    path = tmp_path / "a.safetensors"
+    file.save(path, Adapter([target], 16), torch.float32, metadata.build(asked(), model(), FACTS))
+    with safe_open(path, "pt") as opened:
+        found = opened.metadata()
+    data = path.read_bytes()
+    region = data[8 + int.from_bytes(data[:8], "little") :]
+    assert found["sshs_model_hash"] == hashlib.sha256(region).hexdigest()
+    assert found["modelspec.hash_sha256"] == f"0x{hashlib.sha256(region).hexdigest()}"
+    training = {k: v for k, v in found.items() if k.startswith("ss_")}
+    window = save(load_file(path), training)[0x100000:0x110000]
+    assert len(window) == (0x10000 if inputs == 20000 else 0)
+    assert found["sshs_legacy_hash"] == hashlib.sha256(window).hexdigest()[:8]
+
+
+def test_card_keeps_what_the_user_wrote(tmp_path):
+    lora = tmp_path / "fox.safetensors"
+    path = sidecar.write(lora, asked(), model("sdxl"))
+    card = json.loads(path.read_text(encoding="utf-8"))
+    assert path.name == "fox.json"
+    assert card["sd version"] == "SDXL"
+    assert card["activation text"] == "fx"
+    assert set(card) == {
+        "description", "sd version", "activation text", "preferred weight", "negative text", "notes",
+    }  # fmt: skip
+    mine = {"activation text": "my fox", "preferred weight": 0.7, "notes": "狐", "category": "animals"}
+    path.write_text(json.dumps(card | mine), encoding="utf-8")
+    sidecar.write(lora, asked(trigger_word="other", lora_rank=4), model("sdxl"))
+    assert json.loads(path.read_text(encoding="utf-8")) == card | mine
+
+
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_card_that_is_none_is_named(tmp_path, text):
+    path = tmp_path / "fox.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"fox\.json"):
+        sidecar.write(tmp_path / "fox.safetensors", asked(), model())
+    assert path.read_text() == text
+
+
+def test_preview_is_copied_beside(tmp_path):
+    picture = tmp_path / "000010-01.png"
+    picture.write_bytes(b"png")
+    assert sidecar.write_preview(tmp_path / "fox.safetensors", picture).read_bytes() == b"png"
+    assert (tmp_path / "fox.png").exists()
