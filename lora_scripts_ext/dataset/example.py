@@ -1,0 +1,45 @@
+"""One picture of the training set, and one that was left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .bucket import Size, View
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture with its caption, and how it will be cut.
+
+    Attributes:
+        name: path relative to its folder, with forward slashes.
+        caption: final text, trigger word included.
+        variants: the texts a visit may show; the caption alone unless captions are shuffled.
+        repeats: visits per epoch; for regularisation pictures their relative share.
+        width: pixels after EXIF rotation, as is ``height``.
+        bucket: width and height it is trained at.
+        resized: width and height it is resized to before the views are cut from it.
+        mask: mask file, or None where the whole picture counts or its alpha is the mask.
+    """
+
+    path: Path
+    name: str
+    caption: str
+    variants: tuple[str, ...]
+    repeats: int
+    regularisation: bool
+    width: int
+    height: int
+    bucket: Size
+    resized: Size
+    views: tuple[View, ...]
+    mask: Path | None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that is not trained on: its ``name`` and the ``reason``, which together read as a sentence."""
+
+    name: str
+    reason: str

@@ -1,0 +1,197 @@
+"""Pictures -> the latent distributions of all their views, from the cache or the VAE."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..config import Config
+from ..errors import UserError
+from ..hosts.base import Session
+from . import cache, picture
+from .cache import Cache
+from .example import Example, Skipped
+from .work import Check, Progress, ahead
+
+_BATCH_PIXELS = 2 * 1024 * 1024  # two pictures of 1024x1024, eight of 512x512
+_MOST_VIEWS = 16
+
+
+@dataclass(frozen=True)
+class Latents:
+    """All views of one picture, on CPU.
+
+    Attributes:
+        mean: float32 [views, channels, height, width], scaled as the UNet takes them; so is ``std``.
+        mask: float32 [views, 1, height, width] in 0 to 1, or None where masks are off.
+        content: hash of the picture and mask files.
+    """
+
+    mean: Tensor
+    std: Tensor
+    mask: Tensor | None
+    content: str
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """A decoded picture that waits for the VAE: uint8 [views, 3, height, width], and where its latents go."""
+
+    pixels: Tensor
+    mask: Tensor | None
+    content: str
+    path: Path
+
+
+def gather(
+    examples: Sequence[Example], session: Session, config: Config, progress: Progress, check: Check
+) -> list[Latents | Skipped]:
+    """The latents of every example, in order; pictures that turn out damaged are skipped with the reason.
+
+    Raises:
+        UserError: the VAE gives NaN, or the cache cannot be written.
+    """
+    reader = _Reader(session, config)
+    ordered = sorted(examples, key=lambda example: example.bucket)
+    found = ahead(reader.read, ordered)
+    done: dict[Example, Latents | _Pixels | Skipped] = {}
+    for group in _groups(ordered):
+        for example in group:
+            check()
+            done[example] = next(found)
+        if any(isinstance(done[example], _Pixels) for example in group):
+            done.update(_encode([_again(example, done[example], reader) for example in group], group, session))
+        progress(len(done), len(ordered), "pictures")
+    return [done[example] for example in examples]
+
+
+def _groups(ordered: Sequence[Example]) -> Iterator[list[Example]]:
+    """What is encoded together: a batch of views, or a little more, of one bucket."""
+    group: list[Example] = []
+    for example in ordered:
+        if group and (example.bucket != group[0].bucket or _views(group) >= _batch_size(example)):
+            yield group
+            group = []
+        group.append(example)
+    if group:
+        yield group
+
+
+def _views(group: Sequence[Example]) -> int:
+    return sum(len(example.views) for example in group)
+
+
+class _Reader:
+    """Reads a picture in a worker thread: its cached latents, else its pixels."""
+
+    def __init__(self, session: Session, config: Config) -> None:
+        self._cache = Cache(config, session.model)
+        self._factor = session.model.vae_factor
+        self._masked = config.masked_loss
+
+    def read(self, example: Example, cached: bool = True) -> Latents | _Pixels | Skipped:
+        """The latents if they are cached and ``cached`` ones will do, else the pixels."""
+        try:
+            content = example.path.read_bytes()
+            mask = example.mask.read_bytes() if example.mask else None
+        except OSError as error:
+            return Skipped(example.name, f"cannot be read ({error.strerror})")
+        name = _hash(content, mask)
+        path = self._cache.of_picture(example, name)
+        tensors = cache.load(path, ("mean", "std") if self._masked == "none" else ("mean", "std", "mask"))
+        if cached and tensors is not None:
+            return Latents(tensors["mean"], tensors["std"], tensors.get("mask"), name)
+        decoded = self._decoded(example, content, mask)
+        return decoded if isinstance(decoded, Skipped) else _Pixels(*decoded, name, path)
+
+    def _decoded(self, example: Example, content: bytes, mask: bytes | None) -> tuple[Tensor, Tensor | None] | Skipped:
+        """Pixels and mask cells of all views."""
+        try:
+            decoded = picture.decode(content)
+        except picture.Unreadable as error:
+            return Skipped(example.name, str(error))
+        if decoded.pixels.size != (example.width, example.height):
+            return Skipped(example.name, "has changed since it was first read; start again")
+        try:
+            alone = picture.decode_mask(mask) if mask is not None else None
+        except picture.Unreadable as error:
+            return Skipped(example.name, f"has a mask, {example.mask}, that {error}")
+        cells = None
+        if self._masked != "none":
+            cells = self._mask(example, decoded.alpha if self._masked == "alpha" else alone)
+        return _pixels(example, decoded.pixels), cells
+
+    def _mask(self, example: Example, mask: Image.Image | None) -> Tensor:
+        """Float32 [views, 1, height, width]: the share of each latent cell that counts; all of it without a mask."""
+        width, height = example.bucket
+        rows, columns = height // self._factor, width // self._factor
+        if mask is None:
+            return torch.ones(len(example.views), 1, rows, columns)
+        cut = np.stack(_cut(example, mask, Image.Resampling.BILINEAR)).astype(np.float32) / 255
+        cells = cut.reshape(len(example.views), 1, rows, self._factor, columns, self._factor).mean((3, 5))
+        return torch.from_numpy(cells)
+
+
+def _hash(content: bytes, mask: bytes | None) -> str:
+    """SHA-256 of a picture file's bytes, with that of its mask file's where it has one."""
+    return ":".join(hashlib.sha256(part).hexdigest() for part in (content, mask) if part is not None)
+
+
+def _pixels(example: Example, image: Image.Image) -> Tensor:
+    """Uint8 [views, 3, height, width]."""
+    cut = np.stack(_cut(example, image, Image.Resampling.LANCZOS))
+    return torch.from_numpy(cut.transpose(0, 3, 1, 2).copy())
+
+
+def _cut(example: Example, image: Image.Image, resample: Image.Resampling) -> list[np.ndarray]:
+    return [picture.crop(image, example.resized, example.bucket, view, resample) for view in example.views]
+
+
+def _batch_size(example: Example) -> int:
+    width, height = example.bucket
+    return max(1, min(_MOST_VIEWS, _BATCH_PIXELS // (width * height)))
+
+
+def _again(example: Example, found: Latents | _Pixels | Skipped, reader: _Reader) -> _Pixels | Skipped:
+    """The pixels, also of what is cached.
+
+    The last bits of what a VAE gives depend on the size of the batch. So a group is encoded whole even if some of it
+    is cached: a run killed while it encodes and started again makes the very same latents.
+    """
+    return reader.read(example, cached=False) if isinstance(found, Latents) else found
+
+
+def _encode(
+    found: Sequence[_Pixels | Skipped], group: Sequence[Example], session: Session
+) -> Iterator[tuple[Example, Latents | Skipped]]:
+    """Encode the pictures of a group (at least one) together and cache each."""
+    waiting = [one for one in found if isinstance(one, _Pixels)]
+    means, stds = [], []
+    with torch.no_grad():
+        for batch in torch.cat([one.pixels for one in waiting]).split(_batch_size(group[0])):
+            scaled = batch.to(session.model.device).float() / 127.5 - 1
+            latents = session.encode_images(scaled)
+            means.append(latents.mean.float().cpu())
+            stds.append(latents.std.float().cpu())
+    counts = [len(one.pixels) for one in waiting]
+    rows = zip(torch.cat(means).split(counts), torch.cat(stds).split(counts), strict=True)
+    for example, one in zip(group, found, strict=True):
+        yield example, one if isinstance(one, Skipped) else _cached(example, one, *next(rows))
+
+
+def _cached(example: Example, one: _Pixels, mean: Tensor, std: Tensor) -> Latents:
+    mean, std = mean.clone(), std.clone()  # a file of its own for each, not the whole batch's memory
+    if not (mean.isfinite().all() and std.isfinite().all()):
+        raise UserError(
+            f"{example.name}: the base model's VAE gives NaN for this picture; set mixed_precision: bf16 or fp32."
+        )
+    tensors = {"mean": mean, "std": std}
+    cache.save(one.path, tensors if one.mask is None else {**tensors, "mask": one.mask})
+    return Latents(mean, std, one.mask, one.content)

@@ -1,0 +1,213 @@
+"""A picture file -> upright 8-bit RGB pixels and its alpha, or the reason why not."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms
+
+from .bucket import Size, View
+
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
+
+# Just under what Pillow refuses by itself, so that the bound holds where a host has lifted Pillow's.
+MAX_PIXELS = 178_000_000
+
+# What Pillow's decoders are known to raise on damaged files.
+_DAMAGED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+
+class Unreadable(Exception):
+    """A picture that cannot be used; the text is the reason, to follow the file's name."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture: ``pixels`` in mode RGB, ``alpha`` in mode L or None where the file has none."""
+
+    pixels: Image.Image
+    alpha: Image.Image | None
+
+
+def size(path: Path) -> Size:
+    """Width and height in pixels after EXIF rotation, from the file's header alone (a TIFF is decoded).
+
+    Raises:
+        Unreadable: the file is empty, no picture, or too large.
+    """
+    try:
+        empty = path.stat().st_size == 0
+    except OSError as error:
+        raise Unreadable(f"cannot be read ({error.strerror})") from error
+    if empty:
+        raise Unreadable("is empty (0 bytes)")
+    with _opened(path) as image:
+        if image.format == "TIFF":
+            return _upright(image).size
+        width, height = image.size
+        return (height, width) if _orientation(image) in _TURNED else (width, height)
+
+
+def decode(content: bytes) -> Picture:
+    """Decode a file's bytes: first frame, upright, in sRGB, transparency laid on white.
+
+    Raises:
+        Unreadable: the bytes are damaged or too large a picture.
+    """
+    with _opened(io.BytesIO(content)) as image:
+        profile = image.info.get("icc_profile")
+        image = _eight_bit(_upright(image))
+        alpha = _alpha(image)
+        pixels = _to_srgb(image, profile)
+        if alpha is not None:
+            white = Image.new("RGB", pixels.size, "white")
+            pixels = Image.composite(pixels, white, alpha)
+        return Picture(pixels, alpha)
+
+
+def decode_mask(content: bytes) -> Image.Image:
+    """Decode a mask file's bytes to mode L, where white counts and black or transparent does not.
+
+    Raises:
+        Unreadable: as for ``decode``.
+    """
+    picture = decode(content)
+    mask = picture.pixels.convert("L")
+    if picture.alpha is None:
+        return mask
+    return Image.composite(mask, Image.new("L", mask.size, 0), picture.alpha)
+
+
+def crop(image: Image.Image, resized: Size, bucket: Size, view: View, resample: Image.Resampling) -> np.ndarray:
+    """Resize ``image`` to ``resized``, cut the view of size ``bucket`` out of it, mirror it if the view is flipped.
+
+    Only the pixels of the view are computed, so a panorama costs no more than a square.
+
+    Returns:
+        uint8 [height, width, 3] for mode RGB, [height, width] for mode L.
+    """
+    across, down = image.width / resized[0], image.height / resized[1]
+    right, bottom = view.left + bucket[0], view.top + bucket[1]
+    box = (
+        view.left * across,
+        view.top * down,
+        min(right * across, image.width),
+        min(bottom * down, image.height),
+    )
+    pixels = np.asarray(image.resize(bucket, resample, box=box))
+    return np.ascontiguousarray(pixels[:, ::-1]) if view.flip else pixels
+
+
+@contextmanager
+def _opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
+    """Open a picture; whatever goes wrong while it is open becomes ``Unreadable``."""
+    try:
+        with Image.open(source) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Unreadable(_too_large())
+            yield image
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise Unreadable(_too_large()) from error
+    except Image.UnidentifiedImageError as error:
+        raise Unreadable("is damaged, or not in a format that this Pillow reads") from error
+    except _DAMAGED as error:
+        raise Unreadable(f"cannot be decoded ({error or type(error).__name__})") from error
+
+
+def _too_large() -> str:
+    return f"has more than {MAX_PIXELS // 1_000_000} megapixels; scale it down"
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8; broken EXIF counts as upright."""
+    # Pillow decodes a whole PNG to look for EXIF behind its pixels, where nobody writes it.
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _DAMAGED:
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The first frame, decoded and turned as its EXIF asks."""
+    orientation = _orientation(image)
+    image.load()
+    if image.format == "TIFF":  # newer Pillows turn a TIFF while loading it
+        orientation = _orientation(image)
+    turn = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }.get(orientation)
+    return image if turn is None else _kept_info(image.transpose(turn), image)
+
+
+def _kept_info(turned: Image.Image, image: Image.Image) -> Image.Image:
+    turned.info = image.info
+    return turned
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scale 16- and 32-bit greyscale to mode L, where Pillow's own conversion would clip it."""
+    if image.mode[0] not in "IF":
+        return image
+    values = np.asarray(image).astype(np.float64)
+    if image.mode.startswith("I;16"):
+        white = 65535.0
+    else:
+        # Modes I and F do not tell their depth: take the smallest usual one that holds the brightest pixel.
+        depths = (65535.0, 2.0**31 - 1) if image.mode == "I" else (1.0, 255.0, 65535.0, 2.0**31 - 1)
+        white = next((depth for depth in depths if np.nanmax(values) <= depth), depths[-1])
+    scaled = np.nan_to_num(values * (255.0 / white))
+    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+
+
+def _alpha(image: Image.Image) -> Image.Image | None:
+    if image.mode in ("RGBA", "LA", "PA"):
+        return image.getchannel("A")
+    if image.mode == "RGBa":  # premultiplied
+        return image.getchannel("a")
+    if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
+        return image.convert("RGBA").getchannel("A")
+    return None
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Mode RGB; through the file's ICC profile where it has a usable one that is not sRGB already."""
+    if image.mode in ("P", "PA", "LA", "RGBA", "RGBa"):
+        plain = image.convert("RGBA").convert("RGB")
+    else:
+        plain = image if image.mode in ("L", "CMYK", "LAB") else image.convert("RGB")
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if "sRGB" not in ImageCms.getProfileDescription(source):
+                plain = ImageCms.profileToProfile(plain, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, ImportError, OSError, ValueError):
+            pass  # a wrong profile, or a Pillow without colour management: the plain pixels are good enough
+    return plain.convert("RGB")

@@ -1,0 +1,241 @@
+"""The whole cached set, on the device where it fits, and the batches drawn from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ..config import Config
+from ..errors import UserError
+from ..hosts.base import Conditioning, Session
+from . import bucket, latents, texts
+from .bucket import Size
+from .example import Example, Skipped
+from .latents import Latents
+from .plan import Visit
+from .source import Dataset
+from .texts import Texts
+from .work import Check, Progress
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a micro-batch of one bucket trains on.
+
+    Attributes:
+        mean: float32 [batch, channels, height, width], as is ``std``: the latents' distribution.
+        mask: float32 [batch, 1, height, width] in 0 to 1, or None where masks are off.
+        weight: float32 [batch], ``prior_loss_weight`` for regularisation pictures, else 1.
+        time_ids: float32 [batch, 6] in pixels, SDXL only.
+        conditioning: with ``time_ids``; None when the text encoder is trained and ``captions`` must be encoded anew.
+        captions: the texts shown.
+    """
+
+    mean: Tensor
+    std: Tensor
+    mask: Tensor | None
+    weight: Tensor
+    time_ids: Tensor | None
+    conditioning: Conditioning | None
+    captions: list[str]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """All views of all pictures of one bucket, a row each."""
+
+    mean: Tensor
+    std: Tensor
+    mask: Tensor | None
+    time_ids: Tensor | None
+
+
+_Held = TypeVar("_Held", _Table, Texts)
+
+
+class Store:
+    """Cached latents and text embeddings, ready to be drawn from.
+
+    Attributes:
+        examples: the examples left after decoding; ``Visit.example`` is an index into them.
+        skipped: those of the dataset, then the pictures that turned out damaged.
+        content_hash: SHA-256 (hex) of the pictures, masks, captions and repeats: the same for the same training set,
+            wherever it lies and whatever encoded it.
+    """
+
+    def __init__(
+        self,
+        examples: tuple[Example, ...],
+        skipped: list[Skipped],
+        content_hash: str,
+        tables: dict[Size, _Table],
+        first_rows: list[int],
+        weight: Tensor,
+        words: Texts | None,
+    ) -> None:
+        self.examples = examples
+        self.skipped = skipped
+        self.content_hash = content_hash
+        self._tables = tables
+        self._first_rows = first_rows
+        self._weight = weight
+        self._texts = words
+
+    @classmethod
+    def build(
+        cls,
+        dataset: Dataset,
+        session: Session,
+        config: Config,
+        *,
+        progress: Progress,
+        check: Check,
+        budget_bytes: int,
+    ) -> Store:
+        """Fill the caches and load them: on the device if they take at most ``budget_bytes``, else in (pinned) memory.
+
+        Args:
+            dataset: as ``source.read`` gives it.
+            session: encodes what the cache lacks.
+            config: the run.
+            progress: called with done, total and "pictures" or "captions".
+            check: called between pictures; what it raises ends the build, the caches filled so far stay.
+            budget_bytes: device memory that the set may take.
+
+        Raises:
+            UserError: no training picture could be decoded, the VAE gives NaN, the cache cannot be written.
+        """
+        results = latents.gather(dataset.examples, session, config, progress, check)
+        _check_usable(dataset.examples, results, config)
+        examples = tuple(
+            example for example, one in zip(dataset.examples, results, strict=True) if isinstance(one, Latents)
+        )
+        words = None
+        if not config.train_text_encoder:
+            words = texts.gather(texts.captions(examples, config), session, config, progress, check)
+        encoded = [one for one in results if isinstance(one, Latents)]
+        tables, first_rows = _tables(examples, encoded, session)
+        weight = torch.tensor([config.prior_loss_weight if one.regularisation else 1.0 for one in examples])
+        place = _place([*tables.values(), words] if words else [*tables.values()], session.model.device, budget_bytes)
+        return cls(
+            examples,
+            [*dataset.skipped, *(one for one in results if isinstance(one, Skipped))],
+            _content_hash(examples, encoded),
+            {size: _each(place, table) for size, table in tables.items()},
+            first_rows,
+            place(weight),
+            _each(place, words) if words else None,
+        )
+
+    def batch(self, visits: Sequence[Visit], device: torch.device) -> Batch:
+        """The batch of at least one visit, all of one bucket; new tensors on ``device``, no host synchronisation."""
+        table = self._tables[self.examples[visits[0].example].bucket]
+        rows = [self._first_rows[visit.example] + visit.view for visit in visits]
+        captions = [
+            "" if visit.variant is None else self.examples[visit.example].variants[visit.variant] for visit in visits
+        ]
+        time_ids = _taken(table.time_ids, rows, device)
+        conditioning = None
+        if self._texts is not None:
+            words = [self._texts.row[caption] for caption in captions]
+            context, pooled = _taken(self._texts.context, words, device), _taken(self._texts.pooled, words, device)
+            conditioning = Conditioning(context, pooled, time_ids)
+        return Batch(
+            mean=_taken(table.mean, rows, device),
+            std=_taken(table.std, rows, device),
+            mask=_taken(table.mask, rows, device),
+            weight=_taken(self._weight, [visit.example for visit in visits], device),
+            time_ids=time_ids,
+            conditioning=conditioning,
+            captions=captions,
+        )
+
+
+def _check_usable(examples: Sequence[Example], results: Sequence[Latents | Skipped], config: Config) -> None:
+    for key, prior in (("train_data_dir", False), ("reg_data_dir", True)):
+        own = [one for example, one in zip(examples, results, strict=True) if example.regularisation is prior]
+        damaged = [one for one in own if isinstance(one, Skipped)]
+        if damaged and len(damaged) == len(own):
+            raise UserError(
+                f"{key}: no picture in {getattr(config, key)} can be used; for example {damaged[0].name} "
+                f"{damaged[0].reason}."
+            )
+
+
+def _content_hash(examples: Sequence[Example], encoded: Sequence[Latents]) -> str:
+    known = [
+        [one.content, example.variants, example.repeats, example.regularisation]
+        for example, one in zip(examples, encoded, strict=True)
+    ]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+
+
+def _tables(
+    examples: Sequence[Example], encoded: Sequence[Latents], session: Session
+) -> tuple[dict[Size, _Table], list[int]]:
+    """The latents of each bucket in one table, on CPU, and the row of each example's first view."""
+    members: dict[Size, list[int]] = {}
+    first_rows, lengths = [], Counter[Size]()
+    for index, example in enumerate(examples):
+        members.setdefault(example.bucket, []).append(index)
+        first_rows.append(lengths[example.bucket])
+        lengths[example.bucket] += len(example.views)
+    tables = {}
+    for size, indices in members.items():
+        chosen = [encoded[index] for index in indices]
+        masks = [one.mask for one in chosen if one.mask is not None]
+        tables[size] = _Table(
+            mean=torch.cat([one.mean for one in chosen]),
+            std=torch.cat([one.std for one in chosen]),
+            mask=torch.cat(masks) if masks else None,
+            time_ids=_time_ids([examples[index] for index in indices]) if session.model.family == "sdxl" else None,
+        )
+    return tables, first_rows
+
+
+def _time_ids(examples: Iterable[Example]) -> Tensor:
+    """Float32 [views of all examples, 6]."""
+    return torch.tensor(
+        [
+            bucket.time_ids((example.width, example.height), example.resized, example.bucket, view)
+            for example in examples
+            for view in example.views
+        ],
+        dtype=torch.float32,
+    )
+
+
+def _place(held: Iterable[_Table | Texts], device: torch.device, budget_bytes: int) -> Callable[[Tensor], Tensor]:
+    """What puts a tensor where the whole set belongs: on the device, or in memory it can fetch from by itself."""
+    total = sum(tensor.nbytes for one in held for tensor in _tensors(one).values())
+    if total <= budget_bytes:
+        return lambda tensor: tensor.to(device)
+    if device.type == "cuda":
+        return lambda tensor: tensor.pin_memory()
+    return lambda tensor: tensor
+
+
+def _each(place: Callable[[Tensor], Tensor], held: _Held) -> _Held:
+    return replace(held, **{name: place(tensor) for name, tensor in _tensors(held).items()})
+
+
+def _tensors(held: _Table | Texts) -> dict[str, Tensor]:
+    values = {field.name: getattr(held, field.name) for field in fields(held)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def _taken(tensor: Tensor | None, rows: Sequence[int], device: torch.device) -> Tensor | None:
+    """The rows, stacked on ``device``.
+
+    Rows are sliced by host integers, so no index travels to the device; pinned rows are copied without waiting.
+    """
+    if tensor is None:
+        return None
+    return torch.stack([tensor[row].to(device, non_blocking=True) for row in rows])

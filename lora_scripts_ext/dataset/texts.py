@@ -1,0 +1,96 @@
+"""Captions -> text embeddings, from the cache or the text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..config import Config
+from ..hosts.base import Session
+from . import cache
+from .cache import Cache
+from .example import Example
+from .work import Check, Progress, ahead
+
+_BATCH = 16
+
+Variants = tuple[str, ...]
+"""The texts of one caption, which share a cache file."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Embeddings of distinct texts.
+
+    Attributes:
+        row: row of a text.
+        context: [texts, tokens, width] in the model's dtype.
+        pooled: [texts, width], SDXL only.
+    """
+
+    row: dict[str, int]
+    context: Tensor
+    pooled: Tensor | None
+
+
+def captions(examples: Sequence[Example], config: Config) -> list[Variants]:
+    """Every caption that a visit may show, once, in the order of the examples; last the empty one, for dropout."""
+    empty = [("",)] if config.caption_dropout > 0 else []
+    return list(dict.fromkeys([example.variants for example in examples] + empty))
+
+
+def gather(wanted: Sequence[Variants], session: Session, config: Config, progress: Progress, check: Check) -> Texts:
+    """The embeddings of ``wanted``, encoded in batches where the cache has none.
+
+    As with pictures, a group of which only some is cached is encoded whole, for the same bits as in one go.
+
+    Raises:
+        UserError: the cache cannot be written.
+    """
+    place = Cache(config, session.model)
+    names = ("context", "pooled") if session.model.family == "sdxl" else ("context",)
+    found: dict[Variants, dict[str, Tensor]] = {}
+    loaded = ahead(lambda caption: cache.load(place.of_caption(caption), names), wanted)
+    for caption, tensors in zip(wanted, loaded, strict=True):
+        check()
+        if tensors is not None:
+            found[caption] = tensors
+    progress(len(found), len(wanted), "captions")
+    for group in _groups(wanted):
+        check()
+        if all(caption in found for caption in group):
+            continue
+        for caption, tensors in zip(group, _encode(group, session), strict=True):
+            cache.save(place.of_caption(caption), tensors)
+            found[caption] = tensors
+        progress(len(found), len(wanted), "captions")
+    texts = [text for caption in wanted for text in caption]
+    tables = {name: torch.cat([found[caption][name] for caption in wanted]) for name in names}
+    return Texts({text: row for row, text in enumerate(texts)}, tables["context"], tables.get("pooled"))
+
+
+def _groups(captions: Sequence[Variants]) -> Iterator[list[Variants]]:
+    """Captions with a batch of texts together, or a little more."""
+    group: list[Variants] = []
+    for caption in captions:
+        group.append(caption)
+        if sum(map(len, group)) >= _BATCH:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _encode(group: Sequence[Variants], session: Session) -> list[dict[str, Tensor]]:
+    """The tensors of each caption: context [variants, tokens, width] and, for SDXL, pooled [variants, width]."""
+    texts = [text for caption in group for text in caption]
+    with torch.no_grad():
+        encoded = [session.encode_text(texts[first : first + _BATCH]) for first in range(0, len(texts), _BATCH)]
+    counts = [len(caption) for caption in group]
+    tables = {"context": torch.cat([one.context.cpu() for one in encoded]).split(counts)}
+    if encoded[0].pooled is not None:
+        tables["pooled"] = torch.cat([one.pooled.cpu() for one in encoded]).split(counts)
+    return [{name: parts[index].clone() for name, parts in tables.items()} for index in range(len(group))]

@@ -1,0 +1,30 @@
+"""Work done ahead by threads, and what it tells its caller."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Progress = Callable[[int, int, str], None]
+"""Called with how many are done, of how many, of what."""
+Check = Callable[[], None]
+"""Called between pieces of work; raises to stop."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Results in order, computed by a few threads that never run far ahead of the consumer."""
+    workers = min(4, os.cpu_count() or 1)
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

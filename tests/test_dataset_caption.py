@@ -1,0 +1,68 @@
+"""Caption parts, trigger word and shuffled variants."""
+
+import itertools
+
+import pytest
+
+from lora_scripts_ext.config import from_dict
+from lora_scripts_ext.dataset import caption
+
+
+def config(**values):
+    return from_dict({"train_data_dir": "in", "base_model": "m", "output_dir": "out", **values})
+
+
+def test_parts_split_at_latin_and_chinese_commas():
+    assert caption.parts(" red dress,, 海边\N{FULLWIDTH COMMA}日落 , ") == ["red dress", "海边", "日落"]
+
+
+@pytest.mark.parametrize(
+    ("text", "trigger", "expected"),
+    [
+        ("a cat. On a mat, asleep", "sks", "sks, a cat. On a mat, asleep"),
+        ("sks, a cat", "sks", "sks, a cat"),
+        ("a cat, SKS", "sks", "sks, a cat"),
+        ("a cat\N{FULLWIDTH COMMA}sks", "sks", "sks, a cat"),
+        ("sksy, a cat", "sks", "sks, sksy, a cat"),
+        ("", "sks", "sks"),
+        ("a cat", "", "a cat"),
+        ("shoe, acme", "acme, red", "acme, red, shoe"),
+    ],
+)
+def test_trigger_in_front_once(text, trigger, expected):
+    assert caption.with_trigger(text, trigger) == expected
+
+
+def test_no_shuffle_keeps_the_text_as_written():
+    assert caption.variants("b,a\N{FULLWIDTH COMMA} c", config(), "") == ("b,a\N{FULLWIDTH COMMA} c",)
+
+
+def test_all_orders_when_few_exist():
+    found = caption.variants("sks, a, b, c", config(shuffle_caption=True, caption_variants=50), "sks")
+    assert sorted(found) == sorted(", ".join(("sks", *order)) for order in itertools.permutations("abc"))
+
+
+def test_repeated_parts_count_once():
+    found = caption.variants("a, a, b", config(shuffle_caption=True, caption_variants=50), "")
+    assert sorted(found) == ["a, a, b", "a, b, a", "b, a, a"]
+
+
+def test_keep_tokens_do_not_count_the_trigger():
+    settings = config(shuffle_caption=True, keep_tokens=1, caption_variants=8)
+    found = caption.variants("acme, red, k, a, b, c, d", settings, "acme, red")
+    assert len(set(found)) == 8
+    assert all(text.startswith("acme, red, k, ") for text in found)
+    assert all(sorted(caption.parts(text)) == ["a", "acme", "b", "c", "d", "k", "red"] for text in found)
+
+
+def test_variants_depend_on_seed_and_caption_only():
+    settings = config(shuffle_caption=True)
+    text = "a, b, c, d, e, f"
+    assert caption.variants(text, settings, "") == caption.variants(text, settings, "")
+    assert caption.variants(text, settings, "") != caption.variants(text, config(shuffle_caption=True, seed=7), "")
+
+
+def test_variants_are_the_same_in_every_release():
+    # Fixed once: a change here would make every resumed run show other captions.
+    found = caption.variants("a, b, c, d", config(shuffle_caption=True, caption_variants=2), "")
+    assert found == ("b, c, a, d", "c, b, a, d")
