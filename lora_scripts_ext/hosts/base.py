@@ -101,9 +101,14 @@ class PreviewRequest:
 
 
 class Session(Protocol):
-    """The model, taken: everything is frozen, in eval mode and on its device."""
+    """The model, taken: everything is frozen, in eval mode and on its device.
+
+    Attributes:
+        cut_captions: captions encoded so far that lost what exceeds the text encoder's 75 tokens.
+    """
 
     model: ModelInfo
+    cut_captions: set[str]
 
     def targets(self) -> Iterable[Target]:
         """Every Linear and Conv2d of the UNet and text encoders that has a kohya name."""

@@ -1,0 +1,86 @@
+"""Captions -> what the UNet attends to, by the rules of each family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import Config
+from ..errors import UserError
+from .base import Conditioning
+from .parts import Checkpoint
+from .tokenizer import SHIPPED, Tokenizer
+
+
+class TextEncoders:
+    """A base model's text encoder, or SDXL's two, with their tokenizers.
+
+    Attributes:
+        models: ``CLIPTextModel``, and for SDXL ``CLIPTextModelWithProjection`` as the second.
+        cut: the captions that were too long and lost their tail.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, models: list[nn.Module], config: Config) -> None:
+        """Build the tokenizers for ``models``.
+
+        Raises:
+            UserError: a tokenizer is missing or does not fit, or ``clip_skip`` exceeds the layers.
+        """
+        self.models = models
+        self._family = checkpoint.family
+        self._skip = config.clip_skip
+        self._tokenizers = tokenizers(checkpoint, config)
+        layers = models[0].config.num_hidden_layers
+        if self._skip > layers:
+            raise UserError(f"clip_skip is {self._skip}; the text encoder of {checkpoint.name} has {layers} layers.")
+
+    @property
+    def cut(self) -> set[str]:
+        """Captions that lost their tail."""
+        return self._tokenizers[0].cut
+
+    def encode(self, captions: Sequence[str], device: torch.device) -> Conditioning:
+        """Conditioning of ``captions`` in the models' dtype; differentiable when gradients are enabled.
+
+        SD1 and SD2: the last layer's hidden states, or with ``clip_skip`` n the n-th last's, through the final layer
+        norm; SD2's models leave the original's last layer out, so their last is its last but one. SDXL: the last but
+        one layer of both encoders side by side, without the norm, and the second's projected end token as ``pooled``.
+        """
+        if self._family != "sdxl":
+            states, _ = self._run(0, captions, device)
+            norm = self.models[0].text_model.final_layer_norm
+            return Conditioning(norm(states.hidden_states[-self._skip]))
+        first, _ = self._run(0, captions, device)
+        second, ends = self._run(1, captions, device)
+        context = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
+        rows = torch.arange(len(captions), device=device)
+        return Conditioning(context, self.models[1].text_projection(second.last_hidden_state[rows, ends]))
+
+    def _run(self, index: int, captions: Sequence[str], device: torch.device) -> tuple[Any, Tensor]:
+        """The text model's output, and the position of the end token in each row, int64 [captions]."""
+        tokenizer = self._tokenizers[index]
+        tokens = tokenizer(captions).to(device)
+        states = self.models[index].text_model(input_ids=tokens, output_hidden_states=True)
+        return states, (tokens == tokenizer.end).int().argmax(dim=-1)
+
+
+def tokenizers(checkpoint: Checkpoint, config: Config) -> list[Tokenizer]:
+    """A tokenizer for each text encoder: ``text_model_dir``, else the checkpoint's own, else the shipped CLIP one.
+
+    OpenAI's CLIP (SD1, SDXL's first) was used with the end token as padding, open_clip (SD2, SDXL's second) with token
+    0, an exclamation mark.
+
+    Raises:
+        UserError: tokenizer files are missing or do not fit the text encoder.
+    """
+    made = []
+    for index, (part, own) in enumerate(zip(checkpoint.texts, checkpoint.tokenizers, strict=True)):
+        open_clip = checkpoint.family == "sd2" or index == 1
+        folder = Path(config.text_model_dir) if config.text_model_dir else own or SHIPPED
+        pad = 0 if open_clip and folder != own else None
+        made.append(Tokenizer(folder, pad, part.config.get("max_position_embeddings", 77), part.config["vocab_size"]))
+    return made

@@ -1,0 +1,80 @@
+"""Captions -> token numbers, as CLIP was trained on them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from ..errors import UserError
+
+SHIPPED = Path(__file__).parents[1] / "assets" / "clip_tokenizer"
+_log = logging.getLogger(__name__)
+
+
+class Tokenizer:
+    """CLIP's byte-pair encoding: start, at most ``length - 2`` tokens, end, padding.
+
+    Attributes:
+        cut: the captions that were too long and lost their tail.
+    """
+
+    def __init__(self, folder: Path, pad: int | None, length: int, vocabulary: int) -> None:
+        """Take the tokenizer files in ``folder``.
+
+        Args:
+            folder: with ``vocab.json`` and ``merges.txt``.
+            pad: token to pad with; None takes the tokenizer's own.
+            length: tokens of a row, the text encoder's positions (77).
+            vocabulary: rows of the text encoder's token embedding.
+
+        Raises:
+            UserError: the files are missing or damaged, or belong to another vocabulary.
+        """
+        self._clip = _load(folder)
+        if len(self._clip) != vocabulary:
+            raise UserError(
+                f"{folder}: this tokenizer has {len(self._clip)} tokens, the base model's text encoder {vocabulary}; "
+                "set text_model_dir to the folder with the model's own vocab.json and merges.txt."
+            )
+        self._pad = self._clip.pad_token_id if pad is None else pad
+        self._length = length
+        self.cut: set[str] = set()
+
+    @property
+    def end(self) -> int:
+        """The end token; the first in a row closes the caption."""
+        return self._clip.eos_token_id
+
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        """Token numbers, int64 [captions, length] on the CPU."""
+        return torch.tensor([self._row(caption) for caption in captions])
+
+    def _row(self, caption: str) -> list[int]:
+        room = self._length - 2
+        tokens = self._clip(caption, add_special_tokens=False, verbose=False).input_ids
+        if len(tokens) > room and caption not in self.cut:
+            if not self.cut:
+                _log.warning(
+                    "A caption has %d tokens; the text encoder reads the first %d: %s", len(tokens), room, caption
+                )
+            self.cut.add(caption)
+        row = [self._clip.bos_token_id, *tokens[:room], self.end]
+        return row + [self._pad] * (self._length - len(row))
+
+
+@lru_cache(maxsize=4)
+def _load(folder: Path) -> CLIPTokenizer:
+    if not ((folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()):
+        raise UserError(
+            f"{folder}: vocab.json and merges.txt of a CLIP tokenizer are not in this folder; check the path."
+        )
+    try:
+        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: the tokenizer files cannot be read ({error}); download them again.") from error

@@ -1,0 +1,108 @@
+"""Safetensors files: names and shapes from the header, tensors one by one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..errors import UserError
+
+Shape = tuple[int, ...]
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a safetensors file says of itself: shapes by tensor name, and its metadata."""
+
+    shapes: dict[str, Shape]
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model's tensor comes from: a tensor of a file, and what to do to it (None: take it as it is)."""
+
+    name: str
+    change: Callable[[Tensor], Tensor] | None = None
+
+    def take(self, tensor: Tensor) -> Tensor:
+        """The model's tensor, made from the file's."""
+        return self.change(tensor) if self.change else tensor
+
+
+def read_header(path: Path) -> Header:
+    """Read a file's header; the tensors stay on disk.
+
+    Raises:
+        UserError: there is no such file, it is a pickle, or it is damaged or cut off.
+    """
+    if path.suffix.lower() in PICKLES:
+        raise UserError(
+            f"{path}: a {path.suffix} file is a pickle and can run code when it is loaded; "
+            "download the .safetensors version of this model, or convert it."
+        )
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; check the path.")
+    with _opened(path) as file:
+        names = list(file.keys())
+        return Header({name: tuple(file.get_slice(name).get_shape()) for name in names}, dict(file.metadata() or {}))
+
+
+def read_tensors(
+    sources: Mapping[str, Source], files: Iterable[Path], device: torch.device, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """The state dict that ``sources`` describe, from ``files`` to ``device``, cast to ``dtype``.
+
+    One tensor at a time is copied from the memory-mapped file, so there are never two copies of the model and nothing
+    of it stays tied to the file.
+
+    Raises:
+        UserError: a file is damaged or cut off.
+    """
+    wanted = defaultdict(list)
+    for name, source in sources.items():
+        wanted[source.name].append((name, source))
+    state = {}
+    for path in files:
+        with _opened(path) as file:
+            for stored in set(file.keys()) & set(wanted):
+                tensor = file.get_tensor(stored)
+                for name, source in wanted[stored]:
+                    state[name] = source.take(tensor).to(device, dtype, copy=True).contiguous()
+    return state
+
+
+def take_all(sources: Mapping[str, Source], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict that ``sources`` describe, from ``tensors`` in memory."""
+    return {name: source.take(tensors[source.name]) for name, source in sources.items()}
+
+
+def sha256(files: Iterable[Path]) -> str:
+    """SHA-256 (hex) of the files' bytes, one after the other; the WebUI shows its first 10 digits for a checkpoint."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 22):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path}: this is not a whole safetensors file ({error}); the download was cut off or damaged, "
+            "download it again."
+        ) from error
