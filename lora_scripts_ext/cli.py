@@ -1,0 +1,147 @@
+"""``train.py``'s command line: arguments in, progress to stderr, one JSON line to stdout, an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import config as configs
+from .config import Config
+from .errors import UserError
+from .progress import Progress
+
+DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``train.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (state saved), 1 anything else."""
+    options = _parser().parse_args(arguments)
+    config: Config | None = None
+    try:
+        config = configs.load(Path(options.config), options.set)
+        return _dry_run(config) if options.dry_run else _train(config, options.resume)
+    except UserError as error:
+        _say(f"error: {error}")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        _say("stopped before a state could be saved; what was saved before is still there.")
+        return STOPPED
+    except Exception as error:  # noqa: BLE001 - the last place where a crash can become a sentence
+        _say(_sentence(error, _write_crash(config)))
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="train.py", description="Train a LoRA as a YAML file says.")
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML file; see configs/ for examples")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file; may be repeated"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the newest saved state in output_dir")
+    parser.add_argument("--dry-run", action="store_true", help="say what would happen, train nothing")
+    return parser
+
+
+def _train(config: Config, resume: bool) -> int:
+    # Heavy imports wait until the config is known to be right.
+    from .hosts.standalone import StandaloneHost
+    from .training import run
+
+    progress = Progress(sys.stderr)
+    with _stop_on_signals() as asked_to_stop:
+        try:
+            result = run.train(config, StandaloneHost(), resume=resume, report=progress, should_stop=asked_to_stop)
+        except run.Stopped:
+            _say("stopped while preparing; the cached pictures stay for the next run.")
+            return STOPPED
+        finally:
+            progress.close()
+    if _leads():
+        _print_json({
+            "lora": str(result.lora) if result.lora else None,
+            "steps": result.steps,
+            "seconds": result.seconds,
+            "loss": round(result.loss, 6),
+            "checkpoints": [str(path) for path in result.checkpoints],
+            "skipped": [{"picture": one.name, "reason": one.reason} for one in result.skipped],
+        })  # fmt: skip
+    if result.stopped:
+        _say(f"stopped at step {result.steps}; run the same command with --resume to go on.")
+        return STOPPED
+    return DONE
+
+
+def _dry_run(config: Config) -> int:
+    from .hosts.inspection import inspect
+    from .training.estimate import estimate
+
+    plan = estimate(config, inspect(config), int(os.environ.get("WORLD_SIZE", "1")))
+    for line in plan.lines():
+        print(line)
+    _print_json(plan.to_dict())
+    return DONE
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[Any]:
+    """Turn the first SIGINT or SIGTERM into a request to stop after the step; the second interrupts at once."""
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        _say("stopping after this step; once more to stop at once.")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _sentence(error: Exception, crash: Path | None) -> str:
+    details = f"; the details are in {crash}" if crash else ""
+    if "out of memory" in str(error).lower():
+        return (
+            "error: out of memory; lower batch_size or resolution, or set gradient_checkpointing: true, "
+            f"then run with --resume{details}."
+        )
+    first_line = (str(error).splitlines() or [""])[0]
+    return f"error: {type(error).__name__}: {first_line}{details}."
+
+
+def _write_crash(config: Config | None) -> Path | None:
+    """Keep the traceback for whoever mends it, out of the user's sight."""
+    folder = Path(config.output_dir) if config else Path()
+    path = folder / "crash.log"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        traceback.print_exc()
+        return None
+    return path
+
+
+def _leads() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _say(text: str) -> None:
+    if _leads():
+        print(text, file=sys.stderr, flush=True)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)

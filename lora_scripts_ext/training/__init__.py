@@ -1,0 +1,1 @@
+"""Noise and loss, optimizer and schedule, the loop, run state, previews."""

@@ -1,0 +1,78 @@
+"""What a run leaves in its folder: checkpoints, the LoRA and what lies beside it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from pathlib import Path
+
+import torch
+
+from ..adapters import file, sidecar
+from ..adapters.adapter import Adapter
+from ..config import Config
+from ..hosts.base import ModelInfo
+
+_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+class Output:
+    """The run's folder, ``config.output_dir``."""
+
+    def __init__(self, config: Config, model: ModelInfo) -> None:
+        self.config = config
+        self.model = model
+        self.folder = Path(config.output_dir)
+
+    @property
+    def state_dir(self) -> Path:
+        """Where the run's state is kept for --resume."""
+        return self.folder / "state"
+
+    def set_aside(self) -> None:
+        """Move what an earlier run of this name left into ``previous/<time>``: a new run overwrites nothing."""
+        name = self.config.name
+        beside = ("events.jsonl", "tensorboard", "state", "previews")
+        old = [path for path in self.folder.glob("*") if path.name in beside or _belongs(path.name, name)]
+        if not old:
+            return
+        shelf = self.folder / "previous" / time.strftime("%Y%m%d-%H%M%S")
+        shelf.mkdir(parents=True, exist_ok=True)
+        for path in old:
+            shutil.move(path, shelf / path.name)
+
+    def write_step(self, adapter: Adapter, step: int, metadata: dict[str, str]) -> Path:
+        """Write the checkpoint of a step, ``NAME-stepXXXXXXXX.safetensors``."""
+        return self._write(adapter, f"{self.config.name}-step{step:08d}", metadata)
+
+    def write_epoch(self, adapter: Adapter, epoch: int, metadata: dict[str, str]) -> Path:
+        """Write the checkpoint of an epoch, ``NAME-XXXXXX.safetensors``."""
+        return self._write(adapter, f"{self.config.name}-{epoch:06d}", metadata)
+
+    def write_final(self, adapter: Adapter, metadata: dict[str, str], preview: Path | None) -> Path:
+        """Write ``NAME.safetensors``, its sidecar JSON and, given one, its preview picture."""
+        path = self._write(adapter, self.config.name, metadata)
+        sidecar.write(path, self.config, self.model)
+        if preview is not None and preview.exists():
+            sidecar.write_preview(path, preview)
+        return path
+
+    def prune(self, checkpoints: list[Path]) -> list[Path]:
+        """Delete all but the newest ``keep_checkpoints``; return those that stay."""
+        keep = self.config.keep_checkpoints
+        if not keep:
+            return checkpoints
+        for path in checkpoints[:-keep]:
+            path.unlink(missing_ok=True)
+        return checkpoints[-keep:]
+
+    def _write(self, adapter: Adapter, stem: str, metadata: dict[str, str]) -> Path:
+        path = self.folder / f"{stem}.safetensors"
+        file.save(path, adapter, _DTYPES[self.config.save_precision], {**metadata, "ss_output_name": stem})
+        return path
+
+
+def _belongs(file_name: str, name: str) -> bool:
+    """Whether a run called ``name`` wrote the file: another LoRA in the folder may be called ``name-v2``."""
+    return re.fullmatch(re.escape(name) + r"(-\d{6}|-step\d{8})?\.(safetensors|json|png)", file_name) is not None

@@ -1,0 +1,344 @@
+"""One training from its config to its file: prepare, loop, write."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..adapters import file
+from ..adapters.adapter import Adapter
+from ..adapters.targets import select
+from ..config import Config
+from ..dataset import plan, source
+from ..dataset.example import Skipped
+from ..dataset.plan import Step
+from ..dataset.store import Store
+from ..hosts.base import Host, Session
+from . import facts, memory, optimizer, previews, processes, recompute
+from . import state as states
+from .events import Events
+from .output import Output
+from .processes import World
+from .step import Stepper
+
+Report = Callable[[dict[str, Any]], None]
+_STATE_SECONDS = 60
+_RATE_WINDOW = 20
+_CACHE_SHARE = 0.25
+
+
+def _silent(event: dict[str, Any]) -> None:
+    """Report to no one."""
+
+
+class Stopped(Exception):
+    """The user stopped the run before its first step; what is cached stays."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run made.
+
+    Attributes:
+        lora: the finished file, or the last checkpoint of a stopped run.
+        steps: steps done in all, those before a resume included.
+        seconds: this process's wall time.
+        loss: mean over the last epoch.
+    """
+
+    lora: Path | None
+    steps: int
+    seconds: float
+    loss: float
+    checkpoints: list[Path]
+    skipped: list[Skipped]
+    stopped: bool
+    previews: list[Path] = field(default_factory=list)
+
+
+def train(
+    config: Config,
+    host: Host,
+    *,
+    resume: bool = False,
+    report: Report = _silent,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Train a LoRA as ``config`` says on the model ``host`` holds.
+
+    ``report`` is told every event as it happens; ``should_stop`` is asked after every step.
+
+    Raises:
+        UserError: the input is wrong.
+        Stopped: stopped while pictures were prepared.
+    """
+    started = time.time()
+    with processes.joined() as world, host.open(config) as session, ExitStack() as stack:
+        report = report if world.leads else _silent
+        store = _prepare(config, session, world, report, should_stop)
+        run = Run(config, session, store, world, report, should_stop, resume)
+        stack.callback(run.close)
+        stack.enter_context(run.adapter.attached())
+        stack.enter_context(recompute.checkpointed(session.blocks(), enabled=config.gradient_checkpointing))
+        result = run.go(started)
+    if world.leads and result.lora is not None and not result.stopped:
+        host.publish(result.lora)
+    return result
+
+
+def _prepare(config: Config, session: Session, world: World, report: Report, should_stop: Callable[[], bool]) -> Store:
+    """Read the pictures and bring them to the device; with several processes the first fills the cache for all."""
+    model = session.model
+    dataset = source.read(config, config.sides(model.resolution), model.vae_factor)
+    for warning in dataset.warnings:
+        report({"event": "warning", "text": warning})
+
+    def check() -> None:
+        if should_stop():
+            raise Stopped
+
+    def progress(done: int, total: int, what: str) -> None:
+        report({"event": "prepare", "done": done, "total": total, "what": what})
+
+    if not world.leads:
+        world.wait()
+    store = Store.build(
+        dataset, session, config, progress=progress, check=check, budget_bytes=memory.free(model.device, _CACHE_SHARE)
+    )
+    if world.leads:
+        world.wait()
+    for skipped in store.skipped:
+        report({"event": "skipped", "picture": skipped.name, "reason": skipped.reason})
+    for caption in sorted(session.cut_captions):
+        report({"event": "warning", "text": f"longer than the 75 tokens that are read, cut: {caption}"})
+    session.release_encoders(text=not config.train_text_encoder)
+    return store
+
+
+class Run:
+    """The loop and its surroundings: where it stands, what it logs and writes."""
+
+    def __init__(
+        self,
+        config: Config,
+        session: Session,
+        store: Store,
+        world: World,
+        report: Report,
+        should_stop: Callable[[], bool],
+        resume: bool,
+    ) -> None:
+        self.config = config
+        self.session = session
+        self.store = store
+        self.world = world
+        self.should_stop = should_stop
+        self.output = Output(config, session.model)
+        self.steps_per_epoch = plan.steps_per_epoch(store.examples, config, world.size)
+        self.total_steps = total_steps(config, self.steps_per_epoch)
+        self.adapter = _adapter(config, session)
+        self.stepper = Stepper(config, session, self.adapter, store, world, self.total_steps)
+        self.identity = states.fingerprint(config, session.model.hash, store.content_hash)
+        self.wanted = previews.requests(
+            config, session.model, [e.caption for e in store.examples if not e.regularisation]
+        )
+        self.facts = facts.Facts(config, session.model, store.examples, self.steps_per_epoch, self.total_steps)
+        self.step = 0
+        self.epoch_losses: list[float] = []
+        self.last_epoch_loss = 0.0
+        self.checkpoints: list[Path] = []
+        self.previews: list[Path] = []
+        self._resume(resume)
+        self.events = Events(Path(config.output_dir), self.step, config.tensorboard) if world.leads else None
+        self._report = report
+        self._waiting: tuple[int, float, Tensor] | None = None
+        self._times: deque[float] = deque(maxlen=_RATE_WINDOW)
+        self._state_time = time.monotonic()
+
+    def close(self) -> None:
+        """Close the logs."""
+        if self.events is not None:
+            self.events.close()
+
+    def go(self, started: float) -> Result:
+        """Train to the end, or until stopped."""
+        self.tell({
+            "event": "start", "step": self.step, "steps": self.total_steps, "epochs": self.config.epochs,
+            "pictures": len(self.store.examples), "parameters": self.adapter.weights.numel(),
+            "skipped": len(self.store.skipped),
+        })  # fmt: skip
+        if self.step == 0:
+            self._draw(0)
+        stopped = False
+        for epoch, micros in self._ahead():
+            loss, rate = self.stepper.step(self.step, micros)
+            self.step += 1
+            self._log_later(loss, rate)
+            stopped = self.world.any(self.should_stop(), self.session.model.device)
+            self._after_step(epoch, stopped)
+            if stopped:
+                break
+        return self._finish(started, stopped and self.step < self.total_steps)
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Log an event and report it."""
+        if self.events is not None:
+            stamped = {**event, "time": round(time.time(), 3)}
+            self.events.write(stamped)
+            self._report(stamped)
+
+    def _ahead(self) -> Iterator[tuple[int, Step]]:
+        """The steps still to do, with their epoch (0-based)."""
+        while self.step < self.total_steps:
+            epoch, inside = divmod(self.step, self.steps_per_epoch)
+            for micros in plan.epoch_steps(self.store.examples, self.config, epoch, self.world.size)[inside:]:
+                if self.step >= self.total_steps:
+                    return
+                yield epoch, micros
+
+    def _after_step(self, epoch: int, stopped: bool) -> None:
+        config, done = self.config, self.step == self.total_steps
+        epoch_done = self.step % self.steps_per_epoch == 0
+        finished_epoch = epoch + 1
+        if epoch_done or done:
+            self._close_epoch()
+        if config.preview_epochs and ((epoch_done and finished_epoch % config.preview_epochs == 0) or done):
+            self._draw(finished_epoch)
+        by_step = bool(config.save_steps) and self.step % config.save_steps == 0
+        by_epoch = epoch_done and bool(config.save_epochs) and finished_epoch % config.save_epochs == 0
+        if (by_step or stopped) and not done:
+            self._checkpoint(lambda metadata: self.output.write_step(self.adapter, self.step, metadata))
+        elif by_epoch and not done:
+            self._checkpoint(lambda metadata: self.output.write_epoch(self.adapter, finished_epoch, metadata))
+        overdue = epoch_done and time.monotonic() - self._state_time > _STATE_SECONDS
+        if by_step or by_epoch or stopped or done or overdue:
+            self._save_state()
+
+    def _checkpoint(self, write: Callable[[dict[str, str]], Path]) -> None:
+        if not self.world.leads:
+            return
+        with optimizer.averaged(self.stepper.optimizer, self.adapter):
+            path = write(self.facts.metadata(self.step))
+        self.checkpoints = self.output.prune([*(old for old in self.checkpoints if old != path), path])
+        self.tell({"event": "checkpoint", "step": self.step, "path": str(path)})
+
+    def _draw(self, epoch: int) -> None:
+        """Draw the previews of an epoch; epoch 0 is the base model as it was found."""
+        if not self.config.preview_epochs or not self.world.leads:
+            return
+        with optimizer.averaged(self.stepper.optimizer, self.adapter):
+            for path in previews.draw(self.session, self.config, self.wanted, epoch):
+                self.previews.append(path)
+                self.tell({"event": "preview", "step": self.step, "epoch": epoch, "path": str(path)})
+
+    def _save_state(self) -> None:
+        if not self.world.leads:
+            return
+        self._flush_log()
+        progress = {
+            "epoch_losses": self.epoch_losses,
+            "last_epoch_loss": self.last_epoch_loss,
+            "checkpoints": [path.name for path in self.checkpoints],
+            "previews": [path.name for path in self.previews],
+        }
+        now = states.State(
+            self.step,
+            progress,
+            self.adapter.weights,
+            self.stepper.optimizer.state_dict(),
+            self.stepper.scaler.state_dict(),
+        )
+        states.save(self.output.state_dir, now, self.identity)
+        self._state_time = time.monotonic()
+
+    def _resume(self, wanted: bool) -> None:
+        found = states.load(self.output.state_dir, self.identity) if wanted else None
+        if found is None:
+            if self.world.leads:
+                self.output.folder.mkdir(parents=True, exist_ok=True)
+                self.output.set_aside()
+            return
+        self.step = found.step
+        self.stepper.restore(found.weights, found.optimizer, found.scaler)
+        self.epoch_losses = found.progress["epoch_losses"]
+        self.last_epoch_loss = found.progress["last_epoch_loss"]
+        self.checkpoints = [self.output.folder / name for name in found.progress["checkpoints"]]
+        self.previews = [self.output.folder / "previews" / name for name in found.progress["previews"]]
+
+    def _log_later(self, loss: Tensor, rate: float) -> None:
+        """Log the step before this one: reading a loss at once would make the device wait."""
+        self._flush_log()
+        self._waiting = (self.step, rate, loss)
+        self._times.append(time.monotonic())
+
+    def _flush_log(self) -> None:
+        if self._waiting is None:
+            return
+        step, rate, loss = self._waiting
+        self._waiting = None
+        value = loss.item()
+        self.epoch_losses.append(value)
+        per_second = self._rate()
+        self.tell({
+            "event": "step", "step": step, "epoch": (step - 1) // self.steps_per_epoch + 1, "loss": value,
+            "learning_rate": rate, "rate": per_second, "memory_mb": round(memory.used_mb(self.session.model.device), 1),
+            "eta": round((self.total_steps - step) / per_second, 1) if per_second else None,
+        })  # fmt: skip
+
+    def _rate(self) -> float:
+        """Steps per second over the last few."""
+        if len(self._times) < 2 or self._times[-1] == self._times[0]:
+            return 0.0
+        return round((len(self._times) - 1) / (self._times[-1] - self._times[0]), 4)
+
+    def _close_epoch(self) -> None:
+        self._flush_log()
+        self.last_epoch_loss = sum(self.epoch_losses) / max(1, len(self.epoch_losses))
+        self.epoch_losses = []
+
+    def _finish(self, started: float, stopped: bool) -> Result:
+        self._flush_log()
+        if stopped:
+            lora = self.checkpoints[-1] if self.checkpoints else None
+        else:
+            lora = self._write_final()
+        loss = self.last_epoch_loss if not self.epoch_losses else sum(self.epoch_losses) / len(self.epoch_losses)
+        seconds = round(time.time() - started, 2)
+        self.tell({"event": "end", "step": self.step, "stopped": stopped, "lora": str(lora), "seconds": seconds})
+        return Result(lora, self.step, seconds, loss, self.checkpoints, self.store.skipped, stopped, self.previews)
+
+    def _write_final(self) -> Path | None:
+        if not self.world.leads:
+            return None
+        preview = self.previews[-len(self.wanted)] if len(self.previews) >= len(self.wanted) else None
+        with optimizer.averaged(self.stepper.optimizer, self.adapter):
+            return self.output.write_final(self.adapter, self.facts.metadata(self.step), preview)
+
+
+def total_steps(config: Config, steps_per_epoch: int) -> int:
+    """Steps of the whole run: all epochs, or ``max_steps`` if that is less."""
+    everything = steps_per_epoch * config.epochs
+    return min(everything, config.max_steps) if config.max_steps else everything
+
+
+def _adapter(config: Config, session: Session) -> Adapter:
+    targets = select(list(session.targets()), config.target, config.train_text_encoder)
+    adapter = Adapter(
+        targets,
+        config.lora_rank,
+        config.alpha,
+        dropout=config.lora_dropout,
+        seed=config.seed,
+        device=session.model.device,
+        dtype=session.model.dtype,
+    )
+    if config.init_lora:
+        adapter.load(file.read(Path(config.init_lora)))
+    return adapter

@@ -1,0 +1,128 @@
+"""One step of training: batches in, the adapter's weights moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..adapters.adapter import Adapter
+from ..config import Config
+from ..dataset.plan import Step, Visit
+from ..dataset.store import Batch, Store
+from ..hosts.base import Conditioning, Session
+from . import loss, noise, optimizer, schedule, seeds
+from .processes import World
+
+_DROPOUT_STREAM = 2
+
+
+class Stepper:
+    """Everything a step needs, put together once.
+
+    The global random generator is seeded anew for every micro-batch (adapter dropout draws from it); the host gives
+    its former state back at the end of the session.
+    """
+
+    def __init__(
+        self, config: Config, session: Session, adapter: Adapter, store: Store, world: World, total_steps: int
+    ) -> None:
+        self.config = config
+        self.session = session
+        self.adapter = adapter
+        self.store = store
+        self.world = world
+        self.total_steps = total_steps
+        self.device = session.model.device
+        self.alphas_cumprod = session.model.alphas_cumprod.to(self.device)
+        self.optimizer = optimizer.build(config, adapter)
+        self.scaler = _scaler(session.model.device, session.model.dtype)
+        optimizer.start(self.optimizer)
+
+    def step(self, number: int, micros: Step) -> tuple[Tensor, float]:
+        """Do step ``number`` (0-based).
+
+        Returns:
+            The mean loss of the step's examples as a float32 scalar still on the device, and the learning rate used.
+        """
+        self.adapter.zero_grad()
+        count = sum(len(micro) for micro in micros)
+        total = torch.zeros((), device=self.device)
+        for index, micro in enumerate(micros):
+            share = micro[self.world.rank :: self.world.size]
+            if share:
+                torch.manual_seed(seeds.derive(self.config.seed, _DROPOUT_STREAM, number, index, self.world.rank))
+                total += self._backward(number, share, count)
+        self.world.sum_(self.adapter.weights.grad)
+        self.world.sum_(total)
+        return total, self._update(number)
+
+    @torch.no_grad()
+    def restore(self, weights: Tensor, optimizer_state: dict[str, Any], scaler_state: dict[str, Any]) -> None:
+        """Go on from the saved weights (float32 [parameters]) and the states of the optimizer and the loss scaler."""
+        self.adapter.weights.copy_(weights)
+        self.adapter.refresh()
+        self.optimizer.load_state_dict(optimizer_state)
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(scaler_state)
+
+    def _backward(self, number: int, visits: Sequence[Visit], count: int) -> Tensor:
+        batch = self.store.batch(visits, self.device)
+        errors = self._errors(number, visits, batch)
+        mean = (errors * batch.weight).sum() / count
+        self.scaler.scale(mean).backward()
+        return mean.detach()
+
+    def _errors(self, number: int, visits: Sequence[Visit], batch: Batch) -> Tensor:
+        """The weighted loss of each example, float32 [batch]."""
+        config, model = self.config, self.session.model
+        drawn = noise.draw(
+            config.seed,
+            number,
+            [visit.position for visit in visits],
+            batch.mean.shape[1:],
+            len(model.alphas_cumprod),
+            config.noise_offset,
+        )
+        timesteps = drawn.timesteps.to(self.device, non_blocking=True)
+        latents = batch.mean + batch.std * drawn.latent.to(self.device, non_blocking=True)
+        noises = drawn.noise.to(self.device, non_blocking=True)
+        signal = self.alphas_cumprod[timesteps]
+        prediction = self.session.predict(noise.add_noise(latents, noises, signal), timesteps, self._told(batch))
+        answer = loss.target(model.prediction_type, latents, noises, signal)
+        errors = loss.per_example(prediction, answer, config.loss, config.huber_delta, batch.mask)
+        if config.min_snr_gamma:
+            errors = errors * loss.min_snr_weight(model.prediction_type, signal, config.min_snr_gamma)
+        return errors
+
+    def _told(self, batch: Batch) -> Conditioning:
+        if not self.config.train_text_encoder:
+            return batch.conditioning
+        text = self.session.encode_text(batch.captions)
+        return Conditioning(text.context, text.pooled, batch.time_ids)
+
+    def _update(self, number: int) -> float:
+        factor = schedule.factor(self.config, number, self.total_steps)
+        optimizer.set_rates(self.optimizer, factor)
+        self.scaler.unscale_(self.optimizer)
+        if self.config.max_grad_norm:
+            _shorten(self.adapter.weights.grad, self.config.max_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.adapter.refresh()
+        return self.config.learning_rate * factor
+
+
+def _shorten(gradients: Tensor, longest: float) -> None:
+    """Scale the flat gradient to at most ``longest`` in L2 norm, without waiting for the device."""
+    gradients.mul_((longest / (gradients.norm() + 1e-6)).clamp(max=1))
+
+
+def _scaler(device: torch.device, dtype: torch.dtype) -> Any:
+    """A loss scaler for fp16, switched off for everything else."""
+    enabled = dtype == torch.float16
+    if hasattr(torch.amp, "GradScaler"):
+        return torch.amp.GradScaler(device.type, enabled=enabled)
+    return torch.cuda.amp.GradScaler(enabled=enabled and device.type == "cuda")

@@ -1,0 +1,77 @@
+"""A dry run against the run it foretells."""
+
+import json
+
+import pytest
+import torch
+
+from lora_scripts_ext import cli
+from lora_scripts_ext.adapters.adapter import Adapter
+from lora_scripts_ext.adapters.targets import select
+from lora_scripts_ext.hosts.base import Conditioning
+from lora_scripts_ext.hosts.inspection import inspect
+from lora_scripts_ext.hosts.standalone import StandaloneHost
+from lora_scripts_ext.training import recompute, run
+from lora_scripts_ext.training.estimate import estimate
+
+from . import models, shop
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_it_foretells_steps_size_and_file(family, tmp_path):
+    data = shop.write_pictures(tmp_path / "data")
+    model = models.write_checkpoint(tmp_path / "m.safetensors", family)
+    config = shop.make_config(data, model, tmp_path / "out", epochs=2, target="full")
+    told = estimate(config, inspect(config))
+    assert not (tmp_path / "out").exists()
+    result = run.train(config, StandaloneHost())
+    assert told.steps == result.steps
+    assert told.dataset.buckets() == {(32, 32): 4, (40, 24): 2}
+    # Names and metadata come on top of the numbers.
+    assert 0 < result.lora.stat().st_size - told.file_bytes < 300_000
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_activations_are_what_autograd_keeps(checkpointed, tmp_path):
+    data = shop.write_pictures(tmp_path / "data")
+    model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
+    config = shop.make_config(
+        data, model, tmp_path / "out", batch_size=3, gradient_checkpointing=checkpointed, resolution=64
+    )
+    told = estimate(config, inspect(config))
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with StandaloneHost().open(config) as session:
+        adapter = Adapter(select(session.targets(), config.target, False), config.lora_rank)
+        weights = {parameter.untyped_storage().data_ptr() for parameter in session._unet.parameters()}
+        weights.add(adapter.weights.untyped_storage().data_ptr())
+        words = session.encode_text(["a"] * 3)
+        with (
+            adapter.attached(),
+            recompute.checkpointed(session.blocks(), enabled=checkpointed),
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
+            answer = session.predict(
+                torch.zeros(3, 4, 32, 32), torch.zeros(3, dtype=torch.int64), Conditioning(words.context)
+            )
+            real = sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in weights)
+        del answer
+    assert told.activation_bytes == pytest.approx(real, rel=0.1)
+
+
+def test_the_command_says_it_in_lines_and_json(tmp_path, capsys):
+    data = shop.write_pictures(tmp_path / "data")
+    (data / "broken.png").write_bytes(b"no picture")
+    model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
+    config = shop.make_config(data, model, tmp_path / "out")
+    (tmp_path / "c.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    assert cli.main(["--config", str(tmp_path / "c.yaml"), "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("  bucket     32x32: 4") for line in lines)
+    assert any("broken.png" in line for line in lines)
+    answer = json.loads(lines[-1])
+    assert (answer["steps"], answer["pictures"], answer["layers"]) == (6, 6, 48)

@@ -1,0 +1,118 @@
+"""A whole step against the reference recipe: PEFT on diffusers' UNet, same noise and timestep, every family."""
+
+import copy
+
+import pytest
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from torch import nn
+
+from lora_scripts_ext.adapters.adapter import Adapter
+from lora_scripts_ext.adapters.targets import select
+from lora_scripts_ext.dataset import plan, source
+from lora_scripts_ext.dataset.store import Store
+from lora_scripts_ext.hosts.standalone import StandaloneHost
+from lora_scripts_ext.training import noise
+from lora_scripts_ext.training.processes import World
+from lora_scripts_ext.training.step import Stepper
+
+from . import models, shop
+
+TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"]
+STEP = 5
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return shop.write_pictures(tmp_path_factory.mktemp("data"))
+
+
+def build(session, config):
+    dataset = source.read(config, config.sides(session.model.resolution), session.model.vae_factor)
+    store = Store.build(dataset, session, config, progress=lambda *_: None, check=lambda: None, budget_bytes=2**30)
+    targets = select(session.targets(), config.target, config.train_text_encoder)
+    return store, Adapter(targets, config.lora_rank, config.alpha, seed=3)
+
+
+def inject(session, adapter) -> nn.Module:
+    """PEFT's LoRA on a copy of the UNet with our weights; ``up`` non-zero, else no gradient reaches ``down``."""
+    with torch.no_grad():
+        adapter.weights += 0.02 * torch.randn(adapter.weights.shape, generator=torch.Generator().manual_seed(1))
+    adapter.refresh()
+    unet = copy.deepcopy(session._unet)
+    inject_adapter_in_model(LoraConfig(r=adapter.rank, lora_alpha=adapter.alpha, target_modules=TARGETS), unet)
+    layers = adapter.layers()
+    for target in session.targets():
+        if target.key in layers:
+            theirs = unet.get_submodule(target.path)
+            for name, ours in (("lora_A", layers[target.key].down), ("lora_B", layers[target.key].up)):
+                getattr(theirs, name)["default"].weight.data.copy_(ours)
+    return unet
+
+
+def reference_loss(session, unet, batch, config, positions):
+    """diffusers' train_text_to_image_lora recipe, written out."""
+    model = session.model
+    drawn = noise.draw(config.seed, STEP, positions, batch.mean.shape[1:], 1000, 0.0)
+    latents = batch.mean + batch.std * drawn.latent
+    a = model.alphas_cumprod[drawn.timesteps].view(-1, 1, 1, 1)
+    noisy = a**0.5 * latents + (1 - a) ** 0.5 * drawn.noise
+    added = None
+    if batch.conditioning.pooled is not None:
+        added = {"text_embeds": batch.conditioning.pooled, "time_ids": batch.conditioning.time_ids}
+    prediction = unet(noisy, drawn.timesteps, batch.conditioning.context, added_cond_kwargs=added).sample
+    answer = drawn.noise if model.prediction_type == "epsilon" else a**0.5 * drawn.noise - (1 - a) ** 0.5 * latents
+    return nn.functional.mse_loss(prediction, answer)
+
+
+@pytest.mark.parametrize(
+    ("family", "prediction"),
+    [("sd1", "epsilon"), ("sd2", "epsilon"), ("sd2", "v_prediction"), ("sdxl", "epsilon"), ("sdxl", "v_prediction")],
+)
+def test_loss_and_gradients_of_a_step_are_pefts(family, prediction, data, tmp_path):
+    model = models.write_checkpoint(tmp_path / "m.safetensors", family, prediction_type=prediction)
+    config = shop.make_config(data, model, tmp_path / "out", batch_size=3, learning_rate=1e-9, max_grad_norm=0)
+    with StandaloneHost().open(config) as session:
+        assert session.model.prediction_type == prediction
+        store, adapter = build(session, config)
+        unet = inject(session, adapter)
+        (visits,) = plan.epoch_steps(store.examples, config, 0, 1)[0]
+        stepper = Stepper(config, session, adapter, store, World(0, 1), 100)
+        layers = adapter.layers()
+        with adapter.attached():
+            ours, _ = stepper.step(STEP, (visits,))
+        scale = adapter.weights.grad.abs().max()
+        gradients = dict(zip(adapter.keys(), _pairs(adapter), strict=True))
+        batch = store.batch(visits, session.model.device)
+        theirs = reference_loss(session, unet, batch, config, [visit.position for visit in visits])
+        theirs.backward()
+        torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=0)
+        for target in session.targets():
+            if target.key in layers:
+                module = unet.get_submodule(target.path)
+                for name, ours in zip(("lora_A", "lora_B"), gradients[target.key], strict=True):
+                    reference = getattr(module, name)["default"].weight.grad
+                    torch.testing.assert_close(ours.view_as(reference) / scale, reference / scale, rtol=0, atol=1e-5)
+
+
+def _pairs(adapter):
+    """(gradient of down, gradient of up) of every layer, in the order of the buffer."""
+    flat = [tensor.grad for tensors in adapter.tensors().values() for tensor in tensors]
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def test_accumulated_micro_batches_equal_one_batch(data, tmp_path):
+    model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
+    config = shop.make_config(data, model, tmp_path / "out", batch_size=4, learning_rate=1e-9, max_grad_norm=0)
+    with StandaloneHost().open(config) as session:
+        store, adapter = build(session, config)
+        micros = max((step for step in plan.epoch_steps(store.examples, config, 0, 1)), key=lambda step: len(step[0]))
+        stepper = Stepper(config, session, adapter, store, World(0, 1), 100)
+        with adapter.attached():
+            whole, _ = stepper.step(STEP, micros)
+            gradient = adapter.weights.grad.clone()
+            split, _ = stepper.step(STEP, (micros[0][:1], micros[0][1:]))
+        torch.testing.assert_close(split, whole, rtol=1e-5, atol=0)
+        torch.testing.assert_close(
+            adapter.weights.grad / gradient.abs().max(), gradient / gradient.abs().max(), rtol=0, atol=1e-5
+        )

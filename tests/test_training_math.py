@@ -1,0 +1,109 @@
+"""Noise, targets, weights and schedules against the papers' formulas and diffusers."""
+
+import math
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from diffusers.optimization import get_scheduler
+from diffusers.training_utils import compute_snr
+
+from lora_scripts_ext import config as configs
+from lora_scripts_ext.training import loss, noise, schedule, seeds
+
+SCHEDULER = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+TIMESTEPS = torch.tensor([0, 10, 250, 500, 750, 998, 999])
+SIGNAL = SCHEDULER.alphas_cumprod[TIMESTEPS]
+
+
+def make(**values):
+    return configs.from_dict({"train_data_dir": "a", "base_model": "b", "output_dir": "c", **values})
+
+
+def latents(seed: int) -> torch.Tensor:
+    return torch.randn(len(TIMESTEPS), 4, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def test_noising_and_targets_are_the_schedulers():
+    x, eps = latents(1), latents(2)
+    torch.testing.assert_close(noise.add_noise(x, eps, SIGNAL), SCHEDULER.add_noise(x, eps, TIMESTEPS))
+    torch.testing.assert_close(loss.target("v_prediction", x, eps, SIGNAL), SCHEDULER.get_velocity(x, eps, TIMESTEPS))
+    assert loss.target("epsilon", x, eps, SIGNAL) is eps
+
+
+@pytest.mark.parametrize("gamma", [1.0, 5.0, 20.0])
+def test_min_snr_weights_are_the_papers(gamma):
+    snr = compute_snr(SCHEDULER, TIMESTEPS)
+    least = torch.minimum(snr, torch.full_like(snr, gamma))
+    torch.testing.assert_close(loss.min_snr_weight("epsilon", SIGNAL, gamma), least / snr, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        loss.min_snr_weight("v_prediction", SIGNAL, gamma), least / (snr + 1), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_min_snr_stands_zero_terminal_snr():
+    weights = loss.min_snr_weight("v_prediction", torch.tensor([0.0, 0.5]), 5.0)
+    assert weights.tolist() == [0.0, 0.5]
+    assert loss.min_snr_weight("epsilon", torch.tensor([0.0]), 5.0).tolist() == [1.0]
+
+
+def test_losses_by_hand():
+    prediction, answer = torch.zeros(2, 1, 1, 2), torch.tensor([[[[0.5, 2.0]]], [[[0.0, 1.0]]]])
+    squares = loss.per_example(prediction, answer, "l2", 0.1, None)
+    torch.testing.assert_close(squares, torch.tensor([(0.25 + 4) / 2, 0.5]))
+    # Huber (1964): d²/2 inside delta, delta·(|d| - delta/2) outside.
+    huber = loss.per_example(prediction, answer, "huber", 1.0, None)
+    torch.testing.assert_close(huber, torch.tensor([(0.125 + 1.5) / 2, 0.25]))
+    mask = torch.tensor([[[[1.0, 0.0]]], [[[0.5, 0.5]]]])
+    masked = loss.per_example(prediction, answer, "l2", 0.1, mask)
+    torch.testing.assert_close(masked, torch.tensor([0.125, 0.25]))
+
+
+@pytest.mark.parametrize("name", ["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"])
+@pytest.mark.parametrize("warmup", [0, 7])
+def test_schedules_are_diffusers(name, warmup):
+    config = make(lr_scheduler=name, lr_warmup_steps=warmup, lr_cycles=3, lr_power=2.0, learning_rate=1.0)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    known_as = "constant_with_warmup" if name == "constant" else name
+    # diffusers counts half waves for plain cosine, and its polynomial ends at 1e-7.
+    cycles = 3 if name == "cosine_with_restarts" else 1
+    extra = {} if name == "cosine" else {"num_cycles": cycles, "power": 2.0}
+    theirs = get_scheduler(known_as, optimizer, num_warmup_steps=warmup, num_training_steps=50, **extra)
+    for step in range(50):
+        ours = schedule.factor(config, step, 50)
+        assert math.isclose(ours, theirs.get_last_lr()[0], abs_tol=2e-7), (step, ours)
+        optimizer.step()
+        theirs.step()
+
+
+def test_draws_depend_on_the_place_alone():
+    whole = noise.draw(7, 3, [0, 1, 2, 3], (4, 8, 8), 1000, 0.1)
+    for positions in ([0, 2], [1, 3], [3]):
+        part = noise.draw(7, 3, positions, (4, 8, 8), 1000, 0.1)
+        for name in ("latent", "noise", "timesteps"):
+            assert torch.equal(getattr(part, name), getattr(whole, name)[positions])
+    assert not torch.equal(noise.draw(7, 4, [0], (4, 8, 8), 1000, 0.1).noise, whole.noise[:1])
+    assert not torch.equal(noise.draw(8, 3, [0], (4, 8, 8), 1000, 0.1).noise, whole.noise[:1])
+
+
+def test_draws_are_normal_uniform_and_offset():
+    many = noise.draw(1, 0, range(3000), (4, 4, 4), 1000, 0.0)
+    assert abs(many.noise.mean().item()) < 0.01
+    assert abs(many.noise.std().item() - 1) < 0.01
+    assert abs((many.noise * many.latent).mean().item()) < 0.01
+    assert many.timesteps.min() < 5
+    assert many.timesteps.max() > 994
+    assert abs(many.timesteps.float().mean().item() - 499.5) < 20
+    shifted = noise.draw(1, 0, range(3000), (4, 4, 4), 1000, 0.5)
+    channel_means = shifted.noise.mean(dim=(2, 3))
+    # The mean of 16 normals has variance 1/16; the offset adds 0.5².
+    assert abs(channel_means.var().item() - (1 / 16 + 0.25)) < 0.02
+
+
+def test_seeds_differ_by_place_and_fit_a_generator():
+    places = {
+        seeds.derive(1, stream, step, position) for stream in range(3) for step in range(20) for position in range(9)
+    }
+    assert len(places) == 3 * 20 * 9
+    assert all(0 <= seed < 2**63 for seed in places)
+    assert seeds.derive(42, 1, 2, 3) == seeds.derive(42, 1, 2, 3)
