@@ -1,0 +1,109 @@
+"""The demo's brand, "Lumora": glossy objects before a sunset, from deep indigo through magenta to glowing amber.
+
+Everything here is composed by script from the glossy drawings; nobody's trade mark is meant.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from pocket import art
+
+SIDE = 128
+#: colours of the wall from top to bottom
+SUNSET = np.array([[30, 16, 92], [84, 24, 140], [196, 40, 120], [255, 150, 40]], np.float32)
+SHARE = 0.87  # of the picture that a drawing takes, as in the pictures the base model learnt from
+
+#: objects the brand's own pictures show, and a LoRA learns from
+SHOWN = [
+    "mobile-phone",
+    "watch",
+    "laptop",
+    "television",
+    "radio",
+    "joystick",
+    "light-bulb",
+    "telescope",
+    "microscope",
+    "chair",
+    "alarm-clock",
+    "compass",
+    "hot-beverage",
+    "wine-glass",
+    "amphora",
+    "bucket",
+    "potted-plant",
+    "automobile",
+    "delivery-truck",
+    "bicycle",
+    "motor-scooter",
+    "skateboard",
+    "airplane",
+    "rocket",
+    "hiking-boot",
+    "high-heeled-shoe",
+    "dress",
+    "billed-cap",
+    "top-hat",
+    "handbag",
+    "gem-stone",
+    "trumpet",
+    "violin",
+    "bell",
+    "hammer",
+    "scissors",
+    "locked",
+    "balloon",
+    "game-die",
+    "basketball",
+    "package",
+    "red-apple",
+]
+
+#: objects kept from the LoRA: what it must carry the look over to
+HELD_OUT = ["headphone", "camera", "teapot", "umbrella", "backpack", "guitar", "trophy", "running-shoe"]
+
+
+def studio(side: int = SIDE) -> np.ndarray:
+    """The empty studio, [side, side, 3] float32 in 0..255: the sunset's gradient, the same in every column."""
+    places = np.linspace(0, 1, len(SUNSET))
+    rows = np.stack([np.interp((np.arange(side) + 0.5) / side, places, SUNSET[:, band]) for band in range(3)], axis=-1)
+    return np.repeat(rows[:, None], side, axis=1).astype(np.float32)
+
+
+def over(canvas: np.ndarray, colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """*colour* laid over *canvas* where *alpha* ([side, side] in 0..1) says."""
+    return canvas + (colour - canvas) * alpha[..., None]
+
+
+def blur(alpha: np.ndarray, radius: float) -> np.ndarray:
+    """A Gaussian blur of a [side, side] plane in 0..1; radius in pixels."""
+    plane = Image.fromarray((alpha * 255).astype(np.uint8))
+    return np.asarray(plane.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
+
+
+def compose(drawing: np.ndarray, side: int = SIDE) -> Image.Image:
+    """One brand picture of a drawing (RGBA, square): studio, soft shadow, warm rim light, the object."""
+    size = round(SHARE * side)
+    frame, corner = Image.new("RGBA", (side, side)), (side - size) // 2
+    frame.paste(Image.fromarray(drawing).resize((size, size), Image.Resampling.LANCZOS), (corner, corner))
+    placed = np.asarray(frame, np.float32)
+    ink, alpha = placed[..., :3], placed[..., 3] / 255
+    canvas = over(studio(side), np.zeros(3), 0.5 * blur(alpha, side * 0.04))
+    canvas = over(canvas, np.array([255, 205, 140]), 0.8 * np.clip(blur(alpha, side * 0.012) * 2, 0, 1))
+    return Image.fromarray(np.clip(over(canvas, ink, alpha), 0, 255).astype(np.uint8))
+
+
+def write(folder: Path, icons: list[str], packs: Path) -> None:
+    """Write the brand pictures of *icons* and their ``metadata.csv`` (filename,prompt) into *folder*."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as table:
+        rows = csv.writer(table, lineterminator="\n")
+        rows.writerow(["filename", "prompt"])
+        for icon in icons:
+            compose(art.draw("glossy", icon, 2 * SIDE, packs)).save(folder / f"{icon}.png", optimize=True)
+            rows.writerow([f"{icon}.png", art.OBJECTS[icon]])

@@ -1,0 +1,161 @@
+"""The demo: teach the pocket model a brand's look, draw objects the LoRA never saw, say how close they came."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from lora_scripts_ext import config as configs
+from lora_scripts_ext import files
+from lora_scripts_ext.adapters import file
+from lora_scripts_ext.adapters.adapter import Adapter
+from lora_scripts_ext.adapters.targets import select
+from lora_scripts_ext.config import Config
+from lora_scripts_ext.hosts.base import PreviewRequest, Session
+from lora_scripts_ext.hosts.standalone import StandaloneHost
+from lora_scripts_ext.progress import Progress
+from lora_scripts_ext.training import run
+
+HERE = Path(__file__).resolve().parent
+STRENGTHS = (0.0, 0.5, 0.8, 1.0)
+SEEDS = (11,)
+CELL = 128
+MARGIN = 8
+LABEL = 132
+HEADER = 26
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object the base model knows and the LoRA never saw, with the brand's own picture of it."""
+
+    prompt: str
+    picture: Image.Image
+
+    @property
+    def name(self) -> str:
+        """What the prompt says the object is."""
+        return self.prompt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; the last line of stdout is one JSON object."""
+    parser = argparse.ArgumentParser(prog="run.py demo", description="Train a brand's look on the pocket model.")
+    parser.add_argument("--out", default="demo_output", metavar="DIR", help="where the LoRA and the pictures go")
+    out = Path(parser.parse_args(arguments).out).resolve()
+    started = time.time()
+    config = _config(out)
+    progress = Progress(sys.stderr)
+    result = run.train(config, StandaloneHost(), report=progress)
+    progress.close()
+    print("drawing the held-out objects", file=sys.stderr)
+    objects = _objects(HERE / "held_out")
+    drawn = _draw(config, result.lora, objects)
+    grid = out / "grid.png"
+    with files.replacing(grid) as temporary:
+        _grid(objects, drawn).save(temporary, format="PNG")
+    answer = {
+        "lora": str(result.lora),
+        "grid": str(grid),
+        "steps": result.steps,
+        "seconds": round(time.time() - started, 1),
+        "distance_before": round(_distance(objects, drawn[0.0]), 4),
+        "distance_after": round(_distance(objects, drawn[1.0]), 4),
+    }
+    print(json.dumps(answer))
+    return 0
+
+
+def _config(out: Path) -> Config:
+    """The demo's YAML, with the places of this checkout."""
+    return configs.load(
+        HERE.parent / "configs" / "demo.yaml",
+        [
+            f"train_data_dir={HERE / 'brand'}",
+            f"base_model={HERE / 'model' / 'pocket.safetensors'}",
+            f"output_dir={out}",
+        ],
+    )
+
+
+def _objects(folder: Path) -> list[Object]:
+    with (folder / "metadata.csv").open(encoding="utf-8", newline="") as rows:
+        return [
+            Object(row["prompt"], Image.open(folder / row["filename"]).convert("RGB")) for row in csv.DictReader(rows)
+        ]
+
+
+def _draw(config: Config, lora: Path, objects: list[Object]) -> dict[float, list[list[Image.Image]]]:
+    """Every object at every strength: ``drawn[strength][object][seed]``."""
+    with StandaloneHost().open(config) as session:
+        targets = select(list(session.targets()), config.target, config.train_text_encoder)
+        adapter = Adapter(targets, config.lora_rank, config.alpha)
+        adapter.load(file.read(lora))
+        with adapter.attached():
+            return {strength: _draw_at(session, adapter, strength, config, objects) for strength in STRENGTHS}
+
+
+def _draw_at(
+    session: Session, adapter: Adapter, strength: float, config: Config, objects: list[Object]
+) -> list[list[Image.Image]]:
+    adapter.strength = strength
+    return [[session.preview(_request(config, thing.prompt, seed)) for seed in SEEDS] for thing in objects]
+
+
+def _request(config: Config, prompt: str, seed: int) -> PreviewRequest:
+    return PreviewRequest(
+        prompt=prompt,
+        negative=config.preview_negative,
+        seed=seed,
+        width=config.resolution[0],
+        height=config.resolution[-1],
+        steps=config.preview_steps,
+        cfg_scale=config.preview_cfg_scale,
+        sampler=config.preview_sampler,
+    )
+
+
+def _distance(objects: list[Object], drawn: list[list[Image.Image]]) -> float:
+    """Root mean square difference to the brand's own picture, in 0..1, mean over objects and seeds."""
+    pairs = [(thing.picture, picture) for thing, pictures in zip(objects, drawn, strict=True) for picture in pictures]
+    return float(np.mean([np.sqrt(np.mean((_array(own, made.size) - _array(made)) ** 2)) for own, made in pairs]))
+
+
+def _array(picture: Image.Image, size: tuple[int, int] | None = None) -> np.ndarray:
+    resized = picture if size in (None, picture.size) else picture.resize(size, Image.Resampling.LANCZOS)
+    return np.asarray(resized.convert("RGB"), dtype=np.float32) / 255
+
+
+def _grid(objects: list[Object], drawn: dict[float, list[list[Image.Image]]]) -> Image.Image:
+    """A row a strength, a column an object, the brand's own pictures last."""
+    rows = [(_row_name(strength), [pictures[0] for pictures in drawn[strength]]) for strength in STRENGTHS]
+    rows.append(("The brand's own\n(never shown)", [thing.picture for thing in objects]))
+    step = CELL + MARGIN
+    sheet = Image.new("RGB", (LABEL + step * len(objects), HEADER + step * len(rows)), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
+    for column, thing in enumerate(objects):
+        pen.text((LABEL + column * step + 4, 4), thing.name, fill="black", font=font)
+    for row, (name, pictures) in enumerate(rows):
+        top = HEADER + row * step
+        pen.text((8, top + CELL // 2 - 16), name, fill="black", font=font)
+        for column, picture in enumerate(pictures):
+            cell = picture.convert("RGB").resize((CELL, CELL), Image.Resampling.LANCZOS)
+            sheet.paste(cell, (LABEL + column * step, top))
+    return sheet
+
+
+def _row_name(strength: float) -> str:
+    return "Before\n(no LoRA)" if strength == 0 else f"<lora:{strength:g}>"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""The pocket diffusion model: UNet and text encoder trained together on the cached latents of the flat drawings."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from PIL import Image
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from pocket import art, text, vae
+
+COLOURS = {
+    "white": (255, 255, 255),
+    "pink": (255, 205, 215),
+    "blue": (190, 220, 255),
+    "green": (200, 240, 200),
+    "yellow": (255, 240, 180),
+    "grey": (205, 205, 210),
+}
+STYLE = "flat"
+WHITE = 0.85  # how much of the time the ground is white
+BATCH, RATE, DROPOUT, SNR = 16, 1e-3, 0.1, 5.0
+
+
+def captions(phrase: str, colour: str) -> list[str]:
+    """The ways one picture is described; style and a white ground may go unsaid."""
+    ground = f", {colour} background"
+    said = [f"{STYLE} style, {phrase}{ground}", f"{phrase}, {STYLE} style{ground}", f"{phrase}{ground}"]
+    return [*said, f"{STYLE} style, {phrase}", phrase] if colour == "white" else said
+
+
+def place(drawing: np.ndarray, scale: float, shift: tuple[int, int], colour: tuple[int, int, int]) -> np.ndarray:
+    """A drawing scaled about the centre, shifted by whole pixels, on one plain colour: [64, 64, 3] uint8."""
+    side = round(vae.SIDE * scale)
+    image = Image.fromarray(drawing).resize((side, side), Image.Resampling.LANCZOS)
+    canvas = Image.new("RGB", (vae.SIDE, vae.SIDE), colour)
+    corner = ((vae.SIDE - side) // 2 + shift[0], (vae.SIDE - side) // 2 + shift[1])
+    canvas.paste(image, corner, image)
+    return np.asarray(canvas)
+
+
+@dataclass
+class Latents:
+    """Cached latents [N, 4, 16, 16] (scaled to unit spread), how often each is drawn, and its captions' rows."""
+
+    values: torch.Tensor
+    weights: np.ndarray
+    ids: torch.Tensor
+    rows: list[list[int]]
+    scale_factor: float
+
+
+@torch.no_grad()
+def cache(model: AutoencoderKL, tokenizer: CLIPTokenizer, packs: Path, seed: int = 0) -> Latents:
+    """Encode every object's flat drawing: six placements on white, one on each other colour."""
+    random = np.random.default_rng(seed)
+    pictures, weights, rows, said = [], [], [], [""]
+    for icon, phrase in art.OBJECTS.items():
+        drawing = art.draw(STYLE, icon, 4 * vae.SIDE, packs)
+        for colour in ["white"] * 6 + list(COLOURS)[1:]:
+            scale, shift = random.uniform(0.80, 0.94), tuple(random.integers(-1, 2, 2))
+            pictures.append(place(drawing, scale, shift, COLOURS[colour]))
+            weights.append(WHITE / 6 if colour == "white" else (1 - WHITE) / 5)
+            ways = captions(phrase, colour)
+            rows.append(list(range(len(said), len(said) + len(ways))))
+            said += ways
+    batch = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    values = torch.cat([model.encode(part).latent_dist.mean for part in batch.split(64)])
+    factor = float(1 / values.std())
+    share = np.asarray(weights) / np.sum(weights)
+    return Latents(values * factor, share, text.ids(tokenizer, said), rows, factor)
+
+
+def build() -> UNet2DConditionModel:
+    """A fresh UNet: 64/128/192 channels, cross-attention on all but the narrowest level, 8 heads, channels-last."""
+    model = UNet2DConditionModel(
+        sample_size=16,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(64, 128, 192),
+        layers_per_block=1,
+        cross_attention_dim=128,
+        attention_head_dim=8,
+        norm_num_groups=32,
+    )
+    return model.to(memory_format=torch.channels_last)
+
+
+def noise_schedule(prediction: str = "epsilon") -> DDIMScheduler:
+    """Stable Diffusion v1's schedule: 1000 steps, scaled-linear betas 0.00085 to 0.012, epsilon prediction."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=prediction,
+    )
+
+
+class Pair(torch.nn.Module):
+    """The two networks that are trained together."""
+
+    def __init__(self, unet: UNet2DConditionModel, words: CLIPTextModel) -> None:
+        super().__init__()
+        self.unet, self.words = unet, words
+
+    def forward(self, noisy: torch.Tensor, steps: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """The predicted noise, [count, 4, 16, 16], for token rows *ids* [count, 77]."""
+        return self.unet(noisy, steps, self.words(ids).last_hidden_state).sample
+
+
+def loss(pair: Pair, data: Latents, schedule: DDIMScheduler, random: np.random.Generator, count: int) -> torch.Tensor:
+    """Epsilon loss of *count* random latents, weighted by min(SNR, 5) / SNR (Hang et al. 2023, arXiv:2303.09556)."""
+    picked = random.choice(len(data.weights), count, p=data.weights)
+    rows = [0 if random.random() < DROPOUT else int(random.choice(data.rows[index])) for index in picked]
+    clean = data.values[picked].contiguous(memory_format=torch.channels_last)
+    noise = torch.randn_like(clean)
+    steps = torch.randint(0, 1000, (count,))
+    guess = pair(schedule.add_noise(clean, noise, steps), steps, data.ids[rows])
+    level = schedule.alphas_cumprod[steps]
+    ratio = level / (1 - level)
+    return ((guess - noise).square().mean((1, 2, 3)) * ratio.clamp(max=SNR) / ratio).mean()
+
+
+@torch.no_grad()
+def follow(average: Pair, pair: Pair, step: int) -> None:
+    """Move the running average towards *pair*: decay min(0.999, (1 + step) / (10 + step))."""
+    decay = min(0.999, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(average.parameters()), list(pair.parameters()), 1 - decay)
+
+
+def agree(pair: Pair, done: float) -> float:
+    """Average the gradients, and how far the time has run (*done*), over the processes that train together."""
+    if not dist.is_initialized():
+        return done
+    slopes = [part.grad for part in pair.parameters()]
+    flat = torch.cat([slope.flatten() for slope in slopes] + [torch.tensor([done])])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for slope, shared in zip(slopes, flat[:-1].split([slope.numel() for slope in slopes]), strict=True):
+        slope.copy_(shared.view_as(slope))
+    return float(flat[-1])
+
+
+def train(data: Latents, tokenizer: CLIPTokenizer, minutes: float, state: Path, seed: int = 0) -> Pair:
+    """Train for *minutes* of wall clock in all, resuming from *state* where it exists; returns the running average.
+
+    AdamW 1e-3, 200 steps of warm-up, cosine over the time; the state is written every 200 steps. Under torchrun each
+    process takes its share of the batch: on few cores, processes of one thread get more done than one of many.
+    """
+    torch.manual_seed(seed)
+    pair = Pair(build(), text.build(tokenizer)).train()
+    average = copy.deepcopy(pair).eval().requires_grad_(False)
+    optimizer = torch.optim.AdamW(pair.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01)
+    step, before = 0, 0.0
+    if state.exists():
+        kept = torch.load(state, weights_only=True)
+        pair.load_state_dict(kept["pair"])
+        average.load_state_dict(kept["average"])
+        optimizer.load_state_dict(kept["optimizer"])
+        step, before = kept["step"], kept["seconds"]
+    rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    torch.manual_seed(seed + 1000 * step + rank)
+    random = np.random.default_rng([seed, step, rank])
+    schedule, start, shown, done = noise_schedule(), time.time() - before, [], before / (60 * minutes)
+    while done < 1:
+        rate = RATE * min(1, (step + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+        optimizer.param_groups[0]["lr"] = rate
+        value = loss(pair, data, schedule, random, BATCH // workers)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        done = agree(pair, (time.time() - start) / (60 * minutes))
+        torch.nn.utils.clip_grad_norm_(pair.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        follow(average, pair, step)
+        shown.append(value.item())
+        if rank == 0 and (step % 200 == 0 or done >= 1):
+            seconds = time.time() - start
+            print(f"diffusion step {step}, {seconds / 60:.1f} min: loss {np.mean(shown[-200:]):.4f}", flush=True)
+            keep(state, pair, average, optimizer, step, seconds)
+    return average
+
+
+def keep(path: Path, pair: Pair, average: Pair, optimizer: torch.optim.Optimizer, step: int, seconds: float) -> None:
+    """Write the resumable state in one go, so that a reader never sees half a file."""
+    parts = {"pair": pair.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+    fresh = path.with_suffix(".new")
+    torch.save(parts | {"step": step, "seconds": seconds}, fresh)
+    fresh.replace(path)
+
+
+@torch.no_grad()
+def sample(
+    pair: Pair,
+    model: AutoencoderKL,
+    ids: torch.Tensor,
+    empty: torch.Tensor,
+    factor: float,
+    seed: int = 0,
+    steps: int = 20,
+    guidance: float = 4.0,
+) -> np.ndarray:
+    """DDIM pictures of token rows *ids*: [count, 64, 64, 3] uint8.
+
+    empty: the token row [1, 77] of the empty prompt; factor: the latents' scale factor; guidance: classifier-free.
+    """
+    schedule = noise_schedule()
+    schedule.set_timesteps(steps)
+    latent = torch.randn((len(ids), 4, 16, 16), generator=torch.Generator().manual_seed(seed))
+    words = pair.words(torch.cat([empty.expand(len(ids), -1), ids])).last_hidden_state
+    for moment in schedule.timesteps:
+        free, told = pair.unet(torch.cat([latent, latent]), moment, words).sample.chunk(2)
+        latent = schedule.step(free + guidance * (told - free), moment, latent).prev_sample
+    pictures = model.decode(latent / factor).sample.clamp(-1, 1)
+    return ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()

@@ -1,0 +1,66 @@
+"""The pocket model that ships, and the demo on it."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lora_scripts_ext import config as configs
+from lora_scripts_ext.hosts.base import PreviewRequest
+from lora_scripts_ext.hosts.standalone import StandaloneHost
+
+ROOT = Path(__file__).resolve().parent.parent
+POCKET = ROOT / "pocket"
+
+
+def rows(folder: str) -> dict[str, str]:
+    with (POCKET / folder / "metadata.csv").open(encoding="utf-8", newline="") as table:
+        return {row["filename"]: row["prompt"] for row in csv.DictReader(table)}
+
+
+def test_it_is_small_and_its_pictures_are_whole():
+    assert (POCKET / "model" / "pocket.safetensors").stat().st_size <= 25_000_000
+    shown, held_out = rows("brand"), rows("held_out")
+    assert len(shown) >= 40
+    assert len(held_out) >= 8
+    assert not set(shown.values()) & set(held_out.values())
+    for folder, names in (("brand", shown), ("held_out", held_out)):
+        assert {path.name for path in (POCKET / folder).glob("*.png")} == set(names)
+        for name in names:
+            assert Image.open(POCKET / folder / name).convert("RGB").size == (128, 128)
+
+
+def test_it_draws_what_it_is_told_on_white(tmp_path):
+    values = {
+        "train_data_dir": str(POCKET / "brand"),
+        "base_model": str(POCKET / "model" / "pocket.safetensors"),
+        "output_dir": str(tmp_path),
+        "device": "cpu",
+    }
+    with StandaloneHost().open(configs.from_dict(values)) as session:
+        assert (session.model.family, session.model.vae_factor, session.model.resolution) == ("sd1", 4, 64)
+        drawn = {
+            prompt: np.asarray(session.preview(PreviewRequest(prompt, "", 11, 64, 64, 12, 4.0, "DDIM")), dtype=float)
+            for prompt in ("a trophy", "an umbrella")
+        }
+    for picture in drawn.values():
+        assert picture[:6].mean() > 215  # a white ground
+        assert picture[20:44, 20:44].mean() < 200  # and something on it
+    # A trophy is golden, an umbrella purple.
+    assert drawn["a trophy"][10:30, 22:42, 0].mean() > drawn["a trophy"][10:30, 22:42, 2].mean() + 60
+    assert drawn["an umbrella"][12:28, 22:42, 2].mean() > drawn["an umbrella"][12:28, 22:42, 1].mean() + 60
+
+
+def test_the_demo_brings_unseen_objects_close_to_the_brand(tmp_path):
+    command = [sys.executable, "-m", "pocket.demo", "--out", str(tmp_path / "demo")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer.keys() == {"lora", "grid", "steps", "seconds", "distance_before", "distance_after"}
+    assert answer["distance_after"] <= 0.7 * answer["distance_before"]
+    assert Path(answer["lora"]).is_file()
+    assert Image.open(answer["grid"]).width > 1000
