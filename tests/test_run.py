@@ -308,7 +308,6 @@ def test_killed_at_any_moment_and_resumed_ends_byte_identical(data, checkpoint, 
     answer = json.loads(last.stdout.splitlines()[-1])
     assert answer["steps"] == whole.steps
     assert same_tensors(Path(answer["lora"]), whole.lora)
-    assert not list((tmp_path / "killed").rglob("*.tmp")) or not list((tmp_path / "killed").glob("*.safetensors.tmp"))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")
