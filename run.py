@@ -23,7 +23,8 @@ def main(arguments: list[str]) -> int:
     command, rest = (arguments[0] if arguments else ""), arguments[1:]
     if command == "demo":
         install("requirements.txt")
-        return subprocess.call([str(PYTHON), "-m", "pocket.demo", *rest], cwd=ROOT)
+        # Not in ROOT: --out is relative to where the user stands.
+        return subprocess.call([str(PYTHON), "-m", "pocket.demo", *rest], env={**os.environ, "PYTHONPATH": str(ROOT)})
     if command == "test":
         install("requirements.txt", "requirements-test.txt")
         return subprocess.call([str(PYTHON), "-m", "pytest", *rest], cwd=ROOT)
