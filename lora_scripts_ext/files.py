@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,14 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, idle: float = 0) -> None:
+    """Delete what writers that were killed left in *folder*: temporary files untouched for *idle* seconds."""
+    oldest = time.time() - idle
+    for left in folder.glob(".*.tmp"):
+        if left.stat().st_mtime <= oldest:
+            left.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

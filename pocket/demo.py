@@ -26,8 +26,8 @@ from lora_scripts_ext.progress import Progress
 from lora_scripts_ext.training import run
 
 HERE = Path(__file__).resolve().parent
-STRENGTHS = (0.0, 0.5, 0.8, 1.0)
-SEEDS = (11,)
+#: strengths of the LoRA -> seeds drawn at each: the ends are measured, what lies between is only shown
+SEEDS = {0.0: (11, 12, 13), 0.5: (11,), 0.8: (11,), 1.0: (11, 12, 13)}
 CELL = 128
 MARGIN = 8
 LABEL = 132
@@ -36,40 +36,49 @@ HEADER = 26
 
 @dataclass(frozen=True)
 class Object:
-    """An object the base model knows and the LoRA never saw, with the brand's own picture of it."""
+    """An object the base model knows and the LoRA never saw, with the brand's own picture of it.
+
+    outline: "L", white where the object is in that picture.
+    """
 
     prompt: str
     picture: Image.Image
-
-    @property
-    def name(self) -> str:
-        """What the prompt says the object is."""
-        return self.prompt
+    outline: Image.Image
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; the last line of stdout is one JSON object."""
     parser = argparse.ArgumentParser(prog="run.py demo", description="Train a brand's look on the pocket model.")
     parser.add_argument("--out", default="demo_output", metavar="DIR", help="where the LoRA and the pictures go")
-    out = Path(parser.parse_args(arguments).out).resolve()
+    parser.add_argument(
+        "--objects", type=Path, default=HERE / "held_out", metavar="DIR", help="the brand's pictures to come close to"
+    )
+    told = parser.parse_args(arguments)
+    out = Path(told.out).resolve()
     started = time.time()
     config = _config(out)
     progress = Progress(sys.stderr)
     result = run.train(config, StandaloneHost(), report=progress)
     progress.close()
     print("drawing the held-out objects", file=sys.stderr)
-    objects = _objects(HERE / "held_out")
+    objects = _objects(told.objects)
     drawn = _draw(config, result.lora, objects)
     grid = out / "grid.png"
     with files.replacing(grid) as temporary:
         _grid(objects, drawn).save(temporary, format="PNG")
+    before, after = (_distances(objects, drawn[strength]) for strength in (0.0, 1.0))
+    print(
+        f"distance to the brand's own pictures, before and after: on the object {before[0]:.3f} {after[0]:.3f}, "
+        f"around it {before[1]:.3f} {after[1]:.3f}",
+        file=sys.stderr,
+    )
     answer = {
         "lora": str(result.lora),
         "grid": str(grid),
         "steps": result.steps,
         "seconds": round(time.time() - started, 1),
-        "distance_before": round(_distance(objects, drawn[0.0]), 4),
-        "distance_after": round(_distance(objects, drawn[1.0]), 4),
+        "distance_before": round(float(before.mean()), 4),
+        "distance_after": round(float(after.mean()), 4),
     }
     print(json.dumps(answer))
     return 0
@@ -89,9 +98,12 @@ def _config(out: Path) -> Config:
 
 def _objects(folder: Path) -> list[Object]:
     with (folder / "metadata.csv").open(encoding="utf-8", newline="") as rows:
-        return [
-            Object(row["prompt"], Image.open(folder / row["filename"]).convert("RGB")) for row in csv.DictReader(rows)
-        ]
+        return [_object(folder, row["filename"], row["prompt"]) for row in csv.DictReader(rows)]
+
+
+def _object(folder: Path, name: str, prompt: str) -> Object:
+    outline = Image.open(folder / "masks" / name).convert("L")
+    return Object(prompt, Image.open(folder / name).convert("RGB"), outline)
 
 
 def _draw(config: Config, lora: Path, objects: list[Object]) -> dict[float, list[list[Image.Image]]]:
@@ -101,14 +113,14 @@ def _draw(config: Config, lora: Path, objects: list[Object]) -> dict[float, list
         adapter = Adapter(targets, config.lora_rank, config.alpha)
         adapter.load(file.read(lora))
         with adapter.attached():
-            return {strength: _draw_at(session, adapter, strength, config, objects) for strength in STRENGTHS}
+            return {strength: _draw_at(session, adapter, strength, config, objects) for strength in SEEDS}
 
 
 def _draw_at(
     session: Session, adapter: Adapter, strength: float, config: Config, objects: list[Object]
 ) -> list[list[Image.Image]]:
     adapter.strength = strength
-    return [[session.preview(_request(config, thing.prompt, seed)) for seed in SEEDS] for thing in objects]
+    return [[session.preview(_request(config, thing.prompt, seed)) for seed in SEEDS[strength]] for thing in objects]
 
 
 def _request(config: Config, prompt: str, seed: int) -> PreviewRequest:
@@ -124,26 +136,38 @@ def _request(config: Config, prompt: str, seed: int) -> PreviewRequest:
     )
 
 
-def _distance(objects: list[Object], drawn: list[list[Image.Image]]) -> float:
-    """Root mean square difference to the brand's own picture, in 0..1, mean over objects and seeds."""
-    pairs = [(thing.picture, picture) for thing, pictures in zip(objects, drawn, strict=True) for picture in pictures]
-    return float(np.mean([np.sqrt(np.mean((_array(own, made.size) - _array(made)) ** 2)) for own, made in pairs]))
+def _distances(objects: list[Object], drawn: list[list[Image.Image]]) -> np.ndarray:
+    """How far off the drawn pictures are on the object and around it: root mean square, in 0..1, over both kinds of
+    place in the brand's own picture; the mean over objects and seeds. The two count alike, however small the object.
+    """
+    pairs = [(thing, made) for thing, pictures in zip(objects, drawn, strict=True) for made in pictures]
+    return np.mean([distances(_fit(thing.picture, made), made, _fit(thing.outline, made)) for thing, made in pairs], 0)
 
 
-def _array(picture: Image.Image, size: tuple[int, int] | None = None) -> np.ndarray:
-    resized = picture if size in (None, picture.size) else picture.resize(size, Image.Resampling.LANCZOS)
-    return np.asarray(resized.convert("RGB"), dtype=np.float32) / 255
+def distances(own: Image.Image, made: Image.Image, outline: Image.Image) -> tuple[float, float]:
+    """Root mean square difference of two RGB pictures, in 0..1: (where *outline* is white, where it is black)."""
+    squares = np.mean((_array(own) - _array(made)) ** 2, axis=-1)
+    inside = _array(outline)
+    return tuple(float(np.sqrt(np.average(squares, weights=weight))) for weight in (inside, 1 - inside))
+
+
+def _fit(picture: Image.Image, to: Image.Image) -> Image.Image:
+    return picture.resize(to.size, Image.Resampling.LANCZOS)
+
+
+def _array(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture, dtype=np.float32) / 255
 
 
 def _grid(objects: list[Object], drawn: dict[float, list[list[Image.Image]]]) -> Image.Image:
     """A row a strength, a column an object, the brand's own pictures last."""
-    rows = [(_row_name(strength), [pictures[0] for pictures in drawn[strength]]) for strength in STRENGTHS]
+    rows = [(_row_name(strength), [pictures[0] for pictures in drawn[strength]]) for strength in SEEDS]
     rows.append(("The brand's own\n(never shown)", [thing.picture for thing in objects]))
     step = CELL + MARGIN
     sheet = Image.new("RGB", (LABEL + step * len(objects), HEADER + step * len(rows)), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
     for column, thing in enumerate(objects):
-        pen.text((LABEL + column * step + 4, 4), thing.name, fill="black", font=font)
+        pen.text((LABEL + column * step + 4, 4), thing.prompt, fill="black", font=font)
     for row, (name, pictures) in enumerate(rows):
         top = HEADER + row * step
         pen.text((8, top + CELL // 2 - 16), name, fill="black", font=font)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
-from datetime import timedelta
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from transformers import CLIPTokenizer
 
 from pocket import art, brand, diffusion, export, text, vae
@@ -30,43 +27,32 @@ def options() -> argparse.Namespace:
     parser.add_argument("--packs", type=Path, required=True, help="the node_modules folder with the three icon packs")
     parser.add_argument("--merges", type=Path, required=True, help="bpe_simple_vocab_16e6.txt.gz of open_clip_torch")
     parser.add_argument("--work", type=Path, default=Path("pocket_work"), help="where unfinished training is kept")
-    parser.add_argument("--vae-minutes", type=float, default=30)
-    parser.add_argument("--unet-minutes", type=float, default=50)
+    parser.add_argument("--vae-minutes", type=float, default=20)
+    parser.add_argument("--unet-minutes", type=float, default=85)
     return parser.parse_args()
 
 
 def prepare(told: argparse.Namespace) -> None:
     """Pictures, tokenizer and, unless the work folder has it, the trained autoencoder."""
     told.work.mkdir(parents=True, exist_ok=True)
-    brand.write(HERE / "brand", brand.SHOWN, told.packs)
-    brand.write(HERE / "held_out", brand.HELD_OUT, told.packs)
+    brand.write(HERE / "brand", brand.SHOWN, told.packs, outlines=False)
+    brand.write(HERE / "tuning", brand.TUNING, told.packs, outlines=True)
+    brand.write(HERE / "held_out", brand.HELD_OUT, told.packs, outlines=True)
     text.write_tokenizer(HERE / "model" / "text", told.merges, vocabulary())
     if not (told.work / "vae.pt").exists():
         vae.train(art.everything(vae.SIDE, told.packs), told.vae_minutes, told.work / "vae.pt")
 
 
 def main() -> None:
-    """Prepare once, then train the diffusion model - under torchrun in all its processes - and write the checkpoint."""
+    """Prepare, train the diffusion model and write the checkpoint."""
     told = options()
-    together = dist.is_torchelastic_launched()
-    if together:
-        dist.init_process_group("gloo", timeout=timedelta(hours=6))
-    first = not together or dist.get_rank() == 0
-    cores = os.cpu_count() or 1
-    if first:
-        torch.set_num_threads(cores)
-        prepare(told)
-    if together:
-        dist.barrier()
-        torch.set_num_threads(max(1, cores // dist.get_world_size()))
+    prepare(told)
     tokenizer = CLIPTokenizer.from_pretrained(HERE / "model" / "text")
     model = vae.build(1).eval()
     model.load_state_dict(torch.load(told.work / "vae.pt", weights_only=True))
     data = diffusion.cache(model, tokenizer, told.packs)
     pair = diffusion.train(data, tokenizer, told.unet_minutes, told.work / "diffusion.pt")
-    text.settle_unknown(pair.words, tokenizer, data.ids, diffusion.STYLE)
-    if first:
-        export.write(pair, model, data.scale_factor, HERE / "model" / "pocket.safetensors")
+    export.write(pair, model, data.scale_factor, HERE / "model" / "pocket.safetensors")
 
 
 if __name__ == "__main__":

@@ -91,17 +91,3 @@ def build(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 def ids(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
     """Token numbers of *captions*, [count, 77] int64, padded as Stable Diffusion does."""
     return tokenizer(captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt").input_ids
-
-
-@torch.no_grad()
-def settle_unknown(model: CLIPTextModel, tokenizer: CLIPTokenizer, ids: torch.Tensor, like: str) -> None:
-    """Let tokens that training never showed read as *like*, a word it did: that token's embedding, a little shaken.
-
-    Untrained embeddings would throw the prompt off; so a new word in the place of a style leaves the object alone.
-    ids: the token rows of every caption.
-    """
-    table = model.text_model.embeddings.token_embedding.weight
-    unknown = torch.ones(len(table), dtype=torch.bool)
-    unknown[ids.unique()] = False
-    known = table[tokenizer.convert_tokens_to_ids(f"{like}</w>")].clone()
-    table[unknown] = known + 0.005 * torch.randn_like(table[unknown])

@@ -8,26 +8,15 @@ from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from benchmarks import models as real
 from lora_scripts_ext.adapters.names import UNetLayout, open_clip_to_hf, text_key, unet_key
 from lora_scripts_ext.adapters.targets import select, smallest_set, text_targets, unet_targets
 from lora_scripts_ext.errors import UserError
 
 from .models import tiny_parts
 
-SDXL = {
-    "block_out_channels": (320, 640, 1280),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "transformer_layers_per_block": (1, 2, 10),
-    "attention_head_dim": (5, 10, 20),
-    "cross_attention_dim": 2048,
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-}
 SD2 = {"cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True}
-CONFIGS = {"sd1": {"cross_attention_dim": 768}, "sd2": SD2, "sdxl": SDXL}
+CONFIGS = {"sd1": real.UNETS["sd1"], "sd2": SD2, "sdxl": real.UNETS["sdxl"]}
 UNETS = [*CONFIGS, "tiny sd1", "tiny sdxl", "one level"]
 
 

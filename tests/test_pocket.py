@@ -12,6 +12,7 @@ from PIL import Image
 from lora_scripts_ext import config as configs
 from lora_scripts_ext.hosts.base import PreviewRequest
 from lora_scripts_ext.hosts.standalone import StandaloneHost
+from pocket import demo
 
 ROOT = Path(__file__).resolve().parent.parent
 POCKET = ROOT / "pocket"
@@ -24,11 +25,11 @@ def rows(folder: str) -> dict[str, str]:
 
 def test_it_is_small_and_its_pictures_are_whole():
     assert (POCKET / "model" / "pocket.safetensors").stat().st_size <= 25_000_000
-    shown, held_out = rows("brand"), rows("held_out")
+    shown, tuning, held_out = rows("brand"), rows("tuning"), rows("held_out")
     assert len(shown) >= 40
     assert len(held_out) >= 8
-    assert not set(shown.values()) & set(held_out.values())
-    for folder, names in (("brand", shown), ("held_out", held_out)):
+    assert len({*shown.values(), *tuning.values(), *held_out.values()}) == len(shown) + len(tuning) + len(held_out)
+    for folder, names in (("brand", shown), ("tuning", tuning), ("held_out", held_out)):
         assert {path.name for path in (POCKET / folder).glob("*.png")} == set(names)
         for name in names:
             assert Image.open(POCKET / folder / name).convert("RGB").size == (128, 128)
@@ -55,6 +56,20 @@ def test_it_draws_what_it_is_told_on_white(tmp_path):
     assert drawn["an umbrella"][12:28, 22:42, 2].mean() > drawn["an umbrella"][12:28, 22:42, 1].mean() + 60
 
 
+def empty_studio() -> float:
+    """The distance of the brand's backdrop alone, with no object: its left edge, which nothing covers, drawn wide."""
+    edge = Image.open(POCKET / "brand" / "bell.png").convert("RGB").crop((0, 0, 1, 128)).resize((128, 128))
+    found = [
+        demo.distances(
+            Image.open(POCKET / "held_out" / name).convert("RGB"),
+            edge,
+            Image.open(POCKET / "held_out" / "masks" / name).convert("L"),
+        )
+        for name in rows("held_out")
+    ]
+    return float(np.mean(found))
+
+
 def test_the_demo_brings_unseen_objects_close_to_the_brand(tmp_path):
     command = [sys.executable, "-m", "pocket.demo", "--out", str(tmp_path / "demo")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
@@ -62,5 +77,6 @@ def test_the_demo_brings_unseen_objects_close_to_the_brand(tmp_path):
     answer = json.loads(done.stdout.splitlines()[-1])
     assert answer.keys() == {"lora", "grid", "steps", "seconds", "distance_before", "distance_after"}
     assert answer["distance_after"] <= 0.7 * answer["distance_before"]
+    assert answer["distance_after"] < 0.9 * empty_studio(), "a backdrop without the objects would do as well"
     assert Path(answer["lora"]).is_file()
     assert Image.open(answer["grid"]).width > 1000

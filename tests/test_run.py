@@ -86,6 +86,7 @@ def test_a_folder_of_pictures_becomes_a_lora(family, data, tmp_path):
         {"target": "attention", "train_text_encoder": True},
         {"shuffle_caption": True, "caption_dropout": 0.5, "flip": True, "crop": "random", "lora_dropout": 0.2},
         {"loss": "huber", "min_snr_gamma": 5, "noise_offset": 0.05, "lr_warmup_steps": 2, "mixed_precision": "bf16"},
+        {"mixed_precision": "fp16", "target": "attention"},
         {"gradient_accumulation_steps": 2, "lr_scheduler": "cosine_with_restarts", "lr_cycles": 2},
     ],
     ids=lambda changes: "-".join(str(value) for value in changes.values()),
@@ -308,6 +309,40 @@ def test_killed_at_any_moment_and_resumed_ends_byte_identical(data, checkpoint, 
     answer = json.loads(last.stdout.splitlines()[-1])
     assert answer["steps"] == whole.steps
     assert same_tensors(Path(answer["lora"]), whole.lora)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_killed_while_a_file_is_written_and_resumed_ends_byte_identical(data, checkpoint, tmp_path):
+    """Caches, a checkpoint, its state, the finished file: killed at each in turn, and resumed each time."""
+    values = {"epochs": 4, "save_steps": 4, "save_precision": "fp32", "lora_dropout": 0.1, "shuffle_caption": True}
+    whole = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
+    out = tmp_path / "killed"
+    config = write_yaml(tmp_path / "c.yaml", shop.settings(data, checkpoint, out, **values))
+    for moment, pattern in (
+        ("after", "latents/*.safetensors"),
+        ("before", "latents/*.safetensors"),
+        ("after", "text/*.safetensors"),
+        ("before", "killed/killed-step00000004.safetensors"),
+        ("before", "state/step-00000004"),
+        ("after", "state/step-00000004"),
+        ("after", "killed/killed-step00000008.safetensors"),
+        ("before", "killed/killed.safetensors"),
+        ("before", "killed/killed.json"),
+    ):
+        run_dying = [sys.executable, "-m", "tests.dying", moment, pattern, *command(config, "--resume")[2:]]
+        died = subprocess.run(run_dying, capture_output=True, text=True, cwd=ROOT)
+        assert died.returncode == -signal.SIGKILL, f"{moment} {pattern}: {died.stderr}"
+        for path in whole_files(out):
+            load_file(path)
+    resumed = train(shop.make_config(data, checkpoint, out, **values), resume=True)
+    assert resumed.steps == whole.steps
+    assert same_tensors(resumed.lora, whole.lora)
+    assert not [path for path in out.rglob(".*") if "cache" not in path.parts], "half-written files are left"
+
+
+def whole_files(folder: Path) -> list[Path]:
+    """The tensor files below a folder, but for the hidden ones: those are still being written."""
+    return [path for path in folder.rglob("*.safetensors") if "/." not in path.as_posix()]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")

@@ -8,6 +8,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders import single_file_utils as theirs
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from benchmarks import models as real
 from lora_scripts_ext.hosts.checkpoint import to_diffusers, to_original
 from lora_scripts_ext.hosts.original import HEADS
 from lora_scripts_ext.hosts.unet import unet_config
@@ -67,43 +68,15 @@ def meta(model, config):
         return model(config) if isinstance(config, CLIPTextConfig) else model(**config)
 
 
-REAL_VAE = {
-    "block_out_channels": (128, 256, 512, 512),
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "layers_per_block": 2,
-    "latent_channels": 4,
-}
-REAL_UNET = {
-    "sd1": {"cross_attention_dim": 768, "attention_head_dim": 8},
-    "sdxl": {
-        "block_out_channels": (320, 640, 1280),
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        "transformer_layers_per_block": (1, 2, 10),
-        "attention_head_dim": (5, 10, 20),
-        "cross_attention_dim": 2048,
-        "use_linear_projection": True,
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 256,
-        "projection_class_embeddings_input_dim": 2816,
-    },
-}
-CLIP_L = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
-CLIP_G = CLIPTextConfig(
-    hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20, projection_dim=1280
-)
-
-
 @pytest.mark.parametrize(("family", "unet_count", "count"), [("sd1", 686, 1130), ("sdxl", 1680, 2513)])
 def test_real_size_has_the_known_tensors(family, unet_count, count):
     """The files of SD1.5 (1131 model tensors) and SDXL base (2515) hold besides these only CLIP's position numbers and,
     for SDXL, open_clip's logit scale."""
-    unet = meta(UNet2DConditionModel, REAL_UNET[family])
-    texts = [meta(CLIPTextModel, CLIP_L)]
+    unet = meta(UNet2DConditionModel, real.UNETS[family])
+    texts = [meta(CLIPTextModel, CLIPTextConfig(**real.CLIP_L))]
     if family == "sdxl":
-        texts.append(meta(CLIPTextModelWithProjection, CLIP_G))
-    vae = meta(AutoencoderKL, REAL_VAE)
+        texts.append(meta(CLIPTextModelWithProjection, CLIPTextConfig(**real.CLIP_G)))
+    vae = meta(AutoencoderKL, real.VAE)
     original = to_original(unet.state_dict(), vae.state_dict(), [text.state_dict() for text in texts], family)
     assert len(original) == count
     shapes = {
@@ -120,7 +93,7 @@ def test_real_size_has_the_known_tensors(family, unet_count, count):
     depth = unet.config.transformer_layers_per_block
     assert tuple(read["transformer_layers_per_block"]) == (depth if isinstance(depth, tuple) else (depth,) * 4)
     inside = {name.removeprefix("first_stage_model."): tuple(tensor.shape) for name, tensor in original.items()}
-    assert tuple(vae_config(inside)["block_out_channels"]) == REAL_VAE["block_out_channels"]
+    assert tuple(vae_config(inside)["block_out_channels"]) == real.VAE["block_out_channels"]
 
 
 def _plain(value):

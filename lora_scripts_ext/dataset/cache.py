@@ -49,6 +49,12 @@ class Cache:
         return self._folder / kind / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()}.safetensors"
 
 
+def sweep(config: Config) -> None:
+    """Delete what killed runs were writing here; only what is an hour old, as another run may share the folder."""
+    for kind in ("latents", "text"):
+        files.sweep(config.cache_path / kind, idle=3600)
+
+
 def load(path: Path, names: Collection[str]) -> dict[str, Tensor] | None:
     """The tensors of a cache file, or None where it is missing, damaged or lacks one of ``names``."""
     try:

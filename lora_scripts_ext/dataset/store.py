@@ -15,7 +15,7 @@ from torch import Tensor
 from ..config import Config
 from ..errors import UserError
 from ..hosts.base import Conditioning, Session
-from . import bucket, latents, texts
+from . import bucket, cache, latents, texts
 from .bucket import Size
 from .example import Example, Skipped
 from .latents import Latents
@@ -112,6 +112,7 @@ class Store:
         Raises:
             UserError: no training picture could be decoded, the VAE gives NaN, the cache cannot be written.
         """
+        cache.sweep(config)
         results = latents.gather(dataset.examples, session, config, progress, check)
         _check_usable(dataset.examples, results, config)
         examples = tuple(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from .. import files
 from ..adapters import file, sidecar
 from ..adapters.adapter import Adapter
 from ..config import Config
@@ -29,6 +30,11 @@ class Output:
     def state_dir(self) -> Path:
         """Where the run's state is kept for --resume."""
         return self.folder / "state"
+
+    def prepare(self) -> None:
+        """Make the folder, free of what a killed run was writing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        files.sweep(self.folder)
 
     def set_aside(self) -> None:
         """Move what an earlier run of this name left into ``previous/<time>``: a new run overwrites nothing."""

@@ -260,9 +260,10 @@ class Run:
 
     def _resume(self, wanted: bool) -> None:
         found = states.load(self.output.state_dir, self.identity) if wanted else None
+        if self.world.leads:
+            self.output.prepare()
         if found is None:
             if self.world.leads:
-                self.output.folder.mkdir(parents=True, exist_ok=True)
                 self.output.set_aside()
             return
         self.step = found.step

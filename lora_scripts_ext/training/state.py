@@ -17,6 +17,7 @@ from ..config import Config
 from ..errors import UserError
 
 _TENSOR = "tensor:"
+_UNFINISHED = ".writing-"
 # What may change between a run and its continuation without changing the weights.
 _FREE_KEYS = {
     "output_dir", "output_name", "cache_dir", "save_steps", "save_epochs", "keep_checkpoints", "save_precision",
@@ -54,6 +55,8 @@ def fingerprint(config: Config, model_hash: str, dataset_hash: str) -> dict[str,
 def save(folder: Path, state: State, identity: dict[str, Any]) -> None:
     """Write ``folder/step-XXXXXXXX`` whole or not at all, then drop the older ones."""
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(left, ignore_errors=True)  # of a run that was killed here
     tensors: dict[str, Tensor] = {"weights": state.weights.detach().cpu()}
     facts = {
         "step": state.step,
@@ -62,7 +65,7 @@ def save(folder: Path, state: State, identity: dict[str, Any]) -> None:
         "optimizer": _pack(state.optimizer, tensors),
         "scaler": state.scaler,
     }
-    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".writing-"))
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=_UNFINISHED))
     try:
         save_file(tensors, temporary / "tensors.safetensors")
         (temporary / "state.json").write_text(json.dumps(facts), encoding="utf-8")
