@@ -262,6 +262,7 @@ class Run:
         found = states.load(self.output.state_dir, self.identity) if wanted else None
         if self.world.leads:
             self.output.prepare()
+            states.sweep(self.output.state_dir)
         if found is None:
             if self.world.leads:
                 self.output.set_aside()

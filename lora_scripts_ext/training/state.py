@@ -55,8 +55,6 @@ def fingerprint(config: Config, model_hash: str, dataset_hash: str) -> dict[str,
 def save(folder: Path, state: State, identity: dict[str, Any]) -> None:
     """Write ``folder/step-XXXXXXXX`` whole or not at all, then drop the older ones."""
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(left, ignore_errors=True)  # of a run that was killed here
     tensors: dict[str, Tensor] = {"weights": state.weights.detach().cpu()}
     facts = {
         "step": state.step,
@@ -79,6 +77,12 @@ def save(folder: Path, state: State, identity: dict[str, Any]) -> None:
     for old in saved(folder):
         if old.name != final.name:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a run that was killed while it saved left behind."""
+    for left in folder.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def saved(folder: Path) -> list[Path]:
