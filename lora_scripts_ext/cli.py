@@ -7,13 +7,13 @@ import json
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from . import config as configs
+from . import crash
 from .config import Config
 from .errors import UserError
 from .progress import Progress
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("stopped before a state could be saved; what was saved before is still there.")
         return STOPPED
     except Exception as error:  # noqa: BLE001 - the last place where a crash can become a sentence
-        _say(_sentence(error, _write_crash(config)))
+        details = crash.write(Path(config.output_dir) if config else Path())
+        _say(f"error: {crash.sentence(error, details)}")
         return FAILED
 
 
@@ -108,30 +109,6 @@ def _stop_on_signals() -> Iterator[Any]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _sentence(error: Exception, crash: Path | None) -> str:
-    details = f"; the details are in {crash}" if crash else ""
-    if "out of memory" in str(error).lower():
-        return (
-            "error: out of memory; lower batch_size or resolution, or set gradient_checkpointing: true, "
-            f"then run with --resume{details}."
-        )
-    first_line = (str(error).splitlines() or [""])[0]
-    return f"error: {type(error).__name__}: {first_line}{details}."
-
-
-def _write_crash(config: Config | None) -> Path | None:
-    """Keep the traceback for whoever mends it, out of the user's sight."""
-    folder = Path(config.output_dir) if config else Path()
-    path = folder / "crash.log"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(traceback.format_exc(), encoding="utf-8")
-    except OSError:
-        traceback.print_exc()
-        return None
-    return path
 
 
 def _leads() -> bool:

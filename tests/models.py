@@ -41,11 +41,14 @@ class Parts:
     texts: list[nn.Module]
 
 
-def tiny_parts(family: str, seed: int = 0) -> Parts:
-    """UNet, VAE (pixels to latents: factor 2) and text encoders; the same numbers for the same seed."""
-    texts = [_text_model("quick_gelu" if family != "sd2" else "gelu", projection=False)]
+def tiny_parts(family: str, seed: int = 0, mlp: int = 2) -> Parts:
+    """UNet, VAE (pixels to latents: factor 2) and text encoders; the same numbers for the same seed.
+
+    mlp: how many times wider the text encoders' feed-forward layers are.
+    """
+    texts = [_text_model("quick_gelu" if family != "sd2" else "gelu", False, mlp)]
     if family == "sdxl":
-        texts.append(_text_model("gelu", projection=True))
+        texts.append(_text_model("gelu", True, mlp))
     parts = Parts(UNet2DConditionModel(**_unet_config(family)), _vae(family), texts)
     for index, model in enumerate((parts.unet, parts.vae, *parts.texts)):
         _fill(model, torch.Generator().manual_seed(1000 * seed + index))
@@ -57,19 +60,25 @@ def state_dicts(parts: Parts) -> tuple[dict[str, Tensor], dict[str, Tensor], lis
     return parts.unet.state_dict(), parts.vae.state_dict(), [text.state_dict() for text in parts.texts]
 
 
-def original_state(family: str, seed: int = 0) -> dict[str, Tensor]:
+def original_state(family: str, seed: int = 0, mlp: int = 2) -> dict[str, Tensor]:
     """A tiny checkpoint's tensors in the original layout, float32."""
-    return to_original(*state_dicts(tiny_parts(family, seed)), family)
+    return to_original(*state_dicts(tiny_parts(family, seed, mlp)), family)
 
 
 def write_checkpoint(
-    path: Path, family: str, *, prediction_type: str | None = "epsilon", zero_terminal_snr: bool = False, seed: int = 0
+    path: Path,
+    family: str,
+    *,
+    prediction_type: str | None = "epsilon",
+    zero_terminal_snr: bool = False,
+    seed: int = 0,
+    mlp: int = 2,
 ) -> Path:
     """A tiny single-file checkpoint (fp16, original layout) at ``path``; what it predicts is said as real files say it.
 
     SDXL by the empty marker tensors ``v_pred`` and ``ztsnr``, the others by metadata. None leaves it unsaid.
     """
-    state = {name: tensor.half() for name, tensor in original_state(family, seed).items()}
+    state = {name: tensor.half() for name, tensor in original_state(family, seed, mlp).items()}
     metadata = {"format": "pt"}
     if family == "sdxl":
         state.update({"v_pred": torch.empty(0)} if prediction_type == "v_prediction" else {})
@@ -175,11 +184,11 @@ def _vae(family: str) -> AutoencoderKL:
     )
 
 
-def _text_model(activation: str, projection: bool) -> nn.Module:
+def _text_model(activation: str, projection: bool, mlp: int) -> nn.Module:
     config = CLIPTextConfig(
         vocab_size=VOCABULARY,
         hidden_size=TEXT_WIDTH,
-        intermediate_size=2 * TEXT_WIDTH,
+        intermediate_size=mlp * TEXT_WIDTH,
         num_hidden_layers=3,
         num_attention_heads=1,
         max_position_embeddings=77,

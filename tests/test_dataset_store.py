@@ -21,7 +21,7 @@ class TinySession:
 
     def __init__(self, family="sd1", model_hash="abc"):
         self.model = SimpleNamespace(
-            family=family, hash=model_hash, vae_factor=4, device=torch.device("cpu"), dtype=torch.float32
+            family=family, hash=model_hash, vae="", vae_factor=4, device=torch.device("cpu"), dtype=torch.float32
         )
         self.conv = torch.nn.Conv2d(3, 4, 4, stride=4)
         torch.nn.init.normal_(self.conv.weight, generator=torch.Generator().manual_seed(0))

@@ -240,7 +240,7 @@ def test_open_leaves_nothing_behind(paths):
 
 def test_shipped_tokenizer_is_clips():
     """The numbers are those that CLIP's own tokenizer gives, as in its and diffusers' documentation."""
-    tokens = Tokenizer(SHIPPED, 0, 77, 49408)(["a photo of an astronaut riding a horse"])
+    tokens = Tokenizer.read(SHIPPED, 0, 77, 49408)(["a photo of an astronaut riding a horse"])
     assert tokens.shape == (1, 77)
     assert tokens[0, :10].tolist() == [49406, 320, 1125, 539, 550, 18376, 6765, 320, 4558, 49407]
     assert not tokens[0, 10:].any()

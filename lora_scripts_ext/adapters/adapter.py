@@ -77,6 +77,7 @@ class Adapter:
         self.alpha = float(rank if alpha is None else alpha)
         self.dropout = dropout
         self.strength = 1.0
+        self._suspended = False
         targets = sorted(targets, key=lambda target: (target.part != "unet", target.key))
         self._text_start = sum(_size(target, rank) for target in targets if target.part == "unet")
         start = torch.cat([_start(target, rank, seed) for target in targets])
@@ -117,6 +118,15 @@ class Adapter:
             for layer in self._layers:
                 stack.enter_context(_overriding(layer.target.module, self._make_forward(layer)))
             yield
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Within this context an attached adapter lets every call through to what it found there, untouched."""
+        self._suspended = True
+        try:
+            yield
+        finally:
+            self._suspended = False
 
     def layers(self) -> dict[str, LoraLayer]:
         """The weights as kohya files hold them, by key: views of the buffer, 4-D for convolutions."""
@@ -209,6 +219,8 @@ class Adapter:
         adapted = functional.linear if layer.target.kind == "linear" else functional.conv
 
         def forward(x: Tensor) -> Tensor:
+            if self._suspended:
+                return original(x)
             scale = self.strength * self.alpha / self.rank
             x = x.to(_autocast_dtype(x.device.type) or x.dtype)
             dropping = self.dropout > 0 and torch.is_grad_enabled()

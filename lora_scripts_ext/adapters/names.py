@@ -82,6 +82,10 @@ class UNetLayout:
         """
         return self._translate(path, self._diffusers, self._originals)
 
+    def find_diffusers(self, path: str) -> str | None:
+        """Original path -> diffusers path; None for what a UNet of this layout does not have in diffusers."""
+        return _replace_head(path, self._diffusers)
+
     def _translate(self, path: str, table: dict[str, str], already: dict[str, str]) -> str:
         translated = _replace_head(path, table)
         if translated is not None:

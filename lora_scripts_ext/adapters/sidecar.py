@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from ..config import Config
 from ..errors import UserError
-from ..files import write_bytes, write_text
+from ..files import replacing, write_bytes, write_text
 from ..hosts.base import ModelInfo
 
 _VERSIONS = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
@@ -39,6 +40,30 @@ def write_preview(lora: Path, picture: Path) -> Path:
     path = lora.with_suffix(".png")
     write_bytes(path, picture.read_bytes())
     return path
+
+
+def place(lora: Path, folder: Path) -> Path:
+    """Copy ``lora``, its card and its preview into ``folder``, each whole or not at all; returns the file there.
+
+    What a user has filled in on a card of that name there stays.
+
+    Raises:
+        UserError: there is a file of that name which is not a card's.
+    """
+    placed = folder / lora.name
+    if placed.resolve() == lora.resolve():
+        return lora
+    card, picture = lora.with_suffix(".json"), lora.with_suffix(".png")
+    # The file comes last: whoever sees it finds its card and picture beside it.
+    if card.exists():
+        fresh = _read(card)
+        edited = {key: value for key, value in _read(placed.with_suffix(".json")).items() if value or key not in fresh}
+        write_text(placed.with_suffix(".json"), json.dumps(fresh | edited, indent=4, ensure_ascii=False) + "\n")
+    if picture.exists():
+        write_preview(placed, picture)
+    with replacing(placed) as temporary:
+        shutil.copyfile(lora, temporary)
+    return placed
 
 
 def _read(path: Path) -> dict[str, Any]:

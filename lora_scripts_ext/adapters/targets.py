@@ -54,6 +54,29 @@ def unet_targets(unet: nn.Module, family: Family) -> Iterator[Target]:
         yield Target(module, names.unet_key(family, path, layout), path, "unet", kind)
 
 
+def original_unet_targets(unet: nn.Module, family: Family) -> Iterator[Target]:
+    """Every Linear and Conv2d of an original UNet (``UNetModel`` of ldm and sgm) that diffusers has, too."""
+    layout = original_layout(unet)
+    for original, module, kind in _layers(unet):
+        path = layout.find_diffusers(original)
+        if path is not None:
+            yield Target(module, names.unet_key(family, path, layout), path, "unet", kind)
+
+
+def original_layout(unet: nn.Module) -> names.UNetLayout:
+    """The layout of an original UNet, read off its modules."""
+    levels, attended = [0], [False]
+    for entry in list(unet.input_blocks)[1:]:
+        kinds = [type(part).__name__ for part in entry]
+        if "Downsample" in kinds:
+            levels.append(0)
+            attended.append(False)
+        else:
+            levels[-1] += 1
+            attended[-1] |= "SpatialTransformer" in kinds
+    return names.UNetLayout(levels[0], tuple(attended))
+
+
 def text_targets(text_model: nn.Module, family: Family, part: Part) -> Iterator[Target]:
     """Every Linear in the layers of a transformers ``CLIPTextModel`` (or ``…WithProjection``)."""
     for path, module, kind in _layers(text_model):

@@ -32,13 +32,14 @@ class Cache:
     def __init__(self, config: Config, model: ModelInfo) -> None:
         self._folder = config.cache_path
         self._model = [_VERSION, model.hash, model.family, str(model.dtype)]
+        self._vae = [*self._model, *([model.vae] if model.vae else [])]
         self._masked = config.masked_loss
         self._text = [config.clip_skip, config.text_model_dir]
 
     def of_picture(self, example: Example, content: str) -> Path:
         """File of an example's latents; ``content`` is the hash of its picture and mask files."""
         views = [dataclasses.astuple(view) for view in example.views]
-        return self._path("latents", [*self._model, content, example.bucket, example.resized, views, self._masked])
+        return self._path("latents", [*self._vae, content, example.bucket, example.resized, views, self._masked])
 
     def of_caption(self, variants: Sequence[str]) -> Path:
         """File of the embeddings of a caption's texts."""

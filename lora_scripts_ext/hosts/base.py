@@ -29,6 +29,7 @@ class ModelInfo:
         alphas_cumprod: float32 [num_timesteps] on CPU, the schedule training uses (already rescaled when
             ``zero_terminal_snr`` is set).
         hash: SHA-256 (hex) of the checkpoint file, or of the weights for a folder.
+        vae: what tells a VAE of its own, chosen beside the checkpoint, from others; empty for the checkpoint's.
         vae_factor: pixels per latent cell along one side (8 for real Stable Diffusion).
         resolution: the side in pixels that the family was trained at (512, 768, 1024).
         dtype: the compute dtype of the frozen weights.
@@ -44,6 +45,7 @@ class ModelInfo:
     resolution: int
     device: torch.device
     dtype: torch.dtype
+    vae: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,12 @@ class Session(Protocol):
 
     Attributes:
         cut_captions: captions encoded so far that lost what exceeds the text encoder's 75 tokens.
+        draws_from_file: whether ``preview`` takes the LoRA as a file and wants the adapter suspended meanwhile.
     """
 
     model: ModelInfo
     cut_captions: set[str]
+    draws_from_file: bool
 
     def targets(self) -> Iterable[Target]:
         """Every Linear and Conv2d of the UNet and text encoders that has a kohya name."""
@@ -129,8 +133,9 @@ class Session(Protocol):
     def release_encoders(self, text: bool) -> None:
         """The VAE (and, with ``text``, the text encoders) are not needed for a while: the host may free the device."""
 
-    def preview(self, request: PreviewRequest) -> Image:
-        """Draw one picture with the host's own sampler and the adapter in place."""
+    def preview(self, request: PreviewRequest, lora: Path | None = None) -> Image:
+        """Draw one picture with the host's own sampler: with the attached adapter or, where ``draws_from_file``, with
+        the file ``lora`` at strength 1 (None: without)."""
 
 
 class Host(Protocol):

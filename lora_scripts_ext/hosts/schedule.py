@@ -26,10 +26,10 @@ class Schedule:
         else:
             betas = torch.linspace(self.beta_start**0.5, self.beta_end**0.5, self.timesteps, dtype=torch.float64) ** 2
         alphas = torch.cumprod(1 - betas, dim=0)
-        return (_rescaled(alphas) if self.zero_terminal_snr else alphas).float()
+        return (rescaled(alphas) if self.zero_terminal_snr else alphas).float()
 
 
-def _rescaled(alphas_cumprod: Tensor) -> Tensor:
+def rescaled(alphas_cumprod: Tensor) -> Tensor:
     """Shift and scale so that the last step has no signal left and the first stays as it is.
 
     Lin et al. 2023, Common Diffusion Noise Schedules and Sample Steps Are Flawed (arXiv 2305.08891), algorithm 1.

@@ -19,7 +19,7 @@ from .device import pick_device, pick_dtype
 from .parts import Checkpoint
 from .prediction import ask_prediction
 from .standalone_session import StandaloneSession
-from .text import TextEncoders
+from .text import TextEncoders, tokenizers
 from .weights import sha256
 
 _log = logging.getLogger(__name__)
@@ -67,7 +67,8 @@ def _load(config: Config, device: torch.device) -> StandaloneSession:
     # The hash reads the file a second time; beside the loading it costs nothing.
     with ThreadPoolExecutor(1) as beside:
         digest = beside.submit(sha256, checkpoint.files)
-        text = TextEncoders(checkpoint, [part.load(device, dtype) for part in checkpoint.texts], config)
+        models = [part.load(device, dtype) for part in checkpoint.texts]
+        text = TextEncoders(models, tokenizers(checkpoint, config), checkpoint.family, config.clip_skip)
         # SDXL's VAE overflows in fp16, and latents are encoded once: float32 for all.
         vae = checkpoint.vae.load(device, torch.float32)
         unet = checkpoint.unet.load(device, dtype)

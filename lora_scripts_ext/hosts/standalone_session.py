@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ _BLOCKS = ("ResnetBlock2D", "BasicTransformerBlock")
 
 class StandaloneSession:
     """A frozen model in eval mode on its device; see ``hosts.base.Session``."""
+
+    draws_from_file = False
 
     def __init__(
         self, model: ModelInfo, checkpoint: Checkpoint, unet: nn.Module, vae: nn.Module, text: TextEncoders
@@ -92,8 +95,8 @@ class StandaloneSession:
             model.to("cpu")
 
     @torch.no_grad()
-    def preview(self, request: PreviewRequest) -> Image.Image:
-        """Draw one picture; its sides are rounded to what the UNet can halve.
+    def preview(self, request: PreviewRequest, lora: Path | None = None) -> Image.Image:
+        """Draw one picture with what is attached; ``lora`` is not needed. Sides are rounded to what the UNet can halve.
 
         The noise is drawn on the CPU from ``request.seed``, so every device draws the same picture, and torch's own
         random state is left alone.

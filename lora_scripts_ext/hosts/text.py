@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..config import Config
 from ..errors import UserError
-from .base import Conditioning
+from .base import Conditioning, Family
 from .parts import Checkpoint
 from .tokenizer import SHIPPED, Tokenizer
 
@@ -20,23 +20,25 @@ class TextEncoders:
     """A base model's text encoder, or SDXL's two, with their tokenizers.
 
     Attributes:
-        models: ``CLIPTextModel``, and for SDXL ``CLIPTextModelWithProjection`` as the second.
+        models: ``CLIPTextModel``, and for SDXL ``CLIPTextModelWithProjection`` as the second, or what behaves as they.
         cut: the captions that were too long and lost their tail.
     """
 
-    def __init__(self, checkpoint: Checkpoint, models: list[nn.Module], config: Config) -> None:
-        """Build the tokenizers for ``models``.
+    def __init__(
+        self, models: Sequence[nn.Module], tokenizers: Sequence[Tokenizer], family: Family, clip_skip: int
+    ) -> None:
+        """Put ``models`` and their ``tokenizers`` together; ``clip_skip`` counts layers from the end, the last is 1.
 
         Raises:
-            UserError: a tokenizer is missing or does not fit, or ``clip_skip`` exceeds the layers.
+            UserError: ``clip_skip`` exceeds the layers.
         """
-        self.models = models
-        self._family = checkpoint.family
-        self._skip = config.clip_skip
-        self._tokenizers = tokenizers(checkpoint, config)
-        layers = models[0].config.num_hidden_layers
+        self.models = list(models)
+        self._tokenizers = list(tokenizers)
+        self._family = family
+        self._skip = clip_skip
+        layers = len(models[0].text_model.encoder.layers)
         if self._skip > layers:
-            raise UserError(f"clip_skip is {self._skip}; the text encoder of {checkpoint.name} has {layers} layers.")
+            raise UserError(f"clip_skip is {self._skip}; the base model's text encoder has {layers} layers.")
 
     @property
     def cut(self) -> set[str]:
@@ -82,5 +84,6 @@ def tokenizers(checkpoint: Checkpoint, config: Config) -> list[Tokenizer]:
         open_clip = checkpoint.family == "sd2" or index == 1
         folder = Path(config.text_model_dir) if config.text_model_dir else own or SHIPPED
         pad = 0 if open_clip and folder != own else None
-        made.append(Tokenizer(folder, pad, part.config.get("max_position_embeddings", 77), part.config["vocab_size"]))
+        length = part.config.get("max_position_embeddings", 77)
+        made.append(Tokenizer.read(folder, pad, length, part.config["vocab_size"]))
     return made

@@ -24,27 +24,39 @@ class Tokenizer:
         cut: the captions that were too long and lost their tail.
     """
 
-    def __init__(self, folder: Path, pad: int | None, length: int, vocabulary: int) -> None:
-        """Take the tokenizer files in ``folder``.
+    def __init__(self, clip: CLIPTokenizer, pad: int | None, length: int) -> None:
+        """Take transformers' tokenizer.
+
+        Args:
+            clip: the vocabulary.
+            pad: token to pad with; None takes the tokenizer's own.
+            length: tokens of a row, the text encoder's positions (77).
+        """
+        self._clip = clip
+        self._pad = clip.pad_token_id if pad is None else pad
+        self._length = length
+        self.cut: set[str] = set()
+
+    @classmethod
+    def read(cls, folder: Path, pad: int | None, length: int, vocabulary: int) -> Tokenizer:
+        """A tokenizer from files.
 
         Args:
             folder: with ``vocab.json`` and ``merges.txt``.
             pad: token to pad with; None takes the tokenizer's own.
-            length: tokens of a row, the text encoder's positions (77).
+            length: tokens of a row.
             vocabulary: rows of the text encoder's token embedding.
 
         Raises:
             UserError: the files are missing or damaged, or belong to another vocabulary.
         """
-        self._clip = _load(folder)
-        if len(self._clip) != vocabulary:
+        clip = _load(folder)
+        if len(clip) != vocabulary:
             raise UserError(
-                f"{folder}: this tokenizer has {len(self._clip)} tokens, the base model's text encoder {vocabulary}; "
+                f"{folder}: this tokenizer has {len(clip)} tokens, the base model's text encoder {vocabulary}; "
                 "set text_model_dir to the folder with the model's own vocab.json and merges.txt."
             )
-        self._pad = self._clip.pad_token_id if pad is None else pad
-        self._length = length
-        self.cut: set[str] = set()
+        return cls(clip, pad, length)
 
     @property
     def end(self) -> int:

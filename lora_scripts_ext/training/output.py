@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -63,6 +65,16 @@ class Output:
         if preview is not None and preview.exists():
             sidecar.write_preview(path, preview)
         return path
+
+    @contextmanager
+    def for_preview(self, adapter: Adapter) -> Iterator[Path]:
+        """The adapter as a file, just as it would be written now, for as long as previews are drawn from it."""
+        path = self.folder / "previews" / f".{self.config.name}.safetensors"
+        try:
+            file.save(path, adapter, _DTYPES[self.config.save_precision], {})
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     def prune(self, checkpoints: list[Path]) -> list[Path]:
         """Delete all but the newest ``keep_checkpoints``; return those that stay."""

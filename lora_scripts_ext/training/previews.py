@@ -38,10 +38,15 @@ def requests(config: Config, model: ModelInfo, captions: list[str]) -> list[Prev
     ]
 
 
-def draw(session: Session, config: Config, wanted: list[PreviewRequest], epoch: int) -> Iterator[Path]:
-    """Draw every request with the model as it is now; yield ``output_dir/previews/NAME-eXXXX-NN.png`` as written."""
+def draw(
+    session: Session, config: Config, wanted: list[PreviewRequest], epoch: int, lora: Path | None
+) -> Iterator[Path]:
+    """Draw every request with the model as it is now; yield ``output_dir/previews/NAME-eXXXX-NN.png`` as written.
+
+    lora: the adapter as a file, for a session that draws from files.
+    """
     for index, request in enumerate(wanted):
-        picture = session.preview(request)
+        picture = session.preview(request, lora)
         path = Path(config.output_dir) / "previews" / f"{config.name}-e{epoch:04d}-{index:02d}.png"
         info = PngInfo()
         info.add_text("parameters", parameters(request, session.model, f"<lora:{config.name}:1>" if epoch else ""))

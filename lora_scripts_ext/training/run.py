@@ -6,13 +6,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ..adapters import file
+from ..adapters import file, sidecar
 from ..adapters.adapter import Adapter
 from ..adapters.targets import select
 from ..config import Config
@@ -89,6 +89,7 @@ def train(
         stack.enter_context(recompute.checkpointed(session.blocks(), enabled=config.gradient_checkpointing))
         result = run.go(started)
     if world.leads and result.lora is not None and not result.stopped:
+        result = replace(result, lora=sidecar.place(result.lora, host.lora_dir()))
         host.publish(result.lora)
     return result
 
@@ -233,8 +234,13 @@ class Run:
         """Draw the previews of an epoch; epoch 0 is the base model as it was found."""
         if not self.config.preview_epochs or not self.world.leads:
             return
-        with optimizer.averaged(self.stepper.optimizer, self.adapter):
-            for path in previews.draw(self.session, self.config, self.wanted, epoch):
+        with ExitStack() as stack:
+            stack.enter_context(optimizer.averaged(self.stepper.optimizer, self.adapter))
+            lora = None
+            if self.session.draws_from_file:
+                lora = stack.enter_context(self.output.for_preview(self.adapter)) if epoch else None
+                stack.enter_context(self.adapter.suspended())
+            for path in previews.draw(self.session, self.config, self.wanted, epoch, lora):
                 self.previews.append(path)
                 self.tell({"event": "preview", "step": self.step, "epoch": epoch, "path": str(path)})
 

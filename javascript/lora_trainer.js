@@ -1,0 +1,142 @@
+// The live side of the LoRA Trainer tab. The server keeps the state; the page only asks for it, so it survives a reload.
+
+(function() {
+    const PERIOD = 1500;
+    let last = "";
+    let published = null;
+
+    function element(tag, attributes, ...children) {
+        const made = document.createElement(tag);
+        for (const [name, value] of Object.entries(attributes || {})) {
+            made.setAttribute(name, value);
+        }
+        made.append(...children);
+        return made;
+    }
+
+    function duration(seconds) {
+        const whole = Math.round(seconds);
+        const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+        return parts.map((part, place) => (place ? String(part).padStart(2, "0") : part)).join(":");
+    }
+
+    function headline(told) {
+        const name = told.name;
+        const text = {
+            idle: "Nothing is being trained.",
+            waiting: `${name} waits until the WebUI is free.`,
+            preparing: `${name}: preparing`,
+            training: `${name} is being trained.`,
+            done: `${name} is done: write <lora:${name}:0.8> into a prompt.`,
+            stopped: `${name} was stopped at step ${told.step || 0}; Resume goes on from there.`,
+            failed: `${name} failed.`,
+        }[told.status];
+        if (told.status === "preparing" && told.prepare) {
+            return `${text} ${told.prepare.what} ${told.prepare.done} of ${told.prepare.total}.`;
+        }
+        return told.stopping ? `${name} stops after this step.` : text;
+    }
+
+    function bar(told) {
+        const share = told.steps ? (told.step || 0) / told.steps : 0;
+        const inner = element("div", {style: `width: ${(100 * share).toFixed(1)}%`});
+        return element("div", {class: "lt_bar", title: `${Math.round(100 * share)} %`}, inner);
+    }
+
+    function facts(told) {
+        const row = element("div", {class: "lt_facts"});
+        const add = (label, value) => row.append(element("span", {}, `${label} `, element("b", {}, value)));
+        if (told.steps) add("step", `${told.step || 0} of ${told.steps}`);
+        if (told.epoch) add("epoch", `${told.epoch} of ${told.epochs}`);
+        if (told.loss !== undefined && told.loss !== null) add("loss", told.loss.toFixed(4));
+        if (told.rate) add("steps a second", told.rate.toFixed(2));
+        if (told.eta) add("left", duration(told.eta));
+        if (told.memory_mb) add("memory", `${(told.memory_mb / 1024).toFixed(1)} GB`);
+        return row;
+    }
+
+    function curve(points) {
+        const space = "http://www.w3.org/2000/svg";
+        const drawing = document.createElementNS(space, "svg");
+        drawing.setAttribute("class", "lt_curve");
+        drawing.setAttribute("viewBox", "0 0 100 100");
+        drawing.setAttribute("preserveAspectRatio", "none");
+        const highest = Math.max(...points.map(([, loss]) => loss));
+        const [first, end] = [points[0][0], points[points.length - 1][0]];
+        const line = document.createElementNS(space, "polyline");
+        line.setAttribute("points", points.map(([step, loss]) =>
+            `${100 * (step - first) / Math.max(1, end - first)},${98 - 94 * loss / highest}`).join(" "));
+        drawing.append(line);
+        return drawing;
+    }
+
+    function strip(previews) {
+        const row = element("div", {class: "lt_strip"});
+        for (const preview of previews) {
+            const source = `lora-trainer/picture?full=true&path=${encodeURIComponent(preview.path)}`;
+            const label = preview.epoch ? `epoch ${preview.epoch}` : "before";
+            row.append(element("figure", {}, element("img", {src: source, loading: "lazy", alt: ""}),
+                element("figcaption", {}, label)));
+        }
+        return row;
+    }
+
+    function tryIt(told) {
+        const button = element("button", {id: "lt_try", class: "lt_try"}, "Try it in txt2img");
+        button.addEventListener("click", () => {
+            const prompt = gradioApp().querySelector("#txt2img_prompt textarea");
+            const tag = `<lora:${told.name}:0.8>`;
+            if (!prompt.value.includes(tag)) {
+                prompt.value = [prompt.value.trim(), tag].filter(Boolean).join(" ");
+                updateInput(prompt);
+            }
+            switch_to_txt2img();
+        });
+        return button;
+    }
+
+    function refreshCards(told) {
+        if (told.status !== "done" || published === told.lora + told.ended) return;
+        if (published !== null) {
+            const button = gradioApp().querySelector("#txt2img_lora_extra_refresh_internal");
+            if (button) button.click();
+        }
+        published = told.lora + told.ended;
+    }
+
+    function show(told) {
+        const panel = gradioApp().querySelector("#lt_live");
+        if (!panel) return;
+        const text = JSON.stringify(told);
+        if (text === last && panel.childElementCount > 1) return;
+        last = text;
+        const parts = [element("p", {id: "lt_headline"}, headline(told))];
+        if (told.error) parts.push(element("p", {class: "lt_bad"}, told.error));
+        if (told.status !== "idle") parts.push(bar(told), facts(told));
+        if (told.curve && told.curve.length > 1) parts.push(curve(told.curve));
+        if (told.previews && told.previews.length) parts.push(strip(told.previews));
+        if (told.status === "done") parts.push(tryIt(told));
+        for (const one of told.skipped || []) {
+            parts.push(element("p", {class: "lt_hint"}, `left out: ${one.picture} (${one.reason})`));
+        }
+        for (const warning of told.warnings || []) parts.push(element("p", {class: "lt_hint"}, warning));
+        panel.replaceChildren(...parts);
+    }
+
+    async function ask() {
+        try {
+            const answer = await fetch("lora-trainer/report");
+            if (answer.ok) {
+                const told = await answer.json();
+                if (published === null && told.status !== "done") published = "";
+                show(told);
+                refreshCards(told);
+            }
+        } catch (error) {
+            // The server is restarting; the next question will be answered.
+        }
+        setTimeout(ask, PERIOD);
+    }
+
+    onUiLoaded(ask);
+}());

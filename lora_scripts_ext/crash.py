@@ -1,0 +1,34 @@
+"""What a crash becomes: a sentence for the user, and a file for whoever mends it."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+
+def sentence(error: Exception, details: Path | None) -> str:
+    """What happened and what to do, in one sentence; ``details`` names the file that ``write`` wrote."""
+    more = f"; the details are in {details}" if details else ""
+    if "out of memory" in str(error).lower():
+        return (
+            "out of memory; lower batch_size or resolution, or set gradient_checkpointing: true, "
+            f"then resume the run{more}."
+        )
+    first_line = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first_line}{more}."
+
+
+def write(folder: Path) -> Path | None:
+    """Keep the traceback of the exception being handled in ``folder``/crash.log, out of the user's sight.
+
+    Returns:
+        The file; None where the folder cannot be written, and the traceback went to stderr.
+    """
+    path = folder / "crash.log"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        traceback.print_exc()
+        return None
+    return path

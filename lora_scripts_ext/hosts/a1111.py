@@ -1,0 +1,209 @@
+"""The model that AUTOMATIC1111's WebUI has loaded: taken, trained on, given back as it was.
+
+Importable only inside the WebUI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from modules import devices, lowvram, sd_hijack, sd_models, sd_unet, sd_vae, shared
+from torch import nn
+
+from ..config import Config
+from ..errors import UserError
+from . import webui
+from .a1111_session import A1111Session
+from .base import Family, ModelInfo
+from .schedule import rescaled
+from .weights import sha256
+
+_TRAINABLE = "load a Stable Diffusion 1, 2 or XL checkpoint (text to image) in the WebUI first."
+_ATTENTION = "sdp - scaled dot product"
+
+
+class A1111Host:
+    """Trains on ``shared.sd_model`` itself; LoRAs belong into the WebUI's own folder."""
+
+    def __init__(self, stop: Callable[[], None] = lambda: None) -> None:
+        """``stop`` is called when the user presses the WebUI's Interrupt."""
+        self._stop = stop
+
+    @contextmanager
+    def open(self, config: Config) -> Iterator[A1111Session]:
+        """Wait for the queue, then hold the model until the end of the context.
+
+        Raises:
+            UserError: no model is loaded, or one that cannot be trained on.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(webui.alone())
+            model = shared.sd_model
+            info = inspect(model, config)
+            stack.enter_context(webui.announced("LoRA training", self._stop))
+            stack.enter_context(webui.model_kept())
+            stack.enter_context(webui.random_states_kept())
+            stack.enter_context(webui.frozen(model))
+            stack.enter_context(_bare(model))
+            stack.enter_context(_attention(_ATTENTION))
+            session = A1111Session(model, info, config)
+            stack.callback(session.close)
+            yield session
+
+    def lora_dir(self) -> Path:
+        """The WebUI's LoRA folder."""
+        return webui.lora_dir()
+
+    def publish(self, lora: Path) -> None:
+        """List the file now; the WebUI reads it anew where its time of change is newer than its copy's."""
+        webui.publish()
+
+
+def inspect(model: Any, config: Config) -> ModelInfo:
+    """The facts of the WebUI's ``model``, as far as training on it goes.
+
+    Raises:
+        UserError: it cannot be trained on.
+    """
+    _require_trainable(model, config)
+    return _info(model, config)
+
+
+def _require_trainable(model: Any, config: Config) -> None:
+    if model is None:
+        raise UserError(f"The WebUI has no model loaded; {_TRAINABLE}")
+    name = model.sd_checkpoint_info.name_for_extra
+    if not (model.is_sd1 or model.is_sd2 or model.is_sdxl) or model.is_ssd:
+        raise UserError(f"{name} is of a kind that cannot be trained on; {_TRAINABLE}")
+    channels = model.model.diffusion_model.input_blocks[0][0].weight.shape[1]
+    if model.model.conditioning_key != "crossattn" or channels != 4:
+        raise UserError(f"{name} takes more than text (inpainting, depth or an image); {_TRAINABLE}")
+    if model.is_sdxl and len(model.conditioner.embedders) < 5:
+        raise UserError(f"{name} is the SDXL refiner; {_TRAINABLE}")
+    if devices.fp8:
+        raise UserError(
+            "The model is kept in fp8, whose gradients are too coarse here; set FP8 weight to Disable in Settings > "
+            "Optimizations and load the model again."
+        )
+    if lowvram.is_enabled(model) and shared.cmd_opts.lowvram:
+        raise UserError("--lowvram moves every layer on each call; start the WebUI with --medvram to train.")
+    if lowvram.is_enabled(model) and config.train_text_encoder:
+        raise UserError(
+            "train_text_encoder needs the text encoder beside the UNet, which --medvram keeps apart; leave it off, or "
+            "start the WebUI without --medvram."
+        )
+
+
+def _info(model: Any, config: Config) -> ModelInfo:
+    checkpoint = model.sd_checkpoint_info
+    family: Family = "sdxl" if model.is_sdxl else "sd2" if model.is_sd2 else "sd1"
+    prediction = "v_prediction" if model.parameterization == "v" else "epsilon"
+    alphas = model.alphas_cumprod_original.detach().to("cpu", torch.float32)
+    rescale = config.zero_terminal_snr
+    if rescale is None:
+        rescale = shared.opts.sd_noise_schedule == "Zero Terminal SNR"
+    encoder = model.first_stage_model.encoder
+    return ModelInfo(
+        family=family,
+        prediction_type=prediction if config.prediction_type == "auto" else config.prediction_type,
+        zero_terminal_snr=rescale,
+        alphas_cumprod=rescaled(alphas.double()).float() if rescale else alphas,
+        name=checkpoint.name_for_extra,
+        hash=checkpoint.sha256 or sha256([Path(checkpoint.filename)]),
+        vae_factor=2 ** (encoder.num_resolutions - 1),
+        resolution={"sd1": 512, "sd2": 768 if prediction == "v_prediction" else 512, "sdxl": 1024}[family],
+        device=devices.device,
+        dtype=devices.dtype_unet,
+        vae=_vae_of_its_own(),
+    )
+
+
+def _vae_of_its_own() -> str:
+    """What tells the VAE that the user chose beside the checkpoint; empty where there is none."""
+    if sd_vae.loaded_vae_file is None:
+        return ""
+    return sha256([Path(sd_vae.loaded_vae_file)])
+
+
+@contextmanager
+def _bare(model: Any) -> Iterator[None]:
+    """The model as its checkpoint has it: what the last prompt and the settings have put on it is taken off, and put
+    on again afterwards."""
+    with ExitStack() as stack:
+        stack.enter_context(without_networks(model))
+        stack.enter_context(_without_hypernetworks())
+        stack.enter_context(_without_hypertile(model))
+        ratio = getattr(model, "applied_token_merged_ratio", 0)
+        stack.callback(sd_models.apply_token_merging, model, ratio)
+        sd_models.apply_token_merging(model, 0)
+        stack.callback(sd_hijack.model_hijack.apply_circular, sd_hijack.model_hijack.circular_enabled)
+        sd_hijack.model_hijack.apply_circular(False)
+        if sd_unet.current_unet is not None:
+            stack.callback(sd_unet.apply_unet)
+            sd_unet.apply_unet("None")
+        yield
+
+
+@contextmanager
+def without_networks(model: nn.Module) -> Iterator[None]:
+    """The LoRAs that the last prompt merged into the weights are taken out, and merged again afterwards.
+
+    The WebUI keeps the unmerged weights and computes merged ones from them, so both ways end at the very same bits.
+    """
+    nets = webui.networks()
+    merged = list(nets.loaded_networks)
+    layers = [layer for layer in model.modules() if getattr(layer, "network_current_names", ())]
+    try:
+        nets.loaded_networks.clear()
+        _apply_networks(layers)
+        yield
+    finally:
+        nets.loaded_networks[:] = merged
+        _apply_networks(layers)
+
+
+@torch.no_grad()
+def _apply_networks(layers: list[nn.Module]) -> None:
+    for layer in layers:
+        webui.networks().network_apply_weights(layer)
+
+
+@contextmanager
+def _without_hypernetworks() -> Iterator[None]:
+    loaded = list(shared.loaded_hypernetworks)
+    shared.loaded_hypernetworks.clear()
+    try:
+        yield
+    finally:
+        shared.loaded_hypernetworks[:] = loaded
+
+
+@contextmanager
+def _without_hypertile(model: nn.Module) -> Iterator[None]:
+    hooked = [getattr(layer, "__webui_hypertile_params", None) for layer in model.modules()]
+    tiled = [params for params in hooked if params is not None and params.enabled]
+    for params in tiled:
+        params.enabled = False
+    try:
+        yield
+    finally:
+        for params in tiled:
+            params.enabled = True
+
+
+@contextmanager
+def _attention(title: str) -> Iterator[None]:
+    """Attention computed as ``title`` says, which has a fast backward pass; afterwards as the user set it."""
+    before = sd_hijack.current_optimizer
+    if before is not None and before.title() == title:
+        yield
+        return
+    sd_hijack.model_hijack.apply_optimizations(title)
+    try:
+        yield
+    finally:
+        sd_hijack.model_hijack.apply_optimizations(before.title() if before is not None else "None")

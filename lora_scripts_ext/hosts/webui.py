@@ -1,0 +1,146 @@
+"""What AUTOMATIC1111's WebUI and its descendants have in common: the queue, the state they show, the list of LoRAs.
+
+Importable only inside a WebUI.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import gradio as gr
+import numpy as np
+import torch
+from modules import call_queue, sd_models, shared
+from torch import nn
+
+BUSY = "A LoRA is being trained on this model; wait for it, or stop it in the LoRA Trainer tab."
+
+
+def lora_dir() -> Path:
+    """Where the WebUI looks for LoRAs."""
+    return Path(shared.cmd_opts.lora_dir)
+
+
+def publish() -> None:
+    """Let the WebUI list the LoRA folder anew, so that a prompt can call a new file."""
+    networks().list_available_networks()
+
+
+def networks() -> ModuleType:
+    """The module of the built-in Lora extension."""
+    return sys.modules["networks"]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Nothing is drawn meanwhile: generation, from the page or the API, waits for its turn."""
+    with call_queue.queue_lock:
+        yield
+
+
+@contextmanager
+def announced(title: str, stop: Callable[[], None]) -> Iterator[None]:
+    """The WebUI shows a job called ``title``; its Interrupt calls ``stop``."""
+    state = shared.state
+    state.begin(job=title)
+    # Whatever button is pressed next resets state.interrupted: the call is caught, not the flag.
+    interrupt = state.interrupt
+
+    def interrupted() -> None:
+        interrupt()
+        stop()
+
+    state.interrupt = interrupted
+    try:
+        yield
+    finally:
+        del state.interrupt
+        state.end()
+        state.interrupted = state.skipped = False
+
+
+@contextmanager
+def model_kept() -> Iterator[None]:
+    """Whoever would unload or switch the model meanwhile is told why not; only this thread may."""
+    ours = threading.get_ident()
+
+    def guarded(call: Callable[..., object]) -> Callable[..., object]:
+        def held_off(*args: object, **options: object) -> object:
+            if threading.get_ident() == ours:
+                return call(*args, **options)
+            raise RuntimeError(BUSY)
+
+        return held_off
+
+    names = ("unload_model_weights", "reload_model_weights", "send_model_to_cpu", "send_model_to_device")
+    with _replaced(sd_models, {name: guarded(getattr(sd_models, name)) for name in names}), _settings_kept():
+        yield
+
+
+@contextmanager
+def _settings_kept() -> Iterator[None]:
+    """A change of checkpoint or VAE in the settings is refused with a sentence; it would else wait for the queue."""
+
+    def refuse() -> None:
+        gr.Warning(BUSY)
+        raise RuntimeError(BUSY)
+
+    labels = [shared.opts.data_labels[key] for key in ("sd_model_checkpoint", "sd_vae")]
+    before = [label.onchange for label in labels]
+    try:
+        for label in labels:
+            label.onchange = refuse
+        yield
+    finally:
+        for label, onchange in zip(labels, before, strict=True):
+            label.onchange = onchange
+
+
+@contextmanager
+def random_states_kept() -> Iterator[None]:
+    """The random generators of Python, numpy and torch are afterwards where they were."""
+    python, array = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(array)
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter asks for a gradient and every module is in eval mode; afterwards both are as they were."""
+    asked = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for parameter, _ in asked:
+            parameter.requires_grad_(False)
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for parameter, wanted in asked:
+            parameter.requires_grad_(wanted)
+            parameter.grad = None
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _replaced(owner: ModuleType, new: dict[str, object]) -> Iterator[None]:
+    before = {name: getattr(owner, name) for name in new}
+    try:
+        for name, value in new.items():
+            setattr(owner, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(owner, name, value)

@@ -1,0 +1,117 @@
+"""One training in a thread of its own: started, asked how it is going, stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from .. import crash
+from ..config import Config
+from ..errors import UserError
+from ..hosts.base import Host
+from ..training import run
+
+Status = Literal["waiting", "preparing", "training", "done", "stopped", "failed"]
+_CURVE_POINTS = 400
+
+
+class Job:
+    """A run on a host, in a background thread.
+
+    ``report`` is fed by the run and may be asked from any thread, at any time, without waiting for the run.
+    """
+
+    def __init__(self, config: Config, host: Host, *, resume: bool = False) -> None:
+        self.config = config
+        self._host = host
+        self._resume = resume
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._work, name=f"training {config.name}", daemon=True)
+        self._told: dict[str, Any] = {"status": "waiting", "name": config.name, "stopping": False}
+        self._losses: list[tuple[int, float]] = []
+        self._lists: dict[str, list[Any]] = {"previews": [], "checkpoints": [], "skipped": [], "warnings": []}
+
+    @property
+    def alive(self) -> bool:
+        """Whether the run still goes on."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin; the run waits by itself until the host is free."""
+        self._tell(started=time.time())
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the run to save and stop after the step it is at."""
+        self._stop.set()
+        self._tell(stopping=True)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the run to end."""
+        self._thread.join(timeout)
+
+    def report(self) -> dict[str, Any]:
+        """How it is going, ready for JSON.
+
+        ``status`` and ``name`` always; as far as they are known ``step``, ``steps``, ``epoch``, ``epochs``, ``loss``,
+        ``learning_rate``, ``rate`` (steps a second), ``eta`` (seconds), ``memory_mb``, ``prepare`` (done, total, what),
+        ``lora``, ``error``; the lists ``curve`` ([step, loss] in at most 400 points, each the mean of its steps),
+        ``previews``, ``checkpoints``, ``skipped`` and ``warnings``.
+        """
+        with self._lock:
+            lists = {name: list(items) for name, items in self._lists.items()}
+            return {**self._told, **lists, "curve": _thinned(self._losses)}
+
+    def _work(self) -> None:
+        try:
+            result = run.train(
+                self.config, self._host, resume=self._resume, report=self._hear, should_stop=self._stop.is_set
+            )
+            lora = str(result.lora) if result.lora else None
+            self._tell(status="stopped" if result.stopped else "done", lora=lora, loss=result.loss)
+        except run.Stopped:
+            self._tell(status="stopped")
+        except UserError as error:
+            self._tell(status="failed", error=str(error))
+        except Exception as error:  # noqa: BLE001 - the last place where a crash can become a sentence
+            self._tell(status="failed", error=crash.sentence(error, crash.write(Path(self.config.output_dir))))
+        finally:
+            self._tell(ended=time.time(), eta=None, stopping=False)
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        """Take in an event of the run."""
+        kind = event["event"]
+        facts = {key: value for key, value in event.items() if key not in ("event", "time")}
+        if kind == "prepare":
+            self._tell(status="preparing", prepare=facts)
+        elif kind == "start":
+            self._tell(status="training", step=event["step"], steps=event["steps"], epochs=event["epochs"])
+            self._tell(pictures=event["pictures"])
+        elif kind == "step":
+            with self._lock:
+                self._losses.append((event["step"], event["loss"]))
+            self._tell(**facts)
+        elif kind in ("preview", "checkpoint"):
+            self._add(f"{kind}s", facts)
+        elif kind == "skipped":
+            self._add("skipped", facts)
+        elif kind == "warning":
+            self._add("warnings", event["text"])
+
+    def _tell(self, **facts: Any) -> None:
+        with self._lock:
+            self._told.update(facts)
+
+    def _add(self, name: str, item: Any) -> None:
+        with self._lock:
+            self._lists[name].append(item)
+
+
+def _thinned(losses: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most ``_CURVE_POINTS`` points, each the last step and the mean loss of its share."""
+    width = -(-len(losses) // _CURVE_POINTS) or 1
+    shares = [losses[start : start + width] for start in range(0, len(losses), width)]
+    return [(share[-1][0], sum(loss for _, loss in share) / len(share)) for share in shares]

@@ -1,0 +1,101 @@
+"""The form of the tab: which keys it asks for, how each looks, and its values to a config and back."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Any, Literal
+
+import gradio as gr
+import yaml
+
+from .. import config as configs
+from ..config import FIELDS, Config
+from . import place, presets
+
+#: what the page asks at once
+ASKED = ("train_data_dir", "output_name", "trigger_word")
+#: what is folded away, by heading
+FOLDED = {
+    "How long and how strong": [
+        "epochs", "num_repeats", "batch_size", "gradient_accumulation_steps", "max_steps", "learning_rate",
+        "lr_scheduler", "lr_warmup_steps", "lr_cycles", "lr_power", "optimizer", "optimizer_args", "weight_decay",
+        "max_grad_norm", "seed",
+    ],
+    "What learns": [
+        "lora_rank", "lora_alpha", "lora_dropout", "target", "train_text_encoder", "text_encoder_lr", "clip_skip",
+        "init_lora",
+    ],
+    "Pictures": [
+        "resolution", "enable_bucket", "bucket_step", "min_bucket_side", "max_bucket_side", "bucket_no_upscale",
+        "crop", "crop_variants", "flip", "masked_loss", "mask_dir", "reg_data_dir", "prior_loss_weight",
+    ],
+    "Captions": ["metadata_path", "shuffle_caption", "keep_tokens", "caption_variants", "caption_dropout"],
+    "Loss and memory": [
+        "gradient_checkpointing", "min_snr_gamma", "noise_offset", "loss", "huber_delta", "prediction_type",
+        "zero_terminal_snr",
+    ],
+    "Checkpoints and previews": [
+        "save_epochs", "save_steps", "keep_checkpoints", "save_precision", "save_captions", "preview_epochs",
+        "preview_prompts", "preview_negative", "preview_seed", "preview_steps", "preview_cfg_scale", "preview_sampler",
+    ],
+}  # fmt: skip
+KEYS = [*ASKED, *(key for keys in FOLDED.values() for key in keys)]
+_TYPES = typing.get_type_hints(Config)
+
+
+def field(key: str, value: Any, label: str | None = None) -> gr.components.Component:
+    """The component that asks for *key*, holding *value*, with its help text."""
+    kind, value = _TYPES[key], to_field(key, value)
+    told = {"label": label or key, "value": value, "info": FIELDS[key].metadata["help"], "elem_id": f"lt_{key}"}
+    if kind is bool:
+        return gr.Checkbox(**told)
+    if typing.get_origin(kind) is Literal:
+        return gr.Dropdown(choices=list(typing.get_args(kind)), **told)
+    if kind in (int, float):
+        return gr.Number(precision=0 if kind is int else None, **told)
+    return gr.Textbox(lines=3 if key == "preview_prompts" else 1, **told)
+
+
+def to_field(key: str, value: Any) -> Any:
+    """A config's value as the component shows it."""
+    if key == "preview_prompts":
+        return "\n".join(value)
+    if _as_text(key):
+        return "" if value in (None, [], {}) else yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n")
+    return value
+
+
+def from_field(key: str, value: Any) -> Any:
+    """What a component holds as a config's value; checked later."""
+    if key == "preview_prompts":
+        return [line.strip() for line in value.splitlines() if line.strip()]
+    if _as_text(key):
+        return yaml.safe_load(value) if value.strip() else presets.default(key)
+    return presets.default(key) if value is None else value
+
+
+def config(values: tuple[Any, ...]) -> Config:
+    """The config that the form's *values* (in the order of ``KEYS``) ask for, on the model that is loaded.
+
+    Raises:
+        UserError: a value is wrong, a folder may not be read, or no model is loaded.
+    """
+    told = {key: from_field(key, value) for key, value in zip(KEYS, values, strict=True)}
+    for key in ("train_data_dir", "metadata_path", "reg_data_dir", "mask_dir", "init_lora"):
+        told[key] = str(place.readable(told[key])) if told[key] else ""
+    told["output_name"] = told["output_name"].strip() or "my_lora"
+    told["base_model"] = place.require_checkpoint()
+    told["output_dir"] = str(place.run_dir(told["output_name"]))
+    return configs.from_dict(told, "The form")
+
+
+def shown(asked: dict[str, Any]) -> list[Any]:
+    """Updates of every field: what *asked* names gets its value, the others their default."""
+    return [gr.update(value=to_field(key, asked.get(key, presets.default(key)))) for key in KEYS]
+
+
+def _as_text(key: str) -> bool:
+    """Lists, mappings and what may be empty are written as YAML writes them."""
+    kind = _TYPES[key]
+    return isinstance(kind, types.UnionType) or typing.get_origin(kind) in (list, dict)

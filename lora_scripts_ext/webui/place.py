@@ -1,0 +1,94 @@
+"""Where things are in this WebUI: the host, the folders, and what may be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from modules import paths_internal, shared
+
+from ..config import Config
+from ..errors import UserError
+from ..hosts.base import Host, ModelInfo
+
+
+def make_host(stop: Callable[[], None]) -> Host:
+    """The host of this WebUI; ``stop`` is called when the user presses its Interrupt."""
+    from ..hosts.a1111 import A1111Host
+
+    return A1111Host(stop)
+
+
+def loaded_checkpoint() -> str:
+    """Path of the checkpoint the WebUI has loaded; empty where there is none yet."""
+    model = _resident()
+    return str(model.sd_checkpoint_info.filename) if model is not None else ""
+
+
+def require_checkpoint() -> str:
+    """Path of the checkpoint the WebUI has loaded.
+
+    Raises:
+        UserError: there is none.
+    """
+    loaded = loaded_checkpoint()
+    if not loaded:
+        raise UserError(
+            "No model is loaded yet; choose a Stable Diffusion checkpoint at the top of the page, then try again."
+        )
+    return loaded
+
+
+def model_info(config: Config) -> ModelInfo:
+    """The facts of the model that is loaded; one must be.
+
+    Raises:
+        UserError: it cannot be trained on.
+    """
+    from ..hosts.a1111 import inspect
+
+    return inspect(_resident(), config)
+
+
+def _resident() -> Any:
+    # Not shared.sd_model: asking for it would load one.
+    from modules import sd_models
+
+    return sd_models.model_data.sd_model
+
+
+def data_dir() -> Path:
+    """Where runs keep their files."""
+    told = shared.cmd_opts.lora_trainer_data_dir
+    return Path(told) if told else Path(paths_internal.data_path) / "lora_trainer"
+
+
+def run_dir(name: str) -> Path:
+    """The folder of the run called ``name``."""
+    return data_dir() / name
+
+
+def readable(path: str) -> Path:
+    """``path``, made absolute, if the user may have it read.
+
+    Raises:
+        UserError: others can reach this WebUI, and it lies outside the folders meant for that.
+    """
+    found = Path(path).expanduser().resolve()
+    if not _open_to_others() or any(found.is_relative_to(root) for root in _roots()):
+        return found
+    raise UserError(
+        f"{found}: this WebUI can be reached by others, so only pictures below {', '.join(map(str, _roots()))} are "
+        "read; move them there, or start it with --lora-trainer-allowed-root FOLDER."
+    )
+
+
+def _roots() -> list[Path]:
+    return [data_dir().resolve(), *(Path(root).resolve() for root in shared.cmd_opts.lora_trainer_allowed_root)]
+
+
+def _open_to_others() -> bool:
+    told = shared.cmd_opts
+    reachable = told.listen or told.share or told.ngrok or told.server_name
+    return bool(reachable) and not told.enable_insecure_extension_access

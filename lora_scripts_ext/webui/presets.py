@@ -1,0 +1,31 @@
+"""What the answer to "What is it?" fills in: the configs that ship, without their paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..config import FIELDS
+
+_FOLDER = Path(__file__).resolve().parents[2] / "configs"
+KINDS = {
+    "A brand's look": "brand_style.yaml",
+    "One product": "product.yaml",
+    "A character or object": "character.yaml",
+    "A car": "car.yaml",
+}
+_OWN = ("train_data_dir", "metadata_path", "base_model", "output_dir", "trigger_word", "preview_prompts")
+
+
+def values(kind: str) -> dict[str, Any]:
+    """Every key that a preset may set, with the value it has for *kind*: the config's, or the default."""
+    told = yaml.safe_load((_FOLDER / KINDS[kind]).read_text(encoding="utf-8"))
+    return {key: told.get(key, default(key)) for key in FIELDS if key not in _OWN}
+
+
+def default(key: str) -> Any:
+    """A key's default value."""
+    field = FIELDS[key]
+    return field.default_factory() if callable(field.default_factory) else field.default

@@ -1,0 +1,13 @@
+"""What the WebUI calls: the tab when it builds the page, the routes when its server starts."""
+
+from __future__ import annotations
+
+from modules import script_callbacks
+
+from . import routes, tab
+
+
+def register() -> None:
+    """Announce the tab and the routes; called anew at every Reload UI."""
+    script_callbacks.on_ui_tabs(tab.build)
+    script_callbacks.on_app_started(routes.add)

@@ -1,0 +1,150 @@
+"""The LoRA Trainer tab: pictures, a name, what is it, Start; the rest is filled in and folded away."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import gradio as gr
+import yaml
+
+from .. import config as configs
+from ..dataset import plan, source
+from ..errors import UserError
+from . import form, place, presets
+from .desk import DESK
+
+_GALLERY = 60
+_FIRST = next(iter(presets.KINDS))
+
+
+def build() -> list[tuple[gr.Blocks, str, str]]:
+    """The tab as the WebUI's callback wants it."""
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        with gr.Row(elem_id="lt_page"):
+            with gr.Column(scale=5, min_width=420):
+                fields, kind, buttons, message, pictures = _left()
+            with gr.Column(scale=6, min_width=420):
+                gr.HTML("<div id='lt_live'><p class='lt_hint'>Nothing is being trained.</p></div>")
+        _wire(fields, kind, buttons, message, pictures)
+    return [(blocks, "LoRA Trainer", "lora_trainer")]
+
+
+def _left() -> tuple[dict[str, Any], Any, dict[str, Any], Any, Any]:
+    fields: dict[str, Any] = {}
+    buttons: dict[str, Any] = {}
+    gr.Markdown("### 1 Pictures")
+    filled = presets.values(_FIRST)
+    fields["train_data_dir"] = form.field("train_data_dir", "", "Folder with your pictures")
+    buttons["look"] = gr.Button("Show pictures", elem_id="lt_look")
+    pictures = gr.HTML(elem_id="lt_pictures")
+    gr.Markdown("### 2 Name")
+    with gr.Row():
+        fields["output_name"] = form.field("output_name", "", "Name of the LoRA")
+        fields["trigger_word"] = form.field("trigger_word", "", "Trigger word")
+    kind = gr.Radio(list(presets.KINDS), value=_FIRST, label="What is it?", elem_id="lt_kind")
+    with gr.Accordion("Fine-tune", open=False):
+        for heading, keys in form.FOLDED.items():
+            with gr.Accordion(heading, open=False):
+                for key in keys:
+                    fields[key] = form.field(key, filled.get(key, presets.default(key)))
+    with gr.Accordion("YAML", open=False):
+        buttons["yaml"] = gr.Textbox(
+            label="The settings as a file: train.py --config takes it", lines=12, elem_id="lt_yaml"
+        )
+        with gr.Row():
+            buttons["export"] = gr.Button("Write it from the form", elem_id="lt_export")
+            buttons["import"] = gr.Button("Fill the form from it", elem_id="lt_import")
+    gr.Markdown("### 3 Train")
+    with gr.Row():
+        buttons["start"] = gr.Button("Start", variant="primary", elem_id="lt_start")
+        buttons["stop"] = gr.Button("Stop and save", elem_id="lt_stop")
+        buttons["resume"] = gr.Button("Resume", elem_id="lt_resume")
+    message = gr.HTML(elem_id="lt_message")
+    return fields, kind, buttons, message, pictures
+
+
+def _wire(fields: dict[str, Any], kind: Any, buttons: dict[str, Any], message: Any, pictures: Any) -> None:
+    everything = [fields[key] for key in form.KEYS]
+    kind.change(_preset, [kind, *everything], everything, show_progress=False)
+    buttons["look"].click(_look, everything, [pictures])
+    fields["train_data_dir"].submit(_look, everything, [pictures])
+    buttons["start"].click(_start(resume=False), everything, [message])
+    buttons["resume"].click(_start(resume=True), everything, [message])
+    buttons["stop"].click(_stop, [], [message], queue=False)
+    buttons["export"].click(_export, everything, [buttons["yaml"], message])
+    buttons["import"].click(_import, [buttons["yaml"]], [*everything, message])
+
+
+def _preset(kind: str, *values: Any) -> list[Any]:
+    """Fill in what *kind* needs; what the user typed on the page stays."""
+    own = {key: form.from_field(key, value) for key, value in zip(form.KEYS, values, strict=True)}
+    kept = ("train_data_dir", "output_name", "trigger_word", "metadata_path", "preview_prompts")
+    return form.shown({**presets.values(kind), **{key: own[key] for key in kept}})
+
+
+def _look(*values: Any) -> str:
+    """The pictures with their captions, and what a run would do with them."""
+    try:
+        config = form.config(values)
+        model = place.model_info(config)
+        dataset = source.read(config, config.sides(model.resolution), model.vae_factor)
+    except UserError as error:
+        return _sentence(str(error), "bad")
+    steps = plan.steps_per_epoch(dataset.examples, config, 1)
+    total = min(steps * config.epochs, config.max_steps or steps * config.epochs)
+    said = f"{len(dataset.examples)} pictures, {total} steps ({steps} an epoch)."
+    if dataset.skipped:
+        said += f" {len(dataset.skipped)} left out: " + "; ".join(
+            f"{one.name} ({one.reason})" for one in dataset.skipped[:5]
+        )
+    cells = [_cell(str(example.path), example.caption) for example in dataset.examples[:_GALLERY]]
+    return _sentence(said, "good") + f"<div class='lt_gallery'>{''.join(cells)}</div>"
+
+
+def _cell(path: str, caption: str) -> str:
+    address = f"lora-trainer/picture?path={quote(path)}"
+    words = html.escape(caption) or "<i>no caption</i>"
+    return f"<figure><img loading='lazy' src='{address}' alt=''><figcaption>{words}</figcaption></figure>"
+
+
+def _start(resume: bool) -> Callable[..., str]:
+    def start(*values: Any) -> str:
+        try:
+            config = form.config(values)
+            DESK.start(config, resume)
+        except UserError as error:
+            return _sentence(str(error), "bad")
+        return _sentence(f"{config.name} is on its way; you can close this page and come back.", "good")
+
+    return start
+
+
+def _stop() -> str:
+    DESK.stop()
+    return _sentence("It stops after the step it is at, and saves; Resume goes on from there.", "good")
+
+
+def _export(*values: Any) -> tuple[str, str]:
+    try:
+        return form.config(values).to_yaml(), ""
+    except UserError as error:
+        return "", _sentence(str(error), "bad")
+
+
+def _import(text: str) -> list[Any]:
+    try:
+        asked = yaml.safe_load(text) or {}
+        if not isinstance(asked, dict):
+            raise UserError("YAML: expected lines of `key: value`.")
+        told = {"output_dir": str(place.run_dir("my_lora")), "base_model": place.loaded_checkpoint(), **asked}
+        config = configs.from_dict(told, "YAML")
+    except (UserError, yaml.YAMLError) as error:
+        return [gr.update() for _ in form.KEYS] + [_sentence(str(error), "bad")]
+    return [*form.shown(config.to_dict()), _sentence("The form holds the file's settings.", "good")]
+
+
+def _sentence(text: str, mood: str) -> str:
+    return f"<p class='lt_{mood}'>{html.escape(text)}</p>"

@@ -1,0 +1,178 @@
+"""The tiny models of ``tests.models`` as a WebUI loads them: a checkpoint with the ``.yaml`` that tells its sizes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tests import models
+
+ARCHITECTURES = {"sd2": "lora-trainer-tiny-sd2", "sdxl": "lora-trainer-tiny-sdxl"}
+LAYERS = 3
+MLP = 4  # open_clip knows no other
+
+
+def write(folder: Path, family: str) -> Path:
+    """A tiny checkpoint of *family* in *folder*, its yaml, and what its text encoders need beside it."""
+    path = models.write_checkpoint(folder / f"tiny_{family}.safetensors", family, mlp=MLP)
+    text = folder / "text"
+    shutil.copytree(models.TOKENIZER, text, dirs_exist_ok=True)
+    (text / "config.json").write_text(models.tiny_parts("sd1", mlp=MLP).texts[0].config.to_json_string())
+    if family in ARCHITECTURES:
+        write_open_clip(folder / "open_clip", family)
+    told = sdxl(text) if family == "sdxl" else sd(family, text)
+    # JSON is YAML.
+    path.with_suffix(".yaml").write_text(json.dumps({"model": told}))
+    return path
+
+
+def write_open_clip(folder: Path, family: str) -> None:
+    """The config of a small open_clip model, under a name of its own."""
+    folder.mkdir(exist_ok=True)
+    # SD2's file has one layer more than is used, and a projection that is not used at all.
+    text = {"width": models.TEXT_WIDTH, "heads": 1, "layers": LAYERS + (family == "sd2"), "vocab_size": 49408}
+    told = {
+        "embed_dim": models.TEXT_WIDTH if family == "sd2" else models.POOLED_WIDTH,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+        "text_cfg": {"context_length": 77, **text},
+    }
+    (folder / f"{ARCHITECTURES[family]}.json").write_text(json.dumps(told))
+
+
+def sd(family: str, text: Path) -> dict[str, Any]:
+    """The inference config of SD1 or SD2."""
+    unet = {
+        "image_size": 64,
+        "in_channels": 4,
+        "out_channels": 4,
+        "model_channels": 64,
+        "attention_resolutions": [1],
+        "num_res_blocks": 1,
+        "channel_mult": [1, 1],
+        "use_spatial_transformer": True,
+        "transformer_depth": 1,
+        "context_dim": models.TEXT_WIDTH,
+        "use_checkpoint": False,
+        "legacy": False,
+    }
+    if family == "sd1":
+        unet["num_heads"] = 8
+        words = {"target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder", "params": {"version": str(text)}}
+    else:
+        unet.update({"num_head_channels": 64, "use_linear_in_transformer": True})
+        words = {
+            "target": "ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder",
+            "params": {"arch": ARCHITECTURES[family], "freeze": True, "layer": "penultimate"},
+        }
+    return {
+        "base_learning_rate": 1e-4,
+        "target": "ldm.models.diffusion.ddpm.LatentDiffusion",
+        "params": {
+            "linear_start": 0.00085,
+            "linear_end": 0.012,
+            "num_timesteps_cond": 1,
+            "log_every_t": 200,
+            "timesteps": 1000,
+            "first_stage_key": "jpg",
+            "cond_stage_key": "txt",
+            "image_size": 64,
+            "channels": 4,
+            "cond_stage_trainable": False,
+            "conditioning_key": "crossattn",
+            "scale_factor": models.SCALING[family],
+            "use_ema": False,
+            "unet_config": {"target": "ldm.modules.diffusionmodules.openaimodel.UNetModel", "params": unet},
+            "first_stage_config": first_stage("ldm.models.autoencoder.AutoencoderKL"),
+            "cond_stage_config": words,
+        },
+    }
+
+
+def sdxl(text: Path) -> dict[str, Any]:
+    """The inference config of SDXL."""
+    sgm = "sgm.modules.diffusionmodules"
+    unet = {
+        "adm_in_channels": models.POOLED_WIDTH + 6 * 8,
+        "num_classes": "sequential",
+        "use_checkpoint": False,
+        "in_channels": 4,
+        "out_channels": 4,
+        "model_channels": 32,
+        "attention_resolutions": [4, 2],
+        "num_res_blocks": 2,
+        "channel_mult": [1, 2, 2],
+        "num_head_channels": 64,
+        "use_spatial_transformer": True,
+        "use_linear_in_transformer": True,
+        "transformer_depth": [1, 1, 2],
+        "context_dim": 2 * models.TEXT_WIDTH,
+        "spatial_transformer_attn_type": "softmax-xformers",
+        "legacy": False,
+    }
+    encoders = "sgm.modules.encoders.modules"
+    first = {"version": str(text), "layer": "hidden", "layer_idx": LAYERS - 1}
+    second = {
+        "arch": ARCHITECTURES["sdxl"],
+        "version": None,
+        "freeze": True,
+        "layer": "penultimate",
+        "always_return_pooled": True,
+        "legacy": False,
+    }
+    embedders = [("txt", "FrozenCLIPEmbedder", first), ("txt", "FrozenOpenCLIPEmbedder2", second)]
+    sizes = ("original_size_as_tuple", "crop_coords_top_left", "target_size_as_tuple")
+    embedders += [(key, "ConcatTimestepEmbedderND", {"outdim": 8}) for key in sizes]
+    return {
+        "target": "sgm.models.diffusion.DiffusionEngine",
+        "params": {
+            "scale_factor": models.SCALING["sdxl"],
+            "disable_first_stage_autocast": True,
+            "denoiser_config": {
+                "target": f"{sgm}.denoiser.DiscreteDenoiser",
+                "params": {
+                    "num_idx": 1000,
+                    "weighting_config": {"target": f"{sgm}.denoiser_weighting.EpsWeighting"},
+                    "scaling_config": {"target": f"{sgm}.denoiser_scaling.EpsScaling"},
+                    "discretization_config": {"target": f"{sgm}.discretizer.LegacyDDPMDiscretization"},
+                },
+            },
+            "network_config": {"target": f"{sgm}.openaimodel.UNetModel", "params": unet},
+            "conditioner_config": {
+                "target": "sgm.modules.GeneralConditioner",
+                "params": {
+                    "emb_models": [
+                        {"is_trainable": False, "input_key": key, "target": f"{encoders}.{name}", "params": params}
+                        for key, name, params in embedders
+                    ]
+                },
+            },
+            "first_stage_config": first_stage("sgm.models.autoencoder.AutoencoderKLInferenceWrapper"),
+        },
+    }
+
+
+def first_stage(target: str) -> dict[str, Any]:
+    """The VAE: two levels, one residual block each."""
+    return {
+        "target": target,
+        "params": {
+            "embed_dim": 4,
+            "monitor": "val/rec_loss",
+            "ddconfig": {
+                "attn_type": "vanilla",
+                "double_z": True,
+                "z_channels": 4,
+                "resolution": 32,
+                "in_channels": 3,
+                "out_ch": 3,
+                "ch": 32,
+                "ch_mult": [1, 2],
+                "num_res_blocks": 1,
+                "attn_resolutions": [],
+                "dropout": 0.0,
+            },
+            "lossconfig": {"target": "torch.nn.Identity"},
+        },
+    }

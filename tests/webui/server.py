@@ -1,0 +1,102 @@
+"""A real AUTOMATIC1111 with this checkout as its extension, on a port of its own, in a data folder of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+FLAGS = [
+    "--use-cpu", "all", "--no-half", "--skip-torch-cuda-test", "--skip-prepare-environment", "--skip-version-check",
+    "--no-download-sd-model", "--disable-console-progressbars", "--api",
+]  # fmt: skip
+_BOOT_SECONDS = 300
+
+
+class Server:
+    """A WebUI that runs."""
+
+    def __init__(self, port: int, data: Path) -> None:
+        self.address = f"http://127.0.0.1:{port}"
+        self.data = data
+
+    def get(self, path: str) -> Any:
+        """The JSON that a GET answers with."""
+        with urllib.request.urlopen(f"{self.address}/{path}", timeout=120) as answer:
+            return json.loads(answer.read())
+
+    def post(self, path: str, **body: Any) -> Any:
+        """The JSON that a POST of *body* answers with."""
+        data, kind = json.dumps(body).encode(), {"Content-Type": "application/json"}
+        asked = urllib.request.Request(f"{self.address}/{path}", data, kind)
+        with urllib.request.urlopen(asked, timeout=300) as answer:
+            return json.loads(answer.read())
+
+    def txt2img(self, prompt: str, side: int) -> str:
+        """A picture of fixed seed, as base64."""
+        told = {"prompt": prompt, "seed": 7, "steps": 4, "width": side, "height": side, "sampler_name": "Euler"}
+        return self.post("sdapi/v1/txt2img", **told)["images"][0]
+
+    def report(self) -> dict[str, Any]:
+        """What the trainer says."""
+        return self.get("lora-trainer/report")
+
+    def wait_for(self, *statuses: str, seconds: float = 240) -> dict[str, Any]:
+        """The report as soon as it has one of these *statuses*."""
+        deadline = time.monotonic() + seconds
+        while (told := self.report())["status"] not in statuses:
+            assert time.monotonic() < deadline, told
+            time.sleep(0.2)
+        return told
+
+
+@contextlib.contextmanager
+def running(folder: Path, checkpoint: Path, data: Path) -> Iterator[Server]:
+    """The WebUI in *folder* with *checkpoint* loaded; it keeps its own things in *data*."""
+    (data / "extensions").mkdir(parents=True)
+    (data / "extensions" / "lora-trainer").symlink_to(CHECKOUT, target_is_directory=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    python = folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    command = [
+        str(python),
+        "launch.py",
+        *FLAGS,
+        "--data-dir",
+        str(data),
+        "--ckpt",
+        str(checkpoint),
+        "--port",
+        str(port),
+    ]
+    with (data / "log.txt").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            server = Server(port, data)
+            _await_boot(server, process)
+            yield server
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _await_boot(server: Server, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _BOOT_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, (server.data / "log.txt").read_text()[-3000:]
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            server.report()
+            server.txt2img("warm", 64)
+            return
+        time.sleep(1)
+    raise AssertionError((server.data / "log.txt").read_text()[-3000:])

@@ -1,0 +1,121 @@
+"""The tab in a real AUTOMATIC1111, driven in headless Chromium as its user would, and through REST beside it."""
+
+import os
+import shutil
+import threading
+import time
+import urllib.error
+from pathlib import Path
+
+import pytest
+
+from tests import shop
+
+from . import checkpoints
+from .server import running
+
+playwright = pytest.importorskip("playwright.sync_api")
+FOLDER, CHROMIUM = os.environ.get("WEBUI_A1111"), shutil.which("chromium")
+pytestmark = [
+    pytest.mark.webui,
+    pytest.mark.skipif(not FOLDER, reason="WEBUI_A1111 does not name the folder of an AUTOMATIC1111 v1.10.1"),
+    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
+]
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+SIDE = 256
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return shop.write_pictures(tmp_path_factory.mktemp("data"), side=64)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("webui")
+    with running(Path(FOLDER), checkpoints.write(folder / "model", "sd1"), folder / "data") as started:
+        yield started
+
+
+@pytest.fixture
+def page(server):
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        opened = browser.new_page(viewport={"width": 1400, "height": 1000})
+        opened.goto(server.address, timeout=90_000)
+        open_tab(opened)
+        yield opened
+        browser.close()
+
+
+def open_tab(page) -> None:
+    """Go to the trainer's tab once the page is built."""
+    page.locator("#tabs button", has_text="LoRA Trainer").first.click(timeout=60_000)
+
+
+def fill(page, data: Path, name: str, **changes: object) -> None:
+    """Bring a small run's settings into the form by its YAML field."""
+    asked = {
+        "train_data_dir": data, "output_name": name, "resolution": 64, "bucket_step": 32, "lora_rank": 4, "epochs": 1,
+        "learning_rate": 0.01, "target": "full", "preview_epochs": 1, "preview_steps": 2, "trigger_word": "brnd",
+    }  # fmt: skip
+    lines = "\n".join(f"{key}: {value}" for key, value in (asked | changes).items())
+    page.get_by_text("YAML", exact=True).click()
+    page.locator("#lt_yaml textarea").fill(lines)
+    page.locator("#lt_import").click()
+    page.get_by_text("The form holds the file's settings.").first.wait_for()
+    page.get_by_text("YAML", exact=True).click()
+
+
+def test_a_click_on_start_ends_with_a_lora_that_changes_the_picture(server, page, data, tmp_path):
+    fill(page, data, "brand")
+    page.locator("#lt_look").click()
+    page.locator(".lt_gallery figure").nth(5).wait_for()
+    assert "6 pictures, 6 steps" in page.locator("#lt_pictures").first.inner_text()
+    assert page.locator(".lt_gallery img").first.evaluate("image => image.naturalWidth") > 0
+    page.locator("#lt_start").click()
+    page.locator("#lt_headline", has_text="is done").wait_for(timeout=240_000)
+    lora = server.data / "models" / "Lora" / "brand.safetensors"
+    assert lora.is_file()
+    assert lora.with_suffix(".json").is_file()
+    assert lora.with_suffix(".png").is_file()
+    page.screenshot(path=tmp_path / "done.png")
+    assert server.txt2img("a phone <lora:brand:0.8>", SIDE) != server.txt2img("a phone", SIDE)
+    page.reload()
+    open_tab(page)
+    page.locator("#lt_headline", has_text="brand is done").wait_for()
+    assert page.locator(".lt_strip img").count() == 4
+    page.locator("#lt_try").click()
+    page.wait_for_timeout(500)
+    assert "<lora:brand:0.8>" in page.locator("#txt2img_prompt textarea").input_value()
+
+
+def test_what_others_may_do_meanwhile(server, page, data):
+    before = server.txt2img("a phone", SIDE)
+    fill(page, data, "long", epochs=500, preview_epochs=0)
+    page.locator("#lt_start").click()
+    server.wait_for("training")
+    asked = time.monotonic()
+    server.report()
+    assert time.monotonic() - asked < 1
+    assert server.get("sdapi/v1/progress?skip_current_image=true")["state"]["job"] == "LoRA training"
+    with pytest.raises(urllib.error.HTTPError):
+        server.post("sdapi/v1/unload-checkpoint")
+    drawn: list[str] = []
+    waiting = threading.Thread(target=lambda: drawn.append(server.txt2img("a phone", SIDE)))
+    waiting.start()
+    time.sleep(3)
+    assert not drawn, "a picture was drawn while the model was being trained on"
+    server.post("sdapi/v1/interrupt")
+    told = server.wait_for("stopped")
+    assert 0 < told["step"] < told["steps"]
+    waiting.join(60)
+    assert drawn == [before]
+
+
+def test_mistakes_are_sentences(server, page, data):
+    fill(page, data / "nowhere", "lost")
+    page.locator("#lt_start").click()
+    page.locator("#lt_live .lt_bad", has_text="nowhere").wait_for(timeout=60_000)
+    assert "Traceback" not in page.locator("#lt_live").inner_text()
