@@ -157,7 +157,7 @@ class Config:
     def to_yaml(self) -> str:
         """The keys that differ from their default, as a YAML file that gives this config back."""
         changed = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != _default(f)
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != default(f.name)
         }
         return yaml.safe_dump(changed, sort_keys=False, allow_unicode=True)
 
@@ -330,7 +330,11 @@ def _check_together(config: Config, where: str) -> None:
         raise UserError(
             f"{where}: output_name is {config.output_name!r}; a file name cannot hold {' '.join(sorted(bad))}."
         )
+    if config.output_name.startswith("."):
+        raise UserError(f"{where}: output_name is {config.output_name!r}; a file name cannot start with a dot here.")
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
+def default(key: str) -> Any:
+    """A key's default value."""
+    field = FIELDS[key]
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default

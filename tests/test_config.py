@@ -74,6 +74,7 @@ def test_alpha_defaults_to_the_rank():
         ({"masked_loss": "files"}, "mask_dir is empty"),
         ({"output_dir": "./pictures"}, "output_dir and train_data_dir are both ./pictures"),
         ({"output_name": "a/b"}, "output_name is 'a/b'"),
+        ({"output_name": ".."}, "output_name is ..... a file name cannot start with a dot"),
         ({"optimizer_args": 3}, "optimizer_args is 3, expected a mapping"),
         ({"base_model": ""}, "base_model is missing"),
         ({"preview_prompts": [["a"]]}, "preview_prompts is"),

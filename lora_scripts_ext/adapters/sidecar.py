@@ -30,8 +30,7 @@ def write(lora: Path, config: Config, model: ModelInfo) -> Path:
         "negative text": "",
         "notes": "",
     }
-    edited = {key: value for key, value in _read(path).items() if value or key not in card}
-    write_text(path, json.dumps(card | edited, indent=4, ensure_ascii=False) + "\n")
+    _write_card(path, card)
     return path
 
 
@@ -56,14 +55,18 @@ def place(lora: Path, folder: Path) -> Path:
     card, picture = lora.with_suffix(".json"), lora.with_suffix(".png")
     # The file comes last: whoever sees it finds its card and picture beside it.
     if card.exists():
-        fresh = _read(card)
-        edited = {key: value for key, value in _read(placed.with_suffix(".json")).items() if value or key not in fresh}
-        write_text(placed.with_suffix(".json"), json.dumps(fresh | edited, indent=4, ensure_ascii=False) + "\n")
+        _write_card(placed.with_suffix(".json"), _read(card))
     if picture.exists():
         write_preview(placed, picture)
     with replacing(placed) as temporary:
         shutil.copyfile(lora, temporary)
     return placed
+
+
+def _write_card(path: Path, card: dict[str, Any]) -> None:
+    """Write ``card``, but for what is filled in on the one that is there."""
+    edited = {key: value for key, value in _read(path).items() if value or key not in card}
+    write_text(path, json.dumps(card | edited, indent=4, ensure_ascii=False) + "\n")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -207,3 +207,4 @@ def _listed(model: nn.Module, lora: Path) -> Iterator[None]:
         nets.networks_in_memory.pop(_PREVIEW, None)
         nets.available_networks.pop(_PREVIEW, None)
         nets.available_network_aliases.pop(_PREVIEW, None)
+        nets.available_network_hash_lookup.pop(entry.shorthash, None)

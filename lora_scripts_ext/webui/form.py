@@ -11,7 +11,7 @@ import yaml
 
 from .. import config as configs
 from ..config import FIELDS, Config
-from . import place, presets
+from . import place
 
 #: what the page asks at once
 ASKED = ("train_data_dir", "output_name", "trigger_word")
@@ -71,8 +71,8 @@ def from_field(key: str, value: Any) -> Any:
     if key == "preview_prompts":
         return [line.strip() for line in value.splitlines() if line.strip()]
     if _as_text(key):
-        return yaml.safe_load(value) if value.strip() else presets.default(key)
-    return presets.default(key) if value is None else value
+        return yaml.safe_load(value) if value.strip() else configs.default(key)
+    return configs.default(key) if value is None else value
 
 
 def config(values: tuple[Any, ...]) -> Config:
@@ -92,7 +92,7 @@ def config(values: tuple[Any, ...]) -> Config:
 
 def shown(asked: dict[str, Any]) -> list[Any]:
     """Updates of every field: what *asked* names gets its value, the others their default."""
-    return [gr.update(value=to_field(key, asked.get(key, presets.default(key)))) for key in KEYS]
+    return [gr.update(value=to_field(key, asked.get(key, configs.default(key)))) for key in KEYS]
 
 
 def _as_text(key: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ..config import FIELDS
+from ..config import FIELDS, default
 
 _FOLDER = Path(__file__).resolve().parents[2] / "configs"
 KINDS = {
@@ -23,9 +23,3 @@ def values(kind: str) -> dict[str, Any]:
     """Every key that a preset may set, with the value it has for *kind*: the config's, or the default."""
     told = yaml.safe_load((_FOLDER / KINDS[kind]).read_text(encoding="utf-8"))
     return {key: told.get(key, default(key)) for key in FIELDS if key not in _OWN}
-
-
-def default(key: str) -> Any:
-    """A key's default value."""
-    field = FIELDS[key]
-    return field.default_factory() if callable(field.default_factory) else field.default

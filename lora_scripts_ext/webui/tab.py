@@ -49,7 +49,7 @@ def _left() -> tuple[dict[str, Any], Any, dict[str, Any], Any, Any]:
         for heading, keys in form.FOLDED.items():
             with gr.Accordion(heading, open=False):
                 for key in keys:
-                    fields[key] = form.field(key, filled.get(key, presets.default(key)))
+                    fields[key] = form.field(key, filled.get(key, configs.default(key)))
     with gr.Accordion("YAML", open=False):
         buttons["yaml"] = gr.Textbox(
             label="The settings as a file: train.py --config takes it", lines=12, elem_id="lt_yaml"

@@ -111,19 +111,6 @@ def sdxl(text: Path) -> dict[str, Any]:
         "spatial_transformer_attn_type": "softmax-xformers",
         "legacy": False,
     }
-    encoders = "sgm.modules.encoders.modules"
-    first = {"version": str(text), "layer": "hidden", "layer_idx": LAYERS - 1}
-    second = {
-        "arch": ARCHITECTURES["sdxl"],
-        "version": None,
-        "freeze": True,
-        "layer": "penultimate",
-        "always_return_pooled": True,
-        "legacy": False,
-    }
-    embedders = [("txt", "FrozenCLIPEmbedder", first), ("txt", "FrozenOpenCLIPEmbedder2", second)]
-    sizes = ("original_size_as_tuple", "crop_coords_top_left", "target_size_as_tuple")
-    embedders += [(key, "ConcatTimestepEmbedderND", {"outdim": 8}) for key in sizes]
     return {
         "target": "sgm.models.diffusion.DiffusionEngine",
         "params": {
@@ -139,16 +126,34 @@ def sdxl(text: Path) -> dict[str, Any]:
                 },
             },
             "network_config": {"target": f"{sgm}.openaimodel.UNetModel", "params": unet},
-            "conditioner_config": {
-                "target": "sgm.modules.GeneralConditioner",
-                "params": {
-                    "emb_models": [
-                        {"is_trainable": False, "input_key": key, "target": f"{encoders}.{name}", "params": params}
-                        for key, name, params in embedders
-                    ]
-                },
-            },
+            "conditioner_config": conditioner(text),
             "first_stage_config": first_stage("sgm.models.autoencoder.AutoencoderKLInferenceWrapper"),
+        },
+    }
+
+
+def conditioner(text: Path) -> dict[str, Any]:
+    """SDXL's two text encoders and the embedders of its sizes."""
+    encoders = "sgm.modules.encoders.modules"
+    first = {"version": str(text), "layer": "hidden", "layer_idx": LAYERS - 1}
+    second = {
+        "arch": ARCHITECTURES["sdxl"],
+        "version": None,
+        "freeze": True,
+        "layer": "penultimate",
+        "always_return_pooled": True,
+        "legacy": False,
+    }
+    embedders = [("txt", "FrozenCLIPEmbedder", first), ("txt", "FrozenOpenCLIPEmbedder2", second)]
+    sizes = ("original_size_as_tuple", "crop_coords_top_left", "target_size_as_tuple")
+    embedders += [(key, "ConcatTimestepEmbedderND", {"outdim": 8}) for key in sizes]
+    return {
+        "target": "sgm.modules.GeneralConditioner",
+        "params": {
+            "emb_models": [
+                {"is_trainable": False, "input_key": key, "target": f"{encoders}.{name}", "params": params}
+                for key, name, params in embedders
+            ]
         },
     }
 
