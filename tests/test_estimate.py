@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from lora_scripts_ext import cli
 from lora_scripts_ext.adapters.adapter import Adapter
@@ -61,6 +62,18 @@ def test_activations_are_what_autograd_keeps(checkpointed, tmp_path):
             real = sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in weights)
         del answer
     assert told.activation_bytes == pytest.approx(real, rel=0.1)
+
+
+def test_operations_are_those_that_torch_counts(tmp_path):
+    data = shop.write_pictures(tmp_path / "data")
+    model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
+    config = shop.make_config(data, model, tmp_path / "out", batch_size=1, enable_bucket=False, epochs=3)
+    found = inspect(config)
+    told = estimate(config, found)
+    with FlopCounterMode(display=False) as counted:
+        found.predict(1, 32, 32)
+    # There and back through frozen layers; the adapter's own products are small.
+    assert told.flops == pytest.approx(2 * counted.get_total_flops() * 18, rel=0.05)
 
 
 def test_the_command_says_it_in_lines_and_json(tmp_path, capsys):

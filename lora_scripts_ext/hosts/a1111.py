@@ -18,7 +18,7 @@ from ..config import Config
 from ..errors import UserError
 from . import webui
 from .a1111_session import A1111Session
-from .base import Family, ModelInfo
+from .base import Family, Inspection, ModelInfo
 from .schedule import rescaled
 from .weights import sha256
 
@@ -71,6 +71,19 @@ def inspect(model: Any, config: Config) -> ModelInfo:
     """
     _require_trainable(model, config)
     return _info(model, config)
+
+
+def inspection(model: Any, config: Config) -> Inspection:
+    """The WebUI's ``model`` for foretelling a run; it may be in use meanwhile.
+
+    Raises:
+        UserError: it cannot be trained on.
+    """
+    session = A1111Session(model, inspect(model, config), config)
+    try:
+        return session.outline()
+    finally:
+        session.close()
 
 
 def _require_trainable(model: Any, config: Config) -> None:

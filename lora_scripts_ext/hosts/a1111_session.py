@@ -17,10 +17,10 @@ from ..config import Config
 from . import webui
 from .base import Conditioning, LatentDistribution, ModelInfo, PreviewRequest, Target
 from .open_clip import OpenClipText
+from .outline import Outline, outline, unet_blocks
 from .text import TextEncoders
 from .tokenizer import SHIPPED, Tokenizer
 
-_BLOCKS = ("ResBlock", "BasicTransformerBlock")
 _PREVIEW = "lora-trainer-preview"
 _SIZES = ("original_size_as_tuple", "crop_coords_top_left", "target_size_as_tuple")
 
@@ -49,8 +49,11 @@ class A1111Session:
 
     def blocks(self) -> Iterator[nn.Module]:
         """The UNet's residual and transformer blocks."""
-        unet = self._resident.model.diffusion_model
-        return (module for module in unet.modules() if type(module).__name__ in _BLOCKS)
+        return unet_blocks(self._resident.model.diffusion_model)
+
+    def outline(self) -> Outline:
+        """The model without its numbers, for foretelling a run; may be made while others draw with it."""
+        return outline(self.model, self._resident.model.diffusion_model, self._text.models)
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> LatentDistribution:

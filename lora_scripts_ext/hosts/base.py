@@ -102,6 +102,42 @@ class PreviewRequest:
     sampler: str
 
 
+@dataclass(frozen=True)
+class Size:
+    """A model's parameters, and the bytes they take on the device."""
+
+    parameters: int
+    bytes: int
+
+
+class Inspection(Protocol):
+    """A base model as a run would find it, without its numbers: what foretelling a run needs.
+
+    Attributes:
+        prediction_type: None where only loading the model would tell.
+        sizes: by part: ``unet``, ``te1``, ``te2``, and ``vae`` where a run loads it.
+        unet: on the meta device, in the number format of training.
+        targets: as ``Session.targets``; the UNet's modules are on the meta device.
+    """
+
+    name: str
+    family: Family
+    prediction_type: PredictionType | None
+    vae_factor: int
+    resolution: int
+    device: torch.device
+    dtype: torch.dtype
+    sizes: dict[str, Size]
+    unet: nn.Module
+    targets: list[Target]
+
+    def blocks(self) -> Iterable[nn.Module]:
+        """As ``Session.blocks``."""
+
+    def predict(self, batch: int, width: int, height: int) -> Tensor:
+        """What the UNet would do with ``batch`` pictures of ``width`` x ``height`` pixels, on the meta device."""
+
+
 class Session(Protocol):
     """The model, taken: everything is frozen, in eval mode and on its device.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..adapters.targets import text_targets, unet_targets
 from ..config import Config
-from .base import Family, PredictionType, Target
+from .base import Family, PredictionType, Size, Target
 from .checkpoint import read_checkpoint
 from .device import pick_device, pick_dtype
 from .parts import Checkpoint
@@ -19,22 +19,11 @@ from .text import tokenizers
 
 
 @dataclass(frozen=True)
-class Size:
-    """A model's parameters, and the bytes they take on the device."""
-
-    parameters: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """The facts of ``ModelInfo`` that the headers tell, and more.
+class CheckpointInspection:
+    """A base model as its headers tell it; see ``hosts.base.Inspection``.
 
     Attributes:
         prediction_type: None for an SD2 checkpoint that does not say; training asks the model itself.
-        sizes: by part: ``unet``, ``vae``, ``te1``, ``te2``.
-        unet: on the meta device, in the number format of training.
-        targets: as ``Session.targets``, modules on the meta device.
     """
 
     name: str
@@ -73,7 +62,7 @@ class Inspection:
         )[0]
 
 
-def inspect(config: Config) -> Inspection:
+def inspect(config: Config) -> CheckpointInspection:
     """Read the headers and configs of ``config.base_model`` and check them as loading would; no weight is read.
 
     Raises:
@@ -85,7 +74,7 @@ def inspect(config: Config) -> Inspection:
     tokenizers(checkpoint, config)
     sizes = {"unet": _size(checkpoint.unet.skeleton, dtype), "vae": _size(checkpoint.vae.skeleton, torch.float32)}
     sizes.update({name: _size(part.skeleton, dtype) for name, part in checkpoint.text_parts().items()})
-    return Inspection(
+    return CheckpointInspection(
         name=checkpoint.name,
         family=checkpoint.family,
         prediction_type=checkpoint.prediction_type,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -18,7 +19,7 @@ from ..dataset.source import Dataset
 from . import recompute, run
 
 if TYPE_CHECKING:
-    from ..hosts.inspection import Inspection
+    from ..hosts.base import Inspection, Target
 
 _FILE_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 # Weights, gradients and the optimizer's two moments, float32 each.
@@ -27,7 +28,11 @@ _BYTES_PER_PARAMETER = 16
 
 @dataclass(frozen=True)
 class Estimate:
-    """A run foretold; memory in bytes."""
+    """A run foretold; memory in bytes.
+
+    Attributes:
+        flops: floating-point operations of all steps.
+    """
 
     model: Inspection
     dataset: Dataset
@@ -39,11 +44,17 @@ class Estimate:
     weight_bytes: int
     adapter_bytes: int
     activation_bytes: int
+    flops: float
+
+    @property
+    def extra_bytes(self) -> int:
+        """What a step takes beside the frozen weights."""
+        return self.adapter_bytes + self.activation_bytes
 
     @property
     def memory_bytes(self) -> int:
         """Peak of a step: frozen weights, adapter with its optimizer, activations kept for the backward pass."""
-        return self.weight_bytes + self.adapter_bytes + self.activation_bytes
+        return self.weight_bytes + self.extra_bytes
 
     def lines(self) -> list[str]:
         """The estimate for a person."""
@@ -93,17 +104,20 @@ def estimate(config: Config, model: Inspection, processes: int = 1) -> Estimate:
     targets = select(model.targets, config.target, config.train_text_encoder)
     adapter = Adapter(targets, config.lora_rank, config.alpha, device="meta", dtype=model.dtype)
     parameters = adapter.weights.numel()
+    steps = run.total_steps(config, steps_per_epoch)
+    activation_bytes, flops = _one_batch(model, targets, dataset, config)
     return Estimate(
         model=model,
         dataset=dataset,
-        steps=run.total_steps(config, steps_per_epoch),
+        steps=steps,
         steps_per_epoch=steps_per_epoch,
         layers=len(targets),
         parameters=parameters,
         file_bytes=parameters * _FILE_BYTES[config.save_precision],
         weight_bytes=_weight_bytes(model, config),
         adapter_bytes=parameters * _BYTES_PER_PARAMETER,
-        activation_bytes=_activation_bytes(model, adapter, dataset, config),
+        activation_bytes=activation_bytes,
+        flops=flops / config.batch_size * _visits(dataset, config) * steps / steps_per_epoch,
     )
 
 
@@ -113,9 +127,19 @@ def _weight_bytes(model: Inspection, config: Config) -> int:
     return sum(size.bytes for part, size in model.sizes.items() if part in stays or model.device.type == "cpu")
 
 
-def _activation_bytes(model: Inspection, adapter: Adapter, dataset: Dataset, config: Config) -> int:
-    """Bytes autograd keeps between forward and backward for a batch of the largest bucket, counted on meta tensors."""
+def _visits(dataset: Dataset, config: Config) -> float:
+    """Pictures looked at in an epoch, each counted by its size: one of the largest bucket is 1."""
+    areas = [width * height for width, height in (example.bucket for example in dataset.examples)]
+    steps = plan.epoch_steps(dataset.examples, config, 0, 1)
+    return sum(areas[visit.example] for micros in steps for micro in micros for visit in micro) / max(areas)
+
+
+def _one_batch(model: Inspection, targets: list[Target], dataset: Dataset, config: Config) -> tuple[int, int]:
+    """A batch of the largest bucket, computed on meta tensors: the bytes autograd keeps between forward and backward,
+    and the operations of both."""
     width, height = max(dataset.buckets(), key=lambda size: size[0] * size[1])
+    unet = [target for target in targets if target.part == "unet"]
+    adapter = Adapter(unet, config.lora_rank, config.alpha, device="meta", dtype=model.dtype)
     kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -125,23 +149,45 @@ def _activation_bytes(model: Inspection, adapter: Adapter, dataset: Dataset, con
     with ExitStack() as stack:
         stack.enter_context(adapter.attached())
         stack.enter_context(recompute.checkpointed(model.blocks(), enabled=config.gradient_checkpointing))
-        stack.enter_context(_FusedAttention())
+        counted = stack.enter_context(_Counted())
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))
         answer = model.predict(config.batch_size, width, height)
         for parameter in (*model.unet.parameters(), adapter.weights):
             kept.pop(parameter.untyped_storage()._cdata, None)
         total = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     del answer
-    return total
+    # Frozen weights get no gradient: the way back costs as much as the way there.
+    return total, counted.flops * (3 if config.gradient_checkpointing else 2)
 
 
-class _FusedAttention(TorchFunctionMode):
-    """Attention as CPUs and GPUs compute it, without keeping the scores; meta tensors would take the long way."""
+class _Counted(TorchFunctionMode):
+    """Counts the operations of matrix products and convolutions; attention is computed as CPUs and GPUs do, without
+    keeping the scores, where meta tensors would take the long way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function is torch.nn.functional.scaled_dot_product_attention:
-            return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*args[:3])[0]
-        return function(*args, **(kwargs or {}))
+        if function is F.scaled_dot_product_attention:
+            query, key = args[:2]
+            self.flops += 4 * query.numel() * key.shape[-2]
+            return _Attention.apply(*args[:3])
+        answer = function(*args, **(kwargs or {}))
+        if function in (F.linear, F.conv2d):
+            self.flops += 2 * answer.numel() * args[1][0].numel()
+        return answer
+
+
+class _Attention(torch.autograd.Function):
+    """What fused attention keeps: its three inputs and its output."""
+
+    @staticmethod
+    def forward(context: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Shapes as ``scaled_dot_product_attention``'s; the numbers mean nothing."""
+        answer = query.new_empty(*query.shape[:-1], value.shape[-1])
+        context.save_for_backward(query, key, value, answer)
+        return answer
 
 
 def _mb(count: int) -> str:

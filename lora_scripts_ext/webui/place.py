@@ -10,7 +10,7 @@ from modules import paths_internal, shared
 
 from ..config import Config
 from ..errors import UserError
-from ..hosts.base import Host, ModelInfo
+from ..hosts.base import Host, Inspection
 
 
 def make_host(stop: Callable[[], None]) -> Host:
@@ -40,15 +40,15 @@ def require_checkpoint() -> str:
     return loaded
 
 
-def model_info(config: Config) -> ModelInfo:
-    """The facts of the model that is loaded; one must be.
+def inspection(config: Config) -> Inspection:
+    """What foretelling a run needs of the model that is loaded; one must be.
 
     Raises:
         UserError: it cannot be trained on.
     """
-    from ..hosts.a1111 import inspect
+    from ..hosts.a1111 import inspection
 
-    return inspect(_resident(), config)
+    return inspection(_resident(), config)
 
 
 def _resident() -> Any:

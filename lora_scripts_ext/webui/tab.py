@@ -11,9 +11,9 @@ import gradio as gr
 import yaml
 
 from .. import config as configs
-from ..dataset import plan, source
 from ..errors import UserError
-from . import form, place, presets
+from ..training import estimate
+from . import foretold, form, place, presets
 from .desk import DESK
 
 _GALLERY = 60
@@ -86,16 +86,14 @@ def _preset(kind: str, *values: Any) -> list[Any]:
 
 
 def _look(*values: Any) -> str:
-    """The pictures with their captions, and what a run would do with them."""
+    """The pictures with their captions, and what a run with them would take."""
     try:
         config = form.config(values)
-        model = place.model_info(config)
-        dataset = source.read(config, config.sides(model.resolution), model.vae_factor)
+        told = estimate.estimate(config, place.inspection(config))
     except UserError as error:
         return _sentence(str(error), "bad")
-    steps = plan.steps_per_epoch(dataset.examples, config, 1)
-    total = min(steps * config.epochs, config.max_steps or steps * config.epochs)
-    said = f"{len(dataset.examples)} pictures, {total} steps ({steps} an epoch)."
+    dataset = told.dataset
+    said = foretold.sentence(told)
     if dataset.skipped:
         said += f" {len(dataset.skipped)} left out: " + "; ".join(
             f"{one.name} ({one.reason})" for one in dataset.skipped[:5]

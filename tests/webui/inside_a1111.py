@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 MODE = sys.argv[1]
@@ -33,10 +34,13 @@ from modules import call_queue, processing, script_callbacks, sd_hijack, shared 
 from PIL import Image  # noqa: E402
 
 from lora_scripts_ext import config as configs  # noqa: E402
+from lora_scripts_ext.adapters.adapter import Adapter  # noqa: E402
+from lora_scripts_ext.adapters.targets import select  # noqa: E402
 from lora_scripts_ext.config import Config  # noqa: E402
-from lora_scripts_ext.hosts.a1111 import A1111Host  # noqa: E402
+from lora_scripts_ext.hosts.a1111 import A1111Host, inspection  # noqa: E402
 from lora_scripts_ext.hosts.a1111_session import A1111Session  # noqa: E402
 from lora_scripts_ext.training import run  # noqa: E402
+from lora_scripts_ext.training.estimate import estimate  # noqa: E402
 
 # What registers the Lora extension's tag, among others; the launcher does it before it builds the page.
 script_callbacks.before_ui_callback()
@@ -168,6 +172,7 @@ def matrix() -> dict[str, object]:
     seen["preview of the base"], seen["preview"] = (pixels(Image.open(path)) for path in first.previews)
     seen["txt2img"] = draw(f"{PROMPT} <lora:first:1>")
     seen["ways"] = {}
+    seen["foretold"] = foretell()
     before = state()
     for way in ("done", "stopped", *FAILURES):
         told = {"ended": end(way)}
@@ -180,6 +185,33 @@ def matrix() -> dict[str, object]:
         draw(f"{PROMPT} <lora:first:1>")
         before = state()
     return seen
+
+
+def foretell() -> dict[str, object]:
+    """What is said before a run, against what autograd keeps in one; the model is in use meanwhile, LoRA and all."""
+    draw(f"{PROMPT} <lora:first:1>")
+    before, config = state(), settings("foretold")
+    told = estimate(config, inspection(shared.sd_model, config))
+    changed = [key for key, value in state().items() if value != before[key]]
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with A1111Host().open(config) as session:
+        adapter = Adapter(select(session.targets(), config.target, False), config.lora_rank)
+        weights = {tensor.untyped_storage().data_ptr() for tensor in (*shared.sd_model.parameters(), adapter.weights)}
+        words = session.encode_text(["a"] * config.batch_size)
+        words = replace(words, time_ids=torch.zeros(config.batch_size, 6))
+        width, height = max(told.dataset.buckets(), key=lambda size: size[0] * size[1])
+        factor = session.model.vae_factor
+        noisy = torch.zeros(config.batch_size, 4, height // factor, width // factor)
+        with adapter.attached(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            answer = session.predict(noisy, torch.zeros(config.batch_size, dtype=torch.int64), words)
+            real = sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in weights)
+        del answer
+    return {"changed": changed, "kept": real, "told": told.activation_bytes, "steps": told.steps}
 
 
 def trained() -> dict[str, object]:

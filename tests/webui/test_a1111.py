@@ -65,6 +65,13 @@ def test_a_preview_is_the_picture_that_the_saved_file_gives(matrix):
     assert Path(matrix["lora"]).parent.name == "Lora"
 
 
+def test_what_a_run_takes_is_said_before_without_touching_the_model(matrix):
+    told = matrix["foretold"]
+    assert told["changed"] == []
+    assert told["steps"] == 3
+    assert told["told"] == pytest.approx(told["kept"], rel=0.1)
+
+
 def test_the_same_weights_as_standalone(family, tmp_path):
     data = shop.write_pictures(tmp_path / "data", side=64)
     checkpoint = checkpoints.write(tmp_path / "model", family)

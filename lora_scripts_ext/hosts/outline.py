@@ -1,0 +1,122 @@
+"""A resident model without its numbers, on which a run can be foretold while the model itself is in use."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..adapters.targets import original_unet_targets, text_targets
+from .base import Family, ModelInfo, PredictionType, Size, Target
+
+_BLOCKS = ("ResBlock", "BasicTransformerBlock")
+_TEXT_PARTS = ("te1", "te2")
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A model in the original layout (``UNetModel`` of ldm and sgm); see ``hosts.base.Inspection``."""
+
+    name: str
+    family: Family
+    prediction_type: PredictionType
+    vae_factor: int
+    resolution: int
+    device: torch.device
+    dtype: torch.dtype
+    sizes: dict[str, Size]
+    unet: nn.Module
+    targets: list[Target]
+
+    def blocks(self) -> Iterator[nn.Module]:
+        """As ``Session.blocks``."""
+        return unet_blocks(self.unet)
+
+    def predict(self, batch: int, width: int, height: int) -> Tensor:
+        """What the UNet would do with ``batch`` pictures of ``width`` x ``height`` pixels, on the meta device."""
+
+        def empty(*shape: int) -> Tensor:
+            return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
+
+        keys = next(module.to_k for name, module in self.unet.named_modules() if name.endswith("attn2"))
+        vector = empty(self.unet.label_emb[0][0].in_features) if self.family == "sdxl" else None
+        return self.unet(
+            empty(self.unet.in_channels, height // self.vae_factor, width // self.vae_factor),
+            torch.zeros(batch, dtype=torch.int64, device="meta"),
+            context=empty(77, keys.in_features),
+            y=vector,
+        )
+
+
+def outline(model: ModelInfo, unet: nn.Module, texts: list[nn.Module]) -> Outline:
+    """The outline of a resident UNet, whose text encoders are only measured; no weight is copied, nothing changed."""
+    sizes = {"unet": _size(unet)} | {part: _size(text) for part, text in zip(_TEXT_PARTS, texts, strict=False)}
+    unet = _without_numbers(unet)
+    for module in unet.modules():
+        if hasattr(module, "to_q") and hasattr(module, "to_out"):
+            module.forward = MethodType(_attend, module)
+    targets = list(original_unet_targets(unet, model.family))
+    for part, text in zip(_TEXT_PARTS, texts, strict=False):
+        targets += text_targets(text, model.family, part)
+    return Outline(
+        name=model.name,
+        family=model.family,
+        prediction_type=model.prediction_type,
+        vae_factor=model.vae_factor,
+        resolution=model.resolution,
+        device=model.device,
+        dtype=model.dtype,
+        sizes=sizes,
+        unet=unet,
+        targets=targets,
+    )
+
+
+def unet_blocks(unet: nn.Module) -> Iterator[nn.Module]:
+    """The repeated blocks of an original UNet."""
+    return (module for module in unet.modules() if type(module).__name__ in _BLOCKS)
+
+
+def _without_numbers(root: nn.Module) -> nn.Module:
+    """A copy whose tensors are all on the meta device; what a WebUI has hung on the modules is not taken along."""
+    memo: dict[int, Any] = {}
+    for module in root.modules():
+        for tensors in (module._parameters, module._buffers, vars(module)):
+            memo.update({id(value): _on_meta(value) for value in tensors.values() if isinstance(value, Tensor | tuple)})
+    made = copy.deepcopy(root, memo)
+    for module in made.modules():
+        module._forward_pre_hooks.clear()
+        module._forward_hooks.clear()
+        vars(module).pop("forward", None)
+        # The name by which the Lora extension merges a prompt's LoRAs into a layer's weights.
+        vars(module).pop("network_layer_name", None)
+    return made
+
+
+def _on_meta(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_on_meta(item) for item in value)
+    if isinstance(value, nn.Parameter):
+        return nn.Parameter(value.detach().to("meta"), requires_grad=False)
+    return value.to("meta") if isinstance(value, Tensor) else value
+
+
+def _attend(self: Any, x: Tensor, context: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
+    """``CrossAttention.forward`` by PyTorch's own kernel, which is what a run uses."""
+    told = x if context is None else context
+    heads = [
+        layer.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        for layer in (self.to_q(x), self.to_k(told), self.to_v(told))
+    ]
+    return self.to_out(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
+
+
+def _size(model: nn.Module) -> Size:
+    parameters = list(model.parameters())
+    return Size(sum(p.numel() for p in parameters), sum(p.numel() * p.element_size() for p in parameters))

@@ -1,0 +1,30 @@
+"""How fast a device computes, found in a fraction of a second: for saying how long a run will take."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import torch
+
+# What a step of a full-size SD1.5 UNet reached, on a CPU, of the rate of one large matrix product.
+_REACHED = 0.4
+_SIDE = {"cpu": 1536}
+_LARGE_SIDE = 4096
+_TRIES = 3
+
+
+@functools.cache
+def flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second that a training step may be expected to reach."""
+    side = _SIDE.get(device.type, _LARGE_SIDE)
+    matrix = torch.ones(side, side, device=device, dtype=dtype)
+    best = min(_seconds(matrix) for _ in range(_TRIES))
+    return _REACHED * 2 * side**3 / best
+
+
+def _seconds(matrix: torch.Tensor) -> float:
+    start = time.perf_counter()
+    # Reading a number back waits for the device.
+    (matrix @ matrix)[0, 0].item()
+    return time.perf_counter() - start
