@@ -59,7 +59,9 @@ class A1111Host:
         return webui.lora_dir()
 
     def publish(self, lora: Path) -> None:
-        """List the file now; the WebUI reads it anew where its time of change is newer than its copy's."""
+        """List the file now, and let go of what an older file of its name has left in memory and in the weights."""
+        with webui.alone():
+            _forget(lora.stem)
         webui.publish()
 
 
@@ -176,6 +178,20 @@ def without_networks(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         nets.loaded_networks[:] = merged
+        _apply_networks(layers)
+
+
+def _forget(name: str) -> None:
+    """Take the LoRA called ``name`` out of the weights: a layer that has merged a name does not merge it again, even
+    where the file behind it is another by now."""
+    nets = webui.networks()
+    nets.networks_in_memory.pop(name, None)
+    model = sd_models.model_data.sd_model
+    layers = (
+        [] if model is None else [layer for layer in model.modules() if getattr(layer, "network_current_names", ())]
+    )
+    if any(merged[0] == name for layer in layers for merged in layer.network_current_names):
+        nets.loaded_networks.clear()
         _apply_networks(layers)
 
 

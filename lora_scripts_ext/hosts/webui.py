@@ -46,15 +46,17 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def announced(title: str, stop: Callable[[], None]) -> Iterator[None]:
-    """The WebUI shows a job called ``title``; its Interrupt calls ``stop``."""
+    """The WebUI shows a job called ``title``; its Interrupt calls ``stop``. Reload UI does not end it."""
     state = shared.state
     state.begin(job=title)
     # Whatever button is pressed next resets state.interrupted: the call is caught, not the flag.
     interrupt = state.interrupt
 
     def interrupted() -> None:
-        interrupt()
-        stop()
+        # Reload UI interrupts what is being drawn; the page holds on to its method, so the caller has to tell.
+        if sys._getframe(1).f_code.co_name != "request_restart":
+            interrupt()
+            stop()
 
     state.interrupt = interrupted
     try:

@@ -11,6 +11,7 @@ import yaml
 
 from .. import config as configs
 from ..config import FIELDS, Config
+from ..errors import UserError
 from . import place
 
 #: what the page asks at once
@@ -67,11 +68,18 @@ def to_field(key: str, value: Any) -> Any:
 
 
 def from_field(key: str, value: Any) -> Any:
-    """What a component holds as a config's value; checked later."""
+    """What a component holds as a config's value; checked later.
+
+    Raises:
+        UserError: what should be YAML is none.
+    """
     if key == "preview_prompts":
         return [line.strip() for line in value.splitlines() if line.strip()]
     if _as_text(key):
-        return yaml.safe_load(value) if value.strip() else configs.default(key)
+        try:
+            return yaml.safe_load(value) if value.strip() else configs.default(key)
+        except yaml.YAMLError as error:
+            raise UserError(f"The form: {key} is {value!r}, which cannot be read; see the help below it.") from error
     return configs.default(key) if value is None else value
 
 

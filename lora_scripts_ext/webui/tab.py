@@ -80,9 +80,9 @@ def _wire(fields: dict[str, Any], kind: Any, buttons: dict[str, Any], message: A
 
 def _preset(kind: str, *values: Any) -> list[Any]:
     """Fill in what *kind* needs; what the user typed on the page stays."""
-    own = {key: form.from_field(key, value) for key, value in zip(form.KEYS, values, strict=True)}
     kept = ("train_data_dir", "output_name", "trigger_word", "metadata_path", "preview_prompts")
-    return form.shown({**presets.values(kind), **{key: own[key] for key in kept}})
+    typed = {key: form.from_field(key, value) for key, value in zip(form.KEYS, values, strict=True) if key in kept}
+    return form.shown({**presets.values(kind), **typed})
 
 
 def _look(*values: Any) -> str:

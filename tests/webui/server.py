@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
+import io
 import json
 import os
 import socket
@@ -13,6 +16,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -29,9 +34,13 @@ class Server:
         self.address = f"http://127.0.0.1:{port}"
         self.data = data
 
+    def open(self, path: str) -> Any:
+        """What a GET answers with."""
+        return urllib.request.urlopen(f"{self.address}/{path}", timeout=120)
+
     def get(self, path: str) -> Any:
         """The JSON that a GET answers with."""
-        with urllib.request.urlopen(f"{self.address}/{path}", timeout=120) as answer:
+        with self.open(path) as answer:
             return json.loads(answer.read())
 
     def post(self, path: str, **body: Any) -> Any:
@@ -42,13 +51,24 @@ class Server:
             return json.loads(answer.read())
 
     def txt2img(self, prompt: str, side: int) -> str:
-        """A picture of fixed seed, as base64."""
+        """Hash of the pixels of a picture of fixed seed; the file would hold the prompt, too."""
         told = {"prompt": prompt, "seed": 7, "steps": 4, "width": side, "height": side, "sampler_name": "Euler"}
-        return self.post("sdapi/v1/txt2img", **told)["images"][0]
+        made = base64.b64decode(self.post("sdapi/v1/txt2img", **told)["images"][0])
+        return hashlib.sha256(Image.open(io.BytesIO(made)).convert("RGB").tobytes()).hexdigest()
 
     def report(self) -> dict[str, Any]:
         """What the trainer says."""
         return self.get("lora-trainer/report")
+
+    def wait_until_back(self, seconds: float = 120) -> dict[str, Any]:
+        """The report as soon as the server answers again."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return self.report()
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                assert time.monotonic() < deadline, (self.data / "log.txt").read_text()[-3000:]
+                time.sleep(0.5)
 
     def wait_for(self, *statuses: str, seconds: float = 240) -> dict[str, Any]:
         """The report as soon as it has one of these *statuses*."""
@@ -60,7 +80,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(folder: Path, checkpoint: Path, data: Path) -> Iterator[Server]:
+def running(folder: Path, checkpoint: Path, data: Path, *flags: str) -> Iterator[Server]:
     """The WebUI in *folder* with *checkpoint* loaded; it keeps its own things in *data*."""
     (data / "extensions").mkdir(parents=True)
     (data / "extensions" / "lora-trainer").symlink_to(CHECKOUT, target_is_directory=True)
@@ -72,6 +92,7 @@ def running(folder: Path, checkpoint: Path, data: Path) -> Iterator[Server]:
         str(python),
         "launch.py",
         *FLAGS,
+        *flags,
         "--data-dir",
         str(data),
         "--ckpt",

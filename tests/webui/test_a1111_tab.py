@@ -1,5 +1,6 @@
 """The tab in a real AUTOMATIC1111, driven in headless Chromium as its user would, and through REST beside it."""
 
+import json
 import os
 import shutil
 import threading
@@ -78,17 +79,60 @@ def test_a_click_on_start_ends_with_a_lora_that_changes_the_picture(server, page
     page.locator("#lt_headline", has_text="is done").wait_for(timeout=240_000)
     lora = server.data / "models" / "Lora" / "brand.safetensors"
     assert lora.is_file()
-    assert lora.with_suffix(".json").is_file()
     assert lora.with_suffix(".png").is_file()
+    card = json.loads(lora.with_suffix(".json").read_text())
+    assert (card["activation text"], card["sd version"]) == ("brnd", "SD1")
     page.screenshot(path=tmp_path / "done.png")
     assert server.txt2img("a phone <lora:brand:0.8>", SIDE) != server.txt2img("a phone", SIDE)
     page.reload()
     open_tab(page)
     page.locator("#lt_headline", has_text="brand is done").wait_for()
     assert page.locator(".lt_strip img").count() == 4
+    page.locator("#txt2img_lora_cards [data-name=brand] img").first.wait_for(state="attached")
     page.locator("#lt_try").click()
     page.wait_for_timeout(500)
     assert "<lora:brand:0.8>" in page.locator("#txt2img_prompt textarea").input_value()
+
+
+def test_a_name_used_again_serves_the_new_weights(server, page, data):
+    drawn = []
+    for seed in (1, 2):
+        fill(page, data, "again", seed=seed, preview_epochs=0)
+        since = time.time()
+        page.locator("#lt_start").click()
+        wait_for_end(server, since)
+        drawn.append(server.txt2img("a phone <lora:again:0.8>", SIDE))
+    lora = server.data / "models" / "Lora" / "again.safetensors"
+    shutil.copy(lora, lora.with_name("fresh.safetensors"))
+    server.post("sdapi/v1/refresh-loras")
+    assert drawn[0] != drawn[1]
+    assert drawn[1] == server.txt2img("a phone <lora:fresh:0.8>", SIDE)
+
+
+def wait_for_end(server, since: float) -> None:
+    """Until the run that was started after *since* is done."""
+    deadline = time.monotonic() + 120
+    while True:
+        told = server.report()
+        if told["status"] == "done" and told["ended"] > since:
+            return
+        assert time.monotonic() < deadline, told
+        time.sleep(0.2)
+
+
+def test_the_page_built_anew_finds_the_run_going_on(server, page, data):
+    before = server.txt2img("a phone", SIDE)
+    fill(page, data, "lasting", epochs=2000, preview_epochs=0)
+    page.locator("#lt_start").click()
+    step = server.wait_for("training")["step"]
+    page.evaluate("gradioApp().getElementById('settings_restart_gradio').click()")
+    time.sleep(5)
+    told = server.wait_until_back()
+    assert (told["name"], told["status"]) == ("lasting", "training")
+    assert told["step"] > step
+    server.post("lora-trainer/stop")
+    server.wait_for("stopped")
+    assert server.txt2img("a phone", SIDE) == before
 
 
 def test_what_others_may_do_meanwhile(server, page, data):
@@ -119,3 +163,15 @@ def test_mistakes_are_sentences(server, page, data):
     page.locator("#lt_start").click()
     page.locator("#lt_live .lt_bad", has_text="nowhere").wait_for(timeout=60_000)
     assert "Traceback" not in page.locator("#lt_live").inner_text()
+
+
+def test_a_webui_that_others_reach_reads_only_what_it_may(tmp_path, data):
+    inside = shop.write_pictures(tmp_path / "allowed" / "data", count=1) / "00.png"
+    outside = data / "00.png"
+    flags = ("--listen", "--lora-trainer-allowed-root", str(tmp_path / "allowed"))
+    with running(Path(FOLDER), checkpoints.write(tmp_path / "model", "sd1"), tmp_path / "webui", *flags) as server:
+        with server.open(f"lora-trainer/picture?path={inside}") as answer:
+            assert answer.headers["Content-Type"] == "image/png"
+        for path in (outside, tmp_path / "allowed" / ".." / "model" / "x.png"):
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                server.open(f"lora-trainer/picture?path={path}")

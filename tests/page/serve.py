@@ -1,0 +1,78 @@
+"""Serves the tab under whatever gradio is installed, in a double of the WebUI: ``serve.py CHECKPOINT FOLDER``.
+
+Training runs on the standalone host. The first line of stdout is the port.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+CHECKPOINT, FOLDER = (Path(name).resolve() for name in sys.argv[1:3])
+
+
+def double() -> None:
+    """What the tab asks of the WebUI's ``modules``."""
+    model = SimpleNamespace(sd_checkpoint_info=SimpleNamespace(filename=str(CHECKPOINT)))
+    told = {"listen": False, "share": False, "ngrok": None, "server_name": None, "api_auth": None}
+    told |= {"enable_insecure_extension_access": False, "lora_trainer_allowed_root": [], "lora_trainer_data_dir": None}
+    parts = {
+        "shared": {"cmd_opts": SimpleNamespace(**told)},
+        "paths_internal": {"data_path": str(FOLDER)},
+        "sd_models": {"model_data": SimpleNamespace(sd_model=model)},
+    }
+    sys.modules["modules"] = ModuleType("modules")
+    for name, values in parts.items():
+        part = ModuleType(f"modules.{name}")
+        vars(part).update(values)
+        sys.modules[part.__name__] = part
+        setattr(sys.modules["modules"], name, part)
+
+
+double()
+
+import gradio  # noqa: E402
+
+from lora_scripts_ext.config import Config  # noqa: E402
+from lora_scripts_ext.hosts.base import Session  # noqa: E402
+from lora_scripts_ext.hosts.inspection import inspect  # noqa: E402
+from lora_scripts_ext.hosts.standalone import StandaloneHost  # noqa: E402
+from lora_scripts_ext.webui import place, routes, tab  # noqa: E402
+
+
+class Host:
+    """The standalone host, with a LoRA folder as a WebUI has one."""
+
+    def open(self, config: Config) -> AbstractContextManager[Session]:
+        """The model of the file."""
+        return StandaloneHost().open(config)
+
+    def lora_dir(self) -> Path:
+        """A folder of the double."""
+        folder = FOLDER / "Lora"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def publish(self, lora: Path) -> None:
+        """No one lists it."""
+
+
+place.make_host = lambda stop: Host()
+place.inspection = inspect
+
+if __name__ == "__main__":
+    with gradio.Blocks() as blocks:
+        for page, title, name in tab.build():
+            with gradio.Tabs(), gradio.TabItem(title, id=name):
+                page.render()
+    # gradio announces itself on stdout.
+    with contextlib.redirect_stdout(sys.stderr):
+        app, _, _ = blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, show_api=False)
+    routes.add(blocks, app)
+    print(blocks.server_port, flush=True)
+    blocks.block_thread()

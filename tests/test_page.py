@@ -1,0 +1,173 @@
+"""The tab under the very gradio that a WebUI ships, without the WebUI: built, filled in, started."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import venv
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml
+
+from . import models, shop
+
+pytestmark = pytest.mark.skipif(sys.version_info >= (3, 12), reason="the WebUIs' packages are for Python 3.10 and 3.11")
+HERE = Path(__file__).parent / "page"
+ROOT = HERE.parents[1]
+
+
+def python_with(gradio: str) -> Path:
+    """A Python that has this gradio, and for the rest what this one has; made once."""
+    folder = ROOT / ".venv-gradio" / f"{gradio}-{sys.version_info.major}.{sys.version_info.minor}"
+    wanted = HERE / f"gradio-{gradio}.txt"
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = folder / "installed"
+    if stamp.exists() and stamp.read_text() == wanted.read_text():
+        return python
+    venv.create(folder, with_pip=True, clear=True)
+    kept = folder / "constraints.txt"
+    # transformers, which comes from this Python, takes no newer one.
+    kept.write_text(f"huggingface_hub=={version('huggingface_hub')}\n")
+    subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", str(wanted), "-c", str(kept)], check=True)
+    own = sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)})
+    # Last on the path: what is installed in the new one wins.
+    (Path(own) / "zz-rest.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    stamp.write_text(wanted.read_text())
+    return python
+
+
+class Page:
+    """The tab, served; its parts are called by their elem_id."""
+
+    def __init__(self, port: int, folder: Path) -> None:
+        self.address = f"http://127.0.0.1:{port}"
+        self.folder = folder
+        self.config = self.ask("config")
+        self.parts = {part["props"]["elem_id"]: part for part in self.config["components"] if _named(part)}
+
+    def ask(self, path: str, **body: object) -> dict:
+        """The JSON of a GET, or of a POST with a body."""
+        data = json.dumps(body).encode() if body else None
+        asked = urllib.request.Request(f"{self.address}/{path}", data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            return json.loads(answer.read())
+
+    def held(self) -> dict[str, object]:
+        """What every part holds when the page opens."""
+        return {name: part["props"].get("value") for name, part in self.parts.items()}
+
+    def does(self, name: str, values: dict[str, object], event: str = "click") -> dict[str, object]:
+        """What the page holds after *event* on a part, having held *values*."""
+        index, call = next(
+            (index, call)
+            for index, call in enumerate(self.config["dependencies"])
+            if (self.parts[name]["id"], event) in _triggers(call)
+        )
+        names = {part["id"]: elem_id for elem_id, part in self.parts.items()}
+        given = [values[names[part]] for part in call["inputs"]]
+        answer = self.ask("run/predict", fn_index=index, data=given, session_hash="test")
+        new = {}
+        for part, value in zip(call["outputs"], answer["data"], strict=True):
+            updated = isinstance(value, dict) and value.get("__type__") == "update"
+            if not updated or "value" in value:
+                new[names[part]] = value["value"] if updated else value
+        return values | new
+
+
+def _triggers(call: dict) -> list[tuple[int, str]]:
+    """Parts and events that make the call; gradio 3 tells the event once."""
+    return [(target, call["trigger"]) if isinstance(target, int) else tuple(target) for target in call["targets"]]
+
+
+def _named(part: dict) -> bool:
+    return bool(part["props"].get("elem_id"))
+
+
+@pytest.fixture(scope="module", params=["3.41.2", "4.40.0"])
+def page(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    shop.write_pictures(folder / "pictures")
+    model = models.write_checkpoint(folder / "tiny.safetensors", "sd1")
+    command = [str(python_with(request.param)), str(HERE / "serve.py"), str(model), str(folder)]
+    quiet = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
+    with (folder / "log.txt").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=quiet)
+        try:
+            port = process.stdout.readline()
+            assert port, (folder / "log.txt").read_text()[-3000:]
+            yield Page(int(port), folder)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def asked(page: Page, **changes: object) -> dict[str, object]:
+    """The page after a small run's settings were read from YAML."""
+    told = shop.settings(page.folder / "pictures", page.folder / "tiny.safetensors", page.folder / "out", **changes)
+    return page.does("lt_import", page.held() | {"lt_yaml": yaml.safe_dump(told)})
+
+
+def test_every_field_explains_itself_and_holds_a_preset(page):
+    held = page.held()
+    preset = yaml.safe_load((ROOT / "configs" / "brand_style.yaml").read_text(encoding="utf-8"))
+    assert held["lt_lora_rank"] == preset["lora_rank"]
+    fields = [part["props"] for name, part in page.parts.items() if "info" in part["props"]]
+    assert len([props for props in fields if props["info"]]) >= 40
+
+
+def test_another_kind_of_thing_fills_in_its_preset_and_keeps_the_pictures(page):
+    typed = page.held() | {"lt_train_data_dir": "/pictures", "lt_kind": "A car", "lt_epochs": 3}
+    told = page.does("lt_kind", typed, "change")
+    preset = yaml.safe_load((ROOT / "configs" / "car.yaml").read_text(encoding="utf-8"))
+    assert (told["lt_epochs"], told["lt_lora_rank"]) == (preset["epochs"], preset["lora_rank"])
+    assert told["lt_train_data_dir"] == "/pictures"
+
+
+def test_a_file_made_in_the_tab_is_the_file_that_fills_it(page):
+    told = asked(page, output_name="brand", lora_rank=5, min_snr_gamma=5.0, preview_prompts=["a", "b"])
+    again = yaml.safe_load(page.does("lt_export", told)["lt_yaml"])
+    expected = {"lora_rank": 5, "min_snr_gamma": 5.0, "preview_prompts": ["a", "b"], "learning_rate": 1e-3}
+    assert {key: again[key] for key in expected} == expected
+    assert page.does("lt_import", told | {"lt_yaml": yaml.safe_dump(again)})["lt_lora_rank"] == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"lt_train_data_dir": ""}, "train_data_dir is missing"),
+        ({"lt_output_name": "a/b"}, "output_name is &#x27;a/b&#x27;"),
+        ({"lt_lora_rank": 0}, "lora_rank is 0"),
+        ({"lt_train_data_dir": "/nowhere"}, "/nowhere"),
+        ({"lt_optimizer_args": "{a: [}"}, "optimizer_args"),
+    ],
+)
+def test_a_mistake_is_a_sentence(page, changes, sentence):
+    told = page.does("lt_look", asked(page) | changes)
+    assert "class='lt_bad'" in told["lt_pictures"]
+    assert sentence in told["lt_pictures"]
+    assert "Traceback" not in told["lt_pictures"]
+
+
+def test_pictures_are_shown_and_a_click_on_start_makes_a_lora(page):
+    told = asked(page, output_name="brand", preview_epochs=1, preview_steps=1)
+    looked = page.does("lt_look", told)["lt_pictures"]
+    assert "6 pictures, 6 steps (3 an epoch). About" in looked
+    assert looked.count("<figure>") == 6
+    path = urllib.parse.quote(str(page.folder / "pictures" / "00.png"))
+    with urllib.request.urlopen(f"{page.address}/lora-trainer/picture?path={path}", timeout=60) as answer:
+        assert answer.headers["Content-Type"] == "image/png"
+    assert "lt_good" in page.does("lt_start", told)["lt_message"]
+    deadline = time.monotonic() + 120
+    while (report := page.ask("lora-trainer/report"))["status"] not in ("done", "failed"):
+        assert time.monotonic() < deadline, report
+        time.sleep(0.2)
+    assert report["status"] == "done", report
+    assert (page.folder / "Lora" / "brand.safetensors").is_file()
+    assert len(report["previews"]) >= 2
