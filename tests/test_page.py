@@ -90,7 +90,10 @@ def _named(part: dict) -> bool:
     return bool(part["props"].get("elem_id"))
 
 
-@pytest.fixture(scope="module", params=["3.41.2", "4.40.0"])
+GRADIOS = ["3.41.2", "4.40.0"]
+
+
+@pytest.fixture(scope="module", params=GRADIOS)
 def page(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     shop.write_pictures(folder / "pictures")
@@ -171,3 +174,13 @@ def test_pictures_are_shown_and_a_click_on_start_makes_a_lora(page):
     assert report["status"] == "done", report
     assert (page.folder / "Lora" / "brand.safetensors").is_file()
     assert len(report["previews"]) >= 2
+
+
+@pytest.mark.parametrize("gradio", GRADIOS)
+def test_where_the_package_cannot_be_imported_the_tab_says_why(gradio):
+    command = [str(python_with(gradio)), str(HERE / "broken.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    shown = json.loads(done.stdout.splitlines()[-1])
+    assert shown["title"] == "LoRA Trainer"
+    assert any("could not be loaded" in text and "lora_scripts_ext.webui" in text for text in shown["texts"])
