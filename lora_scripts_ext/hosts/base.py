@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -110,7 +111,8 @@ class Size:
     bytes: int
 
 
-class Inspection(Protocol):
+@dataclass(frozen=True)
+class Inspection(ABC):
     """A base model as a run would find it, without its numbers: what foretelling a run needs.
 
     Attributes:
@@ -131,9 +133,11 @@ class Inspection(Protocol):
     unet: nn.Module
     targets: list[Target]
 
+    @abstractmethod
     def blocks(self) -> Iterable[nn.Module]:
         """As ``Session.blocks``."""
 
+    @abstractmethod
     def predict(self, batch: int, width: int, height: int) -> Tensor:
         """What the UNet would do with ``batch`` pictures of ``width`` x ``height`` pixels, on the meta device."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..adapters.targets import text_targets, unet_targets
 from ..config import Config
-from .base import Family, PredictionType, Size, Target
+from .base import Inspection, Size, Target
 from .checkpoint import read_checkpoint
 from .device import pick_device, pick_dtype
 from .parts import Checkpoint
@@ -19,24 +19,14 @@ from .text import tokenizers
 
 
 @dataclass(frozen=True)
-class CheckpointInspection:
+class CheckpointInspection(Inspection):
     """A base model as its headers tell it; see ``hosts.base.Inspection``.
 
     Attributes:
         prediction_type: None for an SD2 checkpoint that does not say; training asks the model itself.
     """
 
-    name: str
-    family: Family
-    prediction_type: PredictionType | None
     zero_terminal_snr: bool
-    vae_factor: int
-    resolution: int
-    device: torch.device
-    dtype: torch.dtype
-    sizes: dict[str, Size]
-    unet: nn.Module
-    targets: list[Target]
 
     def blocks(self) -> Iterator[nn.Module]:
         """As ``Session.blocks``."""

@@ -13,26 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..adapters.targets import original_unet_targets, text_targets
-from .base import Family, ModelInfo, PredictionType, Size, Target
+from .base import Inspection, ModelInfo, Size
 
 _BLOCKS = ("ResBlock", "BasicTransformerBlock")
 _TEXT_PARTS = ("te1", "te2")
 
 
 @dataclass(frozen=True)
-class Outline:
+class Outline(Inspection):
     """A model in the original layout (``UNetModel`` of ldm and sgm); see ``hosts.base.Inspection``."""
-
-    name: str
-    family: Family
-    prediction_type: PredictionType
-    vae_factor: int
-    resolution: int
-    device: torch.device
-    dtype: torch.dtype
-    sizes: dict[str, Size]
-    unet: nn.Module
-    targets: list[Target]
 
     def blocks(self) -> Iterator[nn.Module]:
         """As ``Session.blocks``."""
@@ -88,7 +77,7 @@ def _without_numbers(root: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {}
     for module in root.modules():
         for tensors in (module._parameters, module._buffers, vars(module)):
-            memo.update({id(value): _on_meta(value) for value in tensors.values() if isinstance(value, Tensor | tuple)})
+            memo.update({id(value): _on_meta(value) for value in tensors.values() if isinstance(value, Tensor)})
     made = copy.deepcopy(root, memo)
     for module in made.modules():
         module._forward_pre_hooks.clear()
@@ -99,12 +88,10 @@ def _without_numbers(root: nn.Module) -> nn.Module:
     return made
 
 
-def _on_meta(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_on_meta(item) for item in value)
-    if isinstance(value, nn.Parameter):
-        return nn.Parameter(value.detach().to("meta"), requires_grad=False)
-    return value.to("meta") if isinstance(value, Tensor) else value
+def _on_meta(tensor: Tensor) -> Tensor:
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(tensor.detach().to("meta"), requires_grad=False)
+    return tensor.to("meta")
 
 
 def _attend(self: Any, x: Tensor, context: Tensor | None = None, *_: Any, **__: Any) -> Tensor:

@@ -12,8 +12,5 @@ modules.script_callbacks = callbacks
 sys.modules |= {"modules": modules, "modules.script_callbacks": callbacks, "lora_scripts_ext.webui": None}
 runpy.run_path(str(Path(__file__).resolve().parents[2] / "scripts" / "lora_trainer.py"))
 [(blocks, title, _)] = tabs[0]()
-print(
-    json.dumps(
-        {"title": title, "text": [part["props"].get("value") for part in blocks.get_config_file()["components"]]}
-    )
-)
+texts = [part["props"].get("value") for part in blocks.get_config_file()["components"]]
+print(json.dumps({"title": title, "texts": texts}))
