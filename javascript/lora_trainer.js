@@ -2,6 +2,7 @@
 
 (function() {
     const PERIOD = 1500;
+    const HINTS = 8;
     let last = "";
     let published = null;
 
@@ -23,7 +24,6 @@
     function headline(told) {
         const name = told.name;
         const text = {
-            idle: "Nothing is being trained.",
             waiting: `${name} waits until the WebUI is free.`,
             preparing: `${name}: preparing`,
             training: `${name} is being trained.`,
@@ -106,20 +106,21 @@
 
     function show(told) {
         const panel = gradioApp().querySelector("#lt_live");
-        if (!panel) return;
+        // What to do first stands there until something is being trained.
+        if (!panel || told.status === "idle") return;
         const text = JSON.stringify(told);
         if (text === last && panel.childElementCount > 1) return;
         last = text;
         const parts = [element("p", {id: "lt_headline"}, headline(told))];
         if (told.error) parts.push(element("p", {class: "lt_bad"}, told.error));
-        if (told.status !== "idle") parts.push(bar(told), facts(told));
+        parts.push(bar(told), facts(told));
         if (told.curve && told.curve.length > 1) parts.push(curve(told.curve));
         if (told.previews && told.previews.length) parts.push(strip(told.previews));
         if (told.status === "done") parts.push(tryIt(told));
-        for (const one of told.skipped || []) {
-            parts.push(element("p", {class: "lt_hint"}, `left out: ${one.picture} (${one.reason})`));
-        }
-        for (const warning of told.warnings || []) parts.push(element("p", {class: "lt_hint"}, warning));
+        const hints = [...(told.skipped || []).map((one) => `left out: ${one.picture} (${one.reason})`),
+            ...(told.warnings || [])];
+        if (hints.length > HINTS) hints.splice(HINTS, hints.length, `and ${hints.length - HINTS} more`);
+        for (const hint of hints) parts.push(element("p", {class: "lt_hint"}, hint));
         panel.replaceChildren(...parts);
     }
 

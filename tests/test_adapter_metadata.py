@@ -136,12 +136,27 @@ def test_card_keeps_what_the_user_wrote(tmp_path):
     assert card["sd version"] == "SDXL"
     assert card["activation text"] == "fx"
     assert set(card) == {
-        "description", "sd version", "activation text", "preferred weight", "negative text", "notes",
+        "description", "sd version", "activation text", "preferred weight", "negative text", "notes", "lora trainer",
     }  # fmt: skip
     mine = {"activation text": "my fox", "preferred weight": 0.7, "notes": "狐", "category": "animals"}
     path.write_text(json.dumps(card | mine), encoding="utf-8")
-    sidecar.write(lora, asked(trigger_word="other", lora_rank=4), model("sdxl"))
-    assert json.loads(path.read_text(encoding="utf-8")) == card | mine
+    sidecar.write(lora, asked(trigger_word="other", lora_rank=4), model("sd1"))
+    again = json.loads(path.read_text(encoding="utf-8"))
+    assert {key: again[key] for key in mine} == mine
+    assert again["sd version"] == "SD1"
+    assert "rank 4" in again["description"]
+
+
+def test_card_of_an_older_lora_of_the_name_gets_the_new_words(tmp_path):
+    there = tmp_path / "models"
+    there.mkdir()
+    for word in ("fx", "vixen"):
+        lora = tmp_path / word / "fox.safetensors"
+        lora.parent.mkdir()
+        lora.write_bytes(b"")
+        sidecar.write(lora, asked(trigger_word=word), model("sdxl"))
+        placed = sidecar.place(lora, there)
+        assert json.loads(placed.with_suffix(".json").read_text(encoding="utf-8"))["activation text"] == word
 
 
 @pytest.mark.parametrize("text", ["{", "[1]"])

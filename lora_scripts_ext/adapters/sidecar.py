@@ -12,6 +12,8 @@ from ..errors import UserError
 from ..files import replacing, write_bytes, write_text
 from ..hosts.base import ModelInfo
 
+#: what a run wrote on the card: where that still stands, a later run of the same name writes its own
+_WRITTEN = "lora trainer"
 _VERSIONS = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
 
 
@@ -64,9 +66,14 @@ def place(lora: Path, folder: Path) -> Path:
 
 
 def _write_card(path: Path, card: dict[str, Any]) -> None:
-    """Write ``card``, but for what is filled in on the one that is there."""
-    edited = {key: value for key, value in _read(path).items() if value or key not in card}
-    write_text(path, json.dumps(card | edited, indent=4, ensure_ascii=False) + "\n")
+    """Write ``card``, but for what a user or another tool has filled in on the one that is there."""
+    there = _read(path)
+    ours = there.pop(_WRITTEN, {})
+    edited = {
+        key: value for key, value in there.items() if (value or key not in card) and (key, value) not in ours.items()
+    }
+    new = {key: value for key, value in card.items() if key != _WRITTEN}
+    write_text(path, json.dumps({**new, **edited, _WRITTEN: new}, indent=4, ensure_ascii=False) + "\n")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Importable only inside the WebUI.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import nn
 
 from ..config import Config
 from ..errors import UserError
-from . import webui
+from . import queue, webui
 from .a1111_session import A1111Session
 from .base import Family, Inspection, ModelInfo
 from .schedule import rescaled
@@ -32,6 +32,7 @@ class A1111Host:
     def __init__(self, stop: Callable[[], None] = lambda: None) -> None:
         """``stop`` is called when the user presses the WebUI's Interrupt."""
         self._stop = stop
+        self._replaced: set[str] = set()
 
     @contextmanager
     def open(self, config: Config) -> Iterator[A1111Session]:
@@ -41,14 +42,14 @@ class A1111Host:
             UserError: no model is loaded, or one that cannot be trained on.
         """
         with ExitStack() as stack:
-            stack.enter_context(webui.alone())
+            stack.enter_context(queue.alone())
             model = shared.sd_model
             info = inspect(model, config)
             stack.enter_context(webui.announced("LoRA training", self._stop))
             stack.enter_context(webui.model_kept())
             stack.enter_context(webui.random_states_kept())
             stack.enter_context(webui.frozen(model))
-            stack.enter_context(_bare(model))
+            stack.enter_context(_bare(model, self._replaced))
             stack.enter_context(_attention(_ATTENTION))
             session = A1111Session(model, info, config)
             stack.callback(session.close)
@@ -59,9 +60,12 @@ class A1111Host:
         return webui.lora_dir()
 
     def publish(self, lora: Path) -> None:
-        """List the file now, and let go of what an older file of its name has left in memory and in the weights."""
-        with webui.alone():
-            _forget(lora.stem)
+        """List the file now; what an older file of its name has left in memory and in the weights does not come back.
+
+        To be called while the model is held.
+        """
+        self._replaced.add(lora.stem)
+        webui.networks().networks_in_memory.pop(lora.stem, None)
         webui.publish()
 
 
@@ -145,11 +149,11 @@ def _vae_of_its_own() -> str:
 
 
 @contextmanager
-def _bare(model: Any) -> Iterator[None]:
+def _bare(model: Any, replaced: Container[str]) -> Iterator[None]:
     """The model as its checkpoint has it: what the last prompt and the settings have put on it is taken off, and put
     on again afterwards."""
     with ExitStack() as stack:
-        stack.enter_context(without_networks(model))
+        stack.enter_context(without_networks(model, replaced))
         stack.enter_context(_without_hypernetworks())
         stack.enter_context(_without_hypertile(model))
         ratio = getattr(model, "applied_token_merged_ratio", 0)
@@ -164,10 +168,11 @@ def _bare(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def without_networks(model: nn.Module) -> Iterator[None]:
+def without_networks(model: nn.Module, replaced: Container[str]) -> Iterator[None]:
     """The LoRAs that the last prompt merged into the weights are taken out, and merged again afterwards.
 
     The WebUI keeps the unmerged weights and computes merged ones from them, so both ways end at the very same bits.
+    Those whose file is by then another stay out: the WebUI, which goes by names, would not merge the new one.
     """
     nets = webui.networks()
     merged = list(nets.loaded_networks)
@@ -177,21 +182,7 @@ def without_networks(model: nn.Module) -> Iterator[None]:
         _apply_networks(layers)
         yield
     finally:
-        nets.loaded_networks[:] = merged
-        _apply_networks(layers)
-
-
-def _forget(name: str) -> None:
-    """Take the LoRA called ``name`` out of the weights: a layer that has merged a name does not merge it again, even
-    where the file behind it is another by now."""
-    nets = webui.networks()
-    nets.networks_in_memory.pop(name, None)
-    model = sd_models.model_data.sd_model
-    layers = (
-        [] if model is None else [layer for layer in model.modules() if getattr(layer, "network_current_names", ())]
-    )
-    if any(merged[0] == name for layer in layers for merged in layer.network_current_names):
-        nets.loaded_networks.clear()
+        nets.loaded_networks[:] = [net for net in merged if net.network_on_disk.name not in replaced]
         _apply_networks(layers)
 
 

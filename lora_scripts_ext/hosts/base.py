@@ -186,4 +186,4 @@ class Host(Protocol):
         """Where finished LoRAs belong."""
 
     def publish(self, lora: Path) -> None:
-        """Make the host list the file now, with no stale copy served."""
+        """Make the host list the file now, with no stale copy served; called while a session is open."""

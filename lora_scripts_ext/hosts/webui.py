@@ -1,4 +1,4 @@
-"""What AUTOMATIC1111's WebUI and its descendants have in common: the queue, the state they show, the list of LoRAs.
+"""What AUTOMATIC1111's WebUI and its descendants have in common: the state they show, the model, the list of LoRAs.
 
 Importable only inside a WebUI.
 """
@@ -16,10 +16,15 @@ from types import ModuleType
 import gradio as gr
 import numpy as np
 import torch
-from modules import call_queue, sd_models, shared
+from modules import sd_models, shared
 from torch import nn
 
-BUSY = "A LoRA is being trained on this model; wait for it, or stop it in the LoRA Trainer tab."
+from .queue import BUSY
+
+_REBUILDING = (
+    "sd_model_checkpoint", "sd_vae", "sd_vae_overrides_per_model_preferences", "cross_attention_optimization",
+    "fp8_storage", "cache_fp16_weight",
+)  # fmt: skip
 
 
 def lora_dir() -> Path:
@@ -35,13 +40,6 @@ def publish() -> None:
 def networks() -> ModuleType:
     """The module of the built-in Lora extension."""
     return sys.modules["networks"]
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Nothing is drawn meanwhile: generation, from the page or the API, waits for its turn."""
-    with call_queue.queue_lock:
-        yield
 
 
 @contextmanager
@@ -67,6 +65,12 @@ def announced(title: str, stop: Callable[[], None]) -> Iterator[None]:
         state.interrupted = state.skipped = False
 
 
+def show_progress(step: int, steps: int) -> None:
+    """The WebUI's API and progress bar say how far the job is; a preview drawn in between counts for itself."""
+    state = shared.state
+    state.job_count, state.job_no, state.sampling_step, state.sampling_steps = 1, 0, step, steps
+
+
 @contextmanager
 def model_kept() -> Iterator[None]:
     """Whoever would unload or switch the model meanwhile is told why not; only this thread may."""
@@ -87,13 +91,13 @@ def model_kept() -> Iterator[None]:
 
 @contextmanager
 def _settings_kept() -> Iterator[None]:
-    """A change of checkpoint or VAE in the settings is refused with a sentence; it would else wait for the queue."""
+    """A change of the settings that rebuild the model is refused with a sentence; it would else wait for the queue."""
 
     def refuse() -> None:
         gr.Warning(BUSY)
         raise RuntimeError(BUSY)
 
-    labels = [shared.opts.data_labels[key] for key in ("sd_model_checkpoint", "sd_vae")]
+    labels = [shared.opts.data_labels[key] for key in _REBUILDING if key in shared.opts.data_labels]
     before = [label.onchange for label in labels]
     try:
         for label in labels:

@@ -23,10 +23,14 @@ class Job:
     ``report`` is fed by the run and may be asked from any thread, at any time, without waiting for the run.
     """
 
-    def __init__(self, config: Config, host: Host, *, resume: bool = False) -> None:
+    def __init__(
+        self, config: Config, host: Host, *, resume: bool = False, listen: run.Report = lambda event: None
+    ) -> None:
+        """``listen`` is told every event, too, in the run's thread."""
         self.config = config
         self._host = host
         self._resume = resume
+        self._listen = listen
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, name=f"training {config.name}", daemon=True)
@@ -83,6 +87,7 @@ class Job:
 
     def _hear(self, event: dict[str, Any]) -> None:
         """Take in an event of the run."""
+        self._listen(event)
         kind = event["event"]
         facts = {key: value for key, value in event.items() if key not in ("event", "time")}
         if kind == "prepare":

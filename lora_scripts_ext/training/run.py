@@ -88,9 +88,10 @@ def train(
         stack.enter_context(run.adapter.attached())
         stack.enter_context(recompute.checkpointed(session.blocks(), enabled=config.gradient_checkpointing))
         result = run.go(started)
-    if world.leads and result.lora is not None and not result.stopped:
-        result = replace(result, lora=sidecar.place(result.lora, host.lora_dir()))
-        host.publish(result.lora)
+        if world.leads and result.lora is not None and not result.stopped:
+            result = replace(result, lora=sidecar.place(result.lora, host.lora_dir()))
+            # Before the model is given back: whoever waits for it may name the new file in his prompt.
+            host.publish(result.lora)
     return result
 
 
@@ -295,7 +296,8 @@ class Run:
         self.epoch_losses.append(value)
         per_second = self._rate()
         self.tell({
-            "event": "step", "step": step, "epoch": (step - 1) // self.steps_per_epoch + 1, "loss": value,
+            "event": "step", "step": step, "steps": self.total_steps,
+            "epoch": (step - 1) // self.steps_per_epoch + 1, "loss": value,
             "learning_rate": rate, "rate": per_second, "memory_mb": round(memory.used_mb(self.session.model.device), 1),
             "eta": round((self.total_steps - step) / per_second, 1) if per_second else None,
         })  # fmt: skip

@@ -27,7 +27,7 @@ class Desk:
         with self._lock:
             if self._job is not None and self._job.alive:
                 raise UserError(f"{self._job.config.name} is still being trained; wait for it, or stop it first.")
-            self._job = Job(config, place.make_host(self.stop), resume=resume)
+            self._job = Job(config, place.make_host(self.stop), resume=resume, listen=place.listen)
             self._job.start()
 
     def stop(self) -> None:

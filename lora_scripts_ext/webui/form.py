@@ -14,8 +14,20 @@ from ..config import FIELDS, Config
 from ..errors import UserError
 from . import place
 
-#: what the page asks at once
-ASKED = ("train_data_dir", "output_name", "trigger_word")
+#: what the page asks at once: its label and help there
+ASKED = {
+    "train_data_dir": (
+        "Folder with your pictures",
+        "Where it is on the computer that runs this WebUI. 50 to 200 sharp, varied pictures are a good start. A text "
+        "file of the same name beside a picture, or a metadata.csv, says what it shows.",
+    ),
+    "output_name": ("Name", "What the LoRA is called, as a file and in a prompt. Empty: my_lora."),
+    "trigger_word": (
+        "Trigger word",
+        "A word of your own that calls the look, such as mybrnd. It is put in front of every caption; write it into "
+        "prompts later. May be empty.",
+    ),
+}
 #: what is folded away, by heading
 FOLDED = {
     "How long and how strong": [
@@ -41,14 +53,17 @@ FOLDED = {
         "preview_prompts", "preview_negative", "preview_seed", "preview_steps", "preview_cfg_scale", "preview_sampler",
     ],
 }  # fmt: skip
+#: words of keys that are no plain words
+_SPELLED = {"Lora": "LoRA", "lora": "LoRA", "Lr": "Learning rate", "lr": "learning rate", "snr": "SNR"}
 KEYS = [*ASKED, *(key for keys in FOLDED.values() for key in keys)]
 _TYPES = typing.get_type_hints(Config)
 
 
-def field(key: str, value: Any, label: str | None = None) -> gr.components.Component:
+def field(key: str, value: Any) -> gr.components.Component:
     """The component that asks for *key*, holding *value*, with its help text."""
     kind, value = _TYPES[key], to_field(key, value)
-    told = {"label": label or key, "value": value, "info": FIELDS[key].metadata["help"], "elem_id": f"lt_{key}"}
+    label, help_text = ASKED.get(key) or (_label(key), FIELDS[key].metadata["help"])
+    told = {"label": label, "value": value, "info": help_text, "elem_id": f"lt_{key}"}
     if kind is bool:
         return gr.Checkbox(**told)
     if typing.get_origin(kind) is Literal:
@@ -56,6 +71,11 @@ def field(key: str, value: Any, label: str | None = None) -> gr.components.Compo
     if kind in (int, float):
         return gr.Number(precision=0 if kind is int else None, **told)
     return gr.Textbox(lines=3 if key == "preview_prompts" else 1, **told)
+
+
+def _label(key: str) -> str:
+    """A YAML key as words: a sentence about ``lora_rank`` leads to the field "LoRA rank"."""
+    return " ".join(_SPELLED.get(word, word) for word in key.capitalize().split("_"))
 
 
 def to_field(key: str, value: Any) -> Any:

@@ -20,6 +20,14 @@ def make_host(stop: Callable[[], None]) -> Host:
     return A1111Host(stop)
 
 
+def listen(event: dict[str, Any]) -> None:
+    """Show in the WebUI's own progress how far a run is."""
+    from ..hosts.webui import show_progress
+
+    if event["event"] == "step":
+        show_progress(event["step"], event["steps"])
+
+
 def loaded_checkpoint() -> str:
     """Path of the checkpoint the WebUI has loaded; empty where there is none yet."""
     model = _resident()

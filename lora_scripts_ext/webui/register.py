@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from modules import script_callbacks
 
-from . import routes, tab
+from . import routes, settings, tab
 
 
 def register() -> None:
     """Announce the tab and the routes; called anew at every Reload UI."""
     script_callbacks.on_ui_tabs(tab.build)
+    script_callbacks.on_ui_settings(settings.add)
     script_callbacks.on_app_started(routes.add)

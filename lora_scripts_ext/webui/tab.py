@@ -17,6 +17,13 @@ from . import foretold, form, place, presets
 from .desk import DESK
 
 _GALLERY = 60
+_GUIDE = """<p id='lt_headline'>Nothing is being trained.</p><div class='lt_guide'><ol>
+<li><b>Pictures.</b> Name the folder and press Show pictures: they appear with their captions, and a line says how long
+the training will take.</li>
+<li><b>Name.</b> Say what the LoRA is called and what it is; everything else is filled in for that.</li>
+<li><b>Train.</b> Press Start. It is trained on the checkpoint chosen at the top of this page, and progress shows up
+here; you may close the page meanwhile. Pictures asked for in txt2img wait until it is done.</li>
+</ol><p>Then write <code>&lt;lora:NAME:0.8&gt;</code> and the trigger word into a prompt.</p></div>"""
 _FIRST = next(iter(presets.KINDS))
 
 
@@ -26,8 +33,8 @@ def build() -> list[tuple[gr.Blocks, str, str]]:
         with gr.Row(elem_id="lt_page"):
             with gr.Column(scale=5, min_width=420):
                 fields, kind, buttons, message, pictures = _left()
-            with gr.Column(scale=6, min_width=420):
-                gr.HTML("<div id='lt_live'><p class='lt_hint'>Nothing is being trained.</p></div>")
+            with gr.Column(scale=6, min_width=420, elem_id="lt_side"):
+                gr.HTML(f"<div id='lt_live'>{_GUIDE}</div>")
         _wire(fields, kind, buttons, message, pictures)
     return [(blocks, "LoRA Trainer", "lora_trainer")]
 
@@ -37,14 +44,20 @@ def _left() -> tuple[dict[str, Any], Any, dict[str, Any], Any, Any]:
     buttons: dict[str, Any] = {}
     gr.Markdown("### 1 Pictures")
     filled = presets.values(_FIRST)
-    fields["train_data_dir"] = form.field("train_data_dir", "", "Folder with your pictures")
+    fields["train_data_dir"] = form.field("train_data_dir", "")
     buttons["look"] = gr.Button("Show pictures", elem_id="lt_look")
     pictures = gr.HTML(elem_id="lt_pictures")
     gr.Markdown("### 2 Name")
     with gr.Row():
-        fields["output_name"] = form.field("output_name", "", "Name of the LoRA")
-        fields["trigger_word"] = form.field("trigger_word", "", "Trigger word")
-    kind = gr.Radio(list(presets.KINDS), value=_FIRST, label="What is it?", elem_id="lt_kind")
+        fields["output_name"] = form.field("output_name", "")
+        fields["trigger_word"] = form.field("trigger_word", "")
+    kind = gr.Radio(
+        list(presets.KINDS),
+        value=_FIRST,
+        label="What is it?",
+        info="Fills in everything under Fine-tune with what suits it.",
+        elem_id="lt_kind",
+    )
     with gr.Accordion("Fine-tune", open=False):
         for heading, keys in form.FOLDED.items():
             with gr.Accordion(heading, open=False):

@@ -82,7 +82,7 @@ class Server:
 @contextlib.contextmanager
 def running(folder: Path, checkpoint: Path, data: Path, *flags: str) -> Iterator[Server]:
     """The WebUI in *folder* with *checkpoint* loaded; it keeps its own things in *data*."""
-    (data / "extensions").mkdir(parents=True)
+    (data / "extensions").mkdir(parents=True, exist_ok=True)
     (data / "extensions" / "lora-trainer").symlink_to(CHECKOUT, target_is_directory=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

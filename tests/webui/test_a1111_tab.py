@@ -35,7 +35,12 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("webui")
-    with running(Path(FOLDER), checkpoints.write(folder / "model", "sd1"), folder / "data") as started:
+    model = checkpoints.write(folder / "model", "sd1")
+    others = folder / "data" / "models" / "Stable-diffusion"
+    others.mkdir(parents=True)
+    for suffix in (".safetensors", ".yaml"):
+        shutil.copy(model.with_suffix(suffix), others / f"other{suffix}")
+    with running(Path(FOLDER), model, folder / "data") as started:
         yield started
 
 
@@ -139,11 +144,14 @@ def test_what_others_may_do_meanwhile(server, page, data):
     before = server.txt2img("a phone", SIDE)
     fill(page, data, "long", epochs=500, preview_epochs=0)
     page.locator("#lt_start").click()
-    server.wait_for("training")
+    told = server.wait_for("training")
+    wait_for_step(server, 2)
     asked = time.monotonic()
     server.report()
     assert time.monotonic() - asked < 1
-    assert server.get("sdapi/v1/progress?skip_current_image=true")["state"]["job"] == "LoRA training"
+    progress = server.get("sdapi/v1/progress?skip_current_image=true")
+    assert progress["state"]["job"] == "LoRA training"
+    assert 1 / told["steps"] <= progress["progress"] < 0.9
     with pytest.raises(urllib.error.HTTPError):
         server.post("sdapi/v1/unload-checkpoint")
     drawn: list[str] = []
@@ -156,6 +164,58 @@ def test_what_others_may_do_meanwhile(server, page, data):
     assert 0 < told["step"] < told["steps"]
     waiting.join(60)
     assert drawn == [before]
+
+
+def wait_for_step(server, step: int) -> None:
+    """Until the run has done this many steps."""
+    deadline = time.monotonic() + 120
+    while server.report().get("step", 0) < step:
+        assert time.monotonic() < deadline, server.report()
+        time.sleep(0.2)
+
+
+def test_who_asks_for_a_picture_may_be_told_instead(server, page, data):
+    server.post("sdapi/v1/options", lora_trainer_meanwhile="is refused with a message")
+    fill(page, data, "polite", epochs=2000, preview_epochs=0)
+    page.locator("#lt_start").click()
+    server.wait_for("training")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.txt2img("a phone", SIDE)
+    assert refused.value.code == 503
+    assert "A LoRA is being trained" in json.loads(refused.value.read())["detail"]
+    page.locator("#tabs button", has_text="txt2img").first.click()
+    page.locator("#txt2img_generate").click()
+    page.locator("#txt2img_results", has_text="A LoRA is being trained").wait_for(timeout=30_000)
+    assert server.get("internal/pending-tasks")["tasks"] == []
+    assert server.report()["status"] == "training"
+    server.post("lora-trainer/stop")
+    server.wait_for("stopped")
+    server.post("sdapi/v1/options", lora_trainer_meanwhile="waits until the training is over")
+    assert server.txt2img("a phone", SIDE)
+
+
+def test_typing_and_choosing_a_checkpoint_meanwhile(server, page, data, tmp_path):
+    fill(page, data, "held", epochs=2000, preview_epochs=0)
+    page.locator("#lt_start").click()
+    server.wait_for("training")
+    page.locator("#tabs button", has_text="txt2img").first.click()
+    page.locator("#txt2img_prompt textarea").fill("one two three four")
+    page.locator("#txt2img_token_counter", has_text="4/75").first.wait_for(timeout=20_000)
+    chosen = page.locator("#setting_sd_model_checkpoint input").first
+    before = chosen.input_value()
+    assert "tiny_sd1" in before
+    chosen.click()
+    page.locator("#setting_sd_model_checkpoint li", has_text="other").first.click()
+    page.locator(".toast-body", has_text="A LoRA is being trained").wait_for(timeout=20_000)
+    page.screenshot(path=tmp_path / "held.png")
+    page.wait_for_function(
+        "name => document.querySelector('#setting_sd_model_checkpoint input').value === name", arg=before
+    )
+    told = server.report()
+    wait_for_step(server, told["step"] + 2)
+    server.post("lora-trainer/stop")
+    server.wait_for("stopped")
+    assert "tiny_sd1" in server.get("sdapi/v1/options")["sd_model_checkpoint"]
 
 
 def test_mistakes_are_sentences(server, page, data):

@@ -1,0 +1,20 @@
+"""What the trainer adds to the WebUI's Settings."""
+
+from __future__ import annotations
+
+import gradio as gr
+from modules import shared
+
+from ..hosts.queue import REFUSE, SETTING, WAIT
+
+
+def add() -> None:
+    """Add the section "LoRA Trainer"."""
+    asked = shared.OptionInfo(
+        WAIT,
+        "A picture asked for while a LoRA is being trained",
+        gr.Radio,
+        {"choices": [WAIT, REFUSE]},
+        section=("lora_trainer", "LoRA Trainer"),
+    )
+    shared.opts.add_option(SETTING, asked)
