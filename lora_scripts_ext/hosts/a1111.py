@@ -204,15 +204,15 @@ def _without_hypernetworks() -> Iterator[None]:
 
 @contextmanager
 def _without_hypertile(model: nn.Module) -> Iterator[None]:
-    hooked = [getattr(layer, "__webui_hypertile_params", None) for layer in model.modules()]
-    tiled = [params for params in hooked if params is not None and params.enabled]
-    for params in tiled:
-        params.enabled = False
+    """Its wrappers come off, the idle ones too: each goes on with the attention that was set when it was made."""
+    tiled = {layer: layer.forward for layer in model.modules() if hasattr(layer, "__webui_hypertile_params")}
+    for layer in tiled:
+        del layer.forward
     try:
         yield
     finally:
-        for params in tiled:
-            params.enabled = True
+        for layer, forward in tiled.items():
+            layer.forward = forward
 
 
 @contextmanager

@@ -7,6 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file, save_file
+
 from tests import models
 
 ARCHITECTURES = {"sd2": "lora-trainer-tiny-sd2", "sdxl": "lora-trainer-tiny-sdxl"}
@@ -14,7 +17,7 @@ LAYERS = 3
 MLP = 4  # open_clip knows no other
 
 
-def write(folder: Path, family: str) -> Path:
+def write(folder: Path, family: str, inpainting: bool = False) -> Path:
     """A tiny checkpoint of *family* in *folder*, its yaml, and what its text encoders need beside it."""
     path = models.write_checkpoint(folder / f"tiny_{family}.safetensors", family, mlp=MLP)
     text = folder / "text"
@@ -23,9 +26,22 @@ def write(folder: Path, family: str) -> Path:
     if family in ARCHITECTURES:
         write_open_clip(folder / "open_clip", family)
     told = sdxl(text) if family == "sdxl" else sd(family, text)
+    if inpainting:
+        _take_a_mask(path, told["params"])
     # JSON is YAML.
     path.with_suffix(".yaml").write_text(json.dumps({"model": told}))
     return path
+
+
+def _take_a_mask(path: Path, told: dict[str, Any]) -> None:
+    """Make an inpainting model of a plain SD1: one channel more for the mask, four for the masked picture."""
+    tensors = load_file(path)
+    name = "model.diffusion_model.input_blocks.0.0.weight"
+    first = tensors[name]
+    tensors[name] = torch.cat([first, first[:, :1], torch.zeros_like(first)], 1)
+    save_file(tensors, path)
+    told["conditioning_key"] = "hybrid"
+    told["unet_config"]["params"]["in_channels"] = 9
 
 
 def write_open_clip(folder: Path, family: str) -> None:

@@ -2,7 +2,7 @@
 
 ``python inside_a1111.py matrix CHECKPOINT OUT DATA``: ends runs in every way and compares what they leave behind.
 ``python inside_a1111.py train CHECKPOINT OUT RUNS``: does the runs of a JSON file, a list of configs.
-The last line of stdout is one JSON object.
+What follows are further flags of the WebUI. The last line of stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from pathlib import Path
 
 MODE = sys.argv[1]
 CHECKPOINT, OUT, INPUT = (Path(name).resolve() for name in sys.argv[2:5])
+MORE = sys.argv[5:]
 FLAGS = [
     "--use-cpu", "all", "--no-half", "--skip-torch-cuda-test", "--skip-prepare-environment", "--skip-version-check",
     "--no-download-sd-model", "--skip-load-model-at-start", "--disable-console-progressbars",
 ]  # fmt: skip
-sys.argv = ["launch.py", *FLAGS, "--data-dir", str(OUT / "webui"), "--ckpt", str(CHECKPOINT)]
+sys.argv = ["launch.py", *FLAGS, "--data-dir", str(OUT / "webui"), "--ckpt", str(CHECKPOINT), *MORE]
 sys.path[:0] = [str(Path.cwd()), str(Path(__file__).resolve().parents[2])]
 
 from modules import initialize  # noqa: E402
@@ -75,13 +76,18 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
+def raw(tensor: torch.Tensor) -> bytes:
+    """A tensor's bytes; numpy knows no fp8."""
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
 def state() -> dict[str, str]:
     """Everything that a run could leave changed, each as one short text."""
     model = shared.sd_model
     held = model.state_dict()
     modules = list(model.modules())
     return {
-        "tensors": digest(b"".join(n.encode() + t.contiguous().numpy().tobytes() for n, t in held.items())),
+        "tensors": digest(b"".join(name.encode() + raw(tensor) for name, tensor in held.items())),
         "places": digest(str([tensor.data_ptr() for tensor in held.values()]).encode()),
         "requires_grad": digest(str([parameter.requires_grad for parameter in model.parameters()]).encode()),
         "gradients": str(sum(parameter.grad is not None for parameter in model.parameters())),

@@ -22,13 +22,14 @@ pytestmark = [
     pytest.mark.skipif(not FOLDER, reason="WEBUI_A1111 does not name the folder of an AUTOMATIC1111 v1.10.1"),
 ]
 DRIVER = Path(__file__).with_name("inside_a1111.py")
+BURDENED = Path(__file__).with_name("burdened_a1111.py")
 
 
-def inside(mode: str, checkpoint: Path, out: Path, given: Path) -> dict:
+def inside(mode: str, checkpoint: Path, out: Path, given: Path, *flags: str, driver: Path = DRIVER) -> dict:
     """What the driver saw in the WebUI's own Python."""
     python = Path(FOLDER) / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    (out / "webui").mkdir(parents=True)
-    command = [str(python), str(DRIVER), mode, str(checkpoint), str(out), str(given)]
+    (out / "webui").mkdir(parents=True, exist_ok=True)
+    command = [str(python), str(driver), mode, str(checkpoint), str(out), str(given), *flags]
     done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -104,3 +105,46 @@ def test_the_same_weights_as_standalone(family, tmp_path):
                 for tensors in (found, same)
             )
             assert (ours - theirs).norm() <= 1e-4 * theirs.norm(), part
+
+
+@pytest.mark.parametrize(
+    ("family", "flags"), [("sd1", []), ("sd1", ["--medvram"]), ("sd2", ["--medvram"]), ("sdxl", ["--medvram"])]
+)
+def test_what_the_last_prompt_and_the_settings_put_on_the_model_is_not_trained_on(family, flags, tmp_path):
+    data = shop.write_pictures(tmp_path / "data", count=4, side=64)
+    checkpoint = checkpoints.write(tmp_path / "model", family)
+    told = inside("burdened", checkpoint, tmp_path / "out", data, *flags, driver=BURDENED)
+    assert told["active"] == {
+        "loras": ["plain"],
+        "hypernetworks": ["hyper"],
+        "tiled": True,
+        "wraps": True,
+    }
+    assert told["picture"] != told["bare picture"]
+    plain, burdened = (load_file(path) for path in told["loras"])
+    assert plain.keys() == burdened.keys()
+    assert all(torch.equal(plain[key], burdened[key]) for key in plain)
+    assert told["changed"] == []
+    assert told["picture after"] == told["picture"]
+    assert told["bare picture after"] == told["bare picture"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "sentence"),
+    [
+        ("lowvram", ["--lowvram"], "start the WebUI with --medvram"),
+        ("fp8", [], "set FP8 weight to Disable"),
+        ("inpainting", [], "takes more than text"),
+        ("text encoder", ["--medvram"], "train_text_encoder needs the text encoder beside the UNet"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_a_sentence(kind, flags, sentence, tmp_path):
+    data = shop.write_pictures(tmp_path / "data", count=1)
+    checkpoint = checkpoints.write(tmp_path / "model", "sd1", inpainting=kind == "inpainting")
+    settings = tmp_path / "out" / "webui" / "config.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"fp8_storage": "Enable" if kind == "fp8" else "Disable"}))
+    told = inside("refused", checkpoint, tmp_path / "out", data, *flags, driver=BURDENED)
+    assert sentence in told["said"]
+    assert told["changed"] == []
+    assert not (tmp_path / "out" / "refused").exists()
