@@ -21,13 +21,17 @@
         return parts.map((part, place) => (place ? String(part).padStart(2, "0") : part)).join(":");
     }
 
+    function words(told) {
+        return [told.trigger, `<lora:${told.name}:0.8>`].filter(Boolean).join(" ");
+    }
+
     function headline(told) {
         const name = told.name;
         const text = {
             waiting: `${name} waits until the WebUI is free.`,
             preparing: `${name}: preparing`,
             training: `${name} is being trained.`,
-            done: `${name} is done: write <lora:${name}:0.8> into a prompt.`,
+            done: `${name} is done: write ${words(told)} into a prompt.`,
             stopped: `${name} was stopped at step ${told.step || 0}; Resume goes on from there.`,
             failed: `${name} failed.`,
         }[told.status];
@@ -55,6 +59,15 @@
         return row;
     }
 
+    // One picture is harder than another, so single losses jump; the mean of those around each shows where it goes.
+    function trend(points) {
+        const reach = Math.max(1, Math.round(points.length / 16));
+        return points.map(([step], place) => {
+            const near = points.slice(Math.max(0, place - reach), place + reach + 1);
+            return [step, near.reduce((sum, [, loss]) => sum + loss, 0) / near.length];
+        });
+    }
+
     function curve(points) {
         const space = "http://www.w3.org/2000/svg";
         const drawing = document.createElementNS(space, "svg");
@@ -63,31 +76,40 @@
         drawing.setAttribute("preserveAspectRatio", "none");
         const highest = Math.max(...points.map(([, loss]) => loss));
         const [first, end] = [points[0][0], points[points.length - 1][0]];
-        const line = document.createElementNS(space, "polyline");
-        line.setAttribute("points", points.map(([step, loss]) =>
-            `${100 * (step - first) / Math.max(1, end - first)},${98 - 94 * loss / highest}`).join(" "));
-        drawing.append(line);
-        return drawing;
+        for (const [name, shown] of [["lt_raw", points], ["lt_trend", trend(points)]]) {
+            const line = document.createElementNS(space, "polyline");
+            line.setAttribute("class", name);
+            line.setAttribute("points", shown.map(([step, loss]) =>
+                `${100 * (step - first) / Math.max(1, end - first)},${98 - 94 * loss / highest}`).join(" "));
+            drawing.append(line);
+        }
+        return element("figure", {class: "lt_loss"}, drawing,
+            element("figcaption", {}, "Loss, and its trend: it should fall, then level off."));
     }
 
-    function strip(previews) {
-        const row = element("div", {class: "lt_strip"});
-        for (const preview of previews) {
-            const source = `lora-trainer/picture?full=true&path=${encodeURIComponent(preview.path)}`;
-            const label = preview.epoch ? `epoch ${preview.epoch}` : "before";
-            row.append(element("figure", {}, element("img", {src: source, loading: "lazy", alt: ""}),
-                element("figcaption", {}, label)));
+    // The newest on top: what the LoRA can do now, below it what it could do before.
+    function strips(told) {
+        const rows = new Map();
+        for (const preview of told.previews) {
+            // An earlier run of this name drew files of the same names, which the page may still hold.
+            const path = encodeURIComponent(preview.path);
+            const source = `lora-trainer/picture?full=true&path=${path}&run=${told.started}`;
+            const epoch = preview.epoch || 0;
+            if (!rows.has(epoch)) {
+                const label = epoch ? `after epoch ${epoch}` : "before";
+                rows.set(epoch, element("div", {class: "lt_strip"}, element("span", {}, label)));
+            }
+            rows.get(epoch).append(element("img", {src: source, loading: "lazy", alt: ""}));
         }
-        return row;
+        return element("div", {class: "lt_strips"}, ...[...rows.values()].reverse());
     }
 
     function tryIt(told) {
         const button = element("button", {id: "lt_try", class: "lt_try"}, "Try it in txt2img");
         button.addEventListener("click", () => {
             const prompt = gradioApp().querySelector("#txt2img_prompt textarea");
-            const tag = `<lora:${told.name}:0.8>`;
-            if (!prompt.value.includes(tag)) {
-                prompt.value = [prompt.value.trim(), tag].filter(Boolean).join(" ");
+            if (!prompt.value.includes(`<lora:${told.name}:`)) {
+                prompt.value = [prompt.value.trim(), words(told)].filter(Boolean).join(" ");
                 updateInput(prompt);
             }
             switch_to_txt2img();
@@ -114,9 +136,9 @@
         const parts = [element("p", {id: "lt_headline"}, headline(told))];
         if (told.error) parts.push(element("p", {class: "lt_bad"}, told.error));
         parts.push(bar(told), facts(told));
-        if (told.curve && told.curve.length > 1) parts.push(curve(told.curve));
-        if (told.previews && told.previews.length) parts.push(strip(told.previews));
         if (told.status === "done") parts.push(tryIt(told));
+        if (told.curve && told.curve.length > 1) parts.push(curve(told.curve));
+        if (told.previews && told.previews.length) parts.push(strips(told));
         const hints = [...(told.skipped || []).map((one) => `left out: ${one.picture} (${one.reason})`),
             ...(told.warnings || [])];
         if (hints.length > HINTS) hints.splice(HINTS, hints.length, `and ${hints.length - HINTS} more`);

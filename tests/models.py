@@ -162,7 +162,8 @@ def _unet_config(family: str) -> dict:
         }
     return {
         "sample_size": 16,
-        "layers_per_block": 1,
+        # As in the real ones: WebUIs count on it when they translate a LoRA's names.
+        "layers_per_block": 2,
         "block_out_channels": (64, 64),
         "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),

@@ -162,7 +162,7 @@ def test_layers_that_the_file_lacks_start_fresh(tmp_path):
         (
             {"target_set": "attention-mlp", "text": False},
             {"target_set": "attention", "text": False},
-            "16 of its 48 layers do not learn here .* set target: attention-mlp",
+            "24 of its 72 layers do not learn here .* set target: attention-mlp",
         ),
         ({"text": True}, {"text": False}, "18 of its .* set train_text_encoder: true"),
         ({"family": "sdxl"}, {"family": "sd1"}, "another kind of base model"),

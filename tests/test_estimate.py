@@ -87,4 +87,4 @@ def test_the_command_says_it_in_lines_and_json(tmp_path, capsys):
     assert any(line.startswith("  bucket     32x32: 4") for line in lines)
     assert any("broken.png" in line for line in lines)
     answer = json.loads(lines[-1])
-    assert (answer["steps"], answer["pictures"], answer["layers"]) == (6, 6, 48)
+    assert (answer["steps"], answer["pictures"], answer["layers"]) == (6, 6, 72)

@@ -34,7 +34,9 @@ class Job:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, name=f"training {config.name}", daemon=True)
-        self._told: dict[str, Any] = {"status": "waiting", "name": config.name, "stopping": False}
+        self._told: dict[str, Any] = {
+            "status": "waiting", "name": config.name, "trigger": config.trigger_word, "stopping": False,
+        }  # fmt: skip
         self._losses: list[tuple[int, float]] = []
         self._lists: dict[str, list[Any]] = {"previews": [], "checkpoints": [], "skipped": [], "warnings": []}
 
@@ -60,10 +62,10 @@ class Job:
     def report(self) -> dict[str, Any]:
         """How it is going, ready for JSON.
 
-        ``status`` and ``name`` always; as far as they are known ``step``, ``steps``, ``epoch``, ``epochs``, ``loss``,
-        ``learning_rate``, ``rate`` (steps a second), ``eta`` (seconds), ``memory_mb``, ``prepare`` (done, total, what),
-        ``lora``, ``error``; the lists ``curve`` ([step, loss] in at most 400 points, each the mean of its steps),
-        ``previews``, ``checkpoints``, ``skipped`` and ``warnings``.
+        ``status``, ``name`` and ``trigger`` (the word, maybe empty) always; as far as they are known ``step``,
+        ``steps``, ``epoch``, ``epochs``, ``loss``, ``learning_rate``, ``rate`` (steps a second), ``eta`` (seconds),
+        ``memory_mb``, ``prepare`` (done, total, what), ``lora``, ``error``; the lists ``curve`` ([step, loss] in at
+        most 400 points, each the mean of its steps), ``previews``, ``checkpoints``, ``skipped`` and ``warnings``.
         """
         with self._lock:
             lists = {name: list(items) for name, items in self._lists.items()}

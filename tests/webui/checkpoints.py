@@ -65,7 +65,7 @@ def sd(family: str, text: Path) -> dict[str, Any]:
         "out_channels": 4,
         "model_channels": 64,
         "attention_resolutions": [1],
-        "num_res_blocks": 1,
+        "num_res_blocks": 2,
         "channel_mult": [1, 1],
         "use_spatial_transformer": True,
         "transformer_depth": 1,

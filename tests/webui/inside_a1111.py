@@ -1,7 +1,8 @@
 """Runs inside A1111's own Python, in its folder: boots it as its launcher does, trains, and says what it saw.
 
 ``python inside_a1111.py matrix CHECKPOINT OUT DATA``: ends runs in every way and compares what they leave behind.
-``python inside_a1111.py train CHECKPOINT OUT RUNS``: does the runs of a JSON file, a list of configs.
+``python inside_a1111.py train CHECKPOINT OUT RUNS``: does the runs of a JSON file, a list of configs, and merges
+their LoRAs.
 What follows are further flags of the WebUI. The last line of stdout is one JSON object.
 """
 
@@ -35,6 +36,7 @@ from modules import call_queue, processing, script_callbacks, sd_hijack, shared 
 from PIL import Image  # noqa: E402
 
 from lora_scripts_ext import config as configs  # noqa: E402
+from lora_scripts_ext.adapters import file  # noqa: E402
 from lora_scripts_ext.adapters.adapter import Adapter  # noqa: E402
 from lora_scripts_ext.adapters.targets import select  # noqa: E402
 from lora_scripts_ext.config import Config  # noqa: E402
@@ -222,8 +224,39 @@ def foretell() -> dict[str, object]:
 
 def trained() -> dict[str, object]:
     """Do the runs one after the other."""
-    runs = json.loads(INPUT.read_text(encoding="utf-8"))
-    return {"loras": [str(run.train(configs.from_dict(values), A1111Host()).lora) for values in runs]}
+    runs = [configs.from_dict(values) for values in json.loads(INPUT.read_text(encoding="utf-8"))]
+    loras = [run.train(config, A1111Host()).lora for config in runs]
+    return {"loras": [{"path": str(lora), **merged(lora, config)} for lora, config in zip(loras, runs, strict=True)]}
+
+
+def merged(lora: Path, config: Config) -> dict[str, object]:
+    """How many layers the WebUI finds for the file, and how far its merged weights are from the adapter in effect."""
+    nets = sys.modules["networks"]
+    generator = torch.Generator().manual_seed(4)
+    noisy, timesteps = torch.randn(2, 4, 32, 48, generator=generator), torch.tensor([30, 800])
+
+    def answer(session: A1111Session) -> torch.Tensor:
+        words = replace(session.encode_text([PROMPT, "a lamp"]), time_ids=torch.full((2, 6), 64.0))
+        return session.predict(noisy, timesteps, words)
+
+    with A1111Host().open(config) as session, torch.no_grad():
+        targets = select(session.targets(), config.target, config.train_text_encoder)
+        adapter = Adapter(targets, config.lora_rank, config.alpha)
+        adapter.load(file.read(lora))
+        bare = answer(session)
+        with adapter.attached():
+            expected = answer(session)
+        nets.load_networks([lora.stem], [1.0], [1.0], [None])
+        layers = len(nets.loaded_networks[0].modules)
+        for module in shared.sd_model.modules():
+            if isinstance(module, torch.nn.Linear | torch.nn.Conv2d | torch.nn.MultiheadAttention):
+                nets.network_apply_weights(module)
+        found = answer(session)
+    return {
+        "layers": layers,
+        "error": float((found - expected).norm() / (expected - bare).norm()),
+        "effect": float((expected - bare).norm() / bare.norm()),
+    }
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def test_what_a_run_takes_is_said_before_without_touching_the_model(matrix):
     assert told["told"] == pytest.approx(told["kept"], rel=0.1)
 
 
-def test_the_same_weights_as_standalone(family, tmp_path):
+def test_the_same_weights_as_standalone_and_the_same_effect_when_the_webui_merges_them(family, tmp_path):
     data = shop.write_pictures(tmp_path / "data", side=64)
     checkpoint = checkpoints.write(tmp_path / "model", family)
     changes = [
@@ -94,10 +94,13 @@ def test_the_same_weights_as_standalone(family, tmp_path):
     asked = tmp_path / "runs.json"
     asked.write_text(json.dumps(runs))
     loras = inside("train", checkpoint, tmp_path / "out", asked)["loras"]
-    for lora, values in zip(loras, runs, strict=True):
+    for told, values in zip(loras, runs, strict=True):
         alone = {**values, "output_dir": values["output_dir"].replace("inside", "alone")}
         same = load_file(run.train(configs.from_dict(alone), StandaloneHost()).lora)
-        found = load_file(lora)
+        found = load_file(told["path"])
+        assert told["layers"] == len([key for key in found if key.endswith(".alpha")]), "the WebUI leaves layers out"
+        assert told["effect"] > 1e-3
+        assert told["error"] <= 1e-3
         assert found.keys() == same.keys()
         for part in ("lora_up", "lora_down"):
             ours, theirs = (
