@@ -208,7 +208,7 @@ def test_everything_is_frozen_and_in_eval_mode(session):
 def test_blocks_are_the_unets_units(session, family):
     kinds = [type(block).__name__ for block in session.blocks()]
     assert kinds.count("ResnetBlock2D") == (17 if family == "sdxl" else 12)
-    assert kinds.count("BasicTransformerBlock") == (17 if family == "sdxl" else 4)
+    assert kinds.count("BasicTransformerBlock") == (17 if family == "sdxl" else 6)
 
 
 def test_v_prediction_with_zero_terminal_snr_draws(paths):
