@@ -96,7 +96,7 @@ if __name__ == "__main__":
     draw()
     config = configs.from_dict(VALUES)
     model = shared.sd_model
-    told = estimate(config, inspection(model, config))
+    told = estimate(config, inspection(config))
     rate = speed.flops_per_second(told.model.device, told.model.dtype)
     seen = {
         "model_mib": round(sum(p.numel() * p.element_size() for p in model.parameters()) / _MIB),

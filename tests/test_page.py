@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lora_scripts_ext import cli
+
 from . import models, shop
 
 pytestmark = pytest.mark.skipif(sys.version_info >= (3, 12), reason="the WebUIs' packages are for Python 3.10 and 3.11")
@@ -139,6 +141,14 @@ def test_a_file_made_in_the_tab_is_the_file_that_fills_it(page):
     expected = {"lora_rank": 5, "min_snr_gamma": 5.0, "preview_prompts": ["a", "b"], "learning_rate": 1e-3}
     assert {key: again[key] for key in expected} == expected
     assert page.does("lt_import", told | {"lt_yaml": yaml.safe_dump(again)})["lt_lora_rank"] == 5
+
+
+def test_a_file_made_in_the_tab_runs_headless(page, capsys):
+    told = page.does("lt_export", asked(page, output_name="headless", max_steps=2))
+    file = page.folder / "headless.yaml"
+    file.write_text(told["lt_yaml"], encoding="utf-8")
+    assert cli.main(["--config", str(file)]) == 0
+    assert Path(json.loads(capsys.readouterr().out.splitlines()[-1])["lora"]).name == "headless.safetensors"
 
 
 @pytest.mark.parametrize(

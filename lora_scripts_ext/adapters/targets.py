@@ -86,7 +86,8 @@ def text_targets(text_model: nn.Module, family: Family, part: Part) -> Iterator[
 
 def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, Literal["linear", "conv"]]]:
     for path, module in model.named_modules():
-        if isinstance(module, nn.Linear):
+        # Forge's Linear is a class of its own.
+        if isinstance(module, nn.Linear) or (type(module).__name__ == "Linear" and hasattr(module, "in_features")):
             yield path, module, "linear"
         elif isinstance(module, nn.Conv2d):
             yield path, module, "conv"

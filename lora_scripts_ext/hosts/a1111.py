@@ -79,17 +79,34 @@ def inspect(model: Any, config: Config) -> ModelInfo:
     return _info(model, config)
 
 
-def inspection(model: Any, config: Config) -> Inspection:
-    """The WebUI's ``model`` for foretelling a run; it may be in use meanwhile.
+def make(stop: Callable[[], None]) -> A1111Host:
+    """The host; ``stop`` is called when the user presses the WebUI's Interrupt."""
+    return A1111Host(stop)
+
+
+def chosen_checkpoint() -> str:
+    """Path of the checkpoint that is loaded; empty where there is none yet."""
+    model = _resident()
+    return str(model.sd_checkpoint_info.filename) if model is not None else ""
+
+
+def inspection(config: Config) -> Inspection:
+    """The WebUI's model for foretelling a run; it may be in use meanwhile.
 
     Raises:
         UserError: it cannot be trained on.
     """
+    model = _resident()
     session = A1111Session(model, inspect(model, config), config)
     try:
         return session.outline()
     finally:
         session.close()
+
+
+def _resident() -> Any:
+    # Not shared.sd_model: asking for it would load one.
+    return sd_models.model_data.sd_model
 
 
 def _require_trainable(model: Any, config: Config) -> None:

@@ -9,7 +9,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +21,8 @@ from torch import nn
 
 from .queue import BUSY
 
+#: the name a LoRA is listed by while previews are drawn from its file
+PREVIEW = "lora-trainer-preview"
 _REBUILDING = (
     "sd_model_checkpoint", "sd_vae", "sd_vae_overrides_per_model_preferences", "cross_attention_optimization",
     "fp8_storage", "cache_fp16_weight",
@@ -40,6 +42,20 @@ def publish() -> None:
 def networks() -> ModuleType:
     """The module of the built-in Lora extension."""
     return sys.modules["networks"]
+
+
+@contextmanager
+def listed(lora: Path) -> Iterator[None]:
+    """A prompt may call the file by the name ``PREVIEW``; afterwards the lists show no trace of it."""
+    nets = networks()
+    entry = nets.network.NetworkOnDisk(PREVIEW, str(lora))
+    nets.available_networks[PREVIEW] = nets.available_network_aliases[PREVIEW] = entry
+    try:
+        yield
+    finally:
+        nets.available_networks.pop(PREVIEW, None)
+        nets.available_network_aliases.pop(PREVIEW, None)
+        nets.available_network_hash_lookup.pop(entry.shorthash, None)
 
 
 @contextmanager
@@ -72,8 +88,11 @@ def show_progress(step: int, steps: int) -> None:
 
 
 @contextmanager
-def model_kept() -> Iterator[None]:
-    """Whoever would unload or switch the model meanwhile is told why not; only this thread may."""
+def model_kept(*others: tuple[ModuleType, str]) -> Iterator[None]:
+    """Whoever would unload or switch the model meanwhile is told why not; only this thread may.
+
+    ``others``: further functions of the WebUI's that would, each by its module and name.
+    """
     ours = threading.get_ident()
 
     def guarded(call: Callable[..., object]) -> Callable[..., object]:
@@ -85,7 +104,10 @@ def model_kept() -> Iterator[None]:
         return held_off
 
     names = ("unload_model_weights", "reload_model_weights", "send_model_to_cpu", "send_model_to_device")
-    with _replaced(sd_models, {name: guarded(getattr(sd_models, name)) for name in names}), _settings_kept():
+    with ExitStack() as stack:
+        for module, name in (*((sd_models, name) for name in names), *others):
+            stack.enter_context(replaced(module, {name: guarded(getattr(module, name))}))
+        stack.enter_context(_settings_kept())
         yield
 
 
@@ -125,23 +147,33 @@ def random_states_kept() -> Iterator[None]:
 def frozen(model: nn.Module) -> Iterator[None]:
     """No parameter asks for a gradient and every module is in eval mode; afterwards both are as they were."""
     asked = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    modes = [(module, module.training) for module in model.modules()]
     try:
         for parameter, _ in asked:
             parameter.requires_grad_(False)
-        for module, _ in modes:
-            module.training = False
-        yield
+        with in_eval_mode(model):
+            yield
     finally:
         for parameter, wanted in asked:
             parameter.requires_grad_(wanted)
             parameter.grad = None
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Every module is in eval mode; afterwards each is as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
         for module, training in modes:
             module.training = training
 
 
 @contextmanager
-def _replaced(owner: ModuleType, new: dict[str, object]) -> Iterator[None]:
+def replaced(owner: ModuleType, new: dict[str, object]) -> Iterator[None]:
+    """The module's names stand for something else meanwhile."""
     before = {name: getattr(owner, name) for name in new}
     try:
         for name, value in new.items():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from modules import paths_internal, shared
@@ -15,9 +18,7 @@ from ..hosts.base import Host, Inspection
 
 def make_host(stop: Callable[[], None]) -> Host:
     """The host of this WebUI; ``stop`` is called when the user presses its Interrupt."""
-    from ..hosts.a1111 import A1111Host
-
-    return A1111Host(stop)
+    return _model_module().make(stop)
 
 
 def listen(event: dict[str, Any]) -> None:
@@ -29,9 +30,8 @@ def listen(event: dict[str, Any]) -> None:
 
 
 def loaded_checkpoint() -> str:
-    """Path of the checkpoint the WebUI has loaded; empty where there is none yet."""
-    model = _resident()
-    return str(model.sd_checkpoint_info.filename) if model is not None else ""
+    """Path of the checkpoint the WebUI has loaded, or loads when it is needed; empty where there is none yet."""
+    return _model_module().chosen_checkpoint()
 
 
 def require_checkpoint() -> str:
@@ -54,16 +54,13 @@ def inspection(config: Config) -> Inspection:
     Raises:
         UserError: it cannot be trained on.
     """
-    from ..hosts.a1111 import inspection
-
-    return inspection(_resident(), config)
+    return _model_module().inspection(config)
 
 
-def _resident() -> Any:
-    # Not shared.sd_model: asking for it would load one.
-    from modules import sd_models
-
-    return sd_models.model_data.sd_model
+def _model_module() -> ModuleType:
+    """What knows the model of this WebUI; each module can be imported in its own WebUI only."""
+    in_forge = importlib.util.find_spec("modules_forge") is not None
+    return importlib.import_module("..hosts.forge" if in_forge else "..hosts.a1111", __package__)
 
 
 def data_dir() -> Path:

@@ -18,13 +18,11 @@ CHECKPOINT, FOLDER = (Path(name).resolve() for name in sys.argv[1:3])
 
 def double() -> None:
     """What the tab asks of the WebUI's ``modules``."""
-    model = SimpleNamespace(sd_checkpoint_info=SimpleNamespace(filename=str(CHECKPOINT)))
     told = {"listen": False, "share": False, "ngrok": None, "server_name": None, "api_auth": None}
     told |= {"enable_insecure_extension_access": False, "lora_trainer_allowed_root": [], "lora_trainer_data_dir": None}
     parts = {
         "shared": {"cmd_opts": SimpleNamespace(**told)},
         "paths_internal": {"data_path": str(FOLDER)},
-        "sd_models": {"model_data": SimpleNamespace(sd_model=model)},
     }
     sys.modules["modules"] = ModuleType("modules")
     for name, values in parts.items():
@@ -65,6 +63,7 @@ class Host:
 place.make_host = lambda stop: Host()
 place.listen = lambda event: None
 place.inspection = inspect
+place.loaded_checkpoint = lambda: str(CHECKPOINT)
 
 if __name__ == "__main__":
     with gradio.Blocks() as blocks:

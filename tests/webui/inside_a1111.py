@@ -199,7 +199,7 @@ def foretell() -> dict[str, object]:
     """What is said before a run, against what autograd keeps in one; the model is in use meanwhile, LoRA and all."""
     draw(f"{PROMPT} <lora:first:1>")
     before, config = state(), settings("foretold")
-    told = estimate(config, inspection(shared.sd_model, config))
+    told = estimate(config, inspection(config))
     changed = [key for key, value in state().items() if value != before[key]]
     kept: dict[int, torch.Tensor] = {}
 

@@ -9,6 +9,8 @@ import urllib.error
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests import shop
 
@@ -140,12 +142,31 @@ def test_the_page_built_anew_finds_the_run_going_on(server, page, data):
     assert server.txt2img("a phone", SIDE) == before
 
 
+def test_stop_and_resume_from_the_tab_end_with_the_weights_of_a_run_that_was_never_stopped(server, page, data):
+    loras = []
+    for name in ("whole", "parts"):
+        fill(page, data, name, epochs=40, preview_epochs=0)
+        since = time.time()
+        page.locator("#lt_start").click()
+        if name == "parts":
+            wait_for_step(server, 5, name)
+            page.locator("#lt_stop").click()
+            stopped = server.wait_for("stopped")
+            assert 5 <= stopped["step"] < stopped["steps"]
+            page.locator("#lt_headline", has_text="Resume goes on from there").wait_for()
+            page.locator("#lt_resume").click()
+        wait_for_end(server, since)
+        loras.append(load_file(server.data / "models" / "Lora" / f"{name}.safetensors"))
+    assert loras[0].keys() == loras[1].keys()
+    assert all(torch.equal(loras[0][key], loras[1][key]) for key in loras[0])
+
+
 def test_what_others_may_do_meanwhile(server, page, data):
     before = server.txt2img("a phone", SIDE)
     fill(page, data, "long", epochs=500, preview_epochs=0)
     page.locator("#lt_start").click()
     told = server.wait_for("training")
-    wait_for_step(server, 2)
+    wait_for_step(server, 2, "long")
     asked = time.monotonic()
     server.report()
     assert time.monotonic() - asked < 1
@@ -166,12 +187,12 @@ def test_what_others_may_do_meanwhile(server, page, data):
     assert drawn == [before]
 
 
-def wait_for_step(server, step: int) -> None:
-    """Until the run has done this many steps."""
+def wait_for_step(server, step: int, name: str) -> None:
+    """Until the run called *name* has done this many steps."""
     deadline = time.monotonic() + 120
-    while server.report().get("step", 0) < step:
-        assert time.monotonic() < deadline, server.report()
-        time.sleep(0.2)
+    while (told := server.report())["name"] != name or told.get("step", 0) < step:
+        assert time.monotonic() < deadline, told
+        time.sleep(0.1)
 
 
 def test_who_asks_for_a_picture_may_be_told_instead(server, page, data):
@@ -212,7 +233,7 @@ def test_typing_and_choosing_a_checkpoint_meanwhile(server, page, data, tmp_path
         "name => document.querySelector('#setting_sd_model_checkpoint input').value === name", arg=before
     )
     told = server.report()
-    wait_for_step(server, told["step"] + 2)
+    wait_for_step(server, told["step"] + 2, "held")
     server.post("lora-trainer/stop")
     server.wait_for("stopped")
     assert "tiny_sd1" in server.get("sdapi/v1/options")["sd_model_checkpoint"]
