@@ -51,7 +51,7 @@ def tiny_parts(family: str, seed: int = 0, mlp: int = 2) -> Parts:
         texts.append(_text_model("gelu", True, mlp))
     parts = Parts(UNet2DConditionModel(**_unet_config(family)), _vae(family), texts)
     for index, model in enumerate((parts.unet, parts.vae, *parts.texts)):
-        _fill(model, torch.Generator().manual_seed(1000 * seed + index))
+        fill(model, torch.Generator().manual_seed(1000 * seed + index))
     return parts
 
 
@@ -206,7 +206,7 @@ def _tokenizer(pad: str) -> CLIPTokenizer:
 
 
 @torch.no_grad()
-def _fill(model: nn.Module, generator: torch.Generator) -> None:
+def fill(model: nn.Module, generator: torch.Generator) -> None:
     """Random weights of a size that keeps activations near 1; norms near 1, biases near 0, neither exactly."""
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)

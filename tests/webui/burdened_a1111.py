@@ -1,4 +1,4 @@
-"""Runs inside A1111's own Python, as ``inside_a1111.py`` does, with all on the model that a user can put there.
+"""Runs inside A1111's own Python, as ``inside.py`` does, with all on the model that a user can put there.
 
 ``burdened``: trains on the bare model, then with a LoRA, a hypernetwork, hypertile and tiling active; token
 merging the WebUI takes off by itself after each picture.
@@ -12,7 +12,7 @@ import json
 import sys
 
 import torch
-from inside_a1111 import INPUT, MODE, MORE, PROMPT, digest, draw, settings, state
+from inside import INPUT, MODE, MORE, PROMPT, digest, draw, settings, state
 from modules import processing, sd_hijack, shared
 from modules.hypernetworks.hypernetwork import Hypernetwork
 

@@ -8,12 +8,37 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from benchmarks import models as real
+from lora_scripts_ext.hosts.checkpoint import to_original
 from tests import models
 
 ARCHITECTURES = {"sd2": "lora-trainer-tiny-sd2", "sdxl": "lora-trainer-tiny-sdxl"}
 LAYERS = 3
+_SHORT = {
+    "block_out_channels": (320, 320),
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+}
+WIDE_UNETS = {
+    "sd1": {**_SHORT, "cross_attention_dim": 768, "attention_head_dim": 8},
+    "sd2": {**_SHORT, "cross_attention_dim": 1024, "attention_head_dim": (5, 5), "use_linear_projection": True},
+    # As deep as the real one, which Forge looks at, but no wider than its first level.
+    "sdxl": {**real.UNETS["sdxl"], "block_out_channels": (320, 320, 320), "attention_head_dim": (5, 5, 5)},
+}
+_CLIP_L = (CLIPTextModel, {**real.CLIP_L, "hidden_act": "quick_gelu"})
+_CLIP_H = {
+    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16,
+    "hidden_act": "gelu",
+}  # fmt: skip
+WIDE_TEXTS = {
+    "sd1": [_CLIP_L],
+    "sd2": [(CLIPTextModel, _CLIP_H)],
+    "sdxl": [_CLIP_L, (CLIPTextModelWithProjection, real.CLIP_G)],
+}
 MLP = 4  # open_clip knows no other
 
 
@@ -30,6 +55,21 @@ def write(folder: Path, family: str, inpainting: bool = False) -> Path:
         _take_a_mask(path, told["params"])
     # JSON is YAML.
     path.with_suffix(".yaml").write_text(json.dumps({"model": told}))
+    return path
+
+
+def write_wide(folder: Path, family: str) -> Path:
+    """A checkpoint as Forge recognises them, by their widths: text encoders and VAE of real size, a short UNet."""
+    unet = UNet2DConditionModel(layers_per_block=2, **WIDE_UNETS[family])
+    texts = [kind(CLIPTextConfig(bos_token_id=49406, eos_token_id=49407, **told)) for kind, told in WIDE_TEXTS[family]]
+    parts = [unet, AutoencoderKL(**real.VAE), *texts]
+    for index, part in enumerate(parts):
+        models.fill(part, torch.Generator().manual_seed(index))
+    states = [part.half().state_dict() for part in parts]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"wide_{family}.safetensors"
+    tensors = {name: tensor.contiguous() for name, tensor in to_original(*states[:2], states[2:], family).items()}
+    save_file(tensors, path, {"modelspec.prediction_type": "epsilon"})
     return path
 
 

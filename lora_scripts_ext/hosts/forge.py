@@ -1,0 +1,188 @@
+"""The model that Forge has loaded: taken, trained on, given back as it was.
+
+Importable only inside Forge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from backend import memory_management
+from modules import sd_models, shared
+
+from ..config import Config
+from ..errors import UserError
+from . import queue, webui
+from .base import Family, Inspection, ModelInfo
+from .forge_session import ForgeSession, load
+from .schedule import rescaled
+from .weights import sha256
+
+_TRAINABLE = "choose a Stable Diffusion 1, 2 or XL checkpoint (text to image) at the top of the page."
+_ENGINES: dict[str, Family] = {"StableDiffusion": "sd1", "StableDiffusion2": "sd2", "StableDiffusionXL": "sdxl"}
+_STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+class ForgeHost:
+    """Trains on ``shared.sd_model`` itself; LoRAs belong into the WebUI's own folder."""
+
+    def __init__(self, stop: Callable[[], None] = lambda: None) -> None:
+        """``stop`` is called when the user presses the WebUI's Interrupt."""
+        self._stop = stop
+        self._replaced: set[Path] = set()
+
+    @contextmanager
+    def open(self, config: Config) -> Iterator[ForgeSession]:
+        """Wait for the queue, then hold the model until the end of the context. Forge loads one when it is first
+        needed: if none is loaded, or another is chosen, that is done now.
+
+        Raises:
+            UserError: no model is chosen, or one that cannot be trained on.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(queue.alone())
+            model = _chosen_model()
+            info = inspect(model, config)
+            stack.enter_context(webui.announced("LoRA training", self._stop))
+            stack.enter_context(webui.model_kept((memory_management, "unload_all_models")))
+            stack.enter_context(webui.random_states_kept())
+            stack.enter_context(_bare(model, self._replaced))
+            session = ForgeSession(model, info, config)
+            stack.callback(session.close)
+            stack.enter_context(session.taken())
+            yield session
+
+    def lora_dir(self) -> Path:
+        """The WebUI's LoRA folder."""
+        return webui.lora_dir()
+
+    def publish(self, lora: Path) -> None:
+        """List the file now; what an older file of its name has left in memory and in the weights does not come back.
+
+        To be called while the model is held.
+        """
+        self._replaced.add(lora.resolve())
+        webui.networks().load_lora_state_dict.cache_clear()
+        # Forge goes by names: it would not look again at a prompt that is the same as the last.
+        shared.sd_model.current_lora_hash = ""
+        webui.publish()
+
+
+def make(stop: Callable[[], None]) -> ForgeHost:
+    """The host; ``stop`` is called when the user presses the WebUI's Interrupt."""
+    return ForgeHost(stop)
+
+
+def chosen_checkpoint() -> str:
+    """Path of the checkpoint that is loaded, or will be when it is first needed; empty where there is none."""
+    chosen = sd_models.model_data.forge_loading_parameters.get("checkpoint_info")
+    return str(chosen.filename) if chosen is not None else ""
+
+
+def inspect(model: Any, config: Config) -> ModelInfo:
+    """The facts of the WebUI's ``model``, as far as training on it goes.
+
+    Raises:
+        UserError: it cannot be trained on.
+    """
+    _require_trainable(model)
+    return _info(model, config)
+
+
+def inspection(config: Config) -> Inspection:
+    """The WebUI's model for foretelling a run; it may be in use meanwhile. One that is chosen but not loaded is loaded.
+
+    Raises:
+        UserError: there is none, or it cannot be trained on.
+    """
+    model = sd_models.model_data.sd_model
+    if not hasattr(model, "forge_objects"):
+        with queue.alone():
+            model = _chosen_model()
+    session = ForgeSession(model, inspect(model, config), config)
+    try:
+        return session.outline()
+    finally:
+        session.close()
+
+
+def _chosen_model() -> Any:
+    if not chosen_checkpoint():
+        raise UserError(f"The WebUI has no checkpoint; {_TRAINABLE}")
+    return sd_models.forge_model_reload()[0]
+
+
+def _require_trainable(model: Any) -> None:
+    kind = type(model).__name__
+    if not hasattr(model, "forge_objects"):
+        raise UserError(f"The WebUI has no model loaded; {_TRAINABLE}")
+    name = model.sd_checkpoint_info.name_for_extra
+    if kind not in _ENGINES:
+        raise UserError(f"{name} is of a kind ({kind}) that cannot be trained on; {_TRAINABLE}")
+    unet = model.forge_objects_original.unet.model
+    if model.is_inpaint or unet.diffusion_model.in_channels != 4:
+        raise UserError(f"{name} takes more than text (inpainting, depth or an image); {_TRAINABLE}")
+    if unet.predictor.prediction_type not in ("epsilon", "v_prediction"):
+        raise UserError(
+            f"{name} predicts in a way ({unet.predictor.prediction_type}) that is not supported; {_TRAINABLE}"
+        )
+    if unet.storage_dtype not in _STORED:
+        raise UserError(
+            f"{name} is kept in {unet.storage_dtype}, through which no gradient goes; set Diffusion in Low Bits to "
+            "Automatic (or float8-e4m3fn), and take a checkpoint that is not quantised."
+        )
+
+
+def _info(model: Any, config: Config) -> ModelInfo:
+    checkpoint, unet = model.sd_checkpoint_info, model.forge_objects_original.unet
+    predictor = unet.model.predictor
+    family = _ENGINES[type(model).__name__]
+    rescale = config.zero_terminal_snr
+    if rescale is None:
+        rescale = bool(model.model_config.ztsnr) or shared.opts.sd_noise_schedule == "Zero Terminal SNR"
+    # alphas_cumprod is the stock schedule even where the predictor's sigmas have been rescaled.
+    alphas = predictor.alphas_cumprod.to("cpu", torch.float32).clone()
+    stock = {"sd1": 512, "sd2": 768 if predictor.prediction_type == "v_prediction" else 512, "sdxl": 1024}
+    blocks = len(model.forge_objects_original.vae.first_stage_model.encoder.down)
+    return ModelInfo(
+        family=family,
+        prediction_type=predictor.prediction_type if config.prediction_type == "auto" else config.prediction_type,
+        zero_terminal_snr=rescale,
+        alphas_cumprod=rescaled(alphas.double()).float() if rescale else alphas,
+        name=checkpoint.name_for_extra,
+        hash=checkpoint.sha256 or sha256([Path(checkpoint.filename)]),
+        vae_factor=2 ** (blocks - 1),
+        resolution=stock[family],
+        device=unet.load_device,
+        dtype=unet.model.computation_dtype,
+        vae=_modules_of_their_own(),
+    )
+
+
+def _modules_of_their_own() -> str:
+    """What tells the VAE and text encoders that the user chose beside the checkpoint; empty where there are none."""
+    files = sd_models.model_data.forge_loading_parameters.get("additional_modules") or []
+    return sha256([Path(file) for file in files]) if files else ""
+
+
+@contextmanager
+def _bare(model: Any, replaced: Container[Path]) -> Iterator[None]:
+    """The model as its checkpoint has it: the last prompt's LoRAs are taken out, and merged again afterwards.
+
+    Forge keeps the unmerged weights and computes merged ones from them, so both ways end at the very same bits. Those
+    whose file is by then another stay out: Forge, which goes by names, would not merge the new one.
+    """
+    before = [loaded.model for loaded in memory_management.current_loaded_models]
+    try:
+        load(model.forge_objects_original.unet, model.forge_objects_original.clip.patcher)
+        yield
+    finally:
+        load(*(patcher for patcher in reversed(before) if not _asks_for(patcher, replaced)))
+
+
+def _asks_for(patcher: Any, files: Container[Path]) -> bool:
+    return any(Path(told[0]).resolve() in files for told in patcher.lora_patches)

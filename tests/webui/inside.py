@@ -1,0 +1,260 @@
+"""Runs inside a WebUI's own Python, in its folder: boots it as its launcher does, trains, and says what it saw.
+
+``python inside.py KIND matrix CHECKPOINT OUT DATA``: ends runs in every way and compares what they leave behind.
+``python inside.py KIND train CHECKPOINT OUT RUNS``: does the runs of a JSON file, a list of configs, and merges their
+LoRAs. KIND is ``a1111`` or ``forge``; what follows are further flags of the WebUI. The last line of stdout is one JSON
+object.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+KIND, MODE = sys.argv[1:3]
+CHECKPOINT, OUT, INPUT = (Path(name).resolve() for name in sys.argv[3:6])
+MORE = sys.argv[6:]
+webui = importlib.import_module(f"inside_{KIND}")
+
+import torch  # noqa: E402
+from modules import call_queue, processing, shared  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from lora_scripts_ext import config as configs  # noqa: E402
+from lora_scripts_ext.adapters import file  # noqa: E402
+from lora_scripts_ext.adapters.adapter import Adapter  # noqa: E402
+from lora_scripts_ext.adapters.targets import select  # noqa: E402
+from lora_scripts_ext.config import Config  # noqa: E402
+from lora_scripts_ext.training import run  # noqa: E402
+from lora_scripts_ext.training.estimate import estimate  # noqa: E402
+
+# SDXL's live preview would download its small decoder.
+shared.opts.data["live_previews_enable"] = False
+PROMPT = "a teapot"
+
+
+def draw(prompt: str, steps: int = 4, seed: int = 7) -> str:
+    """Hash of the pixels of a txt2img picture, as large as the previews of ``settings``."""
+    # The WebUIs take eight pixels a latent cell for granted, whatever the VAE.
+    side = 64 * 8 // 2 ** (webui.vae_levels() - 1)
+    job = processing.StableDiffusionProcessingTxt2Img(
+        sd_model=shared.sd_model, prompt=prompt, seed=seed, sampler_name="Euler", steps=steps, cfg_scale=7.0,
+        width=side, height=side, do_not_save_samples=True, do_not_save_grid=True,
+    )  # fmt: skip
+    picture = processing.process_images(job).images[0]
+    job.close()
+    return digest(picture.convert("RGB").tobytes())
+
+
+def digest(data: bytes) -> str:
+    """Enough of a SHA-256 to tell two things apart."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def raw(tensor: torch.Tensor) -> bytes:
+    """A tensor's bytes; numpy knows no fp8."""
+    return tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def tensors_digest() -> str:
+    """Of all the model's numbers."""
+    sum_of_all = hashlib.sha256()
+    for root in webui.roots():
+        for name, tensor in root.state_dict().items():
+            sum_of_all.update(name.encode())
+            sum_of_all.update(raw(tensor))
+    return sum_of_all.hexdigest()[:16]
+
+
+def state() -> dict[str, str]:
+    """Everything that a run could leave changed, each as one short text."""
+    modules = [module for root in webui.roots() for module in root.modules()]
+    parameters = [parameter for root in webui.roots() for parameter in root.parameters()]
+    return {
+        "tensors": tensors_digest(),
+        "places": digest(str([parameter.data_ptr() for parameter in parameters]).encode()),
+        "objects": digest(str([id(parameter) for parameter in parameters]).encode()),
+        "requires_grad": digest(str([parameter.requires_grad for parameter in parameters]).encode()),
+        "gradients": str(sum(parameter.grad is not None for parameter in parameters)),
+        "modes": digest(str([module.training for module in modules]).encode()),
+        "forwards": str(sum("forward" in vars(module) for module in modules)),
+        "hooks": str(sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)),
+        "random": digest(torch.random.get_rng_state().numpy().tobytes()),
+        "options": digest(json.dumps(shared.opts.data, sort_keys=True, default=str).encode()),
+        "listed": str(sorted(sys.modules["networks"].available_networks)),
+        "job": shared.state.job,
+        "interrupted": str(shared.state.interrupted),
+        "locked": f"{call_queue.queue_lock._lock.locked()} {type(call_queue.queue_lock).__name__}",
+        **webui.own_state(),
+    }
+
+
+def changes(before: dict[str, str], *allowed: str) -> list[str]:
+    """What is not as it was."""
+    after = state()
+    return [key for key in before if before[key] != after[key] and key not in allowed]
+
+
+def settings(name: str, **changes: object) -> Config:
+    """A short run."""
+    values = {
+        "train_data_dir": str(INPUT), "base_model": str(CHECKPOINT), "output_dir": str(OUT / name), "resolution": 64,
+        "bucket_step": 32, "lora_rank": 4, "batch_size": 2, "max_steps": 3, "learning_rate": 1e-2, "save_steps": 2,
+        "tensorboard": False, "save_precision": "fp32", "target": "full", "preview_epochs": 100,
+        "preview_prompts": [PROMPT], "preview_steps": 4, "preview_seed": 7,
+    }  # fmt: skip
+    return configs.from_dict(values | changes)
+
+
+def failing(message: str, error: type[Exception] = RuntimeError, after: int = 0) -> Callable[..., object]:
+    """A function that fails when it is called, *after* a number of calls."""
+    calls = iter(range(after + 1))
+
+    def fail(*args: object, **options: object) -> object:
+        if next(calls) < after:
+            return fail.before(*args, **options)
+        raise error(message)
+
+    return fail
+
+
+#: where a run is made to fail -> (the object, the name of its function, what it raises, at which call)
+FAILURES = {
+    "caching pictures": (webui.Session, "encode_images", RuntimeError, 0),
+    "caching captions": (webui.Session, "encode_text", RuntimeError, 0),
+    "first preview": (webui.Session, "preview", RuntimeError, 0),
+    "while a preview is drawn": (processing, "process_images", RuntimeError, 0),
+    "first step": (webui.Session, "predict", RuntimeError, 0),
+    "out of memory": (webui.Session, "predict", torch.cuda.OutOfMemoryError, 1),
+    "writing a checkpoint": (run.Output, "write_step", OSError, 0),
+    "saving the state": (run.states, "save", OSError, 0),
+    "last preview": (webui.Session, "preview", RuntimeError, 1),
+    "writing the LoRA": (run.Output, "write_final", OSError, 0),
+    "placing the LoRA": (run.sidecar, "place", OSError, 0),
+}
+
+
+def end(way: str) -> str:
+    """Let a run end in that *way*; returns what became of it."""
+    name = way.replace(" ", "_")
+    if way == "done":
+        return "stopped" if run.train(settings(name), webui.Host()).stopped else "done"
+    if way == "stopped":
+        return "stopped" if run.train(settings(name), webui.Host(), should_stop=stop_soon()).stopped else "done"
+    owner, function, error, after = FAILURES[way]
+    before = getattr(owner, function)
+    fail = failing(way, error, after)
+    fail.before = before
+    # A plain function as class attribute is bound as a method is.
+    setattr(owner, function, fail)
+    try:
+        run.train(settings(name), webui.Host())
+    except error as raised:
+        return f"failed: {raised}"
+    finally:
+        setattr(owner, function, before)
+    return "done"
+
+
+def stop_soon() -> Callable[[], bool]:
+    """Asks to stop once the first step is done."""
+    log = OUT / "stopped" / "events.jsonl"
+    return lambda: log.exists() and '"start"' in log.read_text()
+
+
+def matrix() -> dict[str, object]:
+    """Train once and compare the preview with txt2img; then end runs in every way and look for traces."""
+    seen: dict[str, object] = {"base": draw(PROMPT)}
+    first = run.train(settings("first"), webui.Host())
+    seen["lora"] = str(first.lora)
+    drawn = [digest(Image.open(path).convert("RGB").tobytes()) for path in first.previews]
+    seen["preview of the base"], seen["preview"] = drawn
+    seen["txt2img"] = draw(f"{PROMPT} <lora:first:1>")
+    seen["ways"] = {}
+    seen["foretold"] = foretell()
+    draw(PROMPT)
+    before = state()
+    run.train(settings("plain"), webui.Host())
+    seen["changed on the bare model"] = changes(before, "listed", "prompt")
+    draw(f"{PROMPT} <lora:first:1>")
+    before = state()
+    for way in ("done", "stopped", *FAILURES):
+        told = {"ended": end(way)}
+        # A finished run is listed; that is all it may leave. (What is new there makes Forge read a prompt anew.)
+        told["changed"] = changes(before, *webui.MOVED_BY_MERGING, *(("listed", "prompt") if way == "done" else ()))
+        told["picture with LoRA"] = draw(f"{PROMPT} <lora:first:1>") == seen["txt2img"]
+        told["picture"] = draw(PROMPT) == seen["base"]
+        seen["ways"][way] = told
+        draw(f"{PROMPT} <lora:first:1>")
+        before = state()
+    return seen
+
+
+def foretell() -> dict[str, object]:
+    """What is said before a run, against what autograd keeps in one; the model is in use meanwhile, LoRA and all."""
+    draw(f"{PROMPT} <lora:first:1>")
+    before, config = state(), settings("foretold")
+    told = estimate(config, webui.inspection(config))
+    changed = changes(before)
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with webui.Host().open(config) as session:
+        adapter = Adapter(select(session.targets(), config.target, False), config.lora_rank)
+        frozen = [parameter for root in webui.roots() for parameter in root.parameters()]
+        weights = {tensor.untyped_storage().data_ptr() for tensor in (*frozen, adapter.weights)}
+        words = session.encode_text(["a"] * config.batch_size)
+        words = replace(words, time_ids=torch.zeros(config.batch_size, 6))
+        width, height = max(told.dataset.buckets(), key=lambda size: size[0] * size[1])
+        factor = session.model.vae_factor
+        noisy = torch.zeros(config.batch_size, 4, height // factor, width // factor)
+        with adapter.attached(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            answer = session.predict(noisy, torch.zeros(config.batch_size, dtype=torch.int64), words)
+            real = sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in weights)
+        del answer
+    return {"changed": changed, "kept": real, "told": told.activation_bytes, "steps": told.steps}
+
+
+def trained() -> dict[str, object]:
+    """Do the runs one after the other."""
+    runs = [configs.from_dict(values) for values in json.loads(INPUT.read_text(encoding="utf-8"))]
+    loras = [run.train(config, webui.Host()).lora for config in runs]
+    return {"loras": [{"path": str(lora), **merged(lora, config)} for lora, config in zip(loras, runs, strict=True)]}
+
+
+def merged(lora: Path, config: Config) -> dict[str, object]:
+    """How many layers the WebUI finds for the file, and how far its merged weights are from the adapter in effect."""
+    generator = torch.Generator().manual_seed(4)
+    noisy, timesteps = torch.randn(2, 4, 32, 48, generator=generator), torch.tensor([30, 800])
+
+    def answer(session: webui.Session) -> torch.Tensor:
+        words = replace(session.encode_text([PROMPT, "a lamp"]), time_ids=torch.full((2, 6), 64.0))
+        return session.predict(noisy, timesteps, words)
+
+    with webui.Host().open(config) as session, torch.no_grad():
+        targets = select(session.targets(), config.target, config.train_text_encoder)
+        adapter = Adapter(targets, config.lora_rank, config.alpha)
+        adapter.load(file.read(lora))
+        bare = answer(session)
+        with adapter.attached():
+            expected = answer(session)
+        layers = webui.merge(session, lora)
+        found = answer(session)
+    return {
+        "layers": layers,
+        "error": float((found - expected).norm() / (expected - bare).norm()),
+        "effect": float((expected - bare).norm() / bare.norm()),
+        "exact": all(target.module.weight.dtype == torch.float32 for target in targets),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps({"matrix": matrix, "train": trained}[MODE]()))

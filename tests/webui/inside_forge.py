@@ -1,0 +1,79 @@
+"""What is Forge's own in ``inside.py``: how it is booted without its page, and what of its model could be changed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+CHECKPOINT, OUT = (Path(name).resolve() for name in sys.argv[3:5])
+FLAGS = [
+    "--always-cpu", "--skip-torch-cuda-test", "--skip-prepare-environment", "--skip-version-check",
+    "--disable-console-progressbars",
+]  # fmt: skip
+sys.argv = ["launch.py", *FLAGS, "--data-dir", str(OUT / "webui"), "--ckpt", str(CHECKPOINT), *sys.argv[6:]]
+sys.path[:0] = [str(Path.cwd()), str(Path(__file__).resolve().parents[2])]
+
+from modules_forge import initialization  # noqa: E402
+
+initialization.initialize_forge()
+
+from modules import initialize  # noqa: E402
+
+initialize.imports()
+initialize.check_versions()
+initialize.initialize()
+
+from backend.nn import unet as forge_unet  # noqa: E402
+from modules import script_callbacks, sd_models, shared  # noqa: E402
+from modules_forge import main_entry  # noqa: E402
+from torch import nn  # noqa: E402
+
+from lora_scripts_ext.hosts.forge import ForgeHost as Host  # noqa: E402, F401
+from lora_scripts_ext.hosts.forge import inspection  # noqa: E402, F401
+from lora_scripts_ext.hosts.forge_session import ForgeSession as Session  # noqa: E402
+from lora_scripts_ext.hosts.forge_session import load  # noqa: E402
+
+#: Forge makes new weights for the layers that a LoRA changes, and puts the old ones back
+MOVED_BY_MERGING = ("places", "objects")
+
+# What registers the Lora extension's tag, among others; the launcher does it before it builds the page.
+script_callbacks.before_ui_callback()
+main_entry.refresh_model_loading_parameters()
+sd_models.forge_model_reload()
+
+
+def roots() -> list[nn.Module]:
+    """The modules that hold the model."""
+    parts = shared.sd_model.forge_objects_original
+    return [parts.unet.model, parts.clip.cond_stage_model, parts.vae.first_stage_model]
+
+
+def vae_levels() -> int:
+    """How often the VAE halves a side, plus one."""
+    return len(shared.sd_model.forge_objects_original.vae.first_stage_model.encoder.down)
+
+
+def own_state() -> dict[str, str]:
+    """What only Forge has and a run could leave changed."""
+    model, parts = shared.sd_model, shared.sd_model.forge_objects
+    return {
+        "inference": str(sum(tensor.is_inference() for root in roots() for tensor in root.parameters())),
+        "merged": str([root.lora_loader.loaded_hash for root in roots()[:2]]),
+        "prompt": model.current_lora_hash,
+        "patchers": str([id(part) for part in (parts.unet, parts.clip, parts.vae)]),
+        "attention": str(forge_unet.attention_function),
+        "loading": str(sd_models.model_data.forge_loading_parameters),
+    }
+
+
+def merge(session: Session, lora: Path) -> int:
+    """Merge a listed LoRA as a prompt would; returns how many weights Forge changes for it."""
+    nets = sys.modules["networks"]
+    with session._theirs():
+        nets.load_networks([lora.stem], [1.0], [1.0], [None])
+        parts = shared.sd_model.forge_objects
+        # What the session brings to the device from here on.
+        session._parts = parts
+        load(parts.unet, parts.clip.patcher)
+        patchers = (parts.unet, parts.clip.patcher)
+        return sum(len(patches) for patcher in patchers for patches in patcher.lora_patches.values())

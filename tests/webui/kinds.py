@@ -1,0 +1,50 @@
+"""The WebUIs that tests run in, and where their checkpoints and Pythons are."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import checkpoints
+
+VARIABLES = {"a1111": "WEBUI_A1111", "forge": "WEBUI_FORGE"}
+HERE = Path(__file__).parent
+
+
+def marked(kind: str, *values: object) -> Any:
+    """A test's parameters, run only where the WebUI is there."""
+    variable = VARIABLES[kind]
+    reason = f"{variable} does not name the folder of {'an AUTOMATIC1111 v1.10.1' if kind == 'a1111' else 'a Forge'}"
+    here = pytest.mark.skipif(not os.environ.get(variable), reason=reason)
+    return pytest.param(kind, *values, marks=[pytest.mark.webui, here])
+
+
+def root(kind: str) -> Path:
+    """The WebUI's folder."""
+    return Path(os.environ[VARIABLES[kind]])
+
+
+def python(kind: str) -> Path:
+    """The WebUI's own Python."""
+    return root(kind) / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def checkpoint(kind: str, folder: Path, family: str) -> Path:
+    """A checkpoint as small as the WebUI takes it."""
+    return checkpoints.write(folder, family) if kind == "a1111" else checkpoints.write_wide(folder, family)
+
+
+def inside(
+    kind: str, mode: str, model: Path, out: Path, given: Path, *flags: str, driver: str = "inside.py"
+) -> dict[str, Any]:
+    """What the driver saw in the WebUI's own Python."""
+    (out / "webui").mkdir(parents=True, exist_ok=True)
+    command = [str(python(kind)), str(HERE / driver), kind, mode, str(model), str(out), str(given), *flags]
+    done = subprocess.run(command, cwd=root(kind), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
