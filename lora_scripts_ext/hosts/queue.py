@@ -12,10 +12,9 @@ from contextlib import contextmanager
 
 from modules import call_queue, fifo_lock, progress, shared
 
+from .meanwhile import REFUSE, SETTING
+
 BUSY = "A LoRA is being trained on this model; wait for it, or stop it in the LoRA Trainer tab."
-#: key of the setting, and its answers
-SETTING = "lora_trainer_meanwhile"
-WAIT, REFUSE = "waits until the training is over", "is refused with a message"
 # They only split a prompt into tokens; typing would otherwise fill the server's threads with calls that wait.
 _READERS = ("update_token_counter", "update_negative_prompt_token_counter")
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from modules import paths_internal, shared
@@ -14,11 +11,12 @@ from modules import paths_internal, shared
 from ..config import Config
 from ..errors import UserError
 from ..hosts.base import Host, Inspection
+from ..hosts.kind import model_module
 
 
 def make_host(stop: Callable[[], None]) -> Host:
     """The host of this WebUI; ``stop`` is called when the user presses its Interrupt."""
-    return _model_module().make(stop)
+    return model_module().make(stop)
 
 
 def listen(event: dict[str, Any]) -> None:
@@ -31,7 +29,7 @@ def listen(event: dict[str, Any]) -> None:
 
 def loaded_checkpoint() -> str:
     """Path of the checkpoint the WebUI has loaded, or loads when it is needed; empty where there is none yet."""
-    return _model_module().chosen_checkpoint()
+    return model_module().chosen_checkpoint()
 
 
 def require_checkpoint() -> str:
@@ -54,13 +52,7 @@ def inspection(config: Config) -> Inspection:
     Raises:
         UserError: it cannot be trained on.
     """
-    return _model_module().inspection(config)
-
-
-def _model_module() -> ModuleType:
-    """What knows the model of this WebUI; each module can be imported in its own WebUI only."""
-    in_forge = importlib.util.find_spec("modules_forge") is not None
-    return importlib.import_module("..hosts.forge" if in_forge else "..hosts.a1111", __package__)
+    return model_module().inspection(config)
 
 
 def data_dir() -> Path:

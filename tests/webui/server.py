@@ -1,4 +1,4 @@
-"""A real AUTOMATIC1111 with this checkout as its extension, on a port of its own, in a data folder of its own."""
+"""A real WebUI with this checkout as its extension, on a port of its own, in a data folder of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import socket
 import subprocess
 import time
@@ -19,18 +18,22 @@ from typing import Any
 
 from PIL import Image
 
+from . import kinds
+
 CHECKOUT = Path(__file__).resolve().parents[2]
-FLAGS = [
-    "--use-cpu", "all", "--no-half", "--skip-torch-cuda-test", "--skip-prepare-environment", "--skip-version-check",
-    "--no-download-sd-model", "--disable-console-progressbars", "--api",
-]  # fmt: skip
+FLAGS = ["--skip-torch-cuda-test", "--skip-prepare-environment", "--skip-version-check",
+         "--disable-console-progressbars", "--api"]  # fmt: skip
+ON_A_CPU = {"a1111": ["--use-cpu", "all", "--no-half", "--no-download-sd-model"], "forge": ["--always-cpu"]}
+#: the WebUIs take eight pixels a latent cell for granted; A1111's tiny model has two
+SIDES = {"a1111": 256, "forge": 64}
 _BOOT_SECONDS = 300
 
 
 class Server:
     """A WebUI that runs."""
 
-    def __init__(self, port: int, data: Path) -> None:
+    def __init__(self, kind: str, port: int, data: Path) -> None:
+        self.kind = kind
         self.address = f"http://127.0.0.1:{port}"
         self.data = data
 
@@ -50,8 +53,9 @@ class Server:
         with urllib.request.urlopen(asked, timeout=300) as answer:
             return json.loads(answer.read())
 
-    def txt2img(self, prompt: str, side: int) -> str:
+    def txt2img(self, prompt: str) -> str:
         """Hash of the pixels of a picture of fixed seed; the file would hold the prompt, too."""
+        side = SIDES[self.kind]
         told = {"prompt": prompt, "seed": 7, "steps": 4, "width": side, "height": side, "sampler_name": "Euler"}
         made = base64.b64decode(self.post("sdapi/v1/txt2img", **told)["images"][0])
         return hashlib.sha256(Image.open(io.BytesIO(made)).convert("RGB").tobytes()).hexdigest()
@@ -80,18 +84,18 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(folder: Path, checkpoint: Path, data: Path, *flags: str) -> Iterator[Server]:
-    """The WebUI in *folder* with *checkpoint* loaded; it keeps its own things in *data*."""
+def running(kind: str, checkpoint: Path, data: Path, *flags: str) -> Iterator[Server]:
+    """The WebUI with *checkpoint* loaded; it keeps its own things in *data*."""
     (data / "extensions").mkdir(parents=True, exist_ok=True)
     (data / "extensions" / "lora-trainer").symlink_to(CHECKOUT, target_is_directory=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    python = folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     command = [
-        str(python),
+        str(kinds.python(kind)),
         "launch.py",
         *FLAGS,
+        *ON_A_CPU[kind],
         *flags,
         "--data-dir",
         str(data),
@@ -101,9 +105,9 @@ def running(folder: Path, checkpoint: Path, data: Path, *flags: str) -> Iterator
         str(port),
     ]
     with (data / "log.txt").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=kinds.root(kind), stdout=log, stderr=subprocess.STDOUT)
         try:
-            server = Server(port, data)
+            server = Server(kind, port, data)
             _await_boot(server, process)
             yield server
         finally:
@@ -117,7 +121,7 @@ def _await_boot(server: Server, process: subprocess.Popen[bytes]) -> None:
         assert process.poll() is None, (server.data / "log.txt").read_text()[-3000:]
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             server.report()
-            server.txt2img("warm", 64)
+            server.txt2img("warm")
             return
         time.sleep(1)
     raise AssertionError((server.data / "log.txt").read_text()[-3000:])

@@ -1,7 +1,11 @@
-"""The part of ``in_a1111.py`` that runs in A1111's own Python, in its folder: ``inside_a1111.py RUN.json``."""
+"""The part of ``in_webui.py`` that runs in the WebUI's own Python: ``inside_webui.py KIND measure MODEL OUT RUN.json``.
+
+It is booted as the tests boot it.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import threading
@@ -10,28 +14,16 @@ from pathlib import Path
 
 import psutil
 
-RUN = Path(sys.argv[1]).resolve()
-VALUES = json.loads(RUN.read_text(encoding="utf-8"))
-sys.argv = [
-    "launch.py", "--use-cpu", "all", "--no-half", "--skip-torch-cuda-test", "--skip-prepare-environment",
-    "--skip-version-check", "--no-download-sd-model", "--skip-load-model-at-start", "--disable-console-progressbars",
-    "--data-dir", str(RUN.parent / "webui"), "--ckpt", VALUES["base_model"],
-]  # fmt: skip
-sys.path[:0] = [str(Path.cwd()), str(Path(__file__).resolve().parents[1])]
+VALUES = json.loads(Path(sys.argv[5]).read_text(encoding="utf-8"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "webui"))
+webui = importlib.import_module(f"inside_{sys.argv[1]}")
 
-from modules import initialize
-
-initialize.imports()
-initialize.initialize()
-
-from modules import processing, script_callbacks, shared
+from modules import processing, shared
 
 from lora_scripts_ext import config as configs
-from lora_scripts_ext.hosts.a1111 import A1111Host, inspection
 from lora_scripts_ext.training import run, speed
 from lora_scripts_ext.training.estimate import estimate
 
-script_callbacks.before_ui_callback()
 _MIB = 2**20
 _PERIOD = 0.02
 
@@ -81,7 +73,7 @@ def timed(name: str) -> dict[str, float]:
     def hear(event: dict[str, object]) -> None:
         times.setdefault(f"{event['event']} {event.get('step', '')}", time.perf_counter() - start)
 
-    run.train(config, A1111Host(), report=hear)
+    run.train(config, webui.Host(), report=hear)
     steps = [seconds for key, seconds in times.items() if key.startswith("step ")]
     return {
         "seconds_to_first_step": round(next(s for key, s in times.items() if key.startswith("start")), 2),
@@ -95,11 +87,11 @@ def timed(name: str) -> dict[str, float]:
 if __name__ == "__main__":
     draw()
     config = configs.from_dict(VALUES)
-    model = shared.sd_model
-    told = estimate(config, inspection(config))
+    told = estimate(config, webui.inspection(config))
     rate = speed.flops_per_second(told.model.device, told.model.dtype)
+    weights = [parameter for root in webui.roots() for parameter in root.parameters()]
     seen = {
-        "model_mib": round(sum(p.numel() * p.element_size() for p in model.parameters()) / _MIB),
+        "model_mib": round(sum(weight.numel() * weight.element_size() for weight in weights) / _MIB),
         "told": {
             "extra_mib": round(told.extra_bytes / _MIB),
             "seconds_a_step": round(told.flops / rate / told.steps, 2),

@@ -1,7 +1,6 @@
-"""The tab in a real AUTOMATIC1111, driven in headless Chromium as its user would, and through REST beside it."""
+"""The tab in real WebUIs, driven in headless Chromium as its user would, and through REST beside it."""
 
 import json
-import os
 import shutil
 import threading
 import time
@@ -14,19 +13,22 @@ from safetensors.torch import load_file
 
 from tests import shop
 
-from . import checkpoints
+from .kinds import checkpoint, marked
 from .server import running
 
 playwright = pytest.importorskip("playwright.sync_api")
-FOLDER, CHROMIUM = os.environ.get("WEBUI_A1111"), shutil.which("chromium")
-pytestmark = [
-    pytest.mark.webui,
-    pytest.mark.skipif(not FOLDER, reason="WEBUI_A1111 does not name the folder of an AUTOMATIC1111 v1.10.1"),
-    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
-]
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
-SIDE = 256
+#: the dropdown that chooses a checkpoint
+CHOOSER = {"a1111": "#setting_sd_model_checkpoint", "forge": ".model_selection"}
+
+
+@pytest.fixture(scope="module", params=[marked(kind) for kind in ("a1111", "forge")])
+def kind(request):
+    """The WebUI."""
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +37,14 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(kind, tmp_path_factory):
     folder = tmp_path_factory.mktemp("webui")
-    model = checkpoints.write(folder / "model", "sd1")
+    model = checkpoint(kind, folder / "model", "sd1")
     others = folder / "data" / "models" / "Stable-diffusion"
     others.mkdir(parents=True)
-    for suffix in (".safetensors", ".yaml"):
-        shutil.copy(model.with_suffix(suffix), others / f"other{suffix}")
-    with running(Path(FOLDER), model, folder / "data") as started:
+    for file in model.parent.glob(f"{model.stem}.*"):
+        shutil.copy(file, others / f"other{file.suffix}")
+    with running(kind, model, folder / "data") as started:
         yield started
 
 
@@ -90,7 +92,7 @@ def test_a_click_on_start_ends_with_a_lora_that_changes_the_picture(server, page
     card = json.loads(lora.with_suffix(".json").read_text())
     assert (card["activation text"], card["sd version"]) == ("brnd", "SD1")
     page.screenshot(path=tmp_path / "done.png")
-    assert server.txt2img("a phone <lora:brand:0.8>", SIDE) != server.txt2img("a phone", SIDE)
+    assert server.txt2img("a phone <lora:brand:0.8>") != server.txt2img("a phone")
     page.reload()
     open_tab(page)
     page.locator("#lt_headline", has_text="brand is done").wait_for()
@@ -108,12 +110,12 @@ def test_a_name_used_again_serves_the_new_weights(server, page, data):
         since = time.time()
         page.locator("#lt_start").click()
         wait_for_end(server, since)
-        drawn.append(server.txt2img("a phone <lora:again:0.8>", SIDE))
+        drawn.append(server.txt2img("a phone <lora:again:0.8>"))
     lora = server.data / "models" / "Lora" / "again.safetensors"
     shutil.copy(lora, lora.with_name("fresh.safetensors"))
     server.post("sdapi/v1/refresh-loras")
     assert drawn[0] != drawn[1]
-    assert drawn[1] == server.txt2img("a phone <lora:fresh:0.8>", SIDE)
+    assert drawn[1] == server.txt2img("a phone <lora:fresh:0.8>")
 
 
 def wait_for_end(server, since: float) -> None:
@@ -128,7 +130,7 @@ def wait_for_end(server, since: float) -> None:
 
 
 def test_the_page_built_anew_finds_the_run_going_on(server, page, data):
-    before = server.txt2img("a phone", SIDE)
+    before = server.txt2img("a phone")
     fill(page, data, "lasting", epochs=2000, preview_epochs=0)
     page.locator("#lt_start").click()
     step = server.wait_for("training")["step"]
@@ -139,7 +141,7 @@ def test_the_page_built_anew_finds_the_run_going_on(server, page, data):
     assert told["step"] > step
     server.post("lora-trainer/stop")
     server.wait_for("stopped")
-    assert server.txt2img("a phone", SIDE) == before
+    assert server.txt2img("a phone") == before
 
 
 def test_stop_and_resume_from_the_tab_end_with_the_weights_of_a_run_that_was_never_stopped(server, page, data):
@@ -162,7 +164,7 @@ def test_stop_and_resume_from_the_tab_end_with_the_weights_of_a_run_that_was_nev
 
 
 def test_what_others_may_do_meanwhile(server, page, data):
-    before = server.txt2img("a phone", SIDE)
+    before = server.txt2img("a phone")
     fill(page, data, "long", epochs=500, preview_epochs=0)
     page.locator("#lt_start").click()
     told = server.wait_for("training")
@@ -176,7 +178,7 @@ def test_what_others_may_do_meanwhile(server, page, data):
     with pytest.raises(urllib.error.HTTPError):
         server.post("sdapi/v1/unload-checkpoint")
     drawn: list[str] = []
-    waiting = threading.Thread(target=lambda: drawn.append(server.txt2img("a phone", SIDE)))
+    waiting = threading.Thread(target=lambda: drawn.append(server.txt2img("a phone")))
     waiting.start()
     time.sleep(3)
     assert not drawn, "a picture was drawn while the model was being trained on"
@@ -201,7 +203,7 @@ def test_who_asks_for_a_picture_may_be_told_instead(server, page, data):
     page.locator("#lt_start").click()
     server.wait_for("training")
     with pytest.raises(urllib.error.HTTPError) as refused:
-        server.txt2img("a phone", SIDE)
+        server.txt2img("a phone")
     assert refused.value.code == 503
     assert "A LoRA is being trained" in json.loads(refused.value.read())["detail"]
     page.locator("#tabs button", has_text="txt2img").first.click()
@@ -212,7 +214,7 @@ def test_who_asks_for_a_picture_may_be_told_instead(server, page, data):
     server.post("lora-trainer/stop")
     server.wait_for("stopped")
     server.post("sdapi/v1/options", lora_trainer_meanwhile="waits until the training is over")
-    assert server.txt2img("a phone", SIDE)
+    assert server.txt2img("a phone")
 
 
 def test_typing_and_choosing_a_checkpoint_meanwhile(server, page, data, tmp_path):
@@ -222,21 +224,22 @@ def test_typing_and_choosing_a_checkpoint_meanwhile(server, page, data, tmp_path
     page.locator("#tabs button", has_text="txt2img").first.click()
     page.locator("#txt2img_prompt textarea").fill("one two three four")
     page.locator("#txt2img_token_counter", has_text="4/75").first.wait_for(timeout=20_000)
-    chosen = page.locator("#setting_sd_model_checkpoint input").first
+    chooser = CHOOSER[server.kind]
+    chosen = page.locator(f"{chooser} input").first
     before = chosen.input_value()
-    assert "tiny_sd1" in before
+    assert "_sd1" in before
     chosen.click()
-    page.locator("#setting_sd_model_checkpoint li", has_text="other").first.click()
+    page.locator(f"{chooser} li", has_text="other").first.click()
     page.locator(".toast-body", has_text="A LoRA is being trained").wait_for(timeout=20_000)
     page.screenshot(path=tmp_path / "held.png")
     page.wait_for_function(
-        "name => document.querySelector('#setting_sd_model_checkpoint input').value === name", arg=before
+        "([chooser, name]) => document.querySelector(`${chooser} input`).value === name", arg=[chooser, before]
     )
     told = server.report()
     wait_for_step(server, told["step"] + 2, "held")
     server.post("lora-trainer/stop")
     server.wait_for("stopped")
-    assert "tiny_sd1" in server.get("sdapi/v1/options")["sd_model_checkpoint"]
+    assert "_sd1" in server.get("sdapi/v1/options")["sd_model_checkpoint"]
 
 
 def test_mistakes_are_sentences(server, page, data):
@@ -246,11 +249,11 @@ def test_mistakes_are_sentences(server, page, data):
     assert "Traceback" not in page.locator("#lt_live").inner_text()
 
 
-def test_a_webui_that_others_reach_reads_only_what_it_may(tmp_path, data):
+def test_a_webui_that_others_reach_reads_only_what_it_may(kind, tmp_path, data):
     inside = shop.write_pictures(tmp_path / "allowed" / "data", count=1) / "00.png"
     outside = data / "00.png"
     flags = ("--listen", "--lora-trainer-allowed-root", str(tmp_path / "allowed"))
-    with running(Path(FOLDER), checkpoints.write(tmp_path / "model", "sd1"), tmp_path / "webui", *flags) as server:
+    with running(kind, checkpoint(kind, tmp_path / "model", "sd1"), tmp_path / "webui", *flags) as server:
         with server.open(f"lora-trainer/picture?path={inside}") as answer:
             assert answer.headers["Content-Type"] == "image/png"
         for path in (outside, tmp_path / "allowed" / ".." / "model" / "x.png"):

@@ -1,7 +1,7 @@
-"""Memory of a run inside a real AUTOMATIC1111, and the time from Start to its first step.
+"""Memory of a run inside a real WebUI, and the time from Start to its first step.
 
-``python benchmarks/in_a1111.py --webui DIR [--size N] [--steps N] [--rank N]``: a full-size SD1.5 with random weights,
-in float32 on the CPU. The last line of stdout is one JSON object; memory is the resident set in MiB.
+``python benchmarks/in_webui.py (--a1111 | --forge) DIR [--size N] [--steps N] [--rank N]``: a full-size SD1.5 with
+random weights, in float32 on the CPU. The last line of stdout is one JSON object; memory is the resident set in MiB.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from benchmarks import models
 def main() -> int:
     """Make what is needed, run the WebUI's own Python, hand its answer on."""
     options = _parser().parse_args()
-    webui = Path(options.webui).resolve()
+    kind = "forge" if options.forge else "a1111"
+    webui = Path(options.forge or options.a1111).resolve()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         told = {
             "train_data_dir": str(_pictures(folder / "pictures", options.pictures, options.size)),
-            "base_model": str(_checkpoint(folder, webui)),
+            "base_model": str(_checkpoint(folder, webui, kind)),
             "output_dir": str(folder / "out"),
             "resolution": options.size,
             "lora_rank": options.rank,
@@ -44,13 +45,16 @@ def main() -> int:
         asked = folder / "run.json"
         asked.write_text(json.dumps(told))
         python = webui / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-        command = [str(python), str(Path(__file__).with_name("inside_a1111.py")), str(asked)]
+        inside = Path(__file__).with_name("inside_webui.py")
+        command = [str(python), str(inside), kind, "measure", told["base_model"], str(folder), str(asked)]
         return subprocess.call(command, cwd=webui)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--webui", required=True, help="folder of AUTOMATIC1111 v1.10.1, with its venv")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--a1111", metavar="DIR", help="folder of AUTOMATIC1111 v1.10.1, with its venv")
+    which.add_argument("--forge", metavar="DIR", help="folder of Forge, with its venv")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rank", type=int, default=8)
@@ -67,9 +71,11 @@ def _pictures(folder: Path, count: int, side: int) -> Path:
     return folder
 
 
-def _checkpoint(folder: Path, webui: Path) -> Path:
-    """The checkpoint with the WebUI's own inference yaml, which would look for the text encoder's config on a hub."""
+def _checkpoint(folder: Path, webui: Path, kind: str) -> Path:
+    """The checkpoint; for A1111 with its inference yaml, which would look for the text encoder on a hub."""
     path = models.write_checkpoint(folder / "sd15.safetensors", "sd1")
+    if kind == "forge":
+        return path
     text = folder / "text"
     shutil.copytree(ROOT / "lora_scripts_ext" / "assets" / "clip_tokenizer", text)
     (text / "config.json").write_text(CLIPTextConfig(**models.CLIP_L).to_json_string())
