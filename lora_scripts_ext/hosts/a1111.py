@@ -23,6 +23,11 @@ from .schedule import rescaled
 from .weights import sha256
 
 _TRAINABLE = "load a Stable Diffusion 1, 2 or XL checkpoint (text to image) in the WebUI first."
+# Settings that change the model at once, or when the queue is free.
+_REBUILDING = (
+    "sd_model_checkpoint", "sd_vae", "sd_vae_overrides_per_model_preferences", "cross_attention_optimization",
+    "fp8_storage", "cache_fp16_weight",
+)  # fmt: skip
 _ATTENTION = "sdp - scaled dot product"
 
 
@@ -47,6 +52,7 @@ class A1111Host:
             info = inspect(model, config)
             stack.enter_context(webui.announced("LoRA training", self._stop))
             stack.enter_context(webui.model_kept())
+            stack.enter_context(webui.settings_kept(_REBUILDING))
             stack.enter_context(webui.random_states_kept())
             stack.enter_context(webui.frozen(model))
             stack.enter_context(_bare(model, self._replaced))

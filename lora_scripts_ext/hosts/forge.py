@@ -24,6 +24,8 @@ from .weights import sha256
 
 _TRAINABLE = "choose a Stable Diffusion 1, 2 or XL checkpoint (text to image) at the top of the page."
 _ENGINES: dict[str, Family] = {"StableDiffusion": "sd1", "StableDiffusion2": "sd2", "StableDiffusionXL": "sdxl"}
+# Settings that Forge looks at when it draws the next picture.
+_CHOICES = ("sd_model_checkpoint", "forge_additional_modules", "forge_unet_storage_dtype")
 _STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 
 
@@ -49,6 +51,7 @@ class ForgeHost:
             info = inspect(model, config)
             stack.enter_context(webui.announced("LoRA training", self._stop))
             stack.enter_context(webui.model_kept((memory_management, "unload_all_models")))
+            stack.enter_context(webui.choices_wait(_CHOICES))
             stack.enter_context(webui.random_states_kept())
             stack.enter_context(_bare(model, self._replaced))
             session = ForgeSession(model, info, config)

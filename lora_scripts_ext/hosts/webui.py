@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -23,10 +23,7 @@ from .queue import BUSY
 
 #: the name a LoRA is listed by while previews are drawn from its file
 PREVIEW = "lora-trainer-preview"
-_REBUILDING = (
-    "sd_model_checkpoint", "sd_vae", "sd_vae_overrides_per_model_preferences", "cross_attention_optimization",
-    "fp8_storage", "cache_fp16_weight",
-)  # fmt: skip
+LATER = "A LoRA is being trained; what you choose now is loaded when that is over."
 
 
 def lora_dir() -> Path:
@@ -107,23 +104,35 @@ def model_kept(*others: tuple[ModuleType, str]) -> Iterator[None]:
     with ExitStack() as stack:
         for module, name in (*((sd_models, name) for name in names), *others):
             stack.enter_context(replaced(module, {name: guarded(getattr(module, name))}))
-        stack.enter_context(_settings_kept())
         yield
 
 
 @contextmanager
-def _settings_kept() -> Iterator[None]:
-    """A change of the settings that rebuild the model is refused with a sentence; it would else wait for the queue."""
+def settings_kept(keys: Sequence[str]) -> Iterator[None]:
+    """A change of these settings is refused with a sentence: it would rebuild the model once the queue is free."""
 
     def refuse() -> None:
         gr.Warning(BUSY)
         raise RuntimeError(BUSY)
 
-    labels = [shared.opts.data_labels[key] for key in _REBUILDING if key in shared.opts.data_labels]
+    with _noticed(keys, refuse):
+        yield
+
+
+@contextmanager
+def choices_wait(keys: Sequence[str]) -> Iterator[None]:
+    """Whoever changes these settings is told that it takes effect after the run."""
+    with _noticed(keys, lambda: gr.Warning(LATER)):
+        yield
+
+
+@contextmanager
+def _noticed(keys: Sequence[str], notice: Callable[[], object]) -> Iterator[None]:
+    labels = [shared.opts.data_labels[key] for key in keys]
     before = [label.onchange for label in labels]
     try:
         for label in labels:
-            label.onchange = refuse
+            label.onchange = notice
         yield
     finally:
         for label, onchange in zip(labels, before, strict=True):

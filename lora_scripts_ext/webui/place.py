@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modules import paths_internal, shared
+from modules import paths_internal, sd_models, shared
 
 from ..config import Config
 from ..errors import UserError
@@ -29,7 +29,12 @@ def listen(event: dict[str, Any]) -> None:
 
 def loaded_checkpoint() -> str:
     """Path of the checkpoint the WebUI has loaded, or loads when it is needed; empty where there is none yet."""
-    return model_module().chosen_checkpoint()
+    try:
+        return model_module().chosen_checkpoint()
+    except UserError:
+        # Not trained on here, but written into the file that is trained with outside.
+        chosen = sd_models.select_checkpoint()
+        return str(chosen.filename) if chosen is not None else ""
 
 
 def require_checkpoint() -> str:

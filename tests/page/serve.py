@@ -23,6 +23,7 @@ def double() -> None:
     parts = {
         "shared": {"cmd_opts": SimpleNamespace(**told)},
         "paths_internal": {"data_path": str(FOLDER)},
+        "sd_models": {},
     }
     sys.modules["modules"] = ModuleType("modules")
     for name, values in parts.items():

@@ -52,13 +52,15 @@ def write(folder: Path, family: str, inpainting: bool = False) -> Path:
         write_open_clip(folder / "open_clip", family)
     told = sdxl(text) if family == "sdxl" else sd(family, text)
     if inpainting:
-        _take_a_mask(path, told["params"])
+        _take_a_mask(path)
+        told["params"]["conditioning_key"] = "hybrid"
+        told["params"]["unet_config"]["params"]["in_channels"] = 9
     # JSON is YAML.
     path.with_suffix(".yaml").write_text(json.dumps({"model": told}))
     return path
 
 
-def write_wide(folder: Path, family: str) -> Path:
+def write_wide(folder: Path, family: str, inpainting: bool = False) -> Path:
     """A checkpoint as Forge recognises them, by their widths: text encoders and VAE of real size, a short UNet."""
     unet = UNet2DConditionModel(layers_per_block=2, **WIDE_UNETS[family])
     texts = [kind(CLIPTextConfig(bos_token_id=49406, eos_token_id=49407, **told)) for kind, told in WIDE_TEXTS[family]]
@@ -70,18 +72,18 @@ def write_wide(folder: Path, family: str) -> Path:
     path = folder / f"wide_{family}.safetensors"
     tensors = {name: tensor.contiguous() for name, tensor in to_original(*states[:2], states[2:], family).items()}
     save_file(tensors, path, {"modelspec.prediction_type": "epsilon"})
+    if inpainting:
+        _take_a_mask(path)
     return path
 
 
-def _take_a_mask(path: Path, told: dict[str, Any]) -> None:
-    """Make an inpainting model of a plain SD1: one channel more for the mask, four for the masked picture."""
+def _take_a_mask(path: Path) -> None:
+    """Make an inpainting model of a plain one: one channel more for the mask, four for the masked picture."""
     tensors = load_file(path)
     name = "model.diffusion_model.input_blocks.0.0.weight"
     first = tensors[name]
     tensors[name] = torch.cat([first, first[:, :1], torch.zeros_like(first)], 1)
     save_file(tensors, path)
-    told["conditioning_key"] = "hybrid"
-    told["unet_config"]["params"]["in_channels"] = 9
 
 
 def write_open_clip(folder: Path, family: str) -> None:

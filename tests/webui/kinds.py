@@ -34,9 +34,10 @@ def python(kind: str) -> Path:
     return root(kind) / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def checkpoint(kind: str, folder: Path, family: str) -> Path:
+def checkpoint(kind: str, folder: Path, family: str, **changes: bool) -> Path:
     """A checkpoint as small as the WebUI takes it."""
-    return checkpoints.write(folder, family) if kind == "a1111" else checkpoints.write_wide(folder, family)
+    write = checkpoints.write if kind == "a1111" else checkpoints.write_wide
+    return write(folder, family, **changes)
 
 
 def inside(

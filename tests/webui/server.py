@@ -96,6 +96,8 @@ def running(kind: str, checkpoint: Path, data: Path, *flags: str) -> Iterator[Se
         "launch.py",
         *FLAGS,
         *ON_A_CPU[kind],
+        # Forge serves its own scripts only where they are in the data folder.
+        *(["--gradio-allowed-path", str(kinds.root(kind))] if kind == "forge" else []),
         *flags,
         "--data-dir",
         str(data),

@@ -1,6 +1,7 @@
 """Training inside real WebUIs, found through ``WEBUI_A1111`` and ``WEBUI_FORGE``, with small checkpoints made here."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,9 @@ from lora_scripts_ext.hosts.standalone import StandaloneHost
 from lora_scripts_ext.training import run
 from tests import shop
 
-from . import checkpoints
 from .kinds import checkpoint, inside, marked
 
-BURDENED = "burdened_a1111.py"
+BURDENED, LIMITS = "burdened_a1111.py", "limits_forge.py"
 
 
 @pytest.fixture(scope="module", params=[marked(kind) for kind in ("a1111", "forge")])
@@ -137,15 +137,34 @@ def test_what_the_last_prompt_and_the_settings_put_on_the_model_is_not_trained_o
         marked("a1111", "fp8", [], "set FP8 weight to Disable"),
         marked("a1111", "inpainting", [], "takes more than text"),
         marked("a1111", "words", ["--medvram"], "train_text_encoder needs the text encoder beside the UNet"),
+        marked("forge", "inpainting", [], "takes more than text"),
+        marked("forge", "quantised", [], "set Diffusion in Low Bits to Automatic"),
     ],
 )
 def test_what_cannot_be_trained_on_is_a_sentence(kind, what, flags, sentence, tmp_path):
     data = shop.write_pictures(tmp_path / "data", count=1)
-    model = checkpoints.write(tmp_path / "model", "sd1", inpainting=what == "inpainting")
+    model = checkpoint(kind, tmp_path / "model", "sd1", inpainting=what == "inpainting")
     settings = tmp_path / "out" / "webui" / "config.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"fp8_storage": "Enable" if what == "fp8" else "Disable"}))
-    told = inside(kind, "refused", model, tmp_path / "out", data, *flags, driver=BURDENED)
+    driver = BURDENED if kind == "a1111" else LIMITS
+    mode = "refused_quantised" if what == "quantised" else "refused"
+    told = inside(kind, mode, model, tmp_path / "out", data, *flags, driver=driver)
     assert sentence in told["said"]
     assert told["changed"] == []
     assert not (tmp_path / "out" / "refused").exists()
+
+
+@pytest.mark.parametrize("kind", [marked("forge")])
+def test_weights_in_low_bits_are_trained_on_and_stay_as_they_are(kind, tmp_path):
+    data = shop.write_pictures(tmp_path / "data", count=4, side=64)
+    settings = tmp_path / "out" / "webui" / "config.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"forge_unet_storage_dtype": "float8-e4m3fn"}))
+    model = checkpoint(kind, tmp_path / "model", "sd1")
+    told = inside(kind, "low_bits", model, tmp_path / "out", data, driver=LIMITS)
+    assert told["stored"] == "torch.float8_e4m3fn"
+    assert told["changed"] == []
+    assert told["preview"] == told["txt2img"] != told["base"]
+    assert told["base after"] == told["base"]
+    assert math.isfinite(told["loss"])

@@ -227,19 +227,22 @@ def test_typing_and_choosing_a_checkpoint_meanwhile(server, page, data, tmp_path
     chooser = CHOOSER[server.kind]
     chosen = page.locator(f"{chooser} input").first
     before = chosen.input_value()
-    assert "_sd1" in before
     chosen.click()
     page.locator(f"{chooser} li", has_text="other").first.click()
     page.locator(".toast-body", has_text="A LoRA is being trained").wait_for(timeout=20_000)
     page.screenshot(path=tmp_path / "held.png")
-    page.wait_for_function(
-        "([chooser, name]) => document.querySelector(`${chooser} input`).value === name", arg=[chooser, before]
-    )
+    if server.kind == "a1111":
+        page.wait_for_function(
+            "([chooser, name]) => document.querySelector(`${chooser} input`).value === name", arg=[chooser, before]
+        )
     told = server.report()
     wait_for_step(server, told["step"] + 2, "held")
     server.post("lora-trainer/stop")
     server.wait_for("stopped")
-    assert "_sd1" in server.get("sdapi/v1/options")["sd_model_checkpoint"]
+    # A1111 would load it at once, and refuses; Forge loads what is chosen when it draws the next picture.
+    expected = "_sd1" if server.kind == "a1111" else "other"
+    assert expected in server.get("sdapi/v1/options")["sd_model_checkpoint"]
+    assert server.txt2img("a phone")
 
 
 def test_mistakes_are_sentences(server, page, data):

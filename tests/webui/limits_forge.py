@@ -1,0 +1,51 @@
+"""Runs inside Forge's own Python, as ``inside.py`` does: weights kept in low bits, and what cannot be trained on.
+
+``low_bits``: trains, with blocks computed twice, on a UNet that Forge keeps in fp8.
+``refused``: tries to train on a model that cannot be trained on.
+The last line of stdout is one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+
+from inside import MODE, PROMPT, changes, digest, draw, settings, state, webui
+from modules import shared
+from PIL import Image
+
+from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.training import run
+
+
+def low_bits() -> dict[str, object]:
+    """How the weights are kept, what a run leaves changed, and whether its LoRA acts."""
+    seen: dict[str, object] = {"base": draw(PROMPT)}
+    seen["stored"] = str(shared.sd_model.forge_objects_original.unet.model.storage_dtype)
+    before = state()
+    result = run.train(settings("low", gradient_checkpointing=True), webui.Host())
+    seen["changed"] = changes(before, "listed", "prompt")
+    seen["loss"] = result.loss
+    seen["preview"] = digest(Image.open(result.previews[-1]).convert("RGB").tobytes())
+    seen["txt2img"] = draw(f"{PROMPT} <lora:low:1>")
+    seen["base after"] = draw(PROMPT)
+    return seen
+
+
+def refused_quantised() -> dict[str, object]:
+    """As ``refused``, with weights that are said to be in 4 bits: what makes them so runs on graphics cards only."""
+    shared.sd_model.forge_objects_original.unet.model.storage_dtype = "nf4"
+    return refused()
+
+
+def refused() -> dict[str, object]:
+    """What is said, and what is different afterwards."""
+    before = state()
+    try:
+        run.train(settings("refused"), webui.Host())
+    except UserError as error:
+        said = str(error)
+    return {"said": said, "changed": changes(before)}
+
+
+if __name__ == "__main__":
+    print(json.dumps({"low_bits": low_bits, "refused": refused, "refused_quantised": refused_quantised}[MODE]()))
