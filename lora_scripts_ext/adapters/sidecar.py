@@ -68,7 +68,8 @@ def place(lora: Path, folder: Path) -> Path:
 def _write_card(path: Path, card: dict[str, Any]) -> None:
     """Write ``card``, but for what a user or another tool has filled in on the one that is there."""
     there = _read(path)
-    ours = there.pop(_WRITTEN, {})
+    ours = there.pop(_WRITTEN, None)
+    ours = ours if isinstance(ours, dict) else {}
     edited = {
         key: value for key, value in there.items() if (value or key not in card) and (key, value) not in ours.items()
     }

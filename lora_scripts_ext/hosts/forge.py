@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from backend import memory_management
-from modules import sd_models, shared
+from modules import call_queue, sd_models, shared
 
 from ..config import Config
 from ..errors import UserError
@@ -97,15 +97,17 @@ def inspect(model: Any, config: Config) -> ModelInfo:
 
 
 def inspection(config: Config) -> Inspection:
-    """The WebUI's model for foretelling a run; it may be in use meanwhile. One that is chosen but not loaded is loaded.
+    """The WebUI's model for foretelling a run; it may be in use meanwhile. One that is chosen but not loaded is loaded,
+    unless a run holds the one that is.
 
     Raises:
         UserError: there is none, or it cannot be trained on.
     """
-    model = sd_models.model_data.sd_model
-    if not hasattr(model, "forge_objects"):
-        with queue.alone():
-            model = _chosen_model()
+    held = sd_models.model_data
+    if held.forge_hash != str(held.forge_loading_parameters) and not queue.held():
+        with call_queue.queue_lock:
+            _chosen_model()
+    model = held.sd_model
     session = ForgeSession(model, inspect(model, config), config)
     try:
         return session.outline()

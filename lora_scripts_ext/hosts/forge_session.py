@@ -110,10 +110,8 @@ class ForgeSession(WebUISession):
             stack.enter_context(self._theirs())
             stack.callback(load, self._parts.unet, self._parts.clip.patcher)
             # Someone may have chosen another checkpoint meanwhile: it is loaded after the run.
-            chosen, sd_models.model_data.forge_loading_parameters = (
-                sd_models.model_data.forge_loading_parameters,
-                self._chosen,
-            )
+            chosen = sd_models.model_data.forge_loading_parameters
+            sd_models.model_data.forge_loading_parameters = self._chosen
             # Forge keeps what it has read by the file's name.
             nets.load_lora_state_dict.cache_clear()
             if lora is not None:

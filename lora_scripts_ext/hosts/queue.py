@@ -67,6 +67,11 @@ def alone() -> Iterator[None]:
             lock.__class__ = before
 
 
+def held() -> bool:
+    """Whether a run is going on."""
+    return isinstance(call_queue.queue_lock, _Taken)
+
+
 def _unqueue(task: str | None) -> None:
     """The page stops asking how far ``task`` has come."""
     if task is not None:

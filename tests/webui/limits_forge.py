@@ -1,6 +1,7 @@
 """Runs inside Forge's own Python, as ``inside.py`` does: weights kept in low bits, and what cannot be trained on.
 
 ``low_bits``: trains, with blocks computed twice, on a UNet that Forge keeps in fp8.
+``lazy``: foretells a run before Forge has loaded the model that is chosen.
 ``refused``: tries to train on a model that cannot be trained on.
 The last line of stdout is one JSON object.
 """
@@ -10,11 +11,12 @@ from __future__ import annotations
 import json
 
 from inside import MODE, PROMPT, changes, digest, draw, settings, state, webui
-from modules import shared
+from modules import call_queue, sd_models, shared
 from PIL import Image
 
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.training import run
+from lora_scripts_ext.training.estimate import estimate
 
 
 def low_bits() -> dict[str, object]:
@@ -29,6 +31,16 @@ def low_bits() -> dict[str, object]:
     seen["txt2img"] = draw(f"{PROMPT} <lora:low:1>")
     seen["base after"] = draw(PROMPT)
     return seen
+
+
+def lazy() -> dict[str, object]:
+    """What is foretold, and whether the model is there and free afterwards."""
+    held = sd_models.model_data
+    held.sd_model, held.forge_hash = sd_models.FakeInitialModel(), ""
+    config = settings("lazy")
+    told = estimate(config, webui.inspection(config))
+    loaded = hasattr(held.sd_model, "forge_objects")
+    return {"steps": told.steps, "loaded": loaded, "locked": call_queue.queue_lock._lock.locked()}
 
 
 def refused_quantised() -> dict[str, object]:
@@ -48,4 +60,8 @@ def refused() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"low_bits": low_bits, "refused": refused, "refused_quantised": refused_quantised}[MODE]()))
+    print(
+        json.dumps(
+            {"lazy": lazy, "low_bits": low_bits, "refused": refused, "refused_quantised": refused_quantised}[MODE]()
+        )
+    )

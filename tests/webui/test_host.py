@@ -168,3 +168,10 @@ def test_weights_in_low_bits_are_trained_on_and_stay_as_they_are(kind, tmp_path)
     assert told["preview"] == told["txt2img"] != told["base"]
     assert told["base after"] == told["base"]
     assert math.isfinite(told["loss"])
+
+
+@pytest.mark.parametrize("kind", [marked("forge")])
+def test_a_model_that_is_chosen_but_not_loaded_yet_is_loaded_to_foretell_a_run(kind, tmp_path):
+    data = shop.write_pictures(tmp_path / "data", count=4, side=64)
+    told = inside(kind, "lazy", checkpoint(kind, tmp_path / "model", "sd1"), tmp_path / "out", data, driver=LIMITS)
+    assert told == {"steps": 3, "loaded": True, "locked": False}
