@@ -106,7 +106,9 @@ class Config:
         "auto", "Number format of the frozen model; auto takes fp32 on a CPU, bf16 or fp16 on a GPU."
     )
     gradient_checkpointing: bool = _key(False, "Compute the blocks twice to save memory; about a third slower.")
-    min_snr_gamma: float = _key(0.0, "Weigh down easy timesteps (min-SNR); 5 is usual, 0 is off.", low=0)
+    min_snr_gamma: float = _key(
+        0.0, "Weigh down easy timesteps (min-SNR); 5 is usual, 0 is off; Flux takes none.", low=0
+    )
     noise_offset: float = _key(0.0, "Shift the noise's brightness so dark and bright looks are learnt.", low=0, high=1)
     loss: Literal["l2", "huber"] = _key("l2", "Huber forgives outliers in a mixed set.")
     huber_delta: float = _key(0.1, "Where Huber turns from square to straight.", above=0)
@@ -124,7 +126,9 @@ class Config:
     preview_negative: str = _key("", "Negative prompt of the previews.")
     preview_seed: int = _key(1234, "Seed of the first preview; the next ones count up.", low=0, high=2**32 - 1)
     preview_steps: int = _key(20, "Sampling steps of a preview.", low=1, high=1000)
-    preview_cfg_scale: float = _key(7.0, "How closely a preview follows its prompt.", low=1, high=100)
+    preview_cfg_scale: float | None = _key(
+        None, "How closely a preview follows its prompt; empty takes 7, for Flux 3.5.", low=1, high=100
+    )
     preview_sampler: Literal["Euler", "Euler a", "DDIM", "DPM++ 2M", "DPM++ 2M Karras"] = _key(
         "Euler", "Sampler of the previews, by the WebUI's name."
     )

@@ -5,12 +5,14 @@ import re
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.loaders.lora_conversion_utils import _convert_kohya_flux_lora_to_diffusers
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from benchmarks import models as real
 from lora_scripts_ext.adapters.names import UNetLayout, open_clip_to_hf, text_key, unet_key
-from lora_scripts_ext.adapters.targets import select, smallest_set, text_targets, unet_targets
+from lora_scripts_ext.adapters.targets import flux_targets, select, smallest_set, text_targets, unet_targets
 from lora_scripts_ext.errors import UserError
 
 from .models import tiny_parts
@@ -142,3 +144,45 @@ def test_text_encoders_learn_only_when_asked():
     assert {target.part for target in select(targets, "attention", True)} == {"unet", "te1"}
     with pytest.raises(UserError, match="no such layers"):
         select(text_targets(parts.texts[0], "sd1", "te1"), "attention", True)
+
+
+@pytest.mark.parametrize(
+    ("target", "double", "single"), [("attention", 4, 2), ("attention-mlp", 8, 2), ("full", 10, 3)]
+)
+def test_flux_keys_are_those_that_diffusers_reads(target, double, single):
+    with torch.device("meta"):
+        chosen = select(flux_targets(flux_blocks()), target, False)
+    shapes = {one.key: (one.module.out_features, one.module.in_features) for one in chosen}
+    state = {f"{key}.lora_down.weight": torch.ones(4, inputs) for key, (_, inputs) in shapes.items()}
+    state |= {f"{key}.lora_up.weight": torch.ones(outputs, 4) for key, (outputs, _) in shapes.items()}
+    state |= {f"{key}.alpha": torch.tensor(4.0) for key in shapes}
+    assert len(shapes) == double + single
+    # Raises at a key that it does not know; joined layers become one for each part.
+    translated = _convert_kohya_flux_lora_to_diffusers(state)
+    blocks = {name.split(".lora_")[0] for name in translated}
+    assert {name.split(".")[1] for name in blocks} == {"transformer_blocks", "single_transformer_blocks"}
+    assert smallest_set(shapes) == target
+
+
+def flux_blocks():
+    """The Linears of a double and a single block of Flux, in the original layout."""
+    width = 3072
+    streams = {
+        f"{stream}_{name}": made
+        for stream in ("img", "txt")
+        for name, made in {
+            "mod": nn.ModuleDict({"lin": nn.Linear(width, 6 * width)}),
+            "attn": nn.ModuleDict({"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)}),
+            "mlp": nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)),
+        }.items()
+    }
+    single = {
+        "linear1": nn.Linear(width, 7 * width),
+        "linear2": nn.Linear(5 * width, width),
+        "modulation": nn.ModuleDict({"lin": nn.Linear(width, 3 * width)}),
+    }
+    return nn.ModuleDict({
+        "img_in": nn.Linear(64, width),
+        "double_blocks": nn.ModuleList([nn.ModuleDict(streams)]),
+        "single_blocks": nn.ModuleList([nn.ModuleDict(single)]),
+    })  # fmt: skip

@@ -13,7 +13,7 @@ from lora_scripts_ext.adapters.targets import select
 from lora_scripts_ext.dataset import plan, source
 from lora_scripts_ext.dataset.store import Store
 from lora_scripts_ext.hosts.standalone import StandaloneHost
-from lora_scripts_ext.training import noise
+from lora_scripts_ext.training import noise, objective
 from lora_scripts_ext.training.processes import World
 from lora_scripts_ext.training.step import Stepper
 
@@ -54,7 +54,7 @@ def inject(session, adapter) -> nn.Module:
 def reference_loss(session, unet, batch, config, positions):
     """diffusers' train_text_to_image_lora recipe, written out."""
     model = session.model
-    drawn = noise.draw(config.seed, STEP, positions, batch.mean.shape[1:], 1000, 0.0)
+    drawn = noise.draw(config.seed, STEP, positions, batch.mean.shape[1:], objective.of(model).timestep, 0.0)
     latents = batch.mean + batch.std * drawn.latent
     a = model.alphas_cumprod[drawn.timesteps].view(-1, 1, 1, 1)
     noisy = a**0.5 * latents + (1 - a) ** 0.5 * drawn.noise

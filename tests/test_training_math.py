@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.optimization import get_scheduler
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from diffusers.training_utils import compute_snr
 
 from lora_scripts_ext import config as configs
-from lora_scripts_ext.training import loss, noise, schedule, seeds
+from lora_scripts_ext.hosts.base import ModelInfo
+from lora_scripts_ext.training import loss, noise, objective, schedule, seeds
 
 SCHEDULER = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
 TIMESTEPS = torch.tensor([0, 10, 250, 500, 750, 998, 999])
@@ -18,6 +20,25 @@ SIGNAL = SCHEDULER.alphas_cumprod[TIMESTEPS]
 
 def make(**values):
     return configs.from_dict({"train_data_dir": "a", "base_model": "b", "output_dir": "c", **values})
+
+
+def model(prediction_type: str, variant: str = "") -> ModelInfo:
+    return ModelInfo(
+        family="sd1" if prediction_type != "flow" else "flux",
+        prediction_type=prediction_type,
+        zero_terminal_snr=False,
+        alphas_cumprod=SCHEDULER.alphas_cumprod,
+        name="",
+        hash="",
+        vae_factor=8,
+        resolution=512,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        variant=variant,
+    )
+
+
+STEPS = objective.of(model("epsilon")).timestep
 
 
 def latents(seed: int) -> torch.Tensor:
@@ -29,6 +50,29 @@ def test_noising_and_targets_are_the_schedulers():
     torch.testing.assert_close(noise.add_noise(x, eps, SIGNAL), SCHEDULER.add_noise(x, eps, TIMESTEPS))
     torch.testing.assert_close(loss.target("v_prediction", x, eps, SIGNAL), SCHEDULER.get_velocity(x, eps, TIMESTEPS))
     assert loss.target("epsilon", x, eps, SIGNAL) is eps
+
+
+def test_a_flow_is_the_schedulers():
+    scheduler, flow = FlowMatchEulerDiscreteScheduler(), objective.of(model("flow", "dev"))
+    x, eps = latents(1), latents(2)
+    sigmas = scheduler.sigmas[: len(TIMESTEPS)]
+    noisy = flow.noisy(x, eps, sigmas)
+    torch.testing.assert_close(noisy, scheduler.scale_noise(x, scheduler.timesteps[: len(TIMESTEPS)], eps))
+    # A whole step along the answer leads from the noise to the picture.
+    scheduler.set_timesteps(1)
+    drawn = scheduler.step(flow.answer(x, eps, sigmas), scheduler.timesteps[0], eps).prev_sample
+    torch.testing.assert_close(drawn, x, atol=1e-5, rtol=1e-5)
+    assert flow.min_snr_weight(sigmas, 5.0).tolist() == [1.0] * len(sigmas)
+
+
+@pytest.mark.parametrize(("variant", "side"), [("dev", 64), ("dev", 128), ("schnell", 128)])
+def test_a_flows_moments_are_logit_normal_and_shifted_as_the_pipeline_draws(variant, side):
+    flow = objective.of(model("flow", variant))
+    drawn = noise.draw(3, 0, range(2000), (1, side, side), flow.timestep, 0.0).timesteps
+    middles = torch.sigmoid(torch.distributions.Normal(0, 1).icdf(torch.tensor([0.1, 0.5, 0.9])))
+    mu = calculate_shift((side // 2) ** 2)
+    wanted = FlowMatchEulerDiscreteScheduler().time_shift(mu, 1.0, middles) if variant == "dev" else middles
+    torch.testing.assert_close(drawn.quantile(torch.tensor([0.1, 0.5, 0.9])), wanted, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 5.0, 20.0])
@@ -77,24 +121,24 @@ def test_schedules_are_diffusers(name, warmup):
 
 
 def test_draws_depend_on_the_place_alone():
-    whole = noise.draw(7, 3, [0, 1, 2, 3], (4, 8, 8), 1000, 0.1)
+    whole = noise.draw(7, 3, [0, 1, 2, 3], (4, 8, 8), STEPS, 0.1)
     for positions in ([0, 2], [1, 3], [3]):
-        part = noise.draw(7, 3, positions, (4, 8, 8), 1000, 0.1)
+        part = noise.draw(7, 3, positions, (4, 8, 8), STEPS, 0.1)
         for name in ("latent", "noise", "timesteps"):
             assert torch.equal(getattr(part, name), getattr(whole, name)[positions])
-    assert not torch.equal(noise.draw(7, 4, [0], (4, 8, 8), 1000, 0.1).noise, whole.noise[:1])
-    assert not torch.equal(noise.draw(8, 3, [0], (4, 8, 8), 1000, 0.1).noise, whole.noise[:1])
+    assert not torch.equal(noise.draw(7, 4, [0], (4, 8, 8), STEPS, 0.1).noise, whole.noise[:1])
+    assert not torch.equal(noise.draw(8, 3, [0], (4, 8, 8), STEPS, 0.1).noise, whole.noise[:1])
 
 
 def test_draws_are_normal_uniform_and_offset():
-    many = noise.draw(1, 0, range(3000), (4, 4, 4), 1000, 0.0)
+    many = noise.draw(1, 0, range(3000), (4, 4, 4), STEPS, 0.0)
     assert abs(many.noise.mean().item()) < 0.01
     assert abs(many.noise.std().item() - 1) < 0.01
     assert abs((many.noise * many.latent).mean().item()) < 0.01
     assert many.timesteps.min() < 5
     assert many.timesteps.max() > 994
     assert abs(many.timesteps.float().mean().item() - 499.5) < 20
-    shifted = noise.draw(1, 0, range(3000), (4, 4, 4), 1000, 0.5)
+    shifted = noise.draw(1, 0, range(3000), (4, 4, 4), STEPS, 0.5)
     channel_means = shifted.noise.mean(dim=(2, 3))
     # The mean of 16 normals has variance 1/16; the offset adds 0.5².
     assert abs(channel_means.var().item() - (1 / 16 + 0.25)) < 0.02

@@ -14,6 +14,10 @@ import torch
 from ..config import Config
 from ..hosts.base import ModelInfo
 
+_IMPLEMENTATIONS = {
+    "sdxl": "https://github.com/Stability-AI/generative-models",
+    "flux": "https://github.com/black-forest-labs/flux",
+}
 _PRECISIONS = {torch.float32: "no", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
@@ -160,13 +164,11 @@ def _modelspec(config: Config, model: ModelInfo, facts: RunFacts) -> dict[str, A
     return {
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": _architecture(model),
-        "modelspec.implementation": (
-            "https://github.com/Stability-AI/generative-models" if model.family == "sdxl" else "diffusers"
-        ),
+        "modelspec.implementation": _IMPLEMENTATIONS.get(model.family, "diffusers"),
         "modelspec.title": config.name,
         "modelspec.date": finished.isoformat(timespec="seconds"),
         "modelspec.resolution": f"{width}x{height}",
-        "modelspec.prediction_type": "v" if model.prediction_type == "v_prediction" else "epsilon",
+        **_prediction(model),
         "modelspec.encoder_layer": config.clip_skip,
     }
 
@@ -174,12 +176,20 @@ def _modelspec(config: Config, model: ModelInfo, facts: RunFacts) -> dict[str, A
 def _base_model_version(model: ModelInfo) -> str:
     if model.family == "sd2":
         return "sd_v2_v" if model.prediction_type == "v_prediction" else "sd_v2"
-    return "sdxl_base_v1-0" if model.family == "sdxl" else "sd_v1"
+    return {"sdxl": "sdxl_base_v1-0", "flux": "flux1"}.get(model.family, "sd_v1")
+
+
+def _prediction(model: ModelInfo) -> dict[str, str]:
+    """The specification knows epsilon and v alone."""
+    told = {"epsilon": "epsilon", "v_prediction": "v"}.get(model.prediction_type)
+    return {"modelspec.prediction_type": told} if told else {}
 
 
 def _architecture(model: ModelInfo) -> str:
     if model.family == "sd2":
         return f"stable-diffusion-v2-{'768-v' if model.prediction_type == 'v_prediction' else '512'}/lora"
+    if model.family == "flux":
+        return f"flux-1-{model.variant}/lora"
     return f"stable-diffusion-{'xl-v1-base' if model.family == 'sdxl' else 'v1'}/lora"
 
 

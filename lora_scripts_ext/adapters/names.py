@@ -175,6 +175,11 @@ def unet_key(family: Family, path: str, layout: UNetLayout) -> str:
     return f"lora_unet_{named.replace('.', '_')}"
 
 
+def flux_key(path: str) -> str:
+    """The kohya name, without suffix, of the module at ``path`` in Flux's original layout."""
+    return f"lora_unet_{path.replace('.', '_')}"
+
+
 def text_key(family: Family, part: Part, path: str) -> str:
     """The kohya name, without suffix, of the text encoder module at ``path`` (transformers' name, as in
     ``text_model.encoder.layers.0.self_attn.q_proj``); ``part`` tells SDXL's two encoders apart."""

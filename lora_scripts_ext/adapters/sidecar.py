@@ -14,7 +14,7 @@ from ..hosts.base import ModelInfo
 
 #: what a run wrote on the card: where that still stands, a later run of the same name writes its own
 _WRITTEN = "lora trainer"
-_VERSIONS = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
+_VERSIONS = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL", "flux": "Flux"}
 
 
 def write(lora: Path, config: Config, model: ModelInfo) -> Path:

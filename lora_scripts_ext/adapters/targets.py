@@ -15,10 +15,14 @@ from . import names
 TargetSet = Literal["attention", "attention-mlp", "full"]
 
 # Dots in paths, underscores in kohya keys: both are matched by the end of the name.
-_ATTENTION = re.compile(r"[._]attn[12][._]to_(q|k|v|out[._]0)$")
-_MLP = re.compile(r"[._](ff[._]net[._](0[._]proj|2)|proj_in|proj_out)$")
-_CONVOLUTIONS = re.compile(
+# Flux's single blocks compute attention and feed-forward in the same two layers.
+_ATTENTION = re.compile(
+    r"[._]attn[12][._]to_(q|k|v|out[._]0)$|[._](img|txt)_attn[._](qkv|proj)$|single_blocks[._]\d+[._]linear[12]$"
+)
+_MLP = re.compile(r"[._](ff[._]net[._](0[._]proj|2)|proj_in|proj_out|(img|txt)_mlp[._][02])$")
+_REST = re.compile(
     r"\.resnets\.\d+\.(conv1|conv2|conv_shortcut|time_emb_proj)$|\.(downsamplers|upsamplers)\.0\.conv$"
+    r"|_blocks\.\d+\.(img_mod|txt_mod|modulation)\.lin$"
 )
 _TEXT = re.compile(r"\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])$")
 
@@ -27,8 +31,8 @@ def select(targets: Iterable[Target], target_set: TargetSet, train_text_encoder:
     """The targets that learn.
 
     ``attention``: query, key, value and output of every attention. ``attention-mlp``: all layers of the transformer
-    blocks. ``full``: also the layers of residual blocks, down- and upsamplers. Text encoders, when trained, learn in
-    attention and feed-forward whatever the set.
+    blocks. ``full``: also the layers of residual blocks, down- and upsamplers, and Flux's modulations. Text encoders,
+    when trained, learn in attention and feed-forward whatever the set.
 
     Raises:
         UserError: the model has no such layer.
@@ -61,6 +65,13 @@ def original_unet_targets(unet: nn.Module, family: Family) -> Iterator[Target]:
         path = layout.find_diffusers(original)
         if path is not None:
             yield Target(module, names.unet_key(family, path, layout), path, "unet", kind)
+
+
+def flux_targets(transformer: nn.Module) -> Iterator[Target]:
+    """Every Linear in the double and single blocks of a Flux transformer in the original layout."""
+    for path, module, kind in _layers(transformer):
+        if path.startswith(("double_blocks.", "single_blocks.")):
+            yield Target(module, names.flux_key(path), path, "unet", kind)
 
 
 def original_layout(unet: nn.Module) -> names.UNetLayout:
@@ -100,7 +111,7 @@ def _learns(target: Target, target_set: TargetSet, train_text_encoder: bool) -> 
         return True
     if _MLP.search(target.path):
         return target_set != "attention"
-    return target_set == "full" and _CONVOLUTIONS.search(target.path) is not None
+    return target_set == "full" and _REST.search(target.path) is not None
 
 
 def _set_of(key: str) -> TargetSet:

@@ -28,7 +28,7 @@ class Texts:
     Attributes:
         row: row of a text.
         context: [texts, tokens, width] in the model's dtype.
-        pooled: [texts, width], SDXL only.
+        pooled: [texts, width], SDXL and Flux only.
     """
 
     row: dict[str, int]
@@ -51,7 +51,7 @@ def gather(wanted: Sequence[Variants], session: Session, config: Config, progres
         UserError: the cache cannot be written.
     """
     place = Cache(config, session.model)
-    names = ("context", "pooled") if session.model.family == "sdxl" else ("context",)
+    names = ("context", "pooled") if session.model.family in ("sdxl", "flux") else ("context",)
     found: dict[Variants, dict[str, Tensor]] = {}
     loaded = ahead(lambda caption: cache.load(place.of_caption(caption), names), wanted)
     for caption, tensors in zip(wanted, loaded, strict=True):
@@ -85,7 +85,7 @@ def _groups(captions: Sequence[Variants]) -> Iterator[list[Variants]]:
 
 
 def _encode(group: Sequence[Variants], session: Session) -> list[dict[str, Tensor]]:
-    """The tensors of each caption: context [variants, tokens, width] and, for SDXL, pooled [variants, width]."""
+    """The tensors of each caption: context [variants, tokens, width]; SDXL and Flux also pooled [variants, width]."""
     texts = [text for caption in group for text in caption]
     with torch.no_grad():
         encoded = [session.encode_text(texts[first : first + _BATCH]) for first in range(0, len(texts), _BATCH)]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from ..config import Config
 
-Family = Literal["sd1", "sd2", "sdxl"]
-PredictionType = Literal["epsilon", "v_prediction"]
+Family = Literal["sd1", "sd2", "sdxl", "flux"]
+PredictionType = Literal["epsilon", "v_prediction", "flow"]
 Part = Literal["unet", "te1", "te2"]
 
 
@@ -28,12 +28,13 @@ class ModelInfo:
 
     Attributes:
         alphas_cumprod: float32 [num_timesteps] on CPU, the schedule training uses (already rescaled when
-            ``zero_terminal_snr`` is set).
+            ``zero_terminal_snr`` is set); empty where the prediction is ``flow``.
         hash: SHA-256 (hex) of the checkpoint file, or of the weights for a folder.
         vae: what tells a VAE of its own, chosen beside the checkpoint, from others; empty for the checkpoint's.
         vae_factor: pixels per latent cell along one side (8 for real Stable Diffusion).
         resolution: the side in pixels that the family was trained at (512, 768, 1024).
         dtype: the compute dtype of the frozen weights.
+        variant: which of a family's models it is, where they differ: Flux's ``dev`` or ``schnell``.
     """
 
     family: Family
@@ -47,6 +48,7 @@ class ModelInfo:
     device: torch.device
     dtype: torch.dtype
     vae: str = ""
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Conditioning:
 
     Attributes:
         context: [batch, tokens, width], the text encoders' hidden states.
-        pooled: [batch, width] of the second text encoder, SDXL only.
+        pooled: [batch, width] of the second text encoder (SDXL), of CLIP beside T5 (Flux).
         time_ids: float32 [batch, 6] in pixels, SDXL only: original height, width, crop top, left, target height, width.
     """
 
@@ -118,7 +120,7 @@ class Inspection(ABC):
     Attributes:
         prediction_type: None where only loading the model would tell.
         sizes: by part: ``unet``, ``te1``, ``te2``, and ``vae`` where a run loads it.
-        unet: on the meta device, in the number format of training.
+        unet: on the meta device, in the number format of training (Flux: the transformer).
         targets: as ``Session.targets``; the UNet's modules are on the meta device.
     """
 
@@ -146,11 +148,13 @@ class Session(Protocol):
     """The model, taken: everything is frozen, in eval mode and on its device.
 
     Attributes:
-        cut_captions: captions encoded so far that lost what exceeds the text encoder's 75 tokens.
+        caption_tokens: as many tokens of a caption are read (75; Flux 255).
+        cut_captions: captions encoded so far that lost what exceeds these.
         draws_from_file: whether ``preview`` takes the LoRA as a file and wants the adapter suspended meanwhile.
     """
 
     model: ModelInfo
+    caption_tokens: int
     cut_captions: set[str]
     draws_from_file: bool
 
@@ -167,8 +171,8 @@ class Session(Protocol):
         """Context (and pooled) for captions; differentiable when gradients are enabled. ``time_ids`` is None."""
 
     def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        """The UNet's raw output (epsilon or v), float32 like ``noisy`` [batch, channels, height, width];
-        ``timesteps`` int64 [batch]."""
+        """The UNet's raw output (epsilon, v or flow), float32 like ``noisy`` [batch, channels, height, width];
+        ``timesteps`` [batch] int64, for flow float32 in 0 to 1."""
 
     def release_encoders(self, text: bool) -> None:
         """The VAE (and, with ``text``, the text encoders) are not needed for a while: the host may free the device."""

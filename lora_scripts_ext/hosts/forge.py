@@ -17,13 +17,20 @@ from modules import call_queue, sd_models, shared
 from ..config import Config
 from ..errors import UserError
 from . import queue, webui
-from .base import Family, Inspection, ModelInfo
+from .base import Family, Inspection, ModelInfo, PredictionType
+from .forge_flux import FluxSession
 from .forge_session import ForgeSession, load
 from .schedule import rescaled
 from .weights import sha256
 
-_TRAINABLE = "choose a Stable Diffusion 1, 2 or XL checkpoint (text to image) at the top of the page."
-_ENGINES: dict[str, Family] = {"StableDiffusion": "sd1", "StableDiffusion2": "sd2", "StableDiffusionXL": "sdxl"}
+_TRAINABLE = "choose a Stable Diffusion 1, 2, XL or Flux checkpoint (text to image) at the top of the page."
+_ENGINES: dict[str, Family] = {
+    "StableDiffusion": "sd1", "StableDiffusion2": "sd2", "StableDiffusionXL": "sdxl", "Flux": "flux",
+}  # fmt: skip
+# Latent channels that go in: four, in Flux sixteen in patches of 2 x 2.
+_CHANNELS: dict[Family, int] = {"sd1": 4, "sd2": 4, "sdxl": 4, "flux": 64}
+# Forge's words for what a model predicts.
+_PREDICTIONS: dict[str, PredictionType] = {"epsilon": "epsilon", "v_prediction": "v_prediction", "const": "flow"}
 # Settings that Forge looks at when it draws the next picture.
 _CHOICES = ("sd_model_checkpoint", "forge_additional_modules", "forge_unet_storage_dtype")
 _STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
@@ -54,7 +61,7 @@ class ForgeHost:
             stack.enter_context(webui.choices_wait(_CHOICES))
             stack.enter_context(webui.random_states_kept())
             stack.enter_context(_bare(model, self._replaced))
-            session = ForgeSession(model, info, config)
+            session = _session(model, info, config)
             stack.callback(session.close)
             stack.enter_context(session.taken())
             yield session
@@ -93,6 +100,8 @@ def inspect(model: Any, config: Config) -> ModelInfo:
         UserError: it cannot be trained on.
     """
     _require_trainable(model)
+    if config.train_text_encoder and _family(model) == "flux":
+        raise UserError("train_text_encoder is on; Flux's text encoders stay as they are, set it to false.")
     return _info(model, config)
 
 
@@ -108,7 +117,7 @@ def inspection(config: Config) -> Inspection:
         with call_queue.queue_lock:
             _chosen_model()
     model = held.sd_model
-    session = ForgeSession(model, inspect(model, config), config)
+    session = _session(model, inspect(model, config), config)
     try:
         return session.outline()
     finally:
@@ -129,35 +138,33 @@ def _require_trainable(model: Any) -> None:
     if kind not in _ENGINES:
         raise UserError(f"{name} is of a kind ({kind}) that cannot be trained on; {_TRAINABLE}")
     unet = model.forge_objects_original.unet.model
-    if model.is_inpaint or unet.diffusion_model.in_channels != 4:
+    if model.is_inpaint or unet.diffusion_model.in_channels != _CHANNELS[_family(model)]:
         raise UserError(f"{name} takes more than text (inpainting, depth or an image); {_TRAINABLE}")
-    if unet.predictor.prediction_type not in ("epsilon", "v_prediction"):
+    if unet.predictor.prediction_type not in _PREDICTIONS:
         raise UserError(
             f"{name} predicts in a way ({unet.predictor.prediction_type}) that is not supported; {_TRAINABLE}"
         )
     if unet.storage_dtype not in _STORED:
         raise UserError(
             f"{name} is kept in {unet.storage_dtype}, through which no gradient goes; set Diffusion in Low Bits to "
-            "Automatic (or float8-e4m3fn), and take a checkpoint that is not quantised."
+            "Automatic (or float8-e4m3fn), and take a version of it that is not quantised: fp16, bf16 or fp8."
         )
 
 
 def _info(model: Any, config: Config) -> ModelInfo:
     checkpoint, unet = model.sd_checkpoint_info, model.forge_objects_original.unet
-    predictor = unet.model.predictor
-    family = _ENGINES[type(model).__name__]
+    predictor, family = unet.model.predictor, _family(model)
     rescale = config.zero_terminal_snr
     if rescale is None:
         rescale = bool(model.model_config.ztsnr) or shared.opts.sd_noise_schedule == "Zero Terminal SNR"
-    # alphas_cumprod is the stock schedule even where the predictor's sigmas have been rescaled.
-    alphas = predictor.alphas_cumprod.to("cpu", torch.float32).clone()
-    stock = {"sd1": 512, "sd2": 768 if predictor.prediction_type == "v_prediction" else 512, "sdxl": 1024}
+    prediction = _PREDICTIONS[predictor.prediction_type]
+    stock = {"sd1": 512, "sd2": 768 if prediction == "v_prediction" else 512, "sdxl": 1024, "flux": 1024}
     blocks = len(model.forge_objects_original.vae.first_stage_model.encoder.down)
     return ModelInfo(
         family=family,
-        prediction_type=predictor.prediction_type if config.prediction_type == "auto" else config.prediction_type,
-        zero_terminal_snr=rescale,
-        alphas_cumprod=rescaled(alphas.double()).float() if rescale else alphas,
+        prediction_type=prediction if config.prediction_type == "auto" or family == "flux" else config.prediction_type,
+        zero_terminal_snr=rescale and family != "flux",
+        alphas_cumprod=_schedule(predictor, rescale),
         name=checkpoint.name_for_extra,
         hash=checkpoint.sha256 or sha256([Path(checkpoint.filename)]),
         vae_factor=2 ** (blocks - 1),
@@ -165,7 +172,24 @@ def _info(model: Any, config: Config) -> ModelInfo:
         device=unet.load_device,
         dtype=unet.model.computation_dtype,
         vae=_modules_of_their_own(),
+        variant="" if family != "flux" else "dev" if unet.model.diffusion_model.guidance_embed else "schnell",
     )
+
+
+def _schedule(predictor: Any, rescale: bool) -> torch.Tensor:
+    """``ModelInfo.alphas_cumprod``: the stock schedule, even where the predictor's sigmas have been rescaled."""
+    if predictor.prediction_type == "const":
+        return torch.empty(0)
+    alphas = predictor.alphas_cumprod.to("cpu", torch.float32).clone()
+    return rescaled(alphas.double()).float() if rescale else alphas
+
+
+def _family(model: Any) -> Family:
+    return _ENGINES[type(model).__name__]
+
+
+def _session(model: Any, info: ModelInfo, config: Config) -> ForgeSession:
+    return (FluxSession if info.family == "flux" else ForgeSession)(model, info, config)
 
 
 def _modules_of_their_own() -> str:

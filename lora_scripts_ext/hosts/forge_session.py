@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,14 +20,19 @@ from .base import Conditioning, Family, ModelInfo
 from .forge_weights import mend, ordinary, out_of_place
 from .outline import Outline
 from .text import TextEncoders
-from .tokenizer import Tokenizer
+from .tokenizer import T5Tokenizer, Tokenizer
 from .webui_session import WebUISession, in_float32
 
-_TEXTS: dict[Family, tuple[str, ...]] = {"sd1": ("clip_l",), "sd2": ("clip_h",), "sdxl": ("clip_l", "clip_g")}
+_TEXTS: dict[Family, tuple[str, ...]] = {
+    "sd1": ("clip_l",), "sd2": ("clip_h",), "sdxl": ("clip_l", "clip_g"), "flux": ("clip_l", "t5xxl"),
+}  # fmt: skip
 
 
 class ForgeSession(WebUISession):
     """``shared.sd_model`` without the LoRAs of the last prompt; see ``hosts.base.Session``."""
+
+    #: where Forge keeps the model's blocks, which know their attention by a name there
+    _network: ModuleType = forge_unet
 
     def __init__(self, resident: Any, model: ModelInfo, config: Config) -> None:
         self._parts = resident.forge_objects_original
@@ -60,7 +66,8 @@ class ForgeSession(WebUISession):
             for text in self._text.models:
                 stack.enter_context(self._at_hand(text))
                 # As Forge does: all that follows is computed in the format of the embeddings.
-                stack.enter_context(in_float32(text.text_model.embeddings))
+                words = text.text_model.embeddings if hasattr(text, "text_model") else text.shared
+                stack.enter_context(in_float32(words))
             return self._text.encode(captions, self._parts.clip.patcher.load_device)
 
     def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
@@ -131,7 +138,7 @@ class ForgeSession(WebUISession):
             stack.enter_context(ordinary(roots))
             for root in roots:
                 stack.enter_context(webui.in_eval_mode(root))
-            stack.enter_context(webui.replaced(forge_unet, {"attention_function": attention.attention_pytorch}))
+            stack.enter_context(webui.replaced(self._network, {"attention_function": attention.attention_pytorch}))
             return stack.pop_all()
 
     @contextmanager
@@ -160,7 +167,12 @@ def load(*patchers: Any) -> None:
 def _text_encoders(clip: Any, family: Family, clip_skip: int) -> TextEncoders:
     models = [getattr(clip.cond_stage_model, name).transformer for name in _TEXTS[family]]
     tokenizers = [
-        Tokenizer(getattr(clip.tokenizer, name), None, model.config.max_position_embeddings)
-        for name, model in zip(_TEXTS[family], models, strict=True)
+        _tokenizer(getattr(clip.tokenizer, name), model) for name, model in zip(_TEXTS[family], models, strict=True)
     ]
     return TextEncoders(models, tokenizers, family, clip_skip)
+
+
+def _tokenizer(theirs: Any, model: nn.Module) -> Tokenizer | T5Tokenizer:
+    if hasattr(model, "text_model"):
+        return Tokenizer(theirs, None, model.config.max_position_embeddings)
+    return T5Tokenizer(theirs)

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..adapters.targets import original_unet_targets, text_targets
+from ..adapters.targets import flux_targets, original_unet_targets, text_targets
 from .base import Inspection, ModelInfo, Size
+from .tokenizer import FLUX_TOKENS
 
-_BLOCKS = ("ResBlock", "BasicTransformerBlock")
+_BLOCKS = ("ResBlock", "BasicTransformerBlock", "DoubleStreamBlock", "SingleStreamBlock")
 _TEXT_PARTS = ("te1", "te2")
 
 
@@ -43,9 +44,34 @@ class Outline(Inspection):
         )
 
 
+@dataclass(frozen=True)
+class FluxOutline(Inspection):
+    """A Flux transformer in the original layout; see ``hosts.base.Inspection``."""
+
+    def blocks(self) -> Iterator[nn.Module]:
+        """As ``Session.blocks``."""
+        return unet_blocks(self.unet)
+
+    def predict(self, batch: int, width: int, height: int) -> Tensor:
+        """What the transformer would do with ``batch`` pictures of ``width`` x ``height``, on the meta device."""
+
+        def empty(*shape: int) -> Tensor:
+            return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
+
+        told = self.unet
+        # It takes patches of 2 x 2 latent cells.
+        return told(
+            empty(told.in_channels // 4, height // self.vae_factor, width // self.vae_factor),
+            torch.zeros(batch, device="meta"),
+            context=empty(FLUX_TOKENS, told.txt_in.in_features),
+            y=empty(told.vector_in.in_layer.in_features),
+            guidance=empty(),
+        )
+
+
 def outline(model: ModelInfo, unet: nn.Module, texts: list[nn.Module]) -> Outline:
     """The outline of a resident UNet, whose text encoders are only measured; no weight is copied, nothing changed."""
-    sizes = {"unet": _size(unet)} | {part: _size(text) for part, text in zip(_TEXT_PARTS, texts, strict=False)}
+    sizes = _sizes(unet, texts)
     unet = _without_numbers(unet)
     for module in unet.modules():
         if hasattr(module, "to_q") and hasattr(module, "to_out"):
@@ -53,22 +79,18 @@ def outline(model: ModelInfo, unet: nn.Module, texts: list[nn.Module]) -> Outlin
     targets = list(original_unet_targets(unet, model.family))
     for part, text in zip(_TEXT_PARTS, texts, strict=False):
         targets += text_targets(text, model.family, part)
-    return Outline(
-        name=model.name,
-        family=model.family,
-        prediction_type=model.prediction_type,
-        vae_factor=model.vae_factor,
-        resolution=model.resolution,
-        device=model.device,
-        dtype=model.dtype,
-        sizes=sizes,
-        unet=unet,
-        targets=targets,
-    )
+    return Outline(**_facts(model), sizes=sizes, unet=unet, targets=targets)
+
+
+def flux_outline(model: ModelInfo, transformer: nn.Module, texts: list[nn.Module]) -> FluxOutline:
+    """As :func:`outline`, of a resident Flux transformer."""
+    sizes = _sizes(transformer, texts)
+    transformer = _without_numbers(transformer)
+    return FluxOutline(**_facts(model), sizes=sizes, unet=transformer, targets=list(flux_targets(transformer)))
 
 
 def unet_blocks(unet: nn.Module) -> Iterator[nn.Module]:
-    """The repeated blocks of an original UNet."""
+    """The repeated blocks of an original UNet, or of a Flux transformer."""
     return (module for module in unet.modules() if type(module).__name__ in _BLOCKS)
 
 
@@ -102,6 +124,15 @@ def _attend(self: Any, x: Tensor, context: Tensor | None = None, *_: Any, **__: 
         for layer in (self.to_q(x), self.to_k(told), self.to_v(told))
     ]
     return self.to_out(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
+
+
+def _facts(model: ModelInfo) -> dict[str, Any]:
+    names = ("name", "family", "prediction_type", "vae_factor", "resolution", "device", "dtype")
+    return {name: getattr(model, name) for name in names}
+
+
+def _sizes(unet: nn.Module, texts: list[nn.Module]) -> dict[str, Size]:
+    return {"unet": _size(unet)} | {part: _size(text) for part, text in zip(_TEXT_PARTS, texts, strict=False)}
 
 
 def _size(model: nn.Module) -> Size:

@@ -31,7 +31,10 @@ _OTHERS: tuple[tuple[Callable[[str], bool], str], ...] = (
         _has(".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", ".hada_w1", ".lokr_w1", ".lora.up."),
         f"a LoRA, not a base model; {_TAKE} A LoRA to continue from belongs in init_lora.",
     ),
-    (_has("double_blocks.", "double_stream_modulation"), f"a Flux model, which is not supported; {_TAKE}"),
+    (
+        _has("double_blocks.", "double_stream_modulation"),
+        f"a Flux model, which is trained inside Forge; open the LoRA Trainer tab there, or {_TAKE}",
+    ),
     (_has("joint_blocks.", "joint_transformer"), f"a Stable Diffusion 3 model, which is not supported; {_TAKE}"),
     (_has("edm_mean", "edm_vpred.sigma"), f"a model of the EDM kind, which is not supported; {_TAKE}"),
     (_starts("conditioner.embedders.0.model."), "the SDXL refiner; give the SDXL base model."),

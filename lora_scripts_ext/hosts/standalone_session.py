@@ -39,6 +39,11 @@ class StandaloneSession:
         """The captions encoded so far that were longer than the text encoder reads."""
         return self._text.cut
 
+    @property
+    def caption_tokens(self) -> int:
+        """As many tokens of a caption are read."""
+        return self._text.caption_tokens
+
     def targets(self) -> Iterator[Target]:
         """Every Linear and Conv2d of the UNet and every Linear of the text encoders' layers."""
         yield from unet_targets(self._unet, self.model.family)

@@ -13,19 +13,20 @@ from ..config import Config
 from ..errors import UserError
 from .base import Conditioning, Family
 from .parts import Checkpoint
-from .tokenizer import SHIPPED, Tokenizer
+from .tokenizer import SHIPPED, T5Tokenizer, Tokenizer
 
 
 class TextEncoders:
-    """A base model's text encoder, or SDXL's two, with their tokenizers.
+    """A base model's text encoder, or SDXL's and Flux's two, with their tokenizers.
 
     Attributes:
-        models: ``CLIPTextModel``, and for SDXL ``CLIPTextModelWithProjection`` as the second, or what behaves as they.
+        models: ``CLIPTextModel``, and for SDXL ``CLIPTextModelWithProjection`` as the second, or what behaves as they;
+            for Flux a T5 encoder that gives its last hidden states.
         cut: the captions that were too long and lost their tail.
     """
 
     def __init__(
-        self, models: Sequence[nn.Module], tokenizers: Sequence[Tokenizer], family: Family, clip_skip: int
+        self, models: Sequence[nn.Module], tokenizers: Sequence[Tokenizer | T5Tokenizer], family: Family, clip_skip: int
     ) -> None:
         """Put ``models`` and their ``tokenizers`` together; ``clip_skip`` counts layers from the end, the last is 1.
 
@@ -36,6 +37,8 @@ class TextEncoders:
         self._tokenizers = list(tokenizers)
         self._family = family
         self._skip = clip_skip
+        # What is read of a caption; CLIP only sums it up for Flux.
+        self._longest = self._tokenizers[-1 if family == "flux" else 0]
         layers = len(models[0].text_model.encoder.layers)
         if self._skip > layers:
             raise UserError(f"clip_skip is {self._skip}; the base model's text encoder has {layers} layers.")
@@ -43,7 +46,12 @@ class TextEncoders:
     @property
     def cut(self) -> set[str]:
         """Captions that lost their tail."""
-        return self._tokenizers[0].cut
+        return self._longest.cut
+
+    @property
+    def caption_tokens(self) -> int:
+        """As many tokens of a caption are read."""
+        return self._longest.room
 
     def encode(self, captions: Sequence[str], device: torch.device) -> Conditioning:
         """Conditioning of ``captions`` in the models' dtype; differentiable when gradients are enabled.
@@ -51,7 +59,10 @@ class TextEncoders:
         SD1 and SD2: the last layer's hidden states, or with ``clip_skip`` n the n-th last's, through the final layer
         norm; SD2's models leave the original's last layer out, so their last is its last but one. SDXL: the last but
         one layer of both encoders side by side, without the norm, and the second's projected end token as ``pooled``.
+        Flux: T5's last layer, and CLIP's end token, through the final layer norm, as ``pooled``.
         """
+        if self._family == "flux":
+            return self._flux(captions, device)
         if self._family != "sdxl":
             states, _ = self._run(0, captions, device)
             norm = self.models[0].text_model.final_layer_norm
@@ -61,6 +72,12 @@ class TextEncoders:
         context = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
         rows = torch.arange(len(captions), device=device)
         return Conditioning(context, self.models[1].text_projection(second.last_hidden_state[rows, ends]))
+
+    def _flux(self, captions: Sequence[str], device: torch.device) -> Conditioning:
+        clip, ends = self._run(0, captions, device)
+        rows = torch.arange(len(captions), device=device)
+        context = self.models[1](input_ids=self._tokenizers[1](captions).to(device))
+        return Conditioning(context, clip.last_hidden_state[rows, ends])
 
     def _run(self, index: int, captions: Sequence[str], device: torch.device) -> tuple[Any, Tensor]:
         """The text model's output, and the position of the end token in each row, int64 [captions]."""

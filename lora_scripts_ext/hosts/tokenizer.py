@@ -1,4 +1,4 @@
-"""Captions -> token numbers, as CLIP was trained on them."""
+"""Captions -> token numbers, as CLIP and T5 were trained on them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from transformers import CLIPTokenizer
 from ..errors import UserError
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "clip_tokenizer"
+#: as many of T5's tokens does Flux read
+FLUX_TOKENS = 256
 _log = logging.getLogger(__name__)
 
 
@@ -63,12 +66,17 @@ class Tokenizer:
         """The end token; the first in a row closes the caption."""
         return self._clip.eos_token_id
 
+    @property
+    def room(self) -> int:
+        """Tokens of a row between its start and its end."""
+        return self._length - 2
+
     def __call__(self, captions: Sequence[str]) -> Tensor:
         """Token numbers, int64 [captions, length] on the CPU."""
         return torch.tensor([self._row(caption) for caption in captions])
 
     def _row(self, caption: str) -> list[int]:
-        room = self._length - 2
+        room = self.room
         tokens = self._clip(caption, add_special_tokens=False, verbose=False).input_ids
         if len(tokens) > room and caption not in self.cut:
             if not self.cut:
@@ -78,6 +86,34 @@ class Tokenizer:
             self.cut.add(caption)
         row = [self._clip.bos_token_id, *tokens[:room], self.end]
         return row + [self._pad] * (self._length - len(row))
+
+
+class T5Tokenizer:
+    """Captions -> token numbers of Flux's T5: an end token, padding to 256, no start.
+
+    Attributes:
+        cut: the captions that were too long and lost their tail.
+    """
+
+    end = 1
+    room = FLUX_TOKENS - 1
+    _pad = 0
+
+    def __init__(self, t5: Any) -> None:
+        """Take transformers' tokenizer."""
+        self._t5 = t5
+        self.cut: set[str] = set()
+
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        """Token numbers, int64 [captions, 256] on the CPU."""
+        return torch.tensor([self._row(caption) for caption in captions])
+
+    def _row(self, caption: str) -> list[int]:
+        tokens = self._t5(caption, truncation=False, add_special_tokens=False).input_ids
+        if len(tokens) > self.room:
+            self.cut.add(caption)
+        row = [*tokens[: self.room], self.end]
+        return row + [self._pad] * (FLUX_TOKENS - len(row))
 
 
 @lru_cache(maxsize=4)

@@ -37,6 +37,11 @@ class WebUISession(ABC):
         """The captions encoded so far that were longer than the text encoder reads."""
         return self._text.cut
 
+    @property
+    def caption_tokens(self) -> int:
+        """As many tokens of a caption are read."""
+        return self._text.caption_tokens
+
     def targets(self) -> Iterator[Target]:
         """Every Linear and Conv2d of the UNet and every Linear of the text encoders' layers."""
         yield from original_unet_targets(self._unet, self.model.family)
@@ -56,11 +61,13 @@ class WebUISession(ABC):
         """``pixels`` float32 [batch, 3, height, width] in [-1, 1] -> scaled latents, computed in float32."""
         vae = self._vae
         with self._at_hand(vae), in_float32(vae), torch.autocast(self.model.device.type, enabled=False):
-            moments = vae.quant_conv(vae.encoder(pixels.to(self.model.device, torch.float32)))
+            moments = vae.encoder(pixels.to(self.model.device, torch.float32))
+            # Flux's VAE has none.
+            moments = moments if vae.quant_conv is None else vae.quant_conv(moments)
         mean, log_variance = moments.chunk(2, dim=1)
         # The bounds are those of ldm's and diffusers' DiagonalGaussianDistribution.
         std = torch.exp(0.5 * log_variance.clamp(-30, 20))
-        return LatentDistribution(mean * self._latent_scale(), std * self._latent_scale())
+        return LatentDistribution((mean - self._latent_shift()) * self._latent_scale(), std * self._latent_scale())
 
     @abstractmethod
     def encode_text(self, captions: Sequence[str]) -> Conditioning:
@@ -87,7 +94,7 @@ class WebUISession(ABC):
                 seed=request.seed,
                 sampler_name=request.sampler,
                 steps=request.steps,
-                cfg_scale=request.cfg_scale,
+                **self._guidance(request.cfg_scale),
                 width=round(request.width * per_pixel),
                 height=round(request.height * per_pixel),
                 do_not_save_samples=True,
@@ -102,9 +109,17 @@ class WebUISession(ABC):
         """Let go of the model."""
         del self._resident, self._unet, self._vae, self._text
 
+    def _guidance(self, scale: float) -> dict[str, Any]:
+        """How txt2img is asked to follow the prompt so closely."""
+        return {"cfg_scale": scale}
+
     @abstractmethod
     def _latent_scale(self) -> float:
         """What latents are multiplied with before the UNet sees them."""
+
+    def _latent_shift(self) -> float:
+        """What is taken from latents before that."""
+        return 0.0
 
     @abstractmethod
     def _at_hand(self, module: nn.Module) -> AbstractContextManager[None]:

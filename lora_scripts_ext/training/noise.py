@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ class Draw:
     Attributes:
         latent: float32 [batch, channels, height, width], picks a sample from the latent distribution.
         noise: float32, same shape, what the model has to find.
-        timesteps: int64 [batch].
+        timesteps: [batch], as the objective draws them.
     """
 
     latent: Tensor
@@ -33,10 +33,11 @@ def draw(
     step: int,
     positions: Sequence[int],
     shape: Sequence[int],
-    num_timesteps: int,
+    timestep: Callable[[torch.Generator, Sequence[int]], Tensor],
     noise_offset: float,
 ) -> Draw:
-    """Draw for the examples at ``positions`` of the step's effective batch; ``shape`` is one latent's [c, h, w].
+    """Draw for the examples at ``positions`` of the step's effective batch; ``shape`` is one latent's [c, h, w] and
+    ``timestep`` draws one for it.
 
     Each example has its own generator: how the batch is split over micro-batches and processes changes nothing.
     ``noise_offset`` adds one normal number per channel (https://www.crosslabs.org/blog/diffusion-with-offset-noise).
@@ -44,7 +45,7 @@ def draw(
     latents, noises, timesteps = [], [], []
     for position in positions:
         generator = torch.Generator().manual_seed(seeds.derive(seed, _NOISE_STREAM, step, position))
-        timesteps.append(torch.randint(num_timesteps, (), generator=generator))
+        timesteps.append(timestep(generator, shape))
         latent, noise = torch.randn((2, *shape), generator=generator).unbind()
         if noise_offset:
             noise = noise + noise_offset * torch.randn((shape[0], 1, 1), generator=generator)

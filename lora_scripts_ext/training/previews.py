@@ -12,6 +12,9 @@ from ..config import Config
 from ..hosts.base import ModelInfo, PreviewRequest, Session
 
 _PROMPTS_FROM_CAPTIONS = 2
+# What the WebUIs offer for a new picture.
+_STOCK_SCALE = 7.0
+_STOCK_SCALES = {"flux": 3.5}
 
 
 def prompts(config: Config, captions: list[str]) -> list[str]:
@@ -31,7 +34,7 @@ def requests(config: Config, model: ModelInfo, captions: list[str]) -> list[Prev
             width=width,
             height=height,
             steps=config.preview_steps,
-            cfg_scale=config.preview_cfg_scale,
+            cfg_scale=config.preview_cfg_scale or _STOCK_SCALES.get(model.family, _STOCK_SCALE),
             sampler=config.preview_sampler,
         )
         for index, prompt in enumerate(prompts(config, captions))
@@ -61,7 +64,14 @@ def parameters(request: PreviewRequest, model: ModelInfo, lora: str) -> str:
     if request.negative:
         lines.append(f"Negative prompt: {request.negative}")
     lines.append(
-        f"Steps: {request.steps}, Sampler: {request.sampler}, CFG scale: {request.cfg_scale}, Seed: {request.seed}, "
+        f"Steps: {request.steps}, Sampler: {request.sampler}, {_scale(request, model)}, Seed: {request.seed}, "
         f"Size: {request.width}x{request.height}, Model hash: {model.hash[:10]}, Model: {model.name}"
     )
     return "\n".join(lines)
+
+
+def _scale(request: PreviewRequest, model: ModelInfo) -> str:
+    """Flux is distilled: it is told its scale, instead of drawing twice."""
+    if model.family == "flux":
+        return f"CFG scale: 1, Distilled CFG Scale: {request.cfg_scale}"
+    return f"CFG scale: {request.cfg_scale}"

@@ -119,7 +119,12 @@ def _prepare(config: Config, session: Session, world: World, report: Report, sho
     for skipped in store.skipped:
         report({"event": "skipped", "picture": skipped.name, "reason": skipped.reason})
     for caption in sorted(session.cut_captions):
-        report({"event": "warning", "text": f"longer than the 75 tokens that are read, cut: {caption}"})
+        report(
+            {
+                "event": "warning",
+                "text": f"longer than the {session.caption_tokens} tokens that are read, cut: {caption}",
+            }
+        )
     session.release_encoders(text=not config.train_text_encoder)
     return store
 

@@ -13,7 +13,7 @@ from ..config import Config
 from ..dataset.plan import Step, Visit
 from ..dataset.store import Batch, Store
 from ..hosts.base import Conditioning, Session
-from . import loss, noise, optimizer, schedule, seeds
+from . import loss, noise, objective, optimizer, schedule, seeds
 from .processes import World
 
 _DROPOUT_STREAM = 2
@@ -36,7 +36,7 @@ class Stepper:
         self.world = world
         self.total_steps = total_steps
         self.device = session.model.device
-        self.alphas_cumprod = session.model.alphas_cumprod.to(self.device)
+        self.objective = objective.of(session.model)
         self.optimizer = optimizer.build(config, adapter)
         self.scaler = _scaler(session.model.device, session.model.dtype)
         optimizer.start(self.optimizer)
@@ -77,24 +77,24 @@ class Stepper:
 
     def _errors(self, number: int, visits: Sequence[Visit], batch: Batch) -> Tensor:
         """The weighted loss of each example, float32 [batch]."""
-        config, model = self.config, self.session.model
+        config = self.config
         drawn = noise.draw(
             config.seed,
             number,
             [visit.position for visit in visits],
             batch.mean.shape[1:],
-            len(model.alphas_cumprod),
+            self.objective.timestep,
             config.noise_offset,
         )
         timesteps = drawn.timesteps.to(self.device, non_blocking=True)
         latents = batch.mean + batch.std * drawn.latent.to(self.device, non_blocking=True)
         noises = drawn.noise.to(self.device, non_blocking=True)
-        signal = self.alphas_cumprod[timesteps]
-        prediction = self.session.predict(noise.add_noise(latents, noises, signal), timesteps, self._told(batch))
-        answer = loss.target(model.prediction_type, latents, noises, signal)
+        noisy = self.objective.noisy(latents, noises, timesteps)
+        prediction = self.session.predict(noisy, timesteps, self._told(batch))
+        answer = self.objective.answer(latents, noises, timesteps)
         errors = loss.per_example(prediction, answer, config.loss, config.huber_delta, batch.mask)
         if config.min_snr_gamma:
-            errors = errors * loss.min_snr_weight(model.prediction_type, signal, config.min_snr_gamma)
+            errors = errors * self.objective.min_snr_weight(timesteps, config.min_snr_gamma)
         return errors
 
     def _told(self, batch: Batch) -> Conditioning:

@@ -43,8 +43,8 @@ def draw(prompt: str, steps: int = 4, seed: int = 7) -> str:
     # The WebUIs take eight pixels a latent cell for granted, whatever the VAE.
     side = 64 * 8 // 2 ** (webui.vae_levels() - 1)
     job = processing.StableDiffusionProcessingTxt2Img(
-        sd_model=shared.sd_model, prompt=prompt, seed=seed, sampler_name="Euler", steps=steps, cfg_scale=7.0,
-        width=side, height=side, do_not_save_samples=True, do_not_save_grid=True,
+        sd_model=shared.sd_model, prompt=prompt, seed=seed, sampler_name="Euler", steps=steps,
+        width=side, height=side, do_not_save_samples=True, do_not_save_grid=True, **webui.asked(),
     )  # fmt: skip
     picture = processing.process_images(job).images[0]
     job.close()
@@ -106,7 +106,7 @@ def settings(name: str, **changes: object) -> Config:
         "train_data_dir": str(INPUT), "base_model": str(CHECKPOINT), "output_dir": str(OUT / name), "resolution": 64,
         "bucket_step": 32, "lora_rank": 4, "batch_size": 2, "max_steps": 3, "learning_rate": 1e-2, "save_steps": 2,
         "tensorboard": False, "save_precision": "fp32", "target": "full", "preview_epochs": 100,
-        "preview_prompts": [PROMPT], "preview_steps": 4, "preview_seed": 7,
+        "preview_prompts": [PROMPT], "preview_steps": 4, "preview_seed": 7, "preview_cfg_scale": 7,
     }  # fmt: skip
     return configs.from_dict(values | changes)
 
@@ -215,12 +215,23 @@ def foretell() -> dict[str, object]:
         words = replace(words, time_ids=torch.zeros(config.batch_size, 6))
         width, height = max(told.dataset.buckets(), key=lambda size: size[0] * size[1])
         factor = session.model.vae_factor
-        noisy = torch.zeros(config.batch_size, 4, height // factor, width // factor)
+        noisy = torch.zeros(config.batch_size, channels(session), height // factor, width // factor)
         with adapter.attached(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            answer = session.predict(noisy, torch.zeros(config.batch_size, dtype=torch.int64), words)
+            answer = session.predict(noisy, moments(session, [0] * config.batch_size), words)
             real = sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in weights)
         del answer
     return {"changed": changed, "kept": real, "told": told.activation_bytes, "steps": told.steps}
+
+
+def channels(session: webui.Session) -> int:
+    """Of the model's latents."""
+    return 16 if session.model.family == "flux" else 4
+
+
+def moments(session: webui.Session, thousandths: list[int]) -> torch.Tensor:
+    """Timesteps as the model takes them."""
+    told = torch.tensor(thousandths)
+    return told / 1000 if session.model.prediction_type == "flow" else told
 
 
 def trained() -> dict[str, object]:
@@ -233,13 +244,13 @@ def trained() -> dict[str, object]:
 def merged(lora: Path, config: Config) -> dict[str, object]:
     """How many layers the WebUI finds for the file, and how far its merged weights are from the adapter in effect."""
     generator = torch.Generator().manual_seed(4)
-    noisy, timesteps = torch.randn(2, 4, 32, 48, generator=generator), torch.tensor([30, 800])
 
     def answer(session: webui.Session) -> torch.Tensor:
         words = replace(session.encode_text([PROMPT, "a lamp"]), time_ids=torch.full((2, 6), 64.0))
-        return session.predict(noisy, timesteps, words)
+        return session.predict(noisy, moments(session, [30, 800]), words)
 
     with webui.Host().open(config) as session, torch.no_grad():
+        noisy = torch.randn(2, channels(session), 32, 48, generator=generator)
         targets = select(session.targets(), config.target, config.train_text_encoder)
         adapter = Adapter(targets, config.lora_rank, config.alpha)
         adapter.load(file.read(lora))

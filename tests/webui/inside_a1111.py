@@ -46,6 +46,11 @@ def vae_levels() -> int:
     return shared.sd_model.first_stage_model.encoder.num_resolutions
 
 
+def asked() -> dict[str, object]:
+    """How txt2img is asked to follow the prompt."""
+    return {"cfg_scale": 7.0}
+
+
 def own_state() -> dict[str, str]:
     """What only A1111 has and a run could leave changed."""
     modules = list(shared.sd_model.modules())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 CHECKPOINT, OUT = (Path(name).resolve() for name in sys.argv[3:5])
 FLAGS = [
@@ -23,23 +25,39 @@ initialize.imports()
 initialize.check_versions()
 initialize.initialize()
 
+from backend import loader  # noqa: E402
+from backend.nn import flux as forge_flux  # noqa: E402
 from backend.nn import unet as forge_unet  # noqa: E402
+from huggingface_guess import detection  # noqa: E402
 from modules import script_callbacks, sd_models, shared  # noqa: E402
 from modules_forge import main_entry  # noqa: E402
 from torch import nn  # noqa: E402
 
 from lora_scripts_ext.hosts.forge import ForgeHost as Host  # noqa: E402, F401
 from lora_scripts_ext.hosts.forge import inspection  # noqa: E402, F401
-from lora_scripts_ext.hosts.forge_session import ForgeSession as Session  # noqa: E402
-from lora_scripts_ext.hosts.forge_session import load  # noqa: E402
+from lora_scripts_ext.hosts.forge_flux import FluxSession  # noqa: E402
+from lora_scripts_ext.hosts.forge_session import ForgeSession, load  # noqa: E402
 
 #: Forge makes new weights for the layers that a LoRA changes, and puts the old ones back
 MOVED_BY_MERGING = ("places", "objects")
 
 # What registers the Lora extension's tag, among others; the launcher does it before it builds the page.
 script_callbacks.before_ui_callback()
+
+
+def reduced(sizes: dict[str, Any]) -> None:
+    """Forge takes a Flux's and its T5's sizes for granted: tell it ours."""
+    told, read = detection.detect_unet_config, loader.read_arbitrary_config
+    detection.detect_unet_config = lambda *given: {**told(*given), **sizes["transformer"]}
+    loader.read_arbitrary_config = lambda folder: {**read(folder), **sizes["t5"]}
+
+
+if CHECKPOINT.with_suffix(".sizes.json").is_file():
+    reduced(json.loads(CHECKPOINT.with_suffix(".sizes.json").read_text()))
 main_entry.refresh_model_loading_parameters()
 sd_models.forge_model_reload()
+FLUX = type(shared.sd_model).__name__ == "Flux"
+Session = FluxSession if FLUX else ForgeSession
 
 
 def roots() -> list[nn.Module]:
@@ -53,6 +71,13 @@ def vae_levels() -> int:
     return len(shared.sd_model.forge_objects_original.vae.first_stage_model.encoder.down)
 
 
+def asked() -> dict[str, object]:
+    """How txt2img is asked to follow the prompt: Flux knows its scale itself."""
+    if FLUX:
+        return {"cfg_scale": 1.0, "distilled_cfg_scale": 7.0, "scheduler": "Simple"}
+    return {"cfg_scale": 7.0}
+
+
 def own_state() -> dict[str, str]:
     """What only Forge has and a run could leave changed."""
     model, parts = shared.sd_model, shared.sd_model.forge_objects
@@ -61,12 +86,12 @@ def own_state() -> dict[str, str]:
         "merged": str([root.lora_loader.loaded_hash for root in roots()[:2]]),
         "prompt": model.current_lora_hash,
         "patchers": str([id(part) for part in (parts.unet, parts.clip, parts.vae)]),
-        "attention": str(forge_unet.attention_function),
+        "attention": str((forge_unet.attention_function, forge_flux.attention_function)),
         "loading": str(sd_models.model_data.forge_loading_parameters),
     }
 
 
-def merge(session: Session, lora: Path) -> int:
+def merge(session: ForgeSession, lora: Path) -> int:
     """Merge a listed LoRA as a prompt would; returns how many weights Forge changes for it."""
     nets = sys.modules["networks"]
     with session._theirs():

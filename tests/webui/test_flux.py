@@ -1,0 +1,211 @@
+"""Flux inside a real Forge, found through ``WEBUI_FORGE``, on a reduced checkpoint made here."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests import shop
+
+from . import flux
+from .kinds import inside, marked
+
+DRIVER, MATRIX = "flux_forge.py", "inside.py"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return shop.write_pictures(tmp_path_factory.mktemp("data"), count=4, side=64)
+
+
+@pytest.mark.parametrize(("kind", "variant"), [marked("forge", "dev"), marked("forge", "schnell")])
+def test_the_model_is_given_back_bit_for_bit_and_previews_are_what_txt2img_draws(kind, variant, data, tmp_path):
+    model = flux.write(tmp_path / "model", variant)
+    told = inside(kind, "matrix", model, tmp_path / "out", data, driver=MATRIX)
+    assert len(told["ways"]) >= 13
+    assert told["changed on the bare model"] == []
+    for way, after in told["ways"].items():
+        assert after["ended"] == (way if way in ("done", "stopped") else f"failed: {way}")
+        assert after["changed"] == [], way
+        assert after["picture"], way
+        assert after["picture with LoRA"], way
+    assert told["preview of the base"] == told["base"]
+    assert told["preview"] == told["txt2img"] != told["base"]
+    assert told["foretold"]["changed"] == []
+    assert told["foretold"]["told"] == pytest.approx(told["foretold"]["kept"], rel=0.1)
+    with_metadata = _metadata(Path(told["lora"]))
+    assert with_metadata["modelspec.architecture"] == f"flux-1-{variant}/lora"
+    assert with_metadata["ss_base_model_version"] == "flux1"
+
+
+@pytest.mark.parametrize("kind", [marked("forge")])
+def test_forge_and_diffusers_say_what_the_session_says_with_and_without_the_lora(kind, data, tmp_path):
+    model = flux.write(tmp_path / "model", sizes=flux.WIDE)
+    told = inside(kind, "compare", model, tmp_path / "out", data, driver=DRIVER)
+    assert told["context"] == told["pooled"] == 0
+    assert told["flow"] < 1e-5
+    seen, tensors = load_file(told["seen"]), load_file(model)
+    vae = AutoencoderKL.from_config(flux.VAE)
+    vae.load_state_dict(_below(tensors, "vae."))
+    with torch.no_grad():
+        latents = (vae.encode(seen["pixels"]).latent_dist.mean - flux.VAE_SHIFT) * flux.VAE_SCALE
+    torch.testing.assert_close(latents, seen["latents"], rtol=1e-3, atol=1e-3)
+    transformer = _diffusers(_below(tensors, flux.TRANSFORMER), flux.WIDE)
+    del tensors
+    assert _error(_flow(transformer, seen), seen["bare"]) < 1e-5
+    state, alphas = FluxPipeline.lora_state_dict(told["lora"], return_alphas=True)
+    FluxPipeline.load_lora_into_transformer(state, alphas, transformer)
+    effect = _flow(transformer, seen) - seen["bare"]
+    assert _error(seen["changed"], seen["bare"]) > 0.01, "the LoRA does nothing"
+    assert _error(effect, seen["changed"] - seen["bare"]) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored", "setting"),
+    [
+        marked("forge", "bfloat16", "Automatic"),
+        marked("forge", "float8_e4m3fn", "Automatic"),
+        marked("forge", "float8_e5m2", "float8-e5m2"),
+    ],
+)
+def test_weights_in_few_bits_are_trained_on_and_stay_as_they_are(kind, stored, setting, data, tmp_path):
+    kept = torch.bfloat16 if setting != "Automatic" else getattr(torch, stored)
+    model = flux.write(tmp_path / "model", dtype=kept)
+    _choose(tmp_path / "out", forge_unet_storage_dtype=setting)
+    told = inside(kind, "low_bits", model, tmp_path / "out", data, driver=DRIVER)
+    # A CPU computes in float32, and Forge keeps bf16 files as it computes.
+    assert told["stored"] == ("torch.float32" if stored == "bfloat16" else f"torch.{stored}")
+    assert told["changed"] == []
+    assert told["txt2img"] != told["base"]
+    assert told["base after"] == told["base"]
+    assert math.isfinite(told["loss"])
+
+
+@pytest.mark.parametrize("kind", [marked("forge")])
+def test_quantised_weights_are_refused_with_what_to_take_instead(kind, data, tmp_path):
+    model, others = flux.write_gguf(tmp_path / "model")
+    _choose(tmp_path / "out", forge_additional_modules=[str(path) for path in others])
+    told = inside(kind, "refused", model, tmp_path / "out", data, driver=DRIVER)
+    assert "take a version of it that is not quantised: fp16, bf16 or fp8" in told["said"]
+    assert told["changed"] == []
+
+
+@pytest.mark.parametrize("kind", [marked("forge")])
+def test_flux_text_encoders_stay_frozen(kind, data, tmp_path):
+    model = flux.write(tmp_path / "model")
+    told = inside(kind, "refused_words", model, tmp_path / "out", data, driver=DRIVER)
+    assert "train_text_encoder is on; Flux's text encoders stay as they are" in told["said"]
+    assert told["changed"] == []
+
+
+def _choose(out: Path, **options: object) -> None:
+    settings = out / "webui" / "config.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps(options))
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        return json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor.float() for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _error(found: Tensor, wanted: Tensor) -> float:
+    return float((found - wanted).norm() / wanted.norm())
+
+
+def _flow(transformer: FluxTransformer2DModel, seen: dict[str, Tensor]) -> Tensor:
+    noisy = seen["noisy"]
+    _, channels, height, width = noisy.shape
+    patches = FluxPipeline._pack_latents(noisy, 1, channels, height, width)
+    places = FluxPipeline._prepare_latent_image_ids(1, height // 2, width // 2, noisy.device, noisy.dtype)
+    with torch.no_grad():
+        said = transformer(
+            patches,
+            encoder_hidden_states=seen["context"],
+            pooled_projections=seen["pooled"],
+            timestep=seen["moment"],
+            img_ids=places,
+            txt_ids=torch.zeros(seen["context"].shape[1], 3),
+            guidance=torch.ones(1),
+            return_dict=False,
+        )[0]
+    # Eight pixels a latent cell, by which the pipeline measures.
+    return FluxPipeline._unpack_latents(said, height * 8, width * 8, 8)
+
+
+def _diffusers(state: dict[str, Tensor], sizes: dict[str, int]) -> FluxTransformer2DModel:
+    """diffusers' Flux with the weights of one in the original layout."""
+    model = FluxTransformer2DModel(
+        num_layers=sizes["depth"],
+        num_single_layers=sizes["depth_single_blocks"],
+        num_attention_heads=sizes["num_heads"],
+        joint_attention_dim=sizes["context_in_dim"],
+        guidance_embeds=True,
+    )
+    translated = {}
+    for name, tensor in state.items():
+        translated |= _translated(name, tensor, sizes["hidden_size"])
+    model.load_state_dict(translated)
+    return model
+
+
+_WHOLE = {
+    "img_in": "x_embedder",
+    "txt_in": "context_embedder",
+    "time_in.in_layer": "time_text_embed.timestep_embedder.linear_1",
+    "time_in.out_layer": "time_text_embed.timestep_embedder.linear_2",
+    "vector_in.in_layer": "time_text_embed.text_embedder.linear_1",
+    "vector_in.out_layer": "time_text_embed.text_embedder.linear_2",
+    "guidance_in.in_layer": "time_text_embed.guidance_embedder.linear_1",
+    "guidance_in.out_layer": "time_text_embed.guidance_embedder.linear_2",
+    "final_layer.linear": "proj_out",
+}
+_IN_BLOCK = {
+    "img_mod.lin": "norm1.linear",
+    "txt_mod.lin": "norm1_context.linear",
+    "img_attn.proj": "attn.to_out.0",
+    "txt_attn.proj": "attn.to_add_out",
+    "img_attn.norm.query_norm": "attn.norm_q",
+    "img_attn.norm.key_norm": "attn.norm_k",
+    "txt_attn.norm.query_norm": "attn.norm_added_q",
+    "txt_attn.norm.key_norm": "attn.norm_added_k",
+    "img_mlp.0": "ff.net.0.proj",
+    "img_mlp.2": "ff.net.2",
+    "txt_mlp.0": "ff_context.net.0.proj",
+    "txt_mlp.2": "ff_context.net.2",
+    "linear2": "proj_out",
+    "modulation.lin": "norm.linear",
+    "norm.query_norm": "attn.norm_q",
+    "norm.key_norm": "attn.norm_k",
+}
+_JOINED = {
+    "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+    "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
+}
+
+
+def _translated(name: str, tensor: Tensor, width: int) -> dict[str, Tensor]:
+    path, _, leaf = name.rpartition(".")
+    leaf = "weight" if leaf == "scale" else leaf
+    if path == "final_layer.adaLN_modulation.1":
+        # The original says shift first, diffusers scale.
+        shift, scale = tensor.chunk(2)
+        return {f"norm_out.linear.{leaf}": torch.cat([scale, shift])}
+    if path in _WHOLE:
+        return {f"{_WHOLE[path]}.{leaf}": tensor}
+    kind, number, rest = path.split(".", 2)
+    head = f"{'transformer_blocks' if kind == 'double_blocks' else 'single_transformer_blocks'}.{number}"
+    if rest in _IN_BLOCK:
+        return {f"{head}.{_IN_BLOCK[rest]}.{leaf}": tensor}
+    pieces = tensor.split([width] * 3 + ([len(tensor) - 3 * width] if len(_JOINED[rest]) == 4 else []))
+    return {f"{head}.{part}.{leaf}": piece for part, piece in zip(_JOINED[rest], pieces, strict=True)}
