@@ -1,7 +1,11 @@
 """Memory of a run inside a real WebUI, and the time from Start to its first step.
 
-``python benchmarks/in_webui.py (--a1111 | --forge) DIR [--size N] [--steps N] [--rank N]``: a full-size SD1.5 with
-random weights, in float32 on the CPU. The last line of stdout is one JSON object; memory is the resident set in MiB.
+``python benchmarks/in_webui.py (--a1111 | --forge) DIR [--family F] [--size N] [--steps N] [--rank N]``: a full-size
+model with random weights, in float32 on the CPU. The last line of stdout is one JSON object; memory is the resident set
+in MiB.
+
+In Forge also ``--gpu``, and with it ``--gpu-weights MIB`` (its slider), ``--low-bits float8-e4m3fn`` (its Diffusion in
+Low Bits) and ``--recompute`` (gradient checkpointing). The exit code is 1 where the run has changed what is drawn.
 """
 
 from __future__ import annotations
@@ -9,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,11 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
-import yaml
 from PIL import Image
-from transformers import CLIPTextConfig
 
 from benchmarks import models
+from tests.webui import checkpoints
 
 
 def main() -> int:
@@ -35,19 +37,27 @@ def main() -> int:
         folder = Path(name)
         told = {
             "train_data_dir": str(_pictures(folder / "pictures", options.pictures, options.size)),
-            "base_model": str(_checkpoint(folder, webui, kind)),
+            "base_model": str(_checkpoint(folder, webui, kind, options.family)),
             "output_dir": str(folder / "out"),
             "resolution": options.size,
             "lora_rank": options.rank,
             "max_steps": options.steps,
             "tensorboard": False,
+            "gradient_checkpointing": options.recompute,
         }
         asked = folder / "run.json"
-        asked.write_text(json.dumps(told))
+        asked.write_text(json.dumps({"run": told, "gpu_weights": options.gpu_weights}))
+        (folder / "webui").mkdir()
+        (folder / "webui" / "config.json").write_text(json.dumps({"forge_unet_storage_dtype": options.low_bits}))
         python = webui / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         inside = Path(__file__).with_name("inside_webui.py")
         command = [str(python), str(inside), kind, "measure", told["base_model"], str(folder), str(asked)]
-        return subprocess.call(command, cwd=webui)
+        device = {"WEBUI_DEVICE": "cuda" if options.gpu else "cpu"}
+        done = subprocess.run(command, cwd=webui, env={**os.environ, **device}, stdout=subprocess.PIPE, text=True)
+        print(done.stdout, end="")
+        if done.returncode:
+            return done.returncode
+        return 0 if json.loads(done.stdout.splitlines()[-1])["picture_as_before"] else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--a1111", metavar="DIR", help="folder of AUTOMATIC1111 v1.10.1, with its venv")
     which.add_argument("--forge", metavar="DIR", help="folder of Forge, with its venv")
+    parser.add_argument("--family", choices=("sd1", "sdxl"), default="sd1", help="SDXL in Forge only")
+    parser.add_argument("--gpu", action="store_true", help="Forge on the graphics card")
+    parser.add_argument("--gpu-weights", type=int, default=0, metavar="MIB", help="0 leaves it to Forge")
+    parser.add_argument("--low-bits", default="Automatic", help="Forge's setting of the name")
+    parser.add_argument("--recompute", action="store_true", help="gradient checkpointing")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rank", type=int, default=8)
@@ -71,18 +86,10 @@ def _pictures(folder: Path, count: int, side: int) -> Path:
     return folder
 
 
-def _checkpoint(folder: Path, webui: Path, kind: str) -> Path:
-    """The checkpoint; for A1111 with its inference yaml, which would look for the text encoder on a hub."""
-    path = models.write_checkpoint(folder / "sd15.safetensors", "sd1")
-    if kind == "forge":
-        return path
-    text = folder / "text"
-    shutil.copytree(ROOT / "lora_scripts_ext" / "assets" / "clip_tokenizer", text)
-    (text / "config.json").write_text(CLIPTextConfig(**models.CLIP_L).to_json_string())
-    told = yaml.safe_load((webui / "configs" / "v1-inference.yaml").read_text(encoding="utf-8"))
-    told["model"]["params"]["cond_stage_config"]["params"] = {"version": str(text)}
-    path.with_suffix(".yaml").write_text(yaml.safe_dump(told), encoding="utf-8")
-    return path
+def _checkpoint(folder: Path, webui: Path, kind: str, family: str) -> Path:
+    if family == "sd1":
+        return checkpoints.write_full(folder, webui, kind)
+    return models.write_checkpoint(folder / f"{family}.safetensors", family)
 
 
 if __name__ == "__main__":

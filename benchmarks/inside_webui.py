@@ -5,6 +5,7 @@ It is booted as the tests boot it.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import sys
@@ -13,8 +14,10 @@ import time
 from pathlib import Path
 
 import psutil
+import torch
 
-VALUES = json.loads(Path(sys.argv[5]).read_text(encoding="utf-8"))
+ASKED = json.loads(Path(sys.argv[5]).read_text(encoding="utf-8"))
+VALUES = ASKED["run"]
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "webui"))
 webui = importlib.import_module(f"inside_{sys.argv[1]}")
 
@@ -53,21 +56,24 @@ def resident() -> int:
     return psutil.Process().memory_info().rss
 
 
-def draw() -> None:
-    """A picture, so that the model is as a user's is when he presses Start."""
+def draw() -> str:
+    """A picture, so that the model is as a user's is when he presses Start; returns a digest of its pixels."""
     side = configs.from_dict(VALUES).resolution[0]
     job = processing.StableDiffusionProcessingTxt2Img(
         sd_model=shared.sd_model, prompt="a picture", seed=1, sampler_name="Euler", steps=2, cfg_scale=7.0,
         width=side, height=side, do_not_save_samples=True, do_not_save_grid=True,
     )  # fmt: skip
-    processing.process_images(job)
+    picture = processing.process_images(job).images[0]
     job.close()
+    return hashlib.sha256(picture.convert("RGB").tobytes()).hexdigest()
 
 
 def timed(name: str) -> dict[str, float]:
     """One run: seconds until its first step begins, and between its last steps; memory before, at its peak, after."""
     config = configs.from_dict(VALUES | {"output_name": name})
     before, peak, times = resident(), Peak(), {}
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()
 
     def hear(event: dict[str, object]) -> None:
@@ -81,11 +87,22 @@ def timed(name: str) -> dict[str, float]:
         "before_mib": round(before / _MIB),
         "peak_mib": round(peak.end() / _MIB),
         "after_mib": round(resident() / _MIB),
+        "device_peak_mib": round(torch.cuda.max_memory_allocated() / _MIB) if torch.cuda.is_available() else None,
     }
 
 
+def keep_on_device(mib: int) -> None:
+    """Forge's slider "GPU Weights": as much of the device is for weights; what does not fit is swapped in and out."""
+    from backend import memory_management
+
+    memory_management.current_inference_memory = memory_management.total_vram * _MIB - mib * _MIB
+    memory_management.unload_all_models()
+
+
 if __name__ == "__main__":
-    draw()
+    if ASKED["gpu_weights"]:
+        keep_on_device(ASKED["gpu_weights"])
+    picture = draw()
     config = configs.from_dict(VALUES)
     told = estimate(config, webui.inspection(config))
     rate = speed.flops_per_second(told.model.device, told.model.dtype)
@@ -99,4 +116,5 @@ if __name__ == "__main__":
         "first_run": timed("first"),
         "second_run": timed("second"),
     }
+    seen["picture_as_before"] = draw() == picture
     print(json.dumps(seen))

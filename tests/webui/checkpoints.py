@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from benchmarks import models as real
 from lora_scripts_ext.hosts.checkpoint import to_original
+from lora_scripts_ext.hosts.tokenizer import SHIPPED
 from tests import models
 
 ARCHITECTURES = {"sd2": "lora-trainer-tiny-sd2", "sdxl": "lora-trainer-tiny-sdxl"}
@@ -74,6 +76,20 @@ def write_wide(folder: Path, family: str, inpainting: bool = False) -> Path:
     save_file(tensors, path, {"modelspec.prediction_type": "epsilon"})
     if inpainting:
         _take_a_mask(path)
+    return path
+
+
+def write_full(folder: Path, webui: Path, kind: str) -> Path:
+    """An SD1.5 of real size; for A1111 with its inference yaml, which would look for the text encoder on a hub."""
+    path = real.write_checkpoint(folder / "full_sd1.safetensors", "sd1")
+    if kind == "forge":
+        return path
+    text = folder / "text"
+    shutil.copytree(SHIPPED, text)
+    (text / "config.json").write_text(CLIPTextConfig(**real.CLIP_L).to_json_string())
+    told = yaml.safe_load((webui / "configs" / "v1-inference.yaml").read_text(encoding="utf-8"))
+    told["model"]["params"]["cond_stage_config"]["params"] = {"version": str(text)}
+    path.with_suffix(".yaml").write_text(yaml.safe_dump(told), encoding="utf-8")
     return path
 
 

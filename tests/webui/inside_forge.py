@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 CHECKPOINT, OUT = (Path(name).resolve() for name in sys.argv[3:5])
-FLAGS = [
-    "--always-cpu", "--skip-torch-cuda-test", "--skip-prepare-environment", "--skip-version-check",
-    "--disable-console-progressbars",
-]  # fmt: skip
+FLAGS = ["--skip-prepare-environment", "--skip-version-check", "--disable-console-progressbars"]
+if os.environ.get("WEBUI_DEVICE", "cpu") == "cpu":
+    FLAGS += ["--always-cpu", "--skip-torch-cuda-test"]
 sys.argv = ["launch.py", *FLAGS, "--data-dir", str(OUT / "webui"), "--ckpt", str(CHECKPOINT), *sys.argv[6:]]
 sys.path[:0] = [str(Path.cwd()), str(Path(__file__).resolve().parents[2])]
 

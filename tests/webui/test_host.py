@@ -13,7 +13,8 @@ from lora_scripts_ext.hosts.standalone import StandaloneHost
 from lora_scripts_ext.training import run
 from tests import shop
 
-from .kinds import checkpoint, inside, marked
+from . import checkpoints
+from .kinds import checkpoint, inside, marked, root
 
 BURDENED, LIMITS = "burdened_a1111.py", "limits_forge.py"
 
@@ -88,20 +89,40 @@ def test_the_same_weights_as_standalone_and_the_same_effect_when_the_webui_merge
     asked.write_text(json.dumps(runs))
     loras = inside(kind, "train", model, tmp_path / "out", asked)["loras"]
     for told, values in zip(loras, runs, strict=True):
-        alone = {**values, "output_dir": values["output_dir"].replace("inside", "alone")}
-        same = load_file(run.train(configs.from_dict(alone), StandaloneHost()).lora)
         found = load_file(told["path"])
         assert told["layers"] == len([key for key in found if key.endswith(".alpha")]), "the WebUI leaves layers out"
         assert told["effect"] > 1e-3
         # Forge keeps text encoders in fp16, and rounds what it merges to that.
         assert told["error"] <= (1e-3 if told["exact"] else 0.1)
-        assert found.keys() == same.keys()
-        for part in ("lora_up", "lora_down"):
-            ours, theirs = (
-                torch.cat([tensors[key].flatten() for key in sorted(tensors) if part in key])
-                for tensors in (found, same)
-            )
-            assert (ours - theirs).norm() <= 1e-4 * theirs.norm(), part
+        assert_same_as_standalone(found, values)
+
+
+@pytest.mark.parametrize("kind", [marked("a1111"), marked("forge")])
+def test_the_same_weights_as_standalone_on_a_model_of_real_size(kind, tmp_path):
+    data = shop.write_pictures(tmp_path / "data", count=2, side=128)
+    model = checkpoints.write_full(tmp_path / "model", root(kind), kind)
+    values = shop.settings(
+        data, model, tmp_path / "inside", resolution=128, save_precision="fp32", max_steps=2, lora_alpha=4,
+        optimizer_args={"eps": 1e-4},
+    )  # fmt: skip
+    asked = tmp_path / "runs.json"
+    asked.write_text(json.dumps([values]))
+    told = inside(kind, "train", model, tmp_path / "out", asked)["loras"][0]
+    found = load_file(told["path"])
+    assert told["layers"] == len([key for key in found if key.endswith(".alpha")]) == 192
+    assert told["error"] <= 1e-3
+    assert_same_as_standalone(found, values)
+
+
+def assert_same_as_standalone(found, values):
+    alone = {**values, "output_dir": values["output_dir"].replace("inside", "alone")}
+    same = load_file(run.train(configs.from_dict(alone), StandaloneHost()).lora)
+    assert found.keys() == same.keys()
+    for part in ("lora_up", "lora_down"):
+        ours, theirs = (
+            torch.cat([tensors[key].flatten() for key in sorted(tensors) if part in key]) for tensors in (found, same)
+        )
+        assert (ours - theirs).norm() <= 1e-4 * theirs.norm(), part
 
 
 @pytest.mark.parametrize(
