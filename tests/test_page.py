@@ -1,16 +1,12 @@
 """The tab under the very gradio that a WebUI ships, without the WebUI: built, filled in, started."""
 
 import json
-import os
 import subprocess
 import sys
-import sysconfig
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import venv
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -18,31 +14,10 @@ import yaml
 
 from lora_scripts_ext import cli
 
-from . import models, shop
+from . import shop
+from .page.served import GRADIOS, HERE, ROOT, python_with, serving
 
 pytestmark = pytest.mark.skipif(sys.version_info >= (3, 12), reason="the WebUIs' packages are for Python 3.10 and 3.11")
-HERE = Path(__file__).parent / "page"
-ROOT = HERE.parents[1]
-
-
-def python_with(gradio: str) -> Path:
-    """A Python that has this gradio, and for the rest what this one has; made once."""
-    folder = ROOT / ".venv-gradio" / f"{gradio}-{sys.version_info.major}.{sys.version_info.minor}"
-    wanted = HERE / f"gradio-{gradio}.txt"
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    stamp = folder / "installed"
-    if stamp.exists() and stamp.read_text() == wanted.read_text():
-        return python
-    venv.create(folder, with_pip=True, clear=True)
-    kept = folder / "constraints.txt"
-    # transformers, which comes from this Python, takes no newer one.
-    kept.write_text(f"huggingface_hub=={version('huggingface_hub')}\n")
-    subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", str(wanted), "-c", str(kept)], check=True)
-    own = sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)})
-    # Last on the path: what is installed in the new one wins.
-    (Path(own) / "zz-rest.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    stamp.write_text(wanted.read_text())
-    return python
 
 
 class Page:
@@ -92,25 +67,11 @@ def _named(part: dict) -> bool:
     return bool(part["props"].get("elem_id"))
 
 
-GRADIOS = ["3.41.2", "4.40.0"]
-
-
 @pytest.fixture(scope="module", params=GRADIOS)
 def page(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    shop.write_pictures(folder / "pictures")
-    model = models.write_checkpoint(folder / "tiny.safetensors", "sd1")
-    command = [str(python_with(request.param)), str(HERE / "serve.py"), str(model), str(folder)]
-    quiet = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
-    with (folder / "log.txt").open("w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=quiet)
-        try:
-            port = process.stdout.readline()
-            assert port, (folder / "log.txt").read_text()[-3000:]
-            yield Page(int(port), folder)
-        finally:
-            process.terminate()
-            process.wait(30)
+    with serving(request.param, folder) as port:
+        yield Page(port, folder)
 
 
 def asked(page: Page, **changes: object) -> dict[str, object]:

@@ -67,8 +67,10 @@ place.inspection = inspect
 place.loaded_checkpoint = lambda: str(CHECKPOINT)
 
 if __name__ == "__main__":
+    # As the WebUI does: inside of the whole page's context the tab would be on it twice.
+    tabs = tab.build()
     with gradio.Blocks() as blocks:
-        for page, title, name in tab.build():
+        for page, title, name in tabs:
             with gradio.Tabs(), gradio.TabItem(title, id=name):
                 page.render()
     # gradio announces itself on stdout.

@@ -1,0 +1,57 @@
+"""The tab, served under the very gradio that a WebUI ships."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from tests import models, shop
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+GRADIOS = ["3.41.2", "4.40.0"]
+
+
+def python_with(gradio: str) -> Path:
+    """A Python that has this gradio, and for the rest what this one has; made once."""
+    folder = ROOT / ".venv-gradio" / f"{gradio}-{sys.version_info.major}.{sys.version_info.minor}"
+    wanted = HERE / f"gradio-{gradio}.txt"
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = folder / "installed"
+    if stamp.exists() and stamp.read_text() == wanted.read_text():
+        return python
+    venv.create(folder, with_pip=True, clear=True)
+    kept = folder / "constraints.txt"
+    # transformers, which comes from this Python, takes no newer one.
+    kept.write_text(f"huggingface_hub=={version('huggingface_hub')}\n")
+    subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", str(wanted), "-c", str(kept)], check=True)
+    own = sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)})
+    # Last on the path: what is installed in the new one wins.
+    (Path(own) / "zz-rest.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    stamp.write_text(wanted.read_text())
+    return python
+
+
+@contextmanager
+def serving(gradio: str, folder: Path) -> Iterator[int]:
+    """The tab's port; ``folder`` gets ``pictures`` and ``tiny.safetensors``, and ``Lora`` what is trained."""
+    shop.write_pictures(folder / "pictures")
+    model = models.write_checkpoint(folder / "tiny.safetensors", "sd1")
+    command = [str(python_with(gradio)), str(HERE / "serve.py"), str(model), str(folder)]
+    quiet = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
+    with (folder / "log.txt").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=quiet)
+        try:
+            port = process.stdout.readline()
+            assert port, (folder / "log.txt").read_text()[-3000:]
+            yield int(port)
+        finally:
+            process.terminate()
+            process.wait(30)

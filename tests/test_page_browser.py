@@ -1,0 +1,84 @@
+"""The tab in headless Chromium, under the very gradios that the WebUIs ship, as its user drives it."""
+
+import sys
+
+import pytest
+import yaml
+from playwright.sync_api import expect, sync_playwright
+
+from . import shop
+from .page import browser
+from .page.served import GRADIOS, ROOT, serving
+
+pytestmark = [
+    pytest.mark.skipif(sys.version_info >= (3, 12), reason="the WebUIs' packages are for Python 3.10 and 3.11"),
+    pytest.mark.skipif(not browser.here(), reason="there is no chromium on this machine, and none to be had for it"),
+]
+# What the WebUI's own script gives to those of its extensions.
+WEBUI = """
+window.gradioApp = () => document.querySelector("gradio-app")?.shadowRoot ?? document;
+window.onUiLoaded = (call) => call();
+"""
+
+
+@pytest.fixture(scope="module", params=GRADIOS)
+def served(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browser")
+    with serving(request.param, folder) as port:
+        yield f"http://127.0.0.1:{port}", folder
+
+
+@pytest.fixture
+def page(served):
+    address, _ = served
+    with sync_playwright() as engine, browser.opened(engine, address) as shown:
+        shown.mistakes = []
+        shown.on("pageerror", lambda error: shown.mistakes.append(str(error)))
+        expect(shown.locator("#lt_start")).to_be_visible(timeout=60_000)
+        # As the WebUI injects an extension's files.
+        shown.add_style_tag(path=ROOT / "style.css")
+        shown.add_script_tag(content=WEBUI)
+        shown.add_script_tag(path=ROOT / "javascript" / "lora_trainer.js")
+        yield shown
+        assert shown.mistakes == []
+
+
+def fill(page, folder, **changes):
+    """Fill the form from YAML, as an engineer would."""
+    told = shop.settings(folder / "pictures", folder / "tiny.safetensors", folder / "out", **changes)
+    page.get_by_text("YAML", exact=True).first.click()
+    page.locator("#lt_yaml textarea").fill(yaml.safe_dump(told))
+    page.locator("#lt_import").click()
+    expect(page.locator("#lt_message").last).to_contain_text("The form holds the file's settings.", timeout=20_000)
+
+
+def test_a_first_visitor_sees_what_to_do(page):
+    expect(page.locator("#lt_side").first).to_contain_text("Nothing is being trained.")
+    for part in ("#lt_train_data_dir", "#lt_output_name", "#lt_kind", "#lt_look", "#lt_start"):
+        expect(page.locator(part).first).to_be_visible()
+    # Everything else is folded away.
+    expect(page.locator("#lt_learning_rate").first).not_to_be_visible()
+
+
+def test_a_mistake_is_shown_beside_the_button(page):
+    page.locator("#lt_start").click()
+    expect(page.locator("#lt_message").last).to_contain_text("train_data_dir is missing", timeout=20_000)
+
+
+def test_pictures_are_looked_at_a_lora_is_trained_and_a_reload_still_tells_so(page, served):
+    address, folder = served
+    fill(page, folder, output_name="seen", preview_epochs=1, preview_steps=1)
+    page.locator("#lt_look").click()
+    expect(page.locator(".lt_gallery figure")).to_have_count(6, timeout=60_000)
+    first = page.locator(".lt_gallery img").first
+    first.scroll_into_view_if_needed()
+    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=first.element_handle())
+    page.locator("#lt_start").click()
+    expect(page.locator("#lt_live").first).to_contain_text("seen is done", timeout=120_000)
+    assert (folder / "Lora" / "seen.safetensors").is_file()
+    expect(page.locator("#lt_live img").first).to_be_visible()
+    page.goto(address)
+    expect(page.locator("#lt_start")).to_be_visible(timeout=60_000)
+    page.add_script_tag(content=WEBUI)
+    page.add_script_tag(path=ROOT / "javascript" / "lora_trainer.js")
+    expect(page.locator("#lt_live").first).to_contain_text("seen is done", timeout=30_000)
