@@ -45,6 +45,8 @@ def require_checkpoint() -> str:
     """
     loaded = loaded_checkpoint()
     if not loaded:
+        # Where training is not supported a checkpoint would not help.
+        model_module()
         raise UserError(
             "No model is loaded yet; choose a Stable Diffusion checkpoint at the top of the page, then try again."
         )
@@ -60,9 +62,14 @@ def inspection(config: Config) -> Inspection:
     return model_module().inspection(config)
 
 
+def flag(name: str) -> Any:
+    """What the WebUI was started with; None where this one knows no such flag."""
+    return getattr(shared.cmd_opts, name, None)
+
+
 def data_dir() -> Path:
     """Where runs keep their files."""
-    told = shared.cmd_opts.lora_trainer_data_dir
+    told = flag("lora_trainer_data_dir")
     return Path(told) if told else Path(paths_internal.data_path) / "lora_trainer"
 
 
@@ -87,10 +94,9 @@ def readable(path: str) -> Path:
 
 
 def _roots() -> list[Path]:
-    return [data_dir().resolve(), *(Path(root).resolve() for root in shared.cmd_opts.lora_trainer_allowed_root)]
+    return [data_dir().resolve(), *(Path(root).resolve() for root in flag("lora_trainer_allowed_root") or [])]
 
 
 def _open_to_others() -> bool:
-    told = shared.cmd_opts
-    reachable = told.listen or told.share or told.ngrok or told.server_name
-    return bool(reachable) and not told.enable_insecure_extension_access
+    reachable = any(map(flag, ("listen", "share", "ngrok", "server_name")))
+    return reachable and not flag("enable_insecure_extension_access")

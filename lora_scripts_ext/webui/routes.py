@@ -10,7 +10,6 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import Response
-from modules import shared
 from PIL import Image, ImageOps
 
 from ..errors import UserError
@@ -44,11 +43,11 @@ def add(_blocks: Any, app: FastAPI) -> None:
 
 def _allowed(request: Request) -> None:
     """The WebUI's own guards: the API's user and password, or the login of its page."""
-    if shared.cmd_opts.api_auth and _has_password(request.headers.get("authorization", "")):
+    if place.flag("api_auth") and _has_password(request.headers.get("authorization", "")):
         return
     page = request.app
     login = getattr(page, "auth", None)
-    if login is None and not shared.cmd_opts.api_auth:
+    if login is None and not place.flag("api_auth"):
         return
     names = [name for name in request.cookies if name.startswith("access-token")]
     if login is not None and any(request.cookies[name] in page.tokens for name in names):
@@ -64,7 +63,7 @@ def _has_password(header: str) -> bool:
         given = base64.b64decode(told)
     except ValueError:
         return False
-    pairs = [pair.strip().encode() for pair in shared.cmd_opts.api_auth.split(",")]
+    pairs = [pair.strip().encode() for pair in place.flag("api_auth").split(",")]
     return any(secrets.compare_digest(given, pair) for pair in pairs)
 
 

@@ -18,8 +18,8 @@ CHECKPOINT, FOLDER = (Path(name).resolve() for name in sys.argv[1:3])
 
 def double() -> None:
     """What the tab asks of the WebUI's ``modules``."""
-    told = {"listen": False, "share": False, "ngrok": None, "server_name": None, "api_auth": None}
-    told |= {"enable_insecure_extension_access": False, "lora_trainer_allowed_root": [], "lora_trainer_data_dir": None}
+    # Not all relatives of the WebUI know the same flags.
+    told = {"listen": False, "share": False, "enable_insecure_extension_access": False}
     parts = {
         "shared": {"cmd_opts": SimpleNamespace(**told)},
         "paths_internal": {"data_path": str(FOLDER)},
