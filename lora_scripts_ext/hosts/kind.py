@@ -29,8 +29,8 @@ def _name() -> str:
     if _has("modules_forge"):
         if not _has("backend"):
             return "Forge Classic or reForge"
-        # Neo goes on from Forge with a model manager of its own.
-        return "forge" if _has("backend.nn.unet") and _has("huggingface_guess") else "Forge Neo"
+        # Neo goes on from Forge with a model manager of its own, and keeps foreign packages here.
+        return "Forge Neo" if _has("modules_forge.packages") else "forge"
     if _has("modules.processing_diffusers"):
         return "SD.Next"
     return "a1111" if _has("modules.sd_hijack") and _has("modules.lowvram") else "this WebUI"

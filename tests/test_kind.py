@@ -1,0 +1,37 @@
+"""Which WebUI this is, told by what lies in its folder."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ASK = """
+import sys
+sys.path[:0] = [{folder!r}, {root!r}]
+from lora_scripts_ext.hosts import kind
+kind.importlib.import_module = lambda name, package: name
+print(kind.model_module())
+"""
+A1111 = ["modules/sd_hijack.py", "modules/lowvram.py"]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["modules_forge/__init__.py", "backend/nn/unet.py"], ".forge"),
+        (["modules_forge/packages/huggingface_guess/__init__.py", "backend/loader.py"], "inside Forge Neo is not"),
+        (["modules_forge/__init__.py", "ldm_patched/__init__.py"], "inside Forge Classic or reForge is not"),
+        ([*A1111, "modules/processing_diffusers.py"], "inside SD.Next is not"),
+        (A1111, ".a1111"),
+        (["modules/other.py"], "inside this WebUI is not"),
+    ],
+)
+def test_each_webui_is_told_by_its_files(files, said, tmp_path):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    command = [sys.executable, "-c", ASK.format(folder=str(tmp_path), root=str(ROOT))]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert said in (answer.stdout or answer.stderr)
