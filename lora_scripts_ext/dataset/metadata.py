@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..errors import UserError
 from .caption import tidy
 from .example import Skipped
-
-_HEADERS = frozenset({"filename", "file_name", "file"})
-
-
-def read_text(path: Path) -> str:
-    """A text file in UTF-8 (with or without BOM) or, failing that, GB18030, as Chinese Windows writes.
-
-    Raises:
-        ValueError: it is neither.
-        OSError: it cannot be read.
-    """
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("gb18030")
+from .sheet import Sheet
+from .text_file import read_text
 
 
 def sidecar(picture: Path) -> str | None:
@@ -62,11 +45,11 @@ class Metadata:
         self.captions: dict[str, str] = {}
         self.skipped: list[Skipped] = []
         self.warnings: list[str] = []
-        index = _Index(names)
+        index = Index(names)
         reported = set(known)
         seen: set[str] = set()
         for written, prompt in rows(path):
-            inside = _inside(written, (path.parent, root), root)
+            inside = candidates(written, (path.parent, root), root)
             name = next((found for found in map(index.find, inside) if found), None)
             if name is None:
                 if not reported.intersection(inside):
@@ -81,40 +64,17 @@ class Metadata:
 
 
 def rows(path: Path) -> list[tuple[str, str]]:
-    """File name and prompt of every row; a header line is left out, everything after the first comma is the prompt.
+    """File name and prompt of every row; a header line is left out. The prompt is everything after the first comma or,
+    under a header of more than two names, the column called prompt, caption or text.
 
     Raises:
         UserError: the file is missing or not text.
     """
-    try:
-        text = read_text(path).replace("\0", "")
-    except OSError as error:
-        raise UserError(f"metadata_path: {path} cannot be read ({error.strerror}); check the path.") from error
-    except ValueError as error:
-        raise UserError(f"metadata_path: {path} is not UTF-8 text; save it as CSV UTF-8.") from error
-    pairs = [(fields[0].strip(), tidy(",".join(fields[1:]))) for fields in _fields(text) if any(fields)]
-    if pairs and pairs[0][0].casefold() in _HEADERS:
-        del pairs[0]
-    return [pair for pair in pairs if pair[0]]
+    sheet = Sheet.read(path)
+    return [(row[0].strip(), sheet.prompt(row)) for row in sheet.rows if row[0].strip()]
 
 
-def _fields(text: str) -> list[list[str]]:
-    """Parse CSV; where a stray quote makes it invalid, line by line, so that one row cannot swallow the next."""
-    lines = list(io.StringIO(text, newline=""))  # str.splitlines would also split at form feeds and the like
-    try:
-        return list(csv.reader(lines, strict=True))
-    except csv.Error:
-        return [_line_fields(line.rstrip("\r\n")) for line in lines]
-
-
-def _line_fields(line: str) -> list[str]:
-    try:
-        return next(csv.reader([line], strict=True), [])
-    except csv.Error:
-        return line.split(",", 1)
-
-
-def _inside(written: str, bases: Sequence[Path], root: Path) -> list[str]:
+def candidates(written: str, bases: Sequence[Path], root: Path) -> list[str]:
     """The names relative to ``root`` that a row may mean; none when each of them leaves ``root``."""
     home = Path(os.path.normpath(root.absolute()))
     found = []
@@ -132,16 +92,18 @@ def _reason(csv_name: str, root: Path, inside: Sequence[str]) -> str:
     return f"is listed in {csv_name} but there is no such picture file"
 
 
-class _Index:
+class Index:
     """Picture names, found in spite of case and of composed or decomposed accents (macOS)."""
 
     def __init__(self, names: Sequence[str]) -> None:
+        """Take the pictures' names."""
         self._exact = frozenset(names)
         self._alike: dict[str, list[str]] = {}
         for name in names:
             self._alike.setdefault(self._plain(name), []).append(name)
 
     def find(self, name: str) -> str | None:
+        """The picture of that name, or None."""
         if name in self._exact:
             return name
         alike = self._alike.get(self._plain(name), [])

@@ -75,14 +75,21 @@ def decode(content: bytes) -> Picture:
         Unreadable: the bytes are damaged or too large a picture.
     """
     with _opened(io.BytesIO(content)) as image:
-        profile = image.info.get("icc_profile")
-        image = _eight_bit(_upright(image))
-        alpha = _alpha(image)
-        pixels = _to_srgb(image, profile)
-        if alpha is not None:
-            white = Image.new("RGB", pixels.size, "white")
-            pixels = Image.composite(pixels, white, alpha)
-        return Picture(pixels, alpha)
+        return _decoded(image)
+
+
+def small(path: Path, side: int) -> Image.Image:
+    """As ``decode``, mode RGB, no side longer than ``side``: a large JPEG is never decoded whole.
+
+    Raises:
+        Unreadable: the file is missing, damaged or too large a picture.
+    """
+    with _opened(path) as image:
+        # JPEG alone can be decoded at a half, a quarter or an eighth; twice the side leaves the scaling its quality.
+        image.draft(None, (2 * side, 2 * side))
+        pixels = _decoded(image).pixels
+        pixels.thumbnail((side, side), Image.Resampling.BICUBIC)
+        return pixels
 
 
 def decode_mask(content: bytes) -> Image.Image:
@@ -116,6 +123,17 @@ def crop(image: Image.Image, resized: Size, bucket: Size, view: View, resample: 
     )
     pixels = np.asarray(image.resize(bucket, resample, box=box))
     return np.ascontiguousarray(pixels[:, ::-1]) if view.flip else pixels
+
+
+def _decoded(image: Image.Image) -> Picture:
+    profile = image.info.get("icc_profile")
+    image = _eight_bit(_upright(image))
+    alpha = _alpha(image)
+    pixels = _to_srgb(image, profile)
+    if alpha is not None:
+        white = Image.new("RGB", pixels.size, "white")
+        pixels = Image.composite(pixels, white, alpha)
+    return Picture(pixels, alpha)
 
 
 @contextmanager

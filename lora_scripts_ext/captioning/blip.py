@@ -1,0 +1,59 @@
+"""A sentence on the whole picture, by BLIP (arXiv 2201.12086)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from . import models
+from .base import Seen, Wanted
+from .fields import Fields
+
+USUAL = "Salesforce/blip-image-captioning-base"
+_TOKENS = 40
+# BLIP opens with words that say nothing of the product.
+_OPENINGS = ("there is ", "there are ", "a photo of ", "a picture of ", "an image of ", "arafed ", "araffe ")
+
+
+class Blip:
+    """The sentence becomes the subject."""
+
+    name = "blip"
+    looks = True
+    batch = 4
+
+    def __init__(self, wanted: Wanted) -> None:
+        """Load the model.
+
+        Raises:
+            UserError: it is not on this machine.
+        """
+        source = wanted.model or USUAL
+        self._device = models.device(wanted)
+        self._model = models.placed(models.load("BlipForConditionalGeneration", source, wanted), self._device)
+        self._processor = models.load("BlipProcessor", source, wanted)
+
+    @torch.no_grad()
+    def caption(self, pictures: Sequence[Seen]) -> list[Fields]:
+        """One sentence a picture, without its opening phrase; the same picture always gets the same one."""
+        processed = self._processor(images=[seen.pixels for seen in pictures], return_tensors="pt")
+        tokens = self._model.generate(
+            **models.inputs(processed, self._model), max_new_tokens=_TOKENS, num_beams=3, do_sample=False
+        )
+        said = self._processor.batch_decode(tokens, skip_special_tokens=True)
+        return [Fields(subject=without_opening(text)) for text in said]
+
+    def close(self) -> None:
+        """Let go of the model."""
+        del self._model, self._processor
+        models.free(self._device)
+
+
+def without_opening(text: str) -> str:
+    """The sentence without the words that every one of them begins with."""
+    text = text.strip().rstrip(".")
+    for opening in _OPENINGS:
+        if text.lower().startswith(opening):
+            text = text[len(opening) :]
+    return text

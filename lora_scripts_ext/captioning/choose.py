@@ -1,0 +1,61 @@
+"""Captioners by their names."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from importlib.util import find_spec
+
+from ..errors import UserError
+from .base import Captioner, Wanted
+
+# name -> module here, class, what it needs
+_KNOWN = {
+    "names": ("file_names", "FileNames", "nothing: reads file and folder names"),
+    "blip": ("blip", "Blip", "transformers and a BLIP model"),
+    "florence": ("florence", "Florence", "a transformers that has Florence-2, and its model"),
+    "vit": ("classify", "Classify", "transformers and an image classifier"),
+    "clip": ("clip_rank", "ClipRank", "transformers, a CLIP model and a file of your own words"),
+    "wd14": ("wd14", "Wd14", "onnxruntime and the folder of a WD14 tagger"),
+    "interrogate": ("webui", "Interrogator", "a WebUI, with its BLIP"),
+    "deepbooru": ("webui", "DeepBooru", "a WebUI, with its DeepBooru"),
+    "endpoint": ("endpoint", "Endpoint", "the address of an OpenAI-compatible service"),
+}
+NAMES = ("auto", *_KNOWN)
+
+
+def needs() -> dict[str, str]:
+    """What each captioner needs, by name."""
+    return {name: told for name, (_, _, told) in _KNOWN.items()}
+
+
+def make(wanted: Wanted) -> Captioner:
+    """The captioner that is wanted; ``auto`` takes BLIP where it is on this machine, else the file names.
+
+    Raises:
+        UserError: there is none of that name, or what it needs is not there.
+    """
+    if wanted.captioner == "auto":
+        return _best(wanted)
+    if wanted.captioner not in _KNOWN:
+        near = difflib.get_close_matches(wanted.captioner, NAMES, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"valid: {', '.join(NAMES)}."
+        raise UserError(f"captioner is {wanted.captioner!r}; {hint}")
+    module, kind, _ = _KNOWN[wanted.captioner]
+    made = getattr(importlib.import_module(f".{module}", __package__), kind)
+    return made() if wanted.captioner == "names" else made(wanted)
+
+
+def _best(wanted: Wanted) -> Captioner:
+    from .file_names import FileNames
+
+    if find_spec("transformers") is None:
+        return FileNames()
+    from .blip import Blip
+
+    try:
+        return Blip(wanted)
+    except UserError:
+        if wanted.model:
+            raise
+        return FileNames()

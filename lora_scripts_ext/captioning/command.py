@@ -1,0 +1,134 @@
+"""``auto_label.py``'s command line: pictures in, metadata.csv out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..workshop.book import Book
+from . import choose
+from .base import Captioner, Wanted
+from .fields import TEMPLATE
+from .label import Labelled, label
+
+DONE, BAD_INPUT, STOPPED = 0, 2, 130
+
+
+class _Stop(Exception):
+    """The user asked to stop; what is captioned is kept."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``auto_label.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (captions so far are saved)."""
+    options = _parser().parse_args(arguments)
+    try:
+        with _stop_on_interrupt() as check:
+            return _run(options, check)
+    except _Stop:
+        _say(f"stopped; what is captioned is in {options.output}, the same command goes on from there.")
+        return STOPPED
+    except (UserError, OSError) as error:
+        _say(f"error: {error}")
+        return BAD_INPUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    listed = "\n".join(f"  {name:12} needs {told}" for name, told in choose.needs().items())
+    parser = argparse.ArgumentParser(
+        prog="auto_label.py",
+        description="Caption the pictures of a folder that have no caption yet.",
+        epilog=f"captioners:\n{listed}\n  auto         takes blip where its model is on this machine, else names",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--input", required=True, type=Path, metavar="DIR", help="folder of the pictures")
+    parser.add_argument("--output", type=Path, metavar="CSV", help="empty takes metadata.csv in that folder")
+    parser.add_argument("--captioner", default="auto", metavar="NAME", help="see below")
+    parser.add_argument("--model", default="", metavar="DIR_OR_ID", help="empty takes the captioner's usual one")
+    parser.add_argument("--download", action="store_true", help="fetch the model from the hub if it is not here")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--trigger", default="", metavar="WORD", help="put this in front of every caption")
+    parser.add_argument(
+        "--template", default=TEMPLATE, help="of subject, attributes, scene, style (default: %(default)s)"
+    )
+    parser.add_argument("--words", type=Path, metavar="FILE", help="your own words, for clip")
+    parser.add_argument("--endpoint", default="", metavar="URL", help="pictures are sent there and nowhere else")
+    parser.add_argument("--key-from", default="", metavar="VARIABLE", help="environment variable with its key")
+    parser.add_argument(
+        "--overwrite", choices=("none", "ours", "all"), default="none",
+        help="ours: replace what a captioner wrote; all: also what people wrote",
+    )  # fmt: skip
+    parser.add_argument("--sidecars", action="store_true", help="also write a text file beside each picture")
+    return parser
+
+
+def _run(options: argparse.Namespace, check: Callable[[], None]) -> int:
+    book = Book.open(options.input, options.output)
+    if not book.names:
+        raise UserError(f"--input {options.input}: there is no picture in this folder.")
+    captioner = choose.make(_wanted(options))
+    try:
+        done = _label(options, book, captioner, check)
+    finally:
+        captioner.close()
+    sidecars = book.write_sidecars() if options.sidecars else 0
+    for one in done.skipped:
+        _say(f"left out: {one.name} {one.reason}")
+    told: dict[str, Any] = {"captioner": captioner.name, "written": done.written, "kept": done.kept}
+    told |= {"skipped": [{"picture": one.name, "reason": one.reason} for one in done.skipped], "sidecars": sidecars}
+    print(json.dumps(told, ensure_ascii=False), flush=True)
+    return DONE
+
+
+def _label(options: argparse.Namespace, book: Book, captioner: Captioner, check: Callable[[], None]) -> Labelled:
+    def progress(done: int, total: int, what: str) -> None:
+        print(f"\r{captioner.name}: {done} of {total} {what}", end="" if done < total else "\n", file=sys.stderr)
+
+    return label(
+        options.input, book, captioner, template=options.template, trigger=options.trigger,
+        overwrite=options.overwrite, progress=progress, check=check,
+    )  # fmt: skip
+
+
+def _wanted(options: argparse.Namespace) -> Wanted:
+    return Wanted(
+        captioner=options.captioner,
+        model=options.model,
+        device=options.device,
+        words=options.words,
+        endpoint=options.endpoint,
+        key_from=options.key_from,
+        download=options.download,
+    )
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[Callable[[], None]]:
+    """The first SIGINT ends the work between two batches, with everything saved."""
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    def check() -> None:
+        if asked:
+            raise _Stop
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,51 @@
+"""A caption with details, by Florence-2 (arXiv 2311.06242), where transformers has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from . import models
+from .base import Seen, Wanted
+from .blip import without_opening
+from .fields import Fields
+
+USUAL = "florence-community/Florence-2-base"
+_TASK = "<CAPTION>"
+_TOKENS = 96
+
+
+class Florence:
+    """The caption becomes the subject."""
+
+    name = "florence"
+    looks = True
+    batch = 2
+
+    def __init__(self, wanted: Wanted) -> None:
+        """Load the model.
+
+        Raises:
+            UserError: transformers does not have it, or it is not on this machine.
+        """
+        source = wanted.model or USUAL
+        self._device = models.device(wanted)
+        self._model = models.placed(models.load("Florence2ForConditionalGeneration", source, wanted), self._device)
+        self._processor = models.load("AutoProcessor", source, wanted)
+
+    @torch.no_grad()
+    def caption(self, pictures: Sequence[Seen]) -> list[Fields]:
+        """One caption a picture."""
+        pixels = [seen.pixels for seen in pictures]
+        processed = self._processor(text=[_TASK] * len(pixels), images=pixels, return_tensors="pt")
+        tokens = self._model.generate(
+            **models.inputs(processed, self._model), max_new_tokens=_TOKENS, num_beams=3, do_sample=False
+        )
+        said = self._processor.batch_decode(tokens, skip_special_tokens=True)
+        return [Fields(subject=without_opening(text)) for text in said]
+
+    def close(self) -> None:
+        """Let go of the model."""
+        del self._model, self._processor
+        models.free(self._device)

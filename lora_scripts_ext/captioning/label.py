@@ -1,0 +1,134 @@
+"""A folder of pictures captioned: what has none gets one, what a person wrote stays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, Protocol
+
+from ..dataset import picture
+from ..dataset.caption import with_trigger
+from ..dataset.example import Skipped
+from ..dataset.work import Check, Progress, ahead
+from . import fields as captions
+from .base import Captioner, Seen
+from .fields import TEMPLATE, Fields
+
+Overwrite = Literal["none", "ours", "all"]
+# What captioners look at is 224 to 768 pixels wide.
+_SIDE = 1024
+_SAVE_SECONDS = 10
+
+
+class Captions(Protocol):
+    """Where captions are kept; see ``workshop.book``."""
+
+    names: list[str]
+
+    def entry(self, name: str) -> Entry:
+        """A picture's caption."""
+
+    def put(self, name: str, prompt: str, fields: Fields | None = None, by: str = "") -> None:
+        """Change it in memory."""
+
+    def save(self) -> None:
+        """Write all of them."""
+
+
+class Entry(Protocol):
+    """A picture's caption; see ``workshop.book``."""
+
+    prompt: str
+    by: str
+    edited: bool
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What became of a folder: pictures captioned, pictures whose caption stayed, pictures that cannot be read."""
+
+    written: int
+    kept: int
+    skipped: list[Skipped]
+
+
+def label(
+    folder: Path,
+    book: Captions,
+    captioner: Captioner,
+    *,
+    template: str = TEMPLATE,
+    trigger: str = "",
+    overwrite: Overwrite = "none",
+    progress: Progress = lambda done, total, what: None,
+    check: Check = lambda: None,
+) -> Labelled:
+    """Caption the pictures of ``folder`` that have no caption yet, into ``book``.
+
+    The book is saved every few seconds and on every way out, so a run that ends early is gone on with by calling this
+    again. A picture of which the captioner knows nothing stays without.
+
+    Args:
+        folder: of the pictures.
+        book: opened on it.
+        captioner: as ``choose.make`` gives it; not closed here.
+        template: how the fields become a prompt.
+        trigger: a word to put in front of every prompt.
+        overwrite: ``none`` keeps every caption, ``ours`` replaces what a captioner wrote, ``all`` also what people did.
+        progress: called with done, total and "captions".
+        check: called between pictures; what it raises ends the work.
+
+    Raises:
+        UserError: the template is wrong, or the captioner cannot go on.
+    """
+    captions.check(template)
+    asked = [name for name in book.names if _wants(book.entry(name), overwrite)]
+    written, skipped, saved = 0, [], time.monotonic()
+    progress(0, len(asked), "captions")
+    try:
+        for done, batch in _batches(_seen(folder, asked, captioner), captioner.batch, skipped):
+            check()
+            for seen, found in zip(batch, captioner.caption(batch), strict=True):
+                prompt = captions.join(found, template)
+                if prompt:
+                    book.put(seen.name, with_trigger(prompt, trigger), found, captioner.name)
+                    written += 1
+            progress(done, len(asked), "captions")
+            if time.monotonic() - saved > _SAVE_SECONDS:
+                book.save()
+                saved = time.monotonic()
+    finally:
+        book.save()
+    return Labelled(written, len(book.names) - len(asked), skipped)
+
+
+def _wants(entry: Entry, overwrite: Overwrite) -> bool:
+    if not entry.prompt or overwrite == "all":
+        return True
+    return overwrite == "ours" and bool(entry.by)
+
+
+def _seen(folder: Path, names: Iterable[str], captioner: Captioner) -> Iterator[Seen | Skipped]:
+    """The pictures, decoded ahead where the captioner looks at them."""
+
+    def look(name: str) -> Seen | Skipped:
+        try:
+            return Seen(name, picture.small(folder / name, _SIDE))
+        except picture.Unreadable as error:
+            return Skipped(name, str(error))
+
+    return ahead(look, names) if captioner.looks else map(Seen, names)
+
+
+def _batches(pictures: Iterator[Seen | Skipped], size: int, skipped: list[Skipped]) -> Iterator[tuple[int, list[Seen]]]:
+    """How many pictures have been taken so far, and those of them that can be looked at, a batch at a time."""
+    done = 0
+    while taken := list(islice(pictures, size)):
+        done += len(taken)
+        skipped += [one for one in taken if isinstance(one, Skipped)]
+        batch = [one for one in taken if isinstance(one, Seen)]
+        if batch:
+            yield done, batch

@@ -1,0 +1,94 @@
+"""Tiny captioning models with random weights, as the hub lays them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    BertTokenizer,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipImageProcessor,
+    BlipProcessor,
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPProcessor,
+    CLIPTokenizer,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+)
+
+from . import models
+
+_VISION = {
+    "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32,
+    "patch_size": 16,
+}  # fmt: skip
+_TEXT = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+_SIDE = {"height": 32, "width": 32}
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]", "a", "red", "blue", "cup", "on", "table"]
+CLASSES = {0: "teapot, kettle", 1: "screwdriver", 2: "sofa"}
+
+
+def write_blip(folder: Path) -> Path:
+    """A BLIP that knows a dozen words."""
+    torch.manual_seed(1)
+    folder.mkdir(parents=True)
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    text = {**_TEXT, "vocab_size": len(WORDS), "max_position_embeddings": 64, "bos_token_id": 5, "eos_token_id": 3}
+    text |= {"sep_token_id": 3, "pad_token_id": 0, "encoder_hidden_size": 16, "is_decoder": True}
+    config = BlipConfig(text_config=text, vision_config=_VISION, projection_dim=16)
+    BlipForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer = BertTokenizer(str(folder / "vocab.txt"))
+    BlipProcessor(BlipImageProcessor(size=_SIDE), tokenizer).save_pretrained(folder)
+    return folder
+
+
+def write_vit(folder: Path) -> Path:
+    """A classifier of three classes."""
+    torch.manual_seed(2)
+    config = ViTConfig(**_VISION, id2label=CLASSES, label2id={name: index for index, name in CLASSES.items()})
+    ViTForImageClassification(config).save_pretrained(folder)
+    ViTImageProcessor(size=_SIDE).save_pretrained(folder)
+    return folder
+
+
+def write_clip(folder: Path) -> Path:
+    """A CLIP with the tokenizer of the tests."""
+    torch.manual_seed(3)
+    tokenizer = CLIPTokenizer.from_pretrained(str(models.TOKENIZER))
+    text = {**_TEXT, "vocab_size": len(tokenizer), "max_position_embeddings": 77, "projection_dim": 16}
+    text |= {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    CLIPModel(CLIPConfig(text_config=text, vision_config=_VISION, projection_dim=16)).save_pretrained(folder)
+    CLIPProcessor(CLIPImageProcessor(size=_SIDE, crop_size=_SIDE), tokenizer).save_pretrained(folder)
+    return folder
+
+
+def write_wd14(folder: Path) -> Path:
+    """A tagger that calls a picture red, green or blue as far as it is: the mean of each channel decides."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    folder.mkdir(parents=True)
+    rows = ["tag_id,name,category,count", "0,general,9,1", "1,very_blue,0,1", "2,green,0,1", "3,mr_red,4,1"]
+    (folder / "selected_tags.csv").write_text("\n".join(rows))
+    pixels = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 32, 32, 3])
+    tags = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 4])
+    made = {"axes": ("axes", TensorProto.INT64, [2], [1, 2]), "white": ("white", TensorProto.FLOAT, [1], [255.0])}
+    made["place"] = ("place", TensorProto.FLOAT, [3, 4], [0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1])
+    # The rating is always sure of itself, and must not become a caption.
+    made["rating"] = ("rating", TensorProto.FLOAT, [1, 4], [0.99, 0, 0, 0])
+    nodes = [
+        helper.make_node("ReduceMean", ["input", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Div", ["mean", "white"], ["share"]),
+        helper.make_node("MatMul", ["share", "place"], ["tags"]),
+        helper.make_node("Add", ["tags", "rating"], ["output"]),
+    ]
+    constants = [helper.make_tensor(*told) for told in made.values()]
+    graph = helper.make_graph(nodes, "tagger", [pixels], [tags], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.save(model, folder / "model.onnx")
+    return folder

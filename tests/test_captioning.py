@@ -1,0 +1,310 @@
+"""Captioners: tiny models of each kind made here, real files, and the command."""
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    AutoModelForImageClassification,
+    BlipForConditionalGeneration,
+    BlipProcessor,
+    CLIPModel,
+    CLIPProcessor,
+    ViTImageProcessor,
+)
+
+from lora_scripts_ext.captioning import choose
+from lora_scripts_ext.captioning.base import Seen, Wanted
+from lora_scripts_ext.captioning.clip_rank import read_words
+from lora_scripts_ext.captioning.endpoint import parse
+from lora_scripts_ext.captioning.fields import Fields, check, join
+from lora_scripts_ext.captioning.file_names import read
+from lora_scripts_ext.captioning.label import label
+from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.workshop.book import Book
+
+from . import captioners
+
+ROOT = Path(__file__).parents[1]
+COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255)}
+
+
+def picture(colour: str, side: int = 40) -> Seen:
+    return Seen(f"{colour}.png", Image.new("RGB", (side, side // 2), COLOURS[colour]))
+
+
+def write_set(folder: Path) -> Path:
+    for name in ("phones/black-phone_front.jpg", "IMG_0001.jpg", "red cup_02.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (48, 32), "red").save(folder / name)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8no picture")
+    return folder
+
+
+def asked(captioner: str, *pictures: Seen, **told) -> list[Fields]:
+    made = choose.make(Wanted(captioner=captioner, device="cpu", **told))
+    try:
+        return made.caption(pictures or [picture("red"), picture("blue")])
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "caption"),
+    [
+        ("phones/03_black-iphone 13 pro_front.jpg", "black iphone 13 pro, phones, front view"),
+        ("10_mug/IMG_1234.jpg", "mug"),
+        ("IMG_20230405_123456.jpg", ""),
+        ("3f2a99bc01.png", ""),
+        ("cars/blueBMW_X5-side.jpg", "blue BMW X5, cars, side view"),
+        ("手机/红色 手机_正面.jpg", "红色 手机, 正面"),
+        ("data/lamp (3).jpg", "lamp"),
+        ("shoes/nike-air-max-90.jpg", "nike air max 90, shoes"),
+        ("red sofa_02.jpg", "red sofa"),
+    ],
+)
+def test_a_file_name_says_what_it_says_and_no_more(name, caption):
+    assert join(read(name)) == caption
+
+
+def test_a_template_orders_the_fields_and_drops_empty_ones():
+    fields = Fields("cup", ("red", "matte"), "", "soft light")
+    assert join(fields) == "cup, red, matte, soft light"
+    assert join(fields, "{style}, {subject} in {scene}, {attributes}") == "soft light, cup in, red, matte"
+    for wrong in ("{colour}", "no field", "{subject"):
+        with pytest.raises(UserError, match="template"):
+            check(wrong)
+
+
+def test_blip_says_what_transformers_says(tmp_path):
+    folder = captioners.write_blip(tmp_path / "blip")
+    pixels = [picture(colour).pixels for colour in COLOURS]
+    model, processor = BlipForConditionalGeneration.from_pretrained(folder), BlipProcessor.from_pretrained(folder)
+    tokens = model.generate(**processor(images=pixels, return_tensors="pt"), max_new_tokens=40, num_beams=3)
+    expected = [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]
+    found = asked("blip", *map(picture, COLOURS), model=str(folder))
+    assert [fields.subject for fields in found] == expected
+    assert all(expected)
+
+
+def test_a_classifier_names_the_likeliest_class(tmp_path):
+    folder = captioners.write_vit(tmp_path / "vit")
+    pixels = [picture(colour).pixels for colour in COLOURS]
+    processed = ViTImageProcessor.from_pretrained(folder)(images=pixels, return_tensors="pt")
+    with torch.no_grad():
+        best = AutoModelForImageClassification.from_pretrained(folder)(**processed).logits.argmax(-1).tolist()
+    found = asked("vit", *map(picture, COLOURS), model=str(folder))
+    assert [one.subject for one in found] == [captioners.CLASSES[index].split(",")[0] for index in best]
+
+
+def test_clip_ranks_the_users_own_words(tmp_path):
+    folder = captioners.write_clip(tmp_path / "clip")
+    words = tmp_path / "words.txt"
+    words.write_text(
+        "matte\nglossy\n# left out\n[subject]\ncup\nphone\nsofa\n[style]\nstudio light\n", encoding="utf-8"
+    )
+    told = read_words(words)
+    assert told == {"attributes": ("matte", "glossy"), "subject": ("cup", "phone", "sofa"), "style": ("studio light",)}
+    model, processor = CLIPModel.from_pretrained(folder), CLIPProcessor.from_pretrained(folder)
+    pixels = [picture(colour).pixels for colour in COLOURS]
+    phrases = [f"a photo of {word}" for word in told["subject"]]
+    with torch.no_grad():
+        ranked = model(**processor(text=phrases, images=pixels, return_tensors="pt", padding=True)).logits_per_image
+    found = asked("clip", *map(picture, COLOURS), model=str(folder), words=words)
+    assert [one.subject for one in found] == [told["subject"][index] for index in ranked.argmax(-1).tolist()]
+    assert {one.style for one in found} == {"studio light"}
+    with pytest.raises(UserError, match="name a text file of them with --words"):
+        asked("clip", model=str(folder))
+    words.write_text("[colour]\nred\n")
+    with pytest.raises(UserError, match=r"line 1: \[colour\] is no field"):
+        read_words(words)
+
+
+def test_a_tagger_tags_what_is_likely_and_never_its_rating(tmp_path):
+    pytest.importorskip("onnxruntime")
+    folder = captioners.write_wd14(tmp_path / "wd14")
+    square = Seen("a.png", Image.new("RGB", (8, 8), (255, 0, 200)))
+    wide = Seen("b.png", Image.new("RGB", (8, 4), (0, 0, 0)))
+    found = asked("wd14", square, wide, model=str(folder))
+    assert found[0] == Fields("mr red", ("very blue",))
+    # Padded with white, half of it is bright in every channel.
+    assert found[1] == Fields("mr red", ("very blue", "green"))
+    with pytest.raises(UserError, match="name the folder of a WD14 tagger"):
+        asked("wd14", model=str(tmp_path))
+
+
+class Service(BaseHTTPRequestHandler):
+    """Answers as an OpenAI-compatible service does, and remembers what it was asked."""
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append((self.path, self.headers["Authorization"], body))
+        told = json.dumps({"choices": [{"message": {"content": self.server.says}}]}).encode()
+        self.send_response(self.server.status)
+        self.end_headers()
+        self.wfile.write(told)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def service():
+    server = HTTPServer(("127.0.0.1", 0), Service)
+    server.asked, server.status, server.says = [], 200, '```json\n{"subject": "cup", "attributes": ["red"]}\n```'
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def test_an_endpoint_is_asked_only_where_it_is_named(service, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "secret")
+    address = f"http://127.0.0.1:{service.server_port}/v1"
+    assert asked("endpoint", picture("red"), endpoint=address, key_from="MY_KEY", model="m") == [
+        Fields("cup", ("red",))
+    ]
+    path, key, body = service.asked[0]
+    assert (path, key, body["model"]) == ("/v1/chat/completions", "Bearer secret", "m")
+    sent = body["messages"][0]["content"][1]["image_url"]["url"].removeprefix("data:image/jpeg;base64,")
+    assert Image.open(io.BytesIO(base64.b64decode(sent))).size == (40, 20)
+    service.status = 401
+    with pytest.raises(UserError, match="answers 401"):
+        asked("endpoint", picture("red"), endpoint=address)
+    with pytest.raises(UserError, match="name the address of the service"):
+        asked("endpoint", picture("red"))
+    with pytest.raises(UserError, match="gives no answer"):
+        asked("endpoint", picture("red"), endpoint="http://127.0.0.1:9/v1")
+
+
+def test_an_answer_without_json_is_the_subject():
+    assert parse(" A red cup.\n") == Fields("A red cup")
+    assert parse('{"subject": null, "attributes": "a, b", "style": "x"}') == Fields("", ("a", "b"), "", "x")
+
+
+def test_the_webuis_own_captioners_are_asked_under_the_queues_lock(monkeypatch):
+    calls = []
+    lock = threading.Lock()
+    theirs = SimpleNamespace(
+        load=lambda: calls.append("load"),
+        generate_caption=lambda pixels: calls.append(lock.locked()) or "a photo of a cup",
+        unload=lambda: calls.append("unload"),
+    )
+    tagger = SimpleNamespace(start=lambda: None, tag_multi=lambda pixels: r"cup, simple \(style\)", stop=lambda: None)
+    parts = {
+        "shared": SimpleNamespace(interrogator=theirs),
+        "deepbooru": SimpleNamespace(model=tagger),
+        "call_queue": SimpleNamespace(queue_lock=lock),
+    }
+    monkeypatch.setitem(sys.modules, "modules", SimpleNamespace(**parts))
+    for name, part in parts.items():
+        monkeypatch.setitem(sys.modules, f"modules.{name}", part)
+    assert asked("interrogate", picture("red")) == [Fields("a cup")]
+    assert calls == ["load", True, "unload"]
+    assert asked("deepbooru", picture("red")) == [Fields("", ("cup", "simple (style)"))]
+
+
+def test_what_is_missing_is_a_sentence_that_says_how_to_get_it(tmp_path):
+    with pytest.raises(UserError, match="did you mean blip"):
+        asked("blup")
+    with pytest.raises(UserError, match="run once with --download, or name a folder"):
+        asked("blip", model="nobody/nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no BlipForConditionalGeneration can be read from this folder"):
+        asked("blip", model=str(tmp_path / "empty"))
+    with pytest.raises(UserError, match="works in AUTOMATIC1111 and Forge only"):
+        asked("deepbooru")
+
+
+def test_no_pickle_is_loaded(tmp_path):
+    folder = captioners.write_vit(tmp_path / "vit")
+    torch.save({}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"must hold config.json and model.safetensors"):
+        asked("vit", model=str(folder))
+
+
+def test_pictures_are_captioned_once_and_what_a_person_wrote_stays(tmp_path):
+    folder = write_set(tmp_path / "set")
+    (folder / "metadata.csv").write_text('filename,prompt\nIMG_0001.jpg,"my own words"\n')
+    book = Book.open(folder)
+    done = label(folder, book, choose.make(Wanted("names")), trigger="brnd")
+    assert (done.written, done.kept) == (3, 1)
+    again = Book.open(folder)
+    assert again.entry("IMG_0001.jpg").prompt == "my own words"
+    assert again.entry("phones/black-phone_front.jpg").prompt == "brnd, black phone, phones, front view"
+    assert again.entry("phones/black-phone_front.jpg").fields == Fields("black phone", ("phones", "front view"))
+    assert [again.entry(name).edited for name in sorted(again.names)] == [True, False, False, False]
+    replaced = label(folder, again, choose.make(Wanted("names")), overwrite="ours")
+    assert (replaced.written, again.entry("IMG_0001.jpg").prompt) == (3, "my own words")
+    assert again.entry("red cup_02.png").prompt == "red cup"
+    every = label(folder, again, choose.make(Wanted("names")), overwrite="all")
+    # Its name says nothing: the person's words are not thrown away for that.
+    assert (every.kept, again.entry("IMG_0001.jpg").prompt) == (0, "my own words")
+
+
+def test_a_stop_keeps_what_is_captioned_and_the_next_call_does_the_rest(tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for index in range(9):
+        Image.new("RGB", (20, 20), (index, 0, 0)).save(folder / f"{index}.png")
+
+    class Stop(Exception):
+        pass
+
+    class Slow:
+        name, looks, batch, seen = "slow", True, 1, 0
+
+        def caption(self, pictures):
+            self.seen += 1
+            return [Fields(f"picture {one.name}") for one in pictures]
+
+    def check():
+        if slow.seen == 4:
+            raise Stop
+
+    slow = Slow()
+    with pytest.raises(Stop):
+        label(folder, Book.open(folder), slow, check=check)
+    assert sum(bool(Book.open(folder).entry(name).prompt) for name in Book.open(folder).names) == 4
+    rest = Slow()
+    done = label(folder, Book.open(folder), rest)
+    assert (done.written, done.kept, rest.seen) == (5, 4, 5)
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_with_the_reason(tmp_path):
+    folder = write_set(tmp_path / "set")
+    vit = captioners.write_vit(tmp_path / "vit")
+    done = label(folder, Book.open(folder), choose.make(Wanted("vit", model=str(vit), device="cpu")))
+    assert (done.written, [one.name for one in done.skipped]) == (3, ["broken.jpg"])
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "auto_label.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+
+
+def test_the_command_writes_the_csv_that_it_is_told(tmp_path):
+    folder = write_set(tmp_path / "set")
+    out = tmp_path / "captions" / "metadata.csv"
+    done = run("--input", folder, "--output", out, "--captioner", "names", "--trigger", "brnd", "--sidecars")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["captioner"], told["written"], told["sidecars"]) == ("names", 3, 3)
+    assert out.read_text().splitlines()[0] == "filename,prompt"
+    assert (folder / "red cup_02.txt").read_text() == "brnd, red cup\n"
+    again = run("--input", folder, "--output", out, "--captioner", "names")
+    assert json.loads(again.stdout.splitlines()[-1])["written"] == 0
+    wrong = run("--input", tmp_path / "nowhere")
+    assert wrong.returncode == 2
+    assert "there is no folder" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
