@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..config import FIELDS, Config
 from ..errors import UserError
-from . import bucket, caption, folder, metadata, picture
+from . import bucket, caption, folder, left_out, metadata, picture
 from .bucket import Grid, Size
 from .example import Example, Skipped
 
@@ -73,7 +73,10 @@ def read(config: Config, resolution: Sequence[int], vae_factor: int) -> Dataset:
 
 def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
     root = Path(getattr(config, key))
-    names, skipped = folder.scan(root, key, _other_folders(config))
+    found, skipped = folder.scan(root, key, _other_folders(config))
+    unwanted = left_out.read(root)
+    names = [name for name in found if name not in unwanted]
+    skipped += [Skipped(name, "is left out by hand") for name in found if name in unwanted]
     rows = _metadata(config, key, root, names, skipped)
     warnings = list(rows.warnings) if rows else []
     written = rows.captions if rows else {}

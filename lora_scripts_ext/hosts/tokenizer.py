@@ -61,6 +61,15 @@ class Tokenizer:
             )
         return cls(clip, pad, length)
 
+    @classmethod
+    def shipped(cls) -> Tokenizer:
+        """CLIP's own, for counting where no model is loaded."""
+        return cls(_load(SHIPPED), None, 77)
+
+    def count(self, caption: str) -> int:
+        """Tokens of a caption, without start and end."""
+        return len(self._clip(caption, add_special_tokens=False, verbose=False).input_ids)
+
     @property
     def end(self) -> int:
         """The end token; the first in a row closes the caption."""

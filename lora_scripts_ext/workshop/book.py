@@ -12,11 +12,10 @@ from ..captioning.fields import Fields
 from ..dataset import folder as folders
 from ..dataset import metadata
 from ..dataset.caption import tidy
+from ..dataset.left_out import HIDDEN
 from ..dataset.sheet import HEADER, Sheet
 from ..errors import UserError
 
-#: the folder beside the pictures in which the workshop keeps its own files
-HIDDEN = ".lora_trainer"
 _FIELDS = "captions.json"
 
 

@@ -1,0 +1,233 @@
+"""The quality report on sets spoiled on purpose, and on good ones, where it must keep silent."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter
+
+from lora_scripts_ext import config as configs
+from lora_scripts_ext.dataset import left_out, picture, source
+from lora_scripts_ext.workshop import advice, command, report
+from lora_scripts_ext.workshop.measure import blur, difference_hash
+
+from .photos import photo
+
+BRAND = Path(__file__).parents[1] / "pocket" / "brand"
+
+
+def told(folder, captions=None, **changes):
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if ".lora" not in str(path))
+    captions = (
+        dict.fromkeys(names, "a cup") | {name: f"thing {name}" for name in names} if captions is None else captions
+    )
+    settings = {"resolution": 512, "count_tokens": lambda text: len(text.split()), "longest": 75} | changes
+    return report.report(folder, names, captions=captions, **settings)
+
+
+def codes(made):
+    return {one.name: [reason.code for reason in one.reasons] for one in made.verdicts}
+
+
+def save(image, path, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **({"quality": 90} if path.suffix == ".jpg" else {}), **options)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clean")
+    for seed in range(16):
+        save(photo(seed, white=seed % 3 == 0), folder / f"{seed:02d}.jpg")
+    return folder
+
+
+def test_nothing_is_said_of_good_pictures(clean):
+    made = told(clean)
+    assert codes(made) == {name: [] for name in codes(made)}
+    assert made.advice == ()
+    assert made.settings == advice.Settings(repeats=12, epochs=10, rank=8)
+
+
+def test_drawings_on_plain_ground_are_not_taken_for_each_other():
+    names = sorted(path.name for path in BRAND.glob("*.png"))
+    measured = [report.measure(BRAND / name, 128) for name in names]
+    assert len(names) >= 30
+    assert report.duplicates.pairs(measured) == []
+    assert "bad" not in {reason.grade for one in measured for reason in report.verdict.of_picture(one, 128)}
+
+
+SPOILED = {
+    "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(4)),
+    "too_small": lambda image: image.resize((300, 300)),
+    "aspect": lambda image: image.crop((0, 200, 640, 370)).resize((2400, 640)),
+    "too_dark": lambda image: image.point([value // 8 for value in range(256)] * 3),
+    "flat": lambda image: image.point([150 + value // 20 for value in range(256)] * 3),
+    "over_exposed": lambda image: over_exposed(image),
+}
+
+
+def over_exposed(image):
+    """So bright that the brighter half of it is white."""
+    factor = 250 / np.percentile(np.asarray(image).min(axis=2), 45)
+    return image.point([min(255, round(factor * value)) for value in range(256)] * 3)
+
+
+@pytest.mark.parametrize("code", SPOILED)
+@pytest.mark.parametrize("seed", [30, 31, 32])
+def test_a_spoiled_picture_is_found_and_named(code, seed, tmp_path):
+    save(SPOILED[code](photo(seed)), tmp_path / "spoiled.jpg")
+    save(photo(seed + 100), tmp_path / "good.jpg")
+    found = codes(told(tmp_path))
+    assert code in found["spoiled.jpg"]
+    assert found["good.jpg"] == []
+
+
+def test_a_shaken_picture_is_blurred_and_a_soft_backdrop_is_not(tmp_path):
+    shaken = np.asarray(photo(5), dtype=np.float32)
+    shaken = np.mean([np.roll(shaken, shift, axis=1) for shift in range(14)], axis=0).astype(np.uint8)
+    save(Image.fromarray(shaken), tmp_path / "shaken.jpg")
+    sharp = photo(6)
+    soft = sharp.filter(ImageFilter.GaussianBlur(12))
+    soft.paste(sharp.crop((200, 200, 440, 440)), (200, 200))
+    save(soft, tmp_path / "portrait.jpg")
+    found = codes(told(tmp_path))
+    assert found["shaken.jpg"] == ["blurred"]
+    assert found["portrait.jpg"] == []
+
+
+def test_blur_grows_with_the_radius():
+    grey = [np.asarray(photo(3).filter(ImageFilter.GaussianBlur(r)).convert("L"), np.float32) for r in (0, 1, 2, 3, 5)]
+    values = [blur(one) for one in grey]
+    assert values == sorted(values)
+    assert values[0] < 0.35
+    assert values[-1] > 0.7
+
+
+def test_copies_are_found_however_they_were_made(tmp_path):
+    for seed in range(40, 50):
+        save(photo(seed), tmp_path / f"{seed}.jpg")
+    first = photo(40)
+    copies = {
+        "x_same.png": first,
+        "x_small.jpg": first.resize((560, 560)),
+        "x_turned.jpg": first.rotate(90),
+        "x_half.jpg": first.rotate(180),
+        "x_mirrored.jpg": first.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        "x_brighter.jpg": first.point([min(255, value + 4) for value in range(256)] * 3),
+    }
+    for name, image in copies.items():
+        save(image, tmp_path / name)
+    made = told(tmp_path)
+    reasons = {one.name: one.reasons for one in made.verdicts}
+    for name in copies:
+        assert [reason.code for reason in reasons[name]] == ["duplicate"], name
+        assert "40.jpg" in reasons[name][0].text or "x_" in reasons[name][0].text
+    assert "is a turned copy of" in reasons["x_turned.jpg"][0].text
+    assert made.count("bad") == len(copies)
+
+
+def test_a_hash_is_the_sign_of_64_differences():
+    draw = np.random.default_rng(1).integers(0, 256, (8, 9), dtype=np.uint8)
+    bits = "".join(str(int(draw[row, column] > draw[row, column + 1])) for row in range(8) for column in range(8))
+    assert difference_hash(Image.fromarray(draw)) == int(bits, 2)
+
+
+def test_clutter_behind_a_product_is_doubtful(tmp_path):
+    save(photo(1, busy=True), tmp_path / "busy.jpg")
+    save(photo(1, white=True), tmp_path / "plain.jpg")
+    found = codes(told(tmp_path))
+    assert found == {"busy.jpg": ["cluttered"], "plain.jpg": []}
+
+
+def test_damaged_files_and_captions_are_told(tmp_path):
+    save(photo(1), tmp_path / "a.jpg")
+    save(photo(2), tmp_path / "b.jpg")
+    (tmp_path / "c.jpg").write_bytes(b"\xff\xd8")
+    made = told(tmp_path, {"b.jpg": "word " * 80})
+    assert codes(made) == {"a.jpg": ["caption_missing"], "b.jpg": ["caption_too_long"], "c.jpg": ["unreadable"]}
+    assert [one.grade for one in made.verdicts] == ["doubtful", "doubtful", "bad"]
+    assert json.loads(json.dumps(made.to_dict()))["bad"] == 1
+
+
+def test_the_set_as_a_whole_gets_advice(tmp_path):
+    same = photo(7, white=True)
+    for index in range(12):
+        draw = same.copy()
+        ImageDraw.Draw(draw).ellipse([300 + index, 300, 340 + index, 340], fill=(200, 10 * index, 0))
+        ImageDraw.Draw(draw).text((20, 20), "SHOP.EXAMPLE", fill=(0, 0, 0), font_size=60)
+        save(draw.resize((640 + 4 * index, 640)), tmp_path / ("phones" if index < 11 else "cases") / f"{index}.png")
+    measured = {path.name: report.measure(path, 512) for path in tmp_path.rglob("*.png")}
+    relative = {f"{path.parent.name}/{path.name}": measured[path.name] for path in tmp_path.rglob("*.png")}
+    captions = dict.fromkeys(relative, "a phone") | {"phones/0.png": ""}
+    said = " ".join(advice.of_set(relative, captions, "brnd"))
+    for part in (
+        "12 pictures are few", "much alike", "Nearly all backgrounds are white", "phones has 11 pictures, cases 1",
+        "The same text, logo or frame", "1 of 12 pictures have no caption", "All captions are the same",
+    ):  # fmt: skip
+        assert part in said
+    mixed = advice.of_set(relative, captions | {"phones/1.png": "brnd, a phone"}, "brnd")
+    assert "1 of 11 captions hold the trigger word brnd; it is put into all of them." in mixed
+
+
+@pytest.mark.parametrize(("count", "rank"), [(5, 8), (29, 8), (100, 16), (400, 32), (3000, 32)])
+def test_suggested_settings_show_about_two_thousand_pictures(count, rank):
+    made = advice.settings(count)
+    assert made.rank == rank
+    visits = made.repeats * made.epochs * count
+    assert 1500 <= visits <= 2600 or (made.repeats, made.epochs) == (1, 4)
+
+
+def test_a_second_report_measures_only_what_changed(clean, monkeypatch):
+    first = told(clean)
+    looked = []
+    real = picture.small
+    monkeypatch.setattr(picture, "small", lambda path, side: looked.append(path.name) or real(path, side))
+    assert told(clean).to_dict() == first.to_dict()
+    assert looked == []
+    save(photo(99), clean / "03.jpg")
+    told(clean)
+    assert looked == ["03.jpg"]
+    (clean / ".lora_trainer" / "report.json").write_text("{")
+    told(clean)
+    assert len(looked) == 17
+
+
+def test_a_stopped_report_goes_on_where_it_was(tmp_path, monkeypatch):
+    for seed in range(8):
+        save(photo(seed, side=520), tmp_path / f"{seed}.jpg")
+
+    class Stop(Exception):
+        pass
+
+    def stop(done, total, what):
+        if done == 5:
+            raise Stop
+
+    with pytest.raises(Stop):
+        told(tmp_path, progress=stop)
+    looked = []
+    real = picture.small
+    monkeypatch.setattr(picture, "small", lambda path, side: looked.append(path.name) or real(path, side))
+    told(tmp_path)
+    assert sorted(looked) == ["5.jpg", "6.jpg", "7.jpg"]
+
+
+def test_what_is_left_out_is_not_trained_on_and_not_looked_at_again(tmp_path, capsys):
+    for seed in range(3):
+        save(photo(seed), tmp_path / f"{seed}.jpg")
+    save(photo(3).filter(ImageFilter.GaussianBlur(6)), tmp_path / "blurred.jpg")
+    assert command.main(["--input", str(tmp_path), "--leave-out"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "4 pictures: 0 good, 3 doubtful, 1 bad"
+    assert json.loads(out[-1])["bad"] == 1
+    told = configs.from_dict({"train_data_dir": str(tmp_path), "base_model": "b", "output_dir": str(tmp_path / "out")})
+    dataset = source.read(told, [64], 8)
+    assert [example.name for example in dataset.examples] == ["0.jpg", "1.jpg", "2.jpg"]
+    assert [(one.name, one.reason) for one in dataset.skipped] == [("blurred.jpg", "is left out by hand")]
+    assert command.main(["--input", str(tmp_path), "--leave-out"]) == 0
+    assert left_out.read(tmp_path) == {"blurred.jpg"}
+    (tmp_path / ".lora_trainer" / "left_out.json").write_text("[]")
+    assert command.main(["--input", str(tmp_path)]) == 2
+    assert "this list of left-out pictures is damaged" in capsys.readouterr().err
