@@ -6,9 +6,13 @@ import pytest
 import yaml
 from playwright.sync_api import expect, sync_playwright
 
+from lora_scripts_ext.dataset import left_out
+from lora_scripts_ext.workshop.book import Book
+
 from . import shop
 from .page import browser
 from .page.served import GRADIOS, ROOT, serving
+from .photos import photo
 
 pytestmark = [
     pytest.mark.skipif(sys.version_info >= (3, 12), reason="the WebUIs' packages are for Python 3.10 and 3.11"),
@@ -82,3 +86,43 @@ def test_pictures_are_looked_at_a_lora_is_trained_and_a_reload_still_tells_so(pa
     page.add_script_tag(content=WEBUI)
     page.add_script_tag(path=ROOT / "javascript" / "lora_trainer.js")
     expect(page.locator("#lt_live").first).to_contain_text("seen is done", timeout=30_000)
+
+
+def test_a_pile_of_pictures_is_checked_captioned_and_corrected(page, served):
+    _, folder = served
+    pile = folder / "pile"
+    (pile / "cups").mkdir(parents=True)
+    for seed in range(4):
+        photo(seed).save(pile / "cups" / f"red_cup_0{seed}.jpg", quality=90)
+    photo(0).rotate(90).save(pile / "turned.jpg", quality=90)
+    page.locator("#lt_train_data_dir textarea").fill(str(pile))
+    page.get_by_text("Captions and quality", exact=True).click()
+    page.locator("#lt_check").click()
+    findings = page.locator("#lt_dataset_said").last
+    expect(findings).to_contain_text("5 pictures: 0 good, 4 doubtful, 1 bad.", timeout=60_000)
+    expect(findings).to_contain_text("is a turned copy of cups/red_cup_00.jpg")
+    page.wait_for_function("() => [...document.querySelectorAll('.lt_findings img')].some(one => one.naturalWidth > 0)")
+    page.locator("#lt_leave").click()
+    expect(findings).to_contain_text("1 pictures are left out", timeout=60_000)
+    assert left_out.read(pile) == {"turned.jpg"}
+    page.locator("#lt_captioner input").fill("names")
+    page.locator("#lt_captioner input").press("Enter")
+    page.locator("#lt_caption").click()
+    expect(findings).to_contain_text("5 captions written by names", timeout=60_000)
+    page.locator("#lt_filter textarea").fill("cups")
+    page.locator("#lt_show").click()
+    expect(findings).to_contain_text("4 of 5 pictures", timeout=20_000)
+    expect(page.locator("#lt_table").last).to_contain_text("red cup, cups")
+    page.locator("#lt_find textarea").fill("red cup")
+    page.locator("#lt_replace textarea").fill("crimson cup")
+    page.locator("#lt_exchange").click()
+    expect(findings).to_contain_text("4 captions changed in the table", timeout=20_000)
+    page.locator("#lt_save").click()
+    expect(findings).to_contain_text("4 captions saved", timeout=20_000)
+    book = Book.open(pile)
+    assert [book.entry(name).prompt for name in book.names] == ["crimson cup, cups"] * 4 + ["turned"]
+    assert book.entry("cups/red_cup_00.jpg").edited
+    page.locator("#lt_look").click()
+    expect(page.locator("#lt_pictures").last).to_contain_text(
+        "1 left out: turned.jpg (is left out by hand)", timeout=60_000
+    )

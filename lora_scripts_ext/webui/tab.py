@@ -13,7 +13,7 @@ import yaml
 from .. import config as configs
 from ..errors import UserError
 from ..training import estimate
-from . import foretold, form, place, presets
+from . import dataset, foretold, form, place, presets
 from .desk import DESK
 
 _GALLERY = 60
@@ -47,6 +47,7 @@ def _left() -> tuple[dict[str, Any], Any, dict[str, Any], Any, Any]:
     fields["train_data_dir"] = form.field("train_data_dir", "")
     buttons["look"] = gr.Button("Show pictures", elem_id="lt_look")
     pictures = gr.HTML(elem_id="lt_pictures")
+    buttons["dataset"] = dataset.build()
     gr.Markdown("### 2 Name")
     with gr.Row():
         fields["output_name"] = form.field("output_name", "")
@@ -86,6 +87,7 @@ def _wire(fields: dict[str, Any], kind: Any, buttons: dict[str, Any], message: A
     fields["train_data_dir"].submit(_look, everything, [pictures])
     buttons["start"].click(_start(resume=False), everything, [message])
     buttons["resume"].click(_start(resume=True), everything, [message])
+    dataset.wire(fields, buttons["dataset"])
     buttons["stop"].click(_stop, [], [message], queue=False)
     buttons["export"].click(_export, everything, [buttons["yaml"], message])
     buttons["import"].click(_import, [buttons["yaml"]], [*everything, message])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..dataset import left_out
-from ..dataset.work import Progress
+from ..dataset.work import Check, Progress
 from ..errors import UserError
 from ..hosts.tokenizer import Tokenizer
 from .book import Book
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``check_dataset.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (what is measured is kept)."""
     options = _parser().parse_args(arguments)
     try:
-        made = check(options.input, options.metadata, options.resolution, options.trigger, _progress)
+        made = check(options.input, options.metadata, options.resolution, options.trigger, _progress, _never)
         for line in lines(made):
             print(line)
         if options.leave_out:
@@ -37,8 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def check(folder: Path, metadata: Path | None, resolution: int, trigger: str, progress: Progress) -> Report:
-    """The report on a folder as training would read it, without what is left out already.
+def check(
+    folder: Path, metadata: Path | None, resolution: int, trigger: str, progress: Progress, stop: Check
+) -> Report:
+    """The report on a folder as training would read it, without what is left out already; ``stop`` as in ``report``.
 
     Raises:
         UserError: the folder is missing or empty, or a file of captions is damaged.
@@ -58,6 +60,7 @@ def check(folder: Path, metadata: Path | None, resolution: int, trigger: str, pr
         longest=tokenizer.room,
         trigger=trigger,
         progress=progress,
+        check=stop,
     )
 
 
@@ -93,3 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _progress(done: int, total: int, what: str) -> None:
     print(f"\r{done} of {total} {what}", end="" if done < total else "\n", file=sys.stderr)
+
+
+def _never() -> None:
+    """Go on."""

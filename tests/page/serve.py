@@ -73,6 +73,8 @@ if __name__ == "__main__":
         for page, title, name in tabs:
             with gradio.Tabs(), gradio.TabItem(title, id=name):
                 page.render()
+    # As the WebUI does; open, so that tests can call what is on the page.
+    blocks.queue(api_open=True)
     # gradio announces itself on stdout.
     with contextlib.redirect_stdout(sys.stderr):
         app, _, _ = blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, show_api=False)

@@ -1,0 +1,242 @@
+"""The part of the tab that makes a training set of a pile of pictures: captions, a report, what is left out."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import gradio as gr
+
+from .. import config as configs
+from ..captioning import choose
+from ..captioning.base import Wanted
+from ..captioning.label import label
+from ..dataset import left_out
+from ..errors import UserError
+from ..workshop import command
+from ..workshop.book import Book
+from ..workshop.report import Report
+from . import form, place
+from .task import Stopped, Task
+
+_ROWS = 200
+_FOUND = 60
+_OVERWRITE = {"Only where there is none": "none", "Replace what a captioner wrote": "ours", "Replace all": "all"}
+_HELP = (
+    "<p>Good pictures matter more than many. <b>Check the pictures</b> says which ones to leave out and why. "
+    "<b>Caption the pictures</b> writes what they show into metadata.csv beside them; what you wrote yourself stays. "
+    "Your picture files are never changed.</p>"
+)
+TASK = Task()
+
+
+def build() -> dict[str, Any]:
+    """The components, by what they are for."""
+    parts: dict[str, Any] = {}
+    with gr.Accordion("Captions and quality", open=False, elem_id="lt_dataset"):
+        gr.HTML(_HELP)
+        with gr.Row():
+            parts["check"] = gr.Button("Check the pictures", elem_id="lt_check")
+            parts["leave"] = gr.Button("Leave out the bad ones", elem_id="lt_leave")
+            parts["take"] = gr.Button("Take all again", elem_id="lt_take")
+        with gr.Row():
+            parts["captioner"] = gr.Dropdown(
+                list(choose.NAMES), value="auto", label="Captioner", elem_id="lt_captioner",
+                info="; ".join(f"{name}: {told}" for name, told in choose.needs().items()),
+            )  # fmt: skip
+            parts["model"] = gr.Textbox(
+                value="", label="Captioner's model", elem_id="lt_caption_model",
+                info="A folder with the model, or its name on the hub if it is on this machine. Empty: the usual one.",
+            )  # fmt: skip
+            parts["overwrite"] = gr.Dropdown(
+                list(_OVERWRITE), value=next(iter(_OVERWRITE)), label="Which captions", elem_id="lt_overwrite"
+            )
+        with gr.Row():
+            parts["caption"] = gr.Button("Caption the pictures", elem_id="lt_caption")
+            parts["halt"] = gr.Button("Stop", elem_id="lt_halt")
+        parts["said"] = gr.HTML(elem_id="lt_dataset_said")
+        with gr.Row():
+            parts["filter"] = gr.Textbox(value="", label="Show captions that hold", elem_id="lt_filter")
+            parts["find"] = gr.Textbox(value="", label="Find", elem_id="lt_find")
+            parts["replace"] = gr.Textbox(value="", label="Replace with", elem_id="lt_replace")
+        with gr.Row():
+            parts["show"] = gr.Button("Show captions", elem_id="lt_show")
+            parts["exchange"] = gr.Button("Replace in all shown", elem_id="lt_exchange")
+            parts["save"] = gr.Button("Save the table", elem_id="lt_save")
+        parts["table"] = gr.Dataframe(
+            headers=["picture", "caption"], datatype="str", col_count=(2, "fixed"), type="array", interactive=True,
+            wrap=True, elem_id="lt_table",
+        )  # fmt: skip
+    return parts
+
+
+def wire(fields: dict[str, Any], parts: dict[str, Any]) -> None:
+    """What the buttons do."""
+    told = [fields[key] for key in form.KEYS]
+    said, table = parts["said"], parts["table"]
+    parts["check"].click(_check, told, [said])
+    parts["leave"].click(_leave, told, [said])
+    parts["take"].click(_take, told, [said])
+    parts["caption"].click(_caption, [*told, parts["captioner"], parts["model"], parts["overwrite"]], [said])
+    parts["halt"].click(TASK.stop, [], [], queue=False)
+    parts["show"].click(_show, [*told, parts["filter"]], [table, said])
+    parts["exchange"].click(_exchange, [table, parts["find"], parts["replace"]], [table, said])
+    parts["save"].click(_save, [*told, table], [said])
+
+
+def _check(*values: Any) -> Iterator[str]:
+    try:
+        folder, metadata, resolution, trigger = _asked(values)
+        for told in TASK.run(
+            lambda progress, check: command.check(folder, metadata, resolution, trigger, progress, check)
+        ):
+            yield _findings(folder, told) if isinstance(told, Report) else _sentence(told, "good")
+    except Stopped:
+        yield _sentence("Stopped; what is looked at is remembered.", "good")
+    except (UserError, OSError) as error:
+        yield _sentence(str(error), "bad")
+
+
+def _leave(*values: Any) -> Iterator[str]:
+    """Check anew, which is quick the second time, and leave out what is bad."""
+    try:
+        folder, metadata, resolution, trigger = _asked(values)
+        for told in TASK.run(
+            lambda progress, check: command.check(folder, metadata, resolution, trigger, progress, check)
+        ):
+            if not isinstance(told, Report):
+                yield _sentence(told, "good")
+                continue
+            unwanted = command.bad(told)
+            left_out.write(folder, unwanted | left_out.read(folder))
+            yield _sentence(
+                f"{len(unwanted)} pictures are left out from now on; the files stay where they are.", "good"
+            )
+    except Stopped:
+        yield _sentence("Stopped; nothing is left out.", "good")
+    except (UserError, OSError) as error:
+        yield _sentence(str(error), "bad")
+
+
+def _take(*values: Any) -> str:
+    try:
+        folder = _asked(values)[0]
+        count = len(left_out.read(folder))
+        left_out.write(folder, [])
+    except (UserError, OSError) as error:
+        return _sentence(str(error), "bad")
+    return _sentence(f"All pictures are taken again ({count} had been left out).", "good")
+
+
+def _caption(*values: Any) -> Iterator[str]:
+    *told, name, model, overwrite = values
+    try:
+        folder, metadata, _, _ = _asked(tuple(told))
+        wanted = Wanted(captioner=name, model=str(place.readable(model)) if Path(model).is_dir() else model.strip())
+
+        def work(progress: Any, check: Any) -> str:
+            captioner = choose.make(wanted)
+            try:
+                book = Book.open(folder, metadata)
+                done = label(folder, book, captioner, overwrite=_OVERWRITE[overwrite], progress=progress, check=check)
+            finally:
+                captioner.close()
+            left = f" {len(done.skipped)} cannot be read." if done.skipped else ""
+            return (
+                f"{done.written} captions written by {captioner.name}, {done.kept} kept.{left} "
+                "Press Show captions to read and correct them."
+            )
+
+        for text in TASK.run(work):
+            yield _sentence(text, "good")
+    except Stopped:
+        yield _sentence("Stopped; the captions so far are saved. Press Caption the pictures to go on.", "good")
+    except (UserError, OSError) as error:
+        yield _sentence(str(error), "bad")
+
+
+def _show(*values: Any) -> tuple[Any, str]:
+    *told, text = values
+    try:
+        folder, metadata, _, _ = _asked(tuple(told))
+        book = Book.open(folder, metadata)
+    except (UserError, OSError) as error:
+        return gr.update(), _sentence(str(error), "bad")
+    rows = [[name, book.entry(name).prompt] for name in book.names]
+    found = [row for row in rows if text.casefold() in f"{row[0]} {row[1]}".casefold()]
+    more = f" The first {_ROWS} are shown; narrow them down above." if len(found) > _ROWS else ""
+    said = f"{len(found)} of {len(rows)} pictures.{more} Change captions in the table, then press Save the table."
+    return found[:_ROWS], _sentence(said, "good")
+
+
+def _exchange(rows: list[list[str]], find: str, replacement: str) -> tuple[Any, str]:
+    if not find:
+        return gr.update(), _sentence("Find is empty; say what to replace.", "bad")
+    changed = [[name, text.replace(find, replacement)] for name, text in rows]
+    count = sum(before != after for before, after in zip(rows, changed, strict=True))
+    return changed, _sentence(f"{count} captions changed in the table; press Save the table to keep that.", "good")
+
+
+def _save(*values: Any) -> str:
+    *told, rows = values
+    try:
+        folder, metadata, _, _ = _asked(tuple(told))
+        book = Book.open(folder, metadata)
+        known = set(book.names)
+        changed = [(name, text) for name, text in rows if name in known and book.entry(name).prompt != text.strip()]
+        for name, text in changed:
+            book.put(name, text)
+        book.save()
+    except (UserError, OSError) as error:
+        return _sentence(str(error), "bad")
+    return _sentence(f"{len(changed)} captions saved.", "good")
+
+
+def _asked(values: tuple[Any, ...]) -> tuple[Path, Path | None, int, str]:
+    """Folder, CSV, side in pixels and trigger word of the form.
+
+    Raises:
+        UserError: no folder is named, or it may not be read.
+    """
+    told = {key: form.from_field(key, value) for key, value in zip(form.KEYS, values, strict=True)}
+    if not told["train_data_dir"]:
+        raise UserError("Folder with your pictures is empty; name it above.")
+    folder = place.readable(told["train_data_dir"])
+    metadata = place.readable(told["metadata_path"]) if told["metadata_path"] else None
+    return folder, metadata, min(told["resolution"] or [_stock_side(folder)]), told["trigger_word"]
+
+
+def _stock_side(folder: Path) -> int:
+    """The side that the loaded model was trained at."""
+    asked = {"train_data_dir": str(folder), "base_model": "loaded", "output_dir": "unused"}
+    try:
+        return place.inspection(configs.from_dict(asked | {"base_model": place.require_checkpoint()})).resolution
+    except UserError:
+        return 512
+
+
+def _findings(folder: Path, made: Report) -> str:
+    """The report as a page: what is wrong, worst first, with the pictures; then advice."""
+    counts = ", ".join(f"{made.count(grade)} {grade}" for grade in ("good", "doubtful", "bad"))
+    told = made.settings
+    suggested = f"Suggested: repeats {told.repeats}, epochs {told.epochs}, LoRA rank {told.rank}."
+    said = _sentence(f"{len(made.verdicts)} pictures: {counts}. {suggested}", "good")
+    said += "".join(f"<p class='lt_advice'>{html.escape(text)}</p>" for text in made.advice)
+    worst = [one for grade in ("bad", "doubtful") for one in made.verdicts if one.grade == grade]
+    cells = []
+    for one in worst[:_FOUND]:
+        address = f"lora-trainer/picture?path={quote(str(folder / one.name))}"
+        reasons = html.escape("; ".join(reason.text for reason in one.reasons))
+        cells.append(
+            f"<figure class='lt_{one.grade}_one'><img loading='lazy' src='{address}' alt=''>"
+            f"<figcaption><b>{html.escape(one.name)}</b> {reasons}</figcaption></figure>"
+        )
+    more = f"<p>… and {len(worst) - _FOUND} more.</p>" if len(worst) > _FOUND else ""
+    return said + f"<div class='lt_gallery lt_findings'>{''.join(cells)}</div>{more}"
+
+
+def _sentence(text: str, mood: str) -> str:
+    return f"<p class='lt_{mood}'>{html.escape(text)}</p>"
