@@ -48,6 +48,7 @@ FACTS = RunFacts(
     reg_folders={"2_animal": Folder(pictures=4, repeats=2)},
     buckets={(512, 512): 30, (448, 576): 5},
     tag_frequency={"10_fox": {"red fox": 3, "snow": 1}},
+    dataset_version="5e7",
 )
 
 
@@ -86,6 +87,7 @@ def test_what_a_file_tells_of_its_run():
         "ss_text_encoder_lr": "None",
         "ss_steps": "90",
         "ss_max_train_steps": "100",
+        "ss_dataset_version": "5e7",
         "ss_num_train_images": "35",
         "ss_num_reg_images": "8",
         "ss_optimizer": "adamw(weight_decay=0.01,eps=1e-06)",

@@ -128,9 +128,21 @@ def test_copies_are_found_however_they_were_made(tmp_path):
     assert made.count("bad") == len(copies)
 
 
+def test_copies_are_found_on_plain_white_too(tmp_path):
+    for seed in range(40, 52):
+        save(photo(seed, white=True), tmp_path / f"{seed}.jpg")
+    copies = {"x_turned.jpg": photo(40, white=True).rotate(90), "x_small.jpg": photo(41, white=True).resize((520, 520))}
+    for name, image in copies.items():
+        save(image, tmp_path / name)
+    found = {one.name: [reason.text for reason in one.reasons] for one in told(tmp_path).verdicts if one.reasons}
+    assert found == {"x_turned.jpg": ["is a turned copy of 40.jpg"], "x_small.jpg": ["looks the same as 41.jpg"]}
+
+
 def test_a_hash_is_the_sign_of_64_differences():
     draw = np.random.default_rng(1).integers(0, 256, (8, 9), dtype=np.uint8)
-    bits = "".join(str(int(draw[row, column] > draw[row, column + 1])) for row in range(8) for column in range(8))
+    bits = "".join(
+        str(int(int(draw[row, column]) - int(draw[row, column + 1]) > 2)) for row in range(8) for column in range(8)
+    )
     assert difference_hash(Image.fromarray(draw)) == int(bits, 2)
 
 
@@ -147,6 +159,7 @@ def test_damaged_files_and_captions_are_told(tmp_path):
     (tmp_path / "c.jpg").write_bytes(b"\xff\xd8")
     made = told(tmp_path, {"b.jpg": "word " * 80})
     assert codes(made) == {"a.jpg": ["caption_missing"], "b.jpg": ["caption_too_long"], "c.jpg": ["unreadable"]}
+    assert codes(told(tmp_path, {}))["a.jpg"] == []
     assert [one.grade for one in made.verdicts] == ["doubtful", "doubtful", "bad"]
     assert json.loads(json.dumps(made.to_dict()))["bad"] == 1
 
@@ -220,7 +233,7 @@ def test_what_is_left_out_is_not_trained_on_and_not_looked_at_again(tmp_path, ca
     save(photo(3).filter(ImageFilter.GaussianBlur(6)), tmp_path / "blurred.jpg")
     assert command.main(["--input", str(tmp_path), "--leave-out"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == "4 pictures: 0 good, 3 doubtful, 1 bad"
+    assert out[0] == "4 pictures: 3 good, 0 doubtful, 1 bad"
     assert json.loads(out[-1])["bad"] == 1
     told = configs.from_dict({"train_data_dir": str(tmp_path), "base_model": "b", "output_dir": str(tmp_path / "out")})
     dataset = source.read(told, [64], 8)
@@ -231,3 +244,12 @@ def test_what_is_left_out_is_not_trained_on_and_not_looked_at_again(tmp_path, ca
     (tmp_path / ".lora_trainer" / "left_out.json").write_text("[]")
     assert command.main(["--input", str(tmp_path)]) == 2
     assert "this list of left-out pictures is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("count", "alike"), [(12, False), (1, True)])
+def test_a_set_is_alike_only_where_it_shows_one_thing_again_and_again(count, alike, tmp_path):
+    for index in range(12):
+        image = photo(index % count + 60, white=True).rotate(index if alike else 0, fillcolor="white")
+        save(image, tmp_path / f"{index}.jpg")
+    measured = {path.name: report.measure(path, 512) for path in tmp_path.glob("*.jpg")}
+    assert any("much alike" in text for text in advice.of_set(measured, {}, "")) == alike

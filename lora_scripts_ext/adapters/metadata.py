@@ -45,6 +45,7 @@ class RunFacts:
         reg_folders: regularisation folders by name.
         buckets: pictures, repeats counted, by bucket (width, height) in pixels.
         tag_frequency: by training folder, how many of its captions hold each comma-separated part.
+        dataset_version: SHA-256 (hex) of pictures, captions and repeats: what the model was made from.
     """
 
     steps: int
@@ -58,6 +59,7 @@ class RunFacts:
     reg_folders: Mapping[str, Folder] = field(default_factory=dict)
     buckets: Mapping[tuple[int, int], int] = field(default_factory=dict)
     tag_frequency: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    dataset_version: str = ""
 
 
 def build(config: Config, model: ModelInfo, facts: RunFacts) -> dict[str, str]:
@@ -144,6 +146,7 @@ def _training_entries(config: Config, model: ModelInfo, facts: RunFacts) -> dict
 
 def _data_entries(config: Config, model: ModelInfo, facts: RunFacts) -> dict[str, Any]:
     return {
+        "ss_dataset_version": facts.dataset_version,
         "ss_num_train_images": _visits(facts.folders),
         "ss_num_reg_images": _visits(facts.reg_folders),
         "ss_num_batches_per_epoch": facts.batches_per_epoch,

@@ -12,6 +12,7 @@ from ..adapters.metadata import Folder, RunFacts
 from ..config import Config
 from ..dataset import caption
 from ..dataset.example import Example
+from ..dataset.store import Store
 from ..hosts.base import ModelInfo
 from . import optimizer
 
@@ -19,17 +20,18 @@ from . import optimizer
 class Facts:
     """Gathered once at the start; each file adds how far the run has come."""
 
-    def __init__(
-        self, config: Config, model: ModelInfo, examples: Sequence[Example], steps_per_epoch: int, total_steps: int
-    ) -> None:
+    def __init__(self, config: Config, model: ModelInfo, store: Store, steps_per_epoch: int, total_steps: int) -> None:
         self._config = config
         self._model = model
         self._steps_per_epoch = steps_per_epoch
         self._total_steps = total_steps
         self._started = time.time()
-        shown = [example for example in examples if not example.regularisation]
+        self._version = store.content_hash
+        shown = [example for example in store.examples if not example.regularisation]
         self._folders = _folders(shown, config.train_data_dir)
-        self._reg_folders = _folders([example for example in examples if example.regularisation], config.reg_data_dir)
+        self._reg_folders = _folders(
+            [example for example in store.examples if example.regularisation], config.reg_data_dir
+        )
         self._buckets = Counter[tuple[int, int]]()
         for example in shown:
             self._buckets[example.bucket] += example.repeats
@@ -50,6 +52,7 @@ class Facts:
             reg_folders=self._reg_folders,
             buckets=dict(self._buckets),
             tag_frequency=self._tags,
+            dataset_version=self._version,
         )
         return metadata.build(config, self._model, facts)
 

@@ -156,7 +156,7 @@ class Run:
         self.wanted = previews.requests(
             config, session.model, [e.caption for e in store.examples if not e.regularisation]
         )
-        self.facts = facts.Facts(config, session.model, store.examples, self.steps_per_epoch, self.total_steps)
+        self.facts = facts.Facts(config, session.model, store, self.steps_per_epoch, self.total_steps)
         self.step = 0
         self.epoch_losses: list[float] = []
         self.last_epoch_loss = 0.0

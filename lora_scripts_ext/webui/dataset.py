@@ -42,10 +42,10 @@ def build() -> dict[str, Any]:
             parts["check"] = gr.Button("Check the pictures", elem_id="lt_check")
             parts["leave"] = gr.Button("Leave out the bad ones", elem_id="lt_leave")
             parts["take"] = gr.Button("Take all again", elem_id="lt_take")
-        with gr.Row():
+        with gr.Row(elem_id="lt_captioning"):
             parts["captioner"] = gr.Dropdown(
                 list(choose.NAMES), value="auto", label="Captioner", elem_id="lt_captioner",
-                info="; ".join(f"{name}: {told}" for name, told in choose.needs().items()),
+                info="Who looks at the pictures. auto: BLIP where it is on this machine, else the file names.",
             )  # fmt: skip
             parts["model"] = gr.Textbox(
                 value="", label="Captioner's model", elem_id="lt_caption_model",

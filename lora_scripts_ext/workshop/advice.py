@@ -23,8 +23,9 @@ _LARGE_RANK = 32
 # Shares of a set.
 _MOST_OF_IT = 0.8
 _SOME_OF_IT = 0.2
-# Bits of 64 by which the hashes of two pictures of different things differ on average: half of them.
-_SIMILAR_BITS = 18
+# Bits of 64 by which the hashes of two pictures differ on average: about 20 for different scenes, 8 for different
+# things on white, below 1 for one thing turned a little.
+_SIMILAR_BITS = 4
 _COLOUR_STEP = 64
 _SAME_PLACE = 0.8
 _MARK_CELLS = 25

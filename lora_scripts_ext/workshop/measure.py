@@ -22,6 +22,7 @@ _BACKDROP = 0.95
 # Steps between neighbours that are an edge, in levels of 255.
 _EDGE = 20
 _EDGE_IN_MAP = 24
+_CLEARLY = 2
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,10 @@ def blur(grey: np.ndarray) -> float:
 
 
 def difference_hash(pixels: Image.Image) -> int:
-    """64 bits: whether each of 8 x 8 places is brighter than its right neighbour."""
+    """64 bits: whether each of 8 x 8 places is clearly brighter than its right neighbour."""
     small = np.asarray(pixels.convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
-    bits = (small[:, :-1] > small[:, 1:]).flatten()
+    # On a plain backdrop grain would decide.
+    bits = (small[:, :-1] - small[:, 1:] > _CLEARLY).flatten()
     return int(np.packbits(bits).view(">u8")[0])
 
 

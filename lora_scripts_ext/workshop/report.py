@@ -80,7 +80,7 @@ def report(
         folder: of the pictures.
         names: relative to it.
         resolution: side in pixels that the base model was trained at.
-        captions: by name; one that is missing or empty is a finding.
+        captions: by name; one that is missing or empty is a finding, unless all are.
         count_tokens: of a caption, as the text encoder counts.
         longest: as many of them are read.
         trigger: the word that calls the look.
@@ -90,6 +90,8 @@ def report(
     found = _measured(folder, names, resolution, progress, check)
     measured = {name: one for name, one in found.items() if isinstance(one, Measures)}
     copies = _copies(measured)
+    # Where nothing is captioned yet the set is told so, instead of each picture.
+    captioned = any(captions.get(name) for name in names)
     verdicts = []
     for name in names:
         one = found[name]
@@ -97,7 +99,7 @@ def report(
             verdicts.append(Verdict(name, (Reason("unreadable", "bad", one),)))
             continue
         reasons = [*copies.get(name, []), *verdict.of_picture(one, resolution)]
-        reasons += verdict.of_caption(captions.get(name, ""), count_tokens, longest)
+        reasons += verdict.of_caption(captions.get(name, ""), count_tokens, longest) if captioned else []
         verdicts.append(Verdict(name, tuple(reasons)))
     left = {one.name: measured[one.name] for one in verdicts if one.grade != "bad"}
     return Report(tuple(verdicts), tuple(advice.of_set(left, captions, trigger)), advice.settings(len(left)))

@@ -1,0 +1,160 @@
+"""Pictures out of a zip file that somebody sent, without trusting a word of it."""
+
+from __future__ import annotations
+
+import re
+import stat
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from .. import files
+from ..dataset.example import Skipped
+from ..dataset.picture import EXTENSIONS
+from ..dataset.work import Check, Progress
+from ..errors import UserError
+
+#: what is taken besides pictures: captions
+_TEXTS = frozenset({".txt", ".caption", ".csv"})
+_MOST_FILES = 20_000
+# Of photos, 20 GB are thousands; a single one has no use for more than 500 MB.
+_MOST_BYTES = 20 << 30
+_MOST_BYTES_A_FILE = 500 << 20
+# Photos do not shrink; drawings and texts do, by a hundred at the very most.
+_MOST_SHRUNK = 200
+_CHUNK = 1 << 20
+_ENCRYPTED = 0x1
+_UTF8 = 0x800
+_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.I)
+_FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')
+_LONGEST = 120
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """What came out: names relative to the folder, and what was left in with the reason."""
+
+    names: list[str]
+    skipped: list[Skipped]
+
+
+def unpack(
+    archive: Path,
+    into: Path,
+    *,
+    progress: Progress = lambda done, total, what: None,
+    check: Check = lambda: None,
+) -> Unpacked:
+    """Take pictures and captions out of a zip, into ``into`` and nowhere else; files that are there stay.
+
+    Whatever the archive says of sizes is checked while reading. Every file is written whole or not at all; calling this
+    again goes on.
+
+    Raises:
+        UserError: it is no zip, it is encrypted, it holds too much or nothing to train on.
+    """
+    if not archive.is_file():
+        raise UserError(f"{archive}: there is no such file; check the path.")
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return _unpack(opened, archive, into, progress, check)
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise UserError(
+            f"{archive}: this is not a zip file that can be read ({error}); make a new .zip of it."
+        ) from error
+
+
+def _unpack(opened: zipfile.ZipFile, archive: Path, into: Path, progress: Progress, check: Check) -> Unpacked:
+    members = [one for one in opened.infolist() if not one.is_dir()]
+    if len(members) > _MOST_FILES:
+        raise UserError(f"{archive}: it holds {len(members)} files, at most {_MOST_FILES} are taken; split it.")
+    if any(one.flag_bits & _ENCRYPTED for one in members):
+        raise UserError(f"{archive}: it has a password; unpack it yourself and name the folder.")
+    names: list[str] = []
+    skipped: list[Skipped] = []
+    taken: set[str] = set()
+    room = _MOST_BYTES
+    for done, member in enumerate(members, 1):
+        check()
+        written = _name(member)
+        try:
+            name = _safe(written, member, taken)
+            if name is not None:
+                room -= _extract(opened, member, into / name, room)
+                names.append(name)
+        except _Refused as reason:
+            skipped.append(Skipped(written, str(reason)))
+        progress(done, len(members), "files")
+    if not names:
+        raise UserError(f"{archive}: there is no picture in it that can be taken.")
+    return Unpacked(names, skipped)
+
+
+class _Refused(Exception):
+    """A member is not taken; the text is the reason, to follow its name."""
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """The member's name; Chinese Windows writes GBK without saying so, which Python reads as cp437."""
+    if member.flag_bits & _UTF8 or member.filename.isascii():
+        return member.filename
+    try:
+        return member.filename.encode("cp437").decode("gb18030")
+    except UnicodeError:
+        return member.filename
+
+
+def _safe(written: str, member: zipfile.ZipInfo, taken: set[str]) -> str | None:
+    """Where the member goes, relative; None for what systems leave in archives."""
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise _Refused("is a link")
+    parts = PurePosixPath(written.replace("\\", "/")).parts
+    if any(part == "__MACOSX" or (part.startswith(".") and part != "..") for part in parts):
+        return None
+    if not parts or ".." in parts or parts[0] == "/" or re.match(r"^[a-zA-Z]:", parts[0]):
+        raise _Refused("has a path that leads out of the folder")
+    if Path(parts[-1]).suffix.lower() not in EXTENSIONS | _TEXTS:
+        raise _Refused("is no picture and no caption")
+    name = "/".join(_cleaned(part) for part in parts)
+    alike = unicodedata.normalize("NFC", name).casefold()
+    if alike in taken:
+        raise _Refused("has the name of another file in it")
+    taken.add(alike)
+    return name
+
+
+def _cleaned(part: str) -> str:
+    """A name that every system can write."""
+    plain = _FORBIDDEN.sub("_", part).rstrip(". ") or "_"
+    plain = f"_{plain}" if _RESERVED.match(plain) else plain
+    suffix = Path(plain).suffix
+    return plain[: _LONGEST - len(suffix)] + suffix if len(plain) > _LONGEST else plain
+
+
+def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, room: int) -> int:
+    """Write a member; returns its bytes. One that is there already in that size is left alone."""
+    if path.is_file() and path.stat().st_size == member.file_size:
+        return member.file_size
+    if path.exists():
+        raise _Refused("would replace another file of its name")
+    most = min(room, _MOST_BYTES_A_FILE, max(_CHUNK, member.compress_size * _MOST_SHRUNK))
+    with files.replacing(path) as temporary, temporary.open("wb") as out:
+        size = 0
+        for chunk in _chunks(opened, member):
+            size += len(chunk)
+            if size > most:
+                raise _Refused("is far larger than a picture can be (a zip bomb?)")
+            out.write(chunk)
+    return size
+
+
+def _chunks(opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    try:
+        with opened.open(member) as packed:
+            while chunk := packed.read(_CHUNK):
+                yield chunk
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        raise _Refused(f"is damaged ({error})") from error

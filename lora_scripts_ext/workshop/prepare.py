@@ -1,0 +1,229 @@
+"""Photos made ready in a folder of their own: renamed, upright, cropped, of one size and format."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from PIL import Image
+
+from .. import files
+from ..dataset import bucket, picture
+from ..dataset.bucket import Grid
+from ..dataset.example import Skipped
+from ..dataset.left_out import HIDDEN
+from ..dataset.work import Check, Progress, ahead
+from ..errors import UserError
+from . import subject
+
+Crop = Literal["none", "centre", "smart", "pad"]
+_RECORD = "prepared.json"
+_FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
+_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How pictures are made ready.
+
+    Attributes:
+        rename: with ``{name}`` (the old one) and ``{number}``, such as ``brand_{number:03d}``.
+        crop: ``none`` only scales; ``centre`` and ``smart`` (around the subject) cut to the nearest bucket; ``pad``
+            fills up to it with white.
+        kind: file format: png, jpg or webp.
+        without_background: put the subject on white; needs rembg.
+    """
+
+    rename: str = "{name}"
+    crop: Crop = "smart"
+    kind: str = "png"
+    without_background: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was made: the new name of each old one, both relative to their folders; and what was not, and why."""
+
+    made: dict[str, str]
+    skipped: list[Skipped]
+
+
+def prepare(
+    folder: Path,
+    names: Sequence[str],
+    out: Path,
+    grid: Grid,
+    wanted: Wanted,
+    *,
+    progress: Progress = lambda done, total, what: None,
+    check: Check = lambda: None,
+) -> Prepared:
+    """Make the pictures ``names`` of ``folder`` ready in ``out``; the originals are not touched.
+
+    Each is written whole; what is made already of the same content in the same way is not made again.
+
+    Args:
+        folder: of the originals.
+        names: relative to it.
+        out: a folder that is new, or was made by this.
+        grid: the sizes to cut to, as training chooses them.
+        wanted: how.
+        progress: called with done, total and "pictures".
+        check: called between pictures; what it raises ends the work, what is made stays.
+
+    Raises:
+        UserError: a setting is wrong, ``out`` holds other things, or rembg is wanted and missing.
+    """
+    _check(wanted, folder, out)
+    new_names = _new_names(names, wanted)
+    cut_out = _background_remover() if wanted.without_background else None
+    record = _read_record(out)
+    made: dict[str, str] = {}
+    skipped: list[Skipped] = []
+
+    def make(name: str) -> str | Skipped:
+        try:
+            return _make(folder / name, out / new_names[name], grid, wanted, cut_out, record.get(new_names[name]))
+        except picture.Unreadable as error:
+            return Skipped(name, str(error))
+        except OSError as error:
+            return Skipped(name, f"cannot be read or written ({error.strerror})")
+
+    try:
+        for done, (name, key) in enumerate(zip(names, ahead(make, names), strict=True), 1):
+            if isinstance(key, Skipped):
+                skipped.append(key)
+            else:
+                made[name] = new_names[name]
+                record[new_names[name]] = key
+                _copy_captions(folder / name, out / new_names[name])
+            progress(done, len(names), "pictures")
+            check()
+    finally:
+        files.write_text(out / HIDDEN / _RECORD, json.dumps(record, ensure_ascii=False))
+    return Prepared(made, skipped)
+
+
+def _check(wanted: Wanted, folder: Path, out: Path) -> None:
+    try:
+        fields = {name for _, name, _, _ in string.Formatter().parse(wanted.rename) if name is not None}
+        wanted.rename.format(name="a", number=1)
+    except (ValueError, KeyError, IndexError) as error:
+        raise UserError(f"rename is {wanted.rename!r} ({error}); write for example brand_{{number:03d}}.") from error
+    if not fields or "/" in wanted.rename or "\\" in wanted.rename:
+        raise UserError(f"rename is {wanted.rename!r}; it needs {{name}} or {{number}}, and no slash.")
+    if wanted.kind not in _FORMATS:
+        raise UserError(f"format is {wanted.kind!r}; take one of {', '.join(_FORMATS)}.")
+    home, target = folder.resolve(), out.resolve()
+    if home == target or home.is_relative_to(target) or target.is_relative_to(home):
+        raise UserError(f"output {out}: it must lie outside of {folder}, so that no original is mixed up with a copy.")
+    if out.is_dir() and any(out.iterdir()) and not (out / HIDDEN / _RECORD).is_file():
+        raise UserError(f"output {out}: this folder holds other things; name a new one.")
+
+
+def _new_names(names: Sequence[str], wanted: Wanted) -> dict[str, str]:
+    """The new name of each; folders stay, and two pictures never get one name."""
+    taken: set[str] = set()
+    chosen = {}
+    for number, name in enumerate(names, 1):
+        path = PurePosixPath(name)
+        stem = wanted.rename.format(name=path.stem, number=number)
+        new, again = path.with_name(f"{stem}.{wanted.kind}"), 2
+        while new.as_posix().casefold() in taken:
+            new, again = path.with_name(f"{stem}_{again}.{wanted.kind}"), again + 1
+        taken.add(new.as_posix().casefold())
+        chosen[name] = new.as_posix()
+    return chosen
+
+
+def _make(
+    source: Path, target: Path, grid: Grid, wanted: Wanted, cut_out: Callable[..., Any] | None, known: str | None
+) -> str:
+    """Write one picture; returns what it was made of and how."""
+    content = source.read_bytes()
+    told = json.dumps([hashlib.sha256(content).hexdigest(), asdict(wanted), grid.sizes, grid.area, grid.upscale])
+    key = hashlib.sha256(told.encode()).hexdigest()
+    if known == key and target.is_file():
+        return key
+    pixels = picture.decode(content).pixels
+    if cut_out is not None:
+        pixels = _on_white(cut_out(pixels))
+    packed = BytesIO()
+    options = {} if wanted.kind == "png" else {"quality": _QUALITY}
+    _shaped(pixels, grid, wanted.crop).save(packed, format=_FORMATS[wanted.kind], **options)
+    files.write_bytes(target, packed.getvalue())
+    return key
+
+
+def _shaped(pixels: Image.Image, grid: Grid, crop: Crop) -> Image.Image:
+    """The picture in the size that training would choose for it."""
+    chosen = grid.choose(pixels.size)
+    if crop == "none":
+        scale = max(chosen[0] / pixels.width, chosen[1] / pixels.height)
+        size = max(1, round(pixels.width * scale)), max(1, round(pixels.height * scale))
+        return pixels.resize(size, Image.Resampling.LANCZOS)
+    if crop == "pad":
+        scale = min(chosen[0] / pixels.width, chosen[1] / pixels.height)
+        size = max(1, round(pixels.width * scale)), max(1, round(pixels.height * scale))
+        padded = Image.new("RGB", chosen, "white")
+        small = pixels.resize(size, Image.Resampling.LANCZOS)
+        padded.paste(small, ((chosen[0] - size[0]) // 2, (chosen[1] - size[1]) // 2))
+        return padded
+    resized = bucket.cover(pixels.size, chosen)
+    left, top = _corner(pixels, resized, chosen, crop)
+    across, down = pixels.width / resized[0], pixels.height / resized[1]
+    cut = (left * across, top * down, (left + chosen[0]) * across, (top + chosen[1]) * down)
+    return pixels.resize(chosen, Image.Resampling.LANCZOS, box=cut)
+
+
+def _corner(pixels: Image.Image, resized: bucket.Size, chosen: bucket.Size, crop: Crop) -> tuple[int, int]:
+    """Where the cut begins, in the resized picture: in the middle, or so that the subject's middle is in its middle."""
+    middle = (0.5, 0.5)
+    if crop == "smart":
+        left, top, right, bottom = subject.box(pixels)
+        middle = ((left + right) / 2, (top + bottom) / 2)
+    return tuple(
+        min(max(0, round(centre * whole - part / 2)), whole - part)
+        for centre, whole, part in zip(middle, resized, chosen, strict=True)
+    )
+
+
+def _background_remover() -> Callable[..., Any]:
+    try:
+        from rembg import new_session, remove
+    except ImportError as error:
+        raise UserError(
+            "Removing backgrounds needs rembg; install it with pip install rembg onnxruntime, or leave them."
+        ) from error
+    session = new_session()
+    return lambda pixels: remove(pixels, session=session)
+
+
+def _on_white(cut: Image.Image) -> Image.Image:
+    white = Image.new("RGB", cut.size, "white")
+    white.paste(cut, mask=cut.getchannel("A"))
+    return white
+
+
+def _copy_captions(source: Path, target: Path) -> None:
+    for suffix in (".txt", ".caption"):
+        text = source.with_suffix(suffix)
+        if text.is_file():
+            with files.replacing(target.with_suffix(suffix)) as temporary:
+                shutil.copyfile(text, temporary)
+
+
+def _read_record(out: Path) -> dict[str, str]:
+    """What was made before, and of what; a damaged record makes everything anew."""
+    try:
+        told = json.loads((out / HIDDEN / _RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}

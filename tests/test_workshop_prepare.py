@@ -1,0 +1,254 @@
+"""Photos made ready, and archives taken apart: real files, hostile ones among them."""
+
+import io
+import json
+import stat
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from lora_scripts_ext import config as configs
+from lora_scripts_ext.dataset import bucket
+from lora_scripts_ext.dataset.left_out import HIDDEN
+from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.workshop import archive, prepare, prepare_command, subject
+from lora_scripts_ext.workshop.book import Book
+from lora_scripts_ext.workshop.prepare import Wanted
+
+from .photos import photo
+
+GRID = bucket.grid(configs.from_dict({"train_data_dir": "a", "base_model": "b", "output_dir": "c"}), [256], 8)
+
+
+def jpeg(image=None) -> bytes:
+    packed = io.BytesIO()
+    (image or photo(1, side=80)).save(packed, format="JPEG")
+    return packed.getvalue()
+
+
+def product(left: float, top: float, size=(900, 600)) -> Image.Image:
+    """A dark box of a fifth of the height on a light, slightly uneven backdrop."""
+    draw = np.random.default_rng(4)
+    image = Image.fromarray(draw.integers(224, 236, (size[1], size[0], 3), dtype=np.uint8))
+    x, y, side = round(left * size[0]), round(top * size[1]), size[1] // 5
+    ImageDraw.Draw(image).rectangle([x, y, x + side, y + side], fill=(40, 20, 60))
+    return image
+
+
+def snapshot(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+@pytest.mark.parametrize(("left", "top"), [(0.1, 0.1), (0.7, 0.6), (0.4, 0.4)])
+def test_the_subject_is_found_where_it_is(left, top):
+    found = subject.box(product(left, top))
+    assert found == pytest.approx((left, top, left + 600 / 5 / 900, top + 0.2), abs=0.03)
+
+
+def test_without_a_subject_everything_is_one():
+    assert subject.box(Image.new("RGB", (60, 40), "white")) == (0.0, 0.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("crop", ["smart", "centre", "pad", "none"])
+def test_a_picture_gets_the_size_that_training_would_choose(crop, tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    product(0.02, 0.4, (2400, 400)).save(source / "wide.png")
+    before = snapshot(source)
+    made = prepare.prepare(source, ["wide.png"], tmp_path / "out", GRID, Wanted(crop=crop))
+    assert (made.made, made.skipped) == ({"wide.png": "wide.png"}, [])
+    image = Image.open(tmp_path / "out" / "wide.png")
+    chosen = GRID.choose((2400, 400))
+    assert image.size == (chosen if crop != "none" else (round(2400 * chosen[1] / 400), chosen[1]))
+    dark = (np.asarray(image.convert("L")) < 100).mean() * image.width * image.height / (image.height / 5) ** 2
+    # The box lies at the left end: only the middle's crop loses it.
+    assert (dark < 0.2) == (crop == "centre")
+    if crop == "pad":
+        assert np.asarray(image)[0].min() == 255
+    assert snapshot(source) == before
+
+
+def test_pictures_are_upright_in_srgb_and_on_white(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (300, 200), "red").save(source / "turned.jpg", exif=exif)
+    Image.new("RGBA", (300, 300), (0, 0, 255, 0)).save(source / "clear.png")
+    Image.new("CMYK", (300, 300), (0, 255, 255, 0)).save(source / "print.jpg")
+    (source / "broken.webp").write_bytes(b"RIFF")
+    names = sorted(path.name for path in source.iterdir())
+    made = prepare.prepare(source, names, tmp_path / "out", GRID, Wanted(crop="none", kind="jpg"))
+    assert [one.name for one in made.skipped] == ["broken.webp"]
+    turned = Image.open(tmp_path / "out" / "turned.jpg")
+    assert turned.height > turned.width
+    assert "exif" not in turned.info
+    assert Image.open(tmp_path / "out" / "clear.jpg").getpixel((5, 5)) == (255, 255, 255)
+    assert Image.open(tmp_path / "out" / "print.jpg").mode == "RGB"
+
+
+def test_new_names_never_meet_and_captions_come_along(tmp_path):
+    source = tmp_path / "in"
+    for name in ("a.png", "a.jpg", "A.webp", "sub/a.png"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        photo(1, side=64).save(source / name)
+    (source / "a.txt").write_text("words")
+    names = ["A.webp", "a.jpg", "a.png", "sub/a.png"]
+    kept = prepare.prepare(source, names, tmp_path / "kept", GRID, Wanted()).made
+    assert kept == {"A.webp": "A.png", "a.jpg": "a_2.png", "a.png": "a_3.png", "sub/a.png": "sub/a.png"}
+    assert (tmp_path / "kept" / "a_2.txt").read_text() == "words"
+    counted = prepare.prepare(source, names, tmp_path / "n", GRID, Wanted(rename="brand_{number:03d}", kind="jpg")).made
+    assert list(counted.values()) == ["brand_001.jpg", "brand_002.jpg", "brand_003.jpg", "sub/brand_004.jpg"]
+
+
+def test_what_is_made_is_not_made_again_and_a_stop_loses_nothing(tmp_path, monkeypatch):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    names = [f"{index}.jpg" for index in range(5)]
+    for index, name in enumerate(names):
+        (source / name).write_bytes(jpeg(photo(index, side=64)))
+
+    class Stop(Exception):
+        pass
+
+    def stop(done, total, what):
+        if done == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        prepare.prepare(source, names, out, GRID, Wanted(), progress=stop)
+    shaped = []
+    real = prepare._shaped
+    monkeypatch.setattr(prepare, "_shaped", lambda *given: shaped.append(given) or real(*given))
+    prepare.prepare(source, names, out, GRID, Wanted())
+    assert len(shaped) == 2
+    (source / "1.jpg").write_bytes(jpeg(photo(9, side=64)))
+    prepare.prepare(source, names, out, GRID, Wanted())
+    assert len(shaped) == 3
+    prepare.prepare(source, names, out, GRID, Wanted(crop="pad"))
+    assert len(shaped) == 8
+    assert list(out.rglob("*.tmp")) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "out", "sentence"),
+    [
+        (Wanted(rename="brand"), "out", "needs {name} or {number}"),
+        (Wanted(rename="{colour}"), "out", "write for example"),
+        (Wanted(rename="../{name}"), "out", "no slash"),
+        (Wanted(kind="gif"), "out", "take one of png, jpg, webp"),
+        (Wanted(), "in/below", "must lie outside of"),
+        (Wanted(), "in", "must lie outside of"),
+        (Wanted(), "full", "holds other things"),
+        (Wanted(without_background=True), "out", "pip install rembg"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_makes_nothing(wanted, out, sentence, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    before = snapshot(tmp_path)
+    with pytest.raises(UserError, match=sentence.replace("{", r"\{").replace("}", r"\}")):
+        prepare.prepare(tmp_path / "in", [], tmp_path / out, GRID, wanted)
+    assert snapshot(tmp_path) == before
+
+
+def packed(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, data in members:
+            opened.writestr(name, data)
+    return path
+
+
+def test_a_zip_gives_its_pictures_and_captions_and_nothing_else(tmp_path):
+    picture = jpeg()
+    link = zipfile.ZipInfo("link.jpg")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    members = [
+        ("10_cups/a.jpg", picture), ("10_cups/a.txt", b"a cup"), ("metadata.csv", b"filename,prompt\n"),
+        ("../out.jpg", picture), ("/root.jpg", picture), ("C:\\windows\\b.jpg", picture), ("x\\..\\..\\c.jpg", picture),
+        ("run.exe", b"MZ"), ("__MACOSX/10_cups/._a.jpg", b"x"), (".DS_Store", b"x"), ("con.jpg", picture),
+        ("10_CUPS/A.JPG", picture), ("q?.jpg", picture), (link, b"/etc/passwd"),
+    ]  # fmt: skip
+    into = tmp_path / "deep" / "into"
+    done = archive.unpack(packed(tmp_path / "set.zip", members), into)
+    assert sorted(done.names) == ["10_cups/a.jpg", "10_cups/a.txt", "_con.jpg", "metadata.csv", "q_.jpg"]
+    assert sorted(snapshot(into)) == sorted(done.names)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["into"]
+    reasons = {one.name: one.reason for one in done.skipped}
+    assert len(reasons) == 7
+    assert reasons["../out.jpg"] == reasons["/root.jpg"] == "has a path that leads out of the folder"
+    assert reasons["run.exe"] == "is no picture and no caption"
+    assert reasons["link.jpg"] == "is a link"
+    assert reasons["10_CUPS/A.JPG"] == "has the name of another file in it"
+
+
+def test_names_of_a_chinese_windows_are_read(tmp_path):
+    path = packed(tmp_path / "set.zip", [("AAAA.jpg", jpeg())])
+    path.write_bytes(path.read_bytes().replace(b"AAAA.jpg", "手机".encode("gbk") + b".jpg"))
+    assert archive.unpack(path, tmp_path / "into").names == ["手机.jpg"]
+
+
+def test_a_bomb_is_stopped_while_it_is_read(tmp_path, monkeypatch):
+    bomb = [("bomb.png", b"\0" * (64 << 20)), ("a.jpg", jpeg())]
+    path = packed(tmp_path / "set.zip", bomb)
+    # It also lies about its size, in both of its headers.
+    lied = path.read_bytes().replace(struct.pack("<I", 64 << 20), struct.pack("<I", 1000))
+    path.write_bytes(lied)
+    into = tmp_path / "into"
+    done = archive.unpack(path, into)
+    assert done.names == ["a.jpg"]
+    assert sorted(snapshot(into)) == ["a.jpg"]
+    assert [one.name for one in done.skipped] == ["bomb.png"]
+    honest = archive.unpack(packed(tmp_path / "honest.zip", bomb), tmp_path / "other")
+    assert "zip bomb" in honest.skipped[0].reason
+    monkeypatch.setattr(archive, "_MOST_FILES", 1)
+    with pytest.raises(UserError, match="at most 1 are taken"):
+        archive.unpack(path, tmp_path / "third")
+
+
+def test_what_is_no_plain_zip_is_a_sentence(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"Rar!")
+    with pytest.raises(UserError, match="not a zip file that can be read"):
+        archive.unpack(tmp_path / "a.zip", tmp_path / "into")
+    locked = packed(tmp_path / "b.zip", [("a.jpg", jpeg())])
+    data = bytearray(locked.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    locked.write_bytes(bytes(data))
+    with pytest.raises(UserError, match="it has a password"):
+        archive.unpack(locked, tmp_path / "into")
+    with pytest.raises(UserError, match="no picture in it"):
+        archive.unpack(packed(tmp_path / "c.zip", [("a.exe", b"")]), tmp_path / "into")
+    assert not (tmp_path / "into").exists()
+
+
+def test_a_damaged_member_is_left_out_and_the_rest_comes(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8).tobytes()
+    path = packed(tmp_path / "set.zip", [("a.jpg", noise), ("b.jpg", jpeg())])
+    path.write_bytes(path.read_bytes().replace(noise[100:110], b"0123456789"))
+    done = archive.unpack(path, tmp_path / "into")
+    assert done.names == ["b.jpg"]
+    assert "is damaged" in done.skipped[0].reason
+    assert sorted(snapshot(tmp_path / "into")) == ["b.jpg"]
+
+
+def test_the_command_takes_a_zip_to_a_folder_that_can_be_trained_on(tmp_path, capsys):
+    members = [(f"photos/cup {index}.jpg", jpeg(photo(index, side=300))) for index in range(3)]
+    members.append(("metadata.csv", b'filename,prompt\nphotos/cup 1.jpg,"a cup, red"\n'))
+    source = packed(tmp_path / "set.zip", members)
+    out = tmp_path / "ready"
+    told = ["--input", str(source), "--output", str(out), "--resolution", "256", "--rename", "brand_{number:02d}"]
+    assert prepare_command.main(told) == 0
+    assert json.loads(capsys.readouterr().out)["made"] == 3
+    book = Book.open(out)
+    assert book.names == [f"photos/brand_0{number}.png" for number in (1, 2, 3)]
+    assert [book.entry(name).prompt for name in book.names] == ["", "a cup, red", ""]
+    assert {Image.open(out / name).size for name in book.names} == {(256, 256)}
+    assert (out / HIDDEN / "prepared.json").is_file()
+    assert prepare_command.main(["--input", str(tmp_path / "no"), "--output", str(out)]) == 2
+    assert "there is no folder" in capsys.readouterr().err
