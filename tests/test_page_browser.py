@@ -1,6 +1,7 @@
 """The tab in headless Chromium, under the very gradios that the WebUIs ship, as its user drives it."""
 
 import sys
+import zipfile
 
 import pytest
 import yaml
@@ -126,3 +127,22 @@ def test_a_pile_of_pictures_is_checked_captioned_and_corrected(page, served):
     expect(page.locator("#lt_pictures").last).to_contain_text(
         "1 left out: turned.jpg (is left out by hand)", timeout=60_000
     )
+
+
+def test_a_zip_becomes_copies_that_are_ready(page, served):
+    _, folder = served
+    with zipfile.ZipFile(folder / "photos.zip", "w") as packed:
+        for seed in range(3):
+            photo(seed).save(folder / "one.jpg", quality=90)
+            packed.write(folder / "one.jpg", f"cups/{seed}.jpg")
+        packed.writestr("../out.jpg", b"no")
+    page.locator("#lt_train_data_dir textarea").fill(str(folder / "photos.zip"))
+    page.get_by_text("Captions and quality", exact=True).click()
+    page.locator("#lt_rename textarea").fill("brand_{number}")
+    page.locator("#lt_ready").click()
+    said = page.locator("#lt_dataset_said").last
+    expect(said).to_contain_text("3 copies are in", timeout=60_000)
+    expect(said).to_contain_text("../out.jpg has a path that leads out of the folder")
+    ready = folder / "lora_trainer" / "pictures" / "photos"
+    expect(page.locator("#lt_train_data_dir textarea")).to_have_value(str(ready), timeout=20_000)
+    assert sorted(path.name for path in (ready / "cups").iterdir()) == ["brand_1.png", "brand_2.png", "brand_3.png"]

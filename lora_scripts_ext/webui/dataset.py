@@ -12,18 +12,26 @@ import gradio as gr
 
 from .. import config as configs
 from ..captioning import choose
-from ..captioning.base import Wanted
+from ..captioning.base import Wanted as Captioning
 from ..captioning.label import label
 from ..dataset import left_out
 from ..errors import UserError
 from ..workshop import command
 from ..workshop.book import Book
+from ..workshop.prepare import Wanted
+from ..workshop.prepare_command import ready
 from ..workshop.report import Report
 from . import form, place
 from .task import Stopped, Task
 
 _ROWS = 200
 _FOUND = 60
+_CROPS = {
+    "Around the subject": "smart",
+    "Nothing is cut, white is added": "pad",
+    "In the middle": "centre",
+    "Only made smaller": "none",
+}
 _OVERWRITE = {"Only where there is none": "none", "Replace what a captioner wrote": "ours", "Replace all": "all"}
 _HELP = (
     "<p>Good pictures matter more than many. <b>Check the pictures</b> says which ones to leave out and why. "
@@ -42,6 +50,15 @@ def build() -> dict[str, Any]:
             parts["check"] = gr.Button("Check the pictures", elem_id="lt_check")
             parts["leave"] = gr.Button("Leave out the bad ones", elem_id="lt_leave")
             parts["take"] = gr.Button("Take all again", elem_id="lt_take")
+        with gr.Row():
+            parts["crop"] = gr.Dropdown(
+                list(_CROPS), value=next(iter(_CROPS)), label="Crop", elem_id="lt_crop_ready",
+                info="How pictures are brought to the size that is trained at, as copies in a folder of their own.",
+            )  # fmt: skip
+            parts["rename"] = gr.Textbox(
+                value="{name}", label="New names", elem_id="lt_rename", info="{name}, or numbered: brand_{number:03d}"
+            )
+        parts["ready"] = gr.Button("Make copies that are ready to train on", elem_id="lt_ready")
         with gr.Row(elem_id="lt_captioning"):
             parts["captioner"] = gr.Dropdown(
                 list(choose.NAMES), value="auto", label="Captioner", elem_id="lt_captioner",
@@ -80,6 +97,8 @@ def wire(fields: dict[str, Any], parts: dict[str, Any]) -> None:
     parts["check"].click(_check, told, [said])
     parts["leave"].click(_leave, told, [said])
     parts["take"].click(_take, told, [said])
+    fill = fields["train_data_dir"]
+    parts["ready"].click(_ready, [*told, parts["crop"], parts["rename"]], [said, fill])
     parts["caption"].click(_caption, [*told, parts["captioner"], parts["model"], parts["overwrite"]], [said])
     parts["halt"].click(TASK.stop, [], [], queue=False)
     parts["show"].click(_show, [*told, parts["filter"]], [table, said])
@@ -131,11 +150,31 @@ def _take(*values: Any) -> str:
     return _sentence(f"All pictures are taken again ({count} had been left out).", "good")
 
 
+def _ready(*values: Any) -> Iterator[tuple[str, Any]]:
+    """Prepare copies beside the runs; the form then names their folder."""
+    *told, crop, rename = values
+    try:
+        source, _, resolution, _ = _asked(tuple(told))
+        out = place.data_dir() / "pictures" / (source.stem if source.is_file() else source.name)
+        wanted = Wanted(rename=rename.strip() or "{name}", crop=_CROPS[crop])
+        for result in TASK.run(lambda progress, check: ready(source, out, resolution, wanted, progress, check)):
+            if isinstance(result, str):
+                yield _sentence(result, "good"), gr.update()
+                continue
+            left = "".join(f" {one.name} {one.reason}." for one in result.skipped[:5])
+            said = f"{len(result.made)} copies are in {out}, which is named above now.{left}"
+            yield _sentence(said, "good"), gr.update(value=str(out))
+    except Stopped:
+        yield _sentence("Stopped; press the button again to go on.", "good"), gr.update()
+    except (UserError, OSError) as error:
+        yield _sentence(str(error), "bad"), gr.update()
+
+
 def _caption(*values: Any) -> Iterator[str]:
     *told, name, model, overwrite = values
     try:
         folder, metadata, _, _ = _asked(tuple(told))
-        wanted = Wanted(captioner=name, model=str(place.readable(model)) if Path(model).is_dir() else model.strip())
+        wanted = Captioning(captioner=name, model=str(place.readable(model)) if Path(model).is_dir() else model.strip())
 
         def work(progress: Any, check: Any) -> str:
             captioner = choose.make(wanted)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .. import config as configs
 from ..dataset import bucket, left_out
-from ..dataset.example import Skipped
+from ..dataset.work import Check, Progress
 from ..errors import UserError
 from . import archive
 from .book import Book
@@ -24,33 +24,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``prepare_dataset.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (what is made is kept)."""
     options = _parser().parse_args(arguments)
     wanted = Wanted(options.rename, options.crop, options.format, options.remove_background)
-    skipped: list[Skipped] = []
     try:
-        folder = options.input
-        if folder.is_file():
-            folder = options.output.with_name(f"{options.output.name}_unpacked")
-            skipped += archive.unpack(options.input, folder, progress=_progress).skipped
-        made = ready(folder, options.output, options.resolution, wanted)
+        made = ready(options.input, options.output, options.resolution, wanted, _progress, _never)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("stopped; what is made is kept, the same command goes on from there.", file=sys.stderr)
         return STOPPED
-    skipped += made.skipped
-    for one in skipped:
+    for one in made.skipped:
         print(f"left out: {one.name} {one.reason}", file=sys.stderr)
-    told = {"made": len(made.made), "skipped": [{"file": one.name, "reason": one.reason} for one in skipped]}
+    told = {"made": len(made.made), "skipped": [{"file": one.name, "reason": one.reason} for one in made.skipped]}
     print(json.dumps(told | {"output": str(options.output)}, ensure_ascii=False), flush=True)
     return DONE
 
 
-def ready(folder: Path, out: Path, resolution: int, wanted: Wanted) -> Prepared:
-    """Prepare what training would read of ``folder``, with its captions, in ``out``.
+def ready(source: Path, out: Path, resolution: int, wanted: Wanted, progress: Progress, check: Check) -> Prepared:
+    """Prepare what training would read of ``source``, a folder or a zip, with its captions, in ``out``.
+
+    A zip is unpacked beside ``out`` first.
 
     Raises:
-        UserError: the folder is missing or empty, or a setting is wrong.
+        UserError: there is no picture, or a setting is wrong.
     """
+    folder, skipped = source, []
+    if source.is_file():
+        folder = out.with_name(f"{out.name}_unpacked")
+        skipped = archive.unpack(source, folder, progress=progress, check=check).skipped
     book = Book.open(folder)
     unwanted = left_out.read(folder)
     names = [name for name in book.names if name not in unwanted]
@@ -58,14 +58,14 @@ def ready(folder: Path, out: Path, resolution: int, wanted: Wanted) -> Prepared:
         raise UserError(f"{folder}: there is no picture in this folder.")
     asked = {"train_data_dir": str(folder), "base_model": "any", "output_dir": str(out)}
     grid = bucket.grid(configs.from_dict(asked), [resolution], _VAE_FACTOR)
-    made = prepare(folder, names, out, grid, wanted, progress=_progress)
+    made = prepare(folder, names, out, grid, wanted, progress=progress, check=check)
     captions = Book.open(out)
     for old, new in made.made.items():
         entry = book.entry(old)
         if entry.prompt and new in captions.names:
             captions.put(new, entry.prompt, entry.fields, entry.by)
     captions.save()
-    return made
+    return Prepared(made.made, [*skipped, *made.skipped])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,3 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _progress(done: int, total: int, what: str) -> None:
     print(f"\r{done} of {total} {what}", end="" if done < total else "\n", file=sys.stderr)
+
+
+def _never() -> None:
+    """Go on."""
