@@ -17,6 +17,7 @@ from ..captioning.label import label
 from ..dataset import left_out
 from ..errors import UserError
 from ..workshop import command
+from ..workshop import table as captions
 from ..workshop.book import Book
 from ..workshop.prepare import Wanted
 from ..workshop.prepare_command import ready
@@ -24,7 +25,10 @@ from ..workshop.report import Report
 from . import form, place
 from .task import Stopped, Task
 
+_Rows = list[list[str]]
 _ROWS = 200
+_TAGS = 40
+_UNDO = 20
 _FOUND = 60
 _CROPS = {
     "Around the subject": "smart",
@@ -76,17 +80,27 @@ def build() -> dict[str, Any]:
             parts["halt"] = gr.Button("Stop", elem_id="lt_halt")
         parts["said"] = gr.HTML(elem_id="lt_dataset_said")
         with gr.Row():
-            parts["filter"] = gr.Textbox(value="", label="Show captions that hold", elem_id="lt_filter")
+            parts["filter"] = gr.Textbox(
+                value="", label="Show captions that hold", elem_id="lt_filter",
+                info="Words, tag:red for a whole tag, none for pictures without a caption. Empty: all.",
+            )  # fmt: skip
+            parts["show"] = gr.Button("Show captions", elem_id="lt_show")
+        parts["table"] = gr.Dataframe(
+            headers=list(captions.HEADERS), datatype="str", col_count=(len(captions.HEADERS), "fixed"), type="array",
+            interactive=True, wrap=True, elem_id="lt_table",
+        )  # fmt: skip
+        with gr.Row():
             parts["find"] = gr.Textbox(value="", label="Find", elem_id="lt_find")
             parts["replace"] = gr.Textbox(value="", label="Replace with", elem_id="lt_replace")
-        with gr.Row():
-            parts["show"] = gr.Button("Show captions", elem_id="lt_show")
             parts["exchange"] = gr.Button("Replace in all shown", elem_id="lt_exchange")
+        with gr.Row():
+            parts["tag"] = gr.Textbox(value="", label="Tag", elem_id="lt_tag")
+            parts["add"] = gr.Button("Add to all shown", elem_id="lt_add")
+            parts["remove"] = gr.Button("Remove from all shown", elem_id="lt_remove")
+        with gr.Row():
+            parts["undo"] = gr.Button("Undo", elem_id="lt_undo")
             parts["save"] = gr.Button("Save the table", elem_id="lt_save")
-        parts["table"] = gr.Dataframe(
-            headers=["picture", "caption"], datatype="str", col_count=(2, "fixed"), type="array", interactive=True,
-            wrap=True, elem_id="lt_table",
-        )  # fmt: skip
+        parts["history"] = gr.State([])
     return parts
 
 
@@ -101,8 +115,13 @@ def wire(fields: dict[str, Any], parts: dict[str, Any]) -> None:
     parts["ready"].click(_ready, [*told, parts["crop"], parts["rename"]], [said, fill])
     parts["caption"].click(_caption, [*told, parts["captioner"], parts["model"], parts["overwrite"]], [said])
     parts["halt"].click(TASK.stop, [], [], queue=False)
-    parts["show"].click(_show, [*told, parts["filter"]], [table, said])
-    parts["exchange"].click(_exchange, [table, parts["find"], parts["replace"]], [table, said])
+    history = parts["history"]
+    parts["show"].click(_show, [*told, parts["filter"]], [table, history, said])
+    changes = {"exchange": _exchange, "add": _add, "remove": _remove}
+    typed = {"exchange": [parts["find"], parts["replace"]], "add": [parts["tag"]], "remove": [parts["tag"]]}
+    for name, change in changes.items():
+        parts[name].click(change, [table, history, *typed[name]], [table, history, said])
+    parts["undo"].click(_undo, [history], [table, history, said])
     parts["save"].click(_save, [*told, table], [said])
 
 
@@ -197,26 +216,49 @@ def _caption(*values: Any) -> Iterator[str]:
         yield _sentence(str(error), "bad")
 
 
-def _show(*values: Any) -> tuple[Any, str]:
+def _show(*values: Any) -> tuple[Any, Any, str]:
     *told, text = values
     try:
         folder, metadata, _, _ = _asked(tuple(told))
-        book = Book.open(folder, metadata)
+        every = captions.rows(Book.open(folder, metadata))
     except (UserError, OSError) as error:
-        return gr.update(), _sentence(str(error), "bad")
-    rows = [[name, book.entry(name).prompt] for name in book.names]
-    found = [row for row in rows if text.casefold() in f"{row[0]} {row[1]}".casefold()]
+        return gr.update(), gr.update(), _sentence(str(error), "bad")
+    found = captions.holding(every, text)
     more = f" The first {_ROWS} are shown; narrow them down above." if len(found) > _ROWS else ""
-    said = f"{len(found)} of {len(rows)} pictures.{more} Change captions in the table, then press Save the table."
-    return found[:_ROWS], _sentence(said, "good")
+    tags = ", ".join(f"{tag} ({count})" for tag, count in captions.frequency(found)[:_TAGS])
+    said = f"{len(found)} of {len(every)} pictures.{more} Change them in the table, then press Save the table."
+    answer = _sentence(said, "good") + (_sentence(f"Tags: {tags}.", "good") if tags else "")
+    return [list(row) for row in found[:_ROWS]], [], answer
 
 
-def _exchange(rows: list[list[str]], find: str, replacement: str) -> tuple[Any, str]:
+def _exchange(rows: _Rows, history: list[_Rows], find: str, replacement: str) -> tuple[Any, Any, str]:
     if not find:
-        return gr.update(), _sentence("Find is empty; say what to replace.", "bad")
-    changed = [[name, text.replace(find, replacement)] for name, text in rows]
-    count = sum(before != after for before, after in zip(rows, changed, strict=True))
-    return changed, _sentence(f"{count} captions changed in the table; press Save the table to keep that.", "good")
+        return gr.update(), gr.update(), _sentence("Find is empty; say what to replace.", "bad")
+    return _changed(rows, history, captions.replaced(map(tuple, rows), find, replacement))
+
+
+def _add(rows: _Rows, history: list[_Rows], tag: str) -> tuple[Any, Any, str]:
+    if not tag.strip():
+        return gr.update(), gr.update(), _sentence("Tag is empty; say which one to add.", "bad")
+    return _changed(rows, history, captions.with_tag(map(tuple, rows), tag))
+
+
+def _remove(rows: _Rows, history: list[_Rows], tag: str) -> tuple[Any, Any, str]:
+    if not tag.strip():
+        return gr.update(), gr.update(), _sentence("Tag is empty; say which one to remove.", "bad")
+    return _changed(rows, history, captions.without_tag(map(tuple, rows), tag))
+
+
+def _changed(rows: _Rows, history: list[_Rows], new: list[captions.Row]) -> tuple[Any, Any, str]:
+    count = sum(tuple(before) != after for before, after in zip(rows, new, strict=True))
+    said = f"{count} captions changed in the table; press Save the table to keep that, or Undo."
+    return [list(row) for row in new], [*history, rows][-_UNDO:], _sentence(said, "good")
+
+
+def _undo(history: list[_Rows]) -> tuple[Any, Any, str]:
+    if not history:
+        return gr.update(), gr.update(), _sentence("There is nothing to undo.", "good")
+    return history[-1], history[:-1], _sentence("The table is as it was before.", "good")
 
 
 def _save(*values: Any) -> str:
@@ -224,14 +266,11 @@ def _save(*values: Any) -> str:
     try:
         folder, metadata, _, _ = _asked(tuple(told))
         book = Book.open(folder, metadata)
-        known = set(book.names)
-        changed = [(name, text) for name, text in rows if name in known and book.entry(name).prompt != text.strip()]
-        for name, text in changed:
-            book.put(name, text)
+        count = captions.save(book, map(tuple, rows))
         book.save()
     except (UserError, OSError) as error:
         return _sentence(str(error), "bad")
-    return _sentence(f"{len(changed)} captions saved.", "good")
+    return _sentence(f"{count} captions saved.", "good")
 
 
 def _asked(values: tuple[Any, ...]) -> tuple[Path, Path | None, int, str]:

@@ -1,0 +1,82 @@
+"""Captions edited in bulk."""
+
+import pytest
+from PIL import Image
+
+from lora_scripts_ext.captioning.fields import Fields
+from lora_scripts_ext.workshop import table
+from lora_scripts_ext.workshop.book import Book, Entry
+
+CUP = Fields("cup", ("red", "matte"), "on a table", "soft light")
+
+
+@pytest.fixture
+def book(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        Image.new("RGB", (32, 32)).save(tmp_path / name)
+    made = Book.open(tmp_path)
+    made.put("a.png", "cup, red, matte, on a table, soft light", CUP, by="blip")
+    made.put("b.png", "a Red lamp, Red")
+    return made
+
+
+ROWS = [
+    ("a.png", "cup", "red, matte", "on a table", "soft light", "cup, red, matte, on a table, soft light"),
+    ("b.png", "", "", "", "", "a Red lamp, Red"),
+    ("c.png", "", "", "", "", ""),
+]
+
+
+def test_rows_and_what_they_hold(book):
+    assert table.rows(book) == ROWS
+    assert table.holding(ROWS, "RED") == ROWS[:2]
+    assert table.holding(ROWS, "tag: red") == ROWS[:2]
+    assert table.holding(ROWS, "tag:lamp") == []
+    assert table.holding(ROWS, "none") == ROWS[2:]
+    assert table.holding(ROWS, "") == ROWS
+
+
+def test_tags_are_counted_once_a_caption():
+    assert table.frequency([("x", "", "", "", "", "red, red, cup"), ("y", "", "", "", "", "cup")]) == [
+        ("cup", 2), ("red", 1),
+    ]  # fmt: skip
+
+
+def test_bulk_changes():
+    added = table.with_tag(ROWS, "red")
+    assert added == ROWS
+    added = table.with_tag(ROWS, "studio")
+    assert added[0][2] == "red, matte, studio"
+    assert [row[-1] for row in added] == [ROWS[0][-1] + ", studio", "a Red lamp, Red, studio", ""]
+    removed = table.without_tag(ROWS, "RED")
+    assert removed[0] == ("a.png", "cup", "matte", "on a table", "soft light", "cup, matte, on a table, soft light")
+    assert removed[1][-1] == "a Red lamp"
+    replaced = table.replaced(ROWS, "a", "o")
+    assert [row[0] for row in replaced] == ["a.png", "b.png", "c.png"]
+    assert replaced[0][3:] == ("on o toble", "soft light", "cup, red, motte, on o toble, soft light")
+
+
+def test_saving_joins_fields_and_lets_a_typed_caption_rule(book, tmp_path):
+    typed = [
+        ("a.png", "mug", "red, matte", "on a table", "soft light", ROWS[0][-1]),
+        ("b.png", "", "", "", "", "my own"),
+        ROWS[2],
+        ("gone.png", "", "", "", "", "x"),
+    ]
+    assert table.save(book, typed) == 2
+    assert book.entry("a.png").prompt == "mug, red, matte, on a table, soft light"
+    assert book.entry("a.png").fields.subject == "mug"
+    assert book.entry("b.png") == Entry(Fields(), "my own", "", edited=True)
+    book.save()
+    again = Book.open(tmp_path)
+    # A captioner does not take back what a person chose.
+    assert again.entry("a.png").edited
+    assert table.save(again, [(*ROWS[0][:-1], "typed")]) == 1
+    assert again.entry("a.png").prompt == "typed"
+    assert table.save(again, table.rows(again)) == 0
+
+
+def test_bulk_changes_keep_fields_in_step(book):
+    assert table.save(book, table.with_tag(table.rows(book), "studio")) == 2
+    assert book.entry("a.png").fields.attributes == ("red", "matte", "studio")
+    assert book.entry("b.png").fields == Fields()
