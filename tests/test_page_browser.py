@@ -2,6 +2,7 @@
 
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 import yaml
@@ -152,3 +153,22 @@ def test_a_zip_becomes_copies_that_are_ready(page, served):
     ready = folder / "lora_trainer" / "pictures" / "photos"
     expect(page.locator("#lt_train_data_dir textarea")).to_have_value(str(ready), timeout=20_000)
     assert sorted(path.name for path in (ready / "cups").iterdir()) == ["brand_1.png", "brand_2.png", "brand_3.png"]
+
+
+def test_pictures_that_are_dropped_on_the_page_are_taken(page, served):
+    _, folder = served
+    for seed in range(2):
+        photo(seed, side=96).save(folder / f"drop{seed}.jpg")
+    (folder / "drop.exe").write_bytes(b"MZ")
+    with zipfile.ZipFile(folder / "drop.zip", "w") as packed:
+        packed.write(folder / "drop1.jpg", "inside/drop1.jpg")
+    dropped = [str(folder / name) for name in ("drop0.jpg", "drop1.jpg", "drop.exe", "drop.zip")]
+    page.locator("#lt_drop input[type=file]").set_input_files(dropped)
+    said = page.locator("#lt_pictures").last
+    expect(said).to_contain_text("3 files are in", timeout=60_000)
+    expect(said).to_contain_text("drop.exe is no picture and no caption")
+    into = Path(page.locator("#lt_train_data_dir textarea").input_value())
+    assert into.parent == folder / "lora_trainer" / "pictures"
+    assert sorted(path.relative_to(into).as_posix() for path in into.rglob("*.jpg")) == [
+        "drop0.jpg", "drop1.jpg", "inside/drop1.jpg",
+    ]  # fmt: skip

@@ -14,7 +14,7 @@ from lora_scripts_ext import config as configs
 from lora_scripts_ext.dataset import bucket
 from lora_scripts_ext.dataset.left_out import HIDDEN
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.workshop import archive, prepare, prepare_command, subject
+from lora_scripts_ext.workshop import adopt, archive, prepare, prepare_command, subject
 from lora_scripts_ext.workshop.book import Book
 from lora_scripts_ext.workshop.prepare import Wanted
 
@@ -252,3 +252,15 @@ def test_the_command_takes_a_zip_to_a_folder_that_can_be_trained_on(tmp_path, ca
     assert (out / HIDDEN / "prepared.json").is_file()
     assert prepare_command.main(["--input", str(tmp_path / "no"), "--output", str(out)]) == 2
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_dropped_files_never_replace_each_other_and_are_stored_once(tmp_path):
+    into = tmp_path / "into"
+    for name, seed in (("one/a.jpg", 1), ("two/a.jpg", 2), ("three/a.jpg", 1)):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(jpeg(photo(seed, side=64)))
+    given = [tmp_path / name / "a.jpg" for name in ("one", "two", "three")]
+    quiet = {"progress": lambda *told: None, "check": lambda: None}
+    assert adopt.adopt(given, into, **quiet).names == ["a.jpg", "a_2.jpg", "a.jpg"]
+    assert sorted(snapshot(into)) == ["a.jpg", "a_2.jpg"]
+    assert (into / "a_2.jpg").read_bytes() == given[1].read_bytes()

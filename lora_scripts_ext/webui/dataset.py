@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ..dataset import left_out
 from ..errors import UserError
 from ..workshop import command
 from ..workshop import table as captions
+from ..workshop.adopt import adopt
 from ..workshop.book import Book
 from ..workshop.prepare import Wanted
 from ..workshop.prepare_command import ready
@@ -43,6 +45,33 @@ _HELP = (
     "Your picture files are never changed.</p>"
 )
 TASK = Task()
+
+
+def drop() -> Any:
+    """Where files may be dropped."""
+    return gr.File(
+        label="… or drop your pictures (or a zip of them) here", file_count="multiple", elem_id="lt_drop",
+    )  # fmt: skip
+
+
+def take(given: Any) -> Iterator[tuple[str, Any]]:
+    """Copy what was dropped beside the runs; the form then names its folder."""
+    dropped = [Path(getattr(one, "name", one)) for one in given or []]
+    if not dropped:
+        return
+    into = place.data_dir() / "pictures" / time.strftime("dropped-%Y%m%d-%H%M%S")
+    try:
+        for told in TASK.run(lambda progress, check: adopt(dropped, into, progress=progress, check=check)):
+            if isinstance(told, str):
+                yield _sentence(told, "good"), gr.update()
+                continue
+            left = "".join(f" {one.name} {one.reason}." for one in told.skipped[:5])
+            said = f"{len(told.names)} files are in {into}, which is named above now.{left}"
+            yield _sentence(said, "good"), gr.update(value=str(into)) if told.names else gr.update()
+    except Stopped:
+        yield _sentence("Stopped.", "good"), gr.update()
+    except (UserError, OSError) as error:
+        yield _sentence(str(error), "bad"), gr.update()
 
 
 def build() -> dict[str, Any]:

@@ -116,9 +116,9 @@ def _safe(written: str, member: zipfile.ZipInfo, taken: set[str]) -> str | None:
         return None
     if not parts or ".." in parts or parts[0] == "/" or re.match(r"^[a-zA-Z]:", parts[0]):
         raise _Refused("has a path that leads out of the folder")
-    if Path(parts[-1]).suffix.lower() not in EXTENSIONS | _TEXTS:
+    if not wanted(parts[-1]):
         raise _Refused("is no picture and no caption")
-    name = "/".join(_cleaned(part) for part in parts)
+    name = "/".join(cleaned(part) for part in parts)
     alike = unicodedata.normalize("NFC", name).casefold()
     if alike in taken:
         raise _Refused("has the name of another file in it")
@@ -126,7 +126,12 @@ def _safe(written: str, member: zipfile.ZipInfo, taken: set[str]) -> str | None:
     return name
 
 
-def _cleaned(part: str) -> str:
+def wanted(name: str) -> bool:
+    """Whether a file of this name is a picture or a caption."""
+    return Path(name).suffix.lower() in EXTENSIONS | _TEXTS
+
+
+def cleaned(part: str) -> str:
     """A name that every system can write."""
     plain = _FORBIDDEN.sub("_", part).rstrip(". ") or "_"
     plain = f"_{plain}" if _RESERVED.match(plain) else plain
