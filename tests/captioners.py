@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
 from transformers import (
+    BartTokenizer,
     BertTokenizer,
     BlipConfig,
     BlipForConditionalGeneration,
@@ -20,6 +22,7 @@ from transformers import (
     ViTForImageClassification,
     ViTImageProcessor,
 )
+from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
 
 from . import models
 
@@ -53,6 +56,32 @@ def write_vit(folder: Path) -> Path:
     config = ViTConfig(**_VISION, id2label=CLASSES, label2id={name: index for index, name in CLASSES.items()})
     ViTForImageClassification(config).save_pretrained(folder)
     ViTImageProcessor(size=_SIDE).save_pretrained(folder)
+    return folder
+
+
+def write_florence(folder: Path) -> Path:
+    """A Florence-2 that reads and writes single bytes."""
+    from transformers import Florence2Config, Florence2ForConditionalGeneration, Florence2Processor
+
+    torch.manual_seed(4)
+    folder.mkdir(parents=True)
+    words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *bytes_to_unicode().values()]
+    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    files = str(folder / "vocab.json"), str(folder / "merges.txt")
+    tokenizer = BartTokenizer(*files, extra_special_tokens={"image_token": "<image>"})
+    text = {"vocab_size": len(tokenizer), "d_model": 16, "max_position_embeddings": 256, "decoder_start_token_id": 2}
+    text |= {f"{side}_{name}": count for side in ("encoder", "decoder") for name, count in
+             {"layers": 1, "attention_heads": 2, "ffn_dim": 16}.items()}  # fmt: skip
+    stages = {"depths": (1,) * 4, "embed_dim": (8, 8, 16, 16), "num_heads": (2,) * 4, "num_groups": (2,) * 4}
+    vision = {**stages, "window_size": 4, "projection_dim": 16, "max_position_embeddings": 10}
+    config = Florence2Config(text_config=text, vision_config=vision, image_token_id=tokenizer.image_token_id)
+    Florence2ForConditionalGeneration(config).save_pretrained(folder)
+    side = {"height": 64, "width": 64}
+    images = CLIPImageProcessor(size=side, crop_size=side, do_center_crop=False)
+    # 64 pixels are 2 x 2 places after four stages, and one for their mean.
+    images.image_seq_length = 5
+    Florence2Processor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
     return folder
 
 

@@ -97,6 +97,20 @@ def test_blip_says_what_transformers_says(tmp_path):
     assert all(expected)
 
 
+def test_florence_says_what_transformers_says(tmp_path):
+    transformers = pytest.importorskip("transformers", minversion="4.56")
+    folder = captioners.write_florence(tmp_path / "florence")
+    pixels = [picture(colour).pixels for colour in COLOURS]
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    processed = processor(text=["<CAPTION>"] * len(pixels), images=pixels, return_tensors="pt")
+    model = transformers.Florence2ForConditionalGeneration.from_pretrained(folder)
+    tokens = model.generate(**processed, max_new_tokens=96, num_beams=3, do_sample=False)
+    expected = [text.strip().rstrip(".") for text in processor.batch_decode(tokens, skip_special_tokens=True)]
+    found = asked("florence", *map(picture, COLOURS), model=str(folder))
+    assert [fields.subject for fields in found] == expected
+    assert all(expected)
+
+
 def test_a_classifier_names_the_likeliest_class(tmp_path):
     folder = captioners.write_vit(tmp_path / "vit")
     pixels = [picture(colour).pixels for colour in COLOURS]
