@@ -2,8 +2,9 @@
 
 ``python benchmarks/workshop.py [--pictures N] [--megapixels M]``
 
-Makes the photos first (not timed), 40 different ones that take turns under new names; then reports on them and captions
-them by their names. The last line of stdout is one JSON object; memory is this process's largest resident set in MiB.
+Makes the photos first (not timed), 40 different ones that take turns under new names; then reports on them, captions
+them by their names and makes copies that are ready. The last line of stdout is one JSON object; memory is this
+process's largest resident set in MiB.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from lora_scripts_ext.captioning.base import Wanted
 from lora_scripts_ext.captioning.label import label
 from lora_scripts_ext.workshop.book import Book
 from lora_scripts_ext.workshop.command import check
+from lora_scripts_ext.workshop.prepare import Wanted as WantedCopies
+from lora_scripts_ext.workshop.prepare_command import ready
 from tests.photos import photo
 
 _DIFFERENT = 40
@@ -41,9 +44,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = write(Path(name) / "photos", options.pictures, options.megapixels)
         before = psutil.Process().memory_info().rss
-        seen = {"first_report": timed(lambda: check(folder, None, 512, "", _quiet, _go_on))}
-        seen["second_report"] = timed(lambda: check(folder, None, 512, "", _quiet, _go_on))
+        seen = {"first_report": timed(lambda: check(folder, None, 512, "", _quiet))}
+        seen["second_report"] = timed(lambda: check(folder, None, 512, "", _quiet))
         seen["captions"] = timed(lambda: label(folder, Book.open(folder), choose.make(Wanted("names"))))
+        out = Path(name) / "ready"
+        seen["preparation"] = timed(lambda: ready(folder, out, 512, WantedCopies(kind="jpg"), _quiet))
         seen["before_mib"] = round(before / 2**20)
         seen["peak_mib"] = round(peak() / 2**20)
     print(json.dumps(seen))
@@ -79,10 +84,6 @@ def peak() -> int:
 
 def _quiet(done: int, total: int, what: str) -> None:
     """Say nothing."""
-
-
-def _go_on() -> None:
-    """Do not stop."""
 
 
 if __name__ == "__main__":

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..terminal import BAD_INPUT, DONE, STOPPED, count
 from ..workshop.book import Book
 from . import choose
 from .base import Captioner, Wanted
 from .fields import TEMPLATE
 from .label import Labelled, label
-
-DONE, BAD_INPUT, STOPPED = 0, 2, 130
 
 
 class _Stop(Exception):
@@ -87,12 +86,9 @@ def _run(options: argparse.Namespace, check: Callable[[], None]) -> int:
 
 
 def _label(options: argparse.Namespace, book: Book, captioner: Captioner, check: Callable[[], None]) -> Labelled:
-    def progress(done: int, total: int, what: str) -> None:
-        print(f"\r{captioner.name}: {done} of {total} {what}", end="" if done < total else "\n", file=sys.stderr)
-
     return label(
         options.input, book, captioner, template=options.template, trigger=options.trigger,
-        overwrite=options.overwrite, progress=progress, check=check,
+        overwrite=options.overwrite, progress=count, check=check,
     )  # fmt: skip
 
 

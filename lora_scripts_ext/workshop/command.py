@@ -12,17 +12,16 @@ from ..dataset import left_out
 from ..dataset.work import Check, Progress
 from ..errors import UserError
 from ..hosts.tokenizer import Tokenizer
+from ..terminal import BAD_INPUT, DONE, STOPPED, count
 from .book import Book
 from .report import Report, report
-
-DONE, BAD_INPUT, STOPPED = 0, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``check_dataset.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (what is measured is kept)."""
     options = _parser().parse_args(arguments)
     try:
-        made = check(options.input, options.metadata, options.resolution, options.trigger, _progress, _never)
+        made = check(options.input, options.metadata, options.resolution, options.trigger, count)
         for line in lines(made):
             print(line)
         if options.leave_out:
@@ -38,7 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check(
-    folder: Path, metadata: Path | None, resolution: int, trigger: str, progress: Progress, stop: Check
+    folder: Path,
+    metadata: Path | None,
+    resolution: int,
+    trigger: str,
+    progress: Progress,
+    stop: Check = lambda: None,
 ) -> Report:
     """The report on a folder as training would read it, without what is left out already; ``stop`` as in ``report``.
 
@@ -92,11 +96,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trigger", default="", metavar="WORD", help="the trigger word, to look for in the captions")
     parser.add_argument("--leave-out", action="store_true", help="do not train on the bad ones from now on")
     return parser
-
-
-def _progress(done: int, total: int, what: str) -> None:
-    print(f"\r{done} of {total} {what}", end="" if done < total else "\n", file=sys.stderr)
-
-
-def _never() -> None:
-    """Go on."""

@@ -12,11 +12,11 @@ from .. import config as configs
 from ..dataset import bucket, left_out
 from ..dataset.work import Check, Progress
 from ..errors import UserError
+from ..terminal import BAD_INPUT, DONE, STOPPED, count
 from . import archive
 from .book import Book
 from .prepare import Prepared, Wanted, prepare
 
-DONE, BAD_INPUT, STOPPED = 0, 2, 130
 _VAE_FACTOR = 8
 
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     wanted = Wanted(options.rename, options.crop, options.format, options.remove_background)
     try:
-        made = ready(options.input, options.output, options.resolution, wanted, _progress, _never)
+        made = ready(options.input, options.output, options.resolution, wanted, count)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -39,7 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def ready(source: Path, out: Path, resolution: int, wanted: Wanted, progress: Progress, check: Check) -> Prepared:
+def ready(
+    source: Path,
+    out: Path,
+    resolution: int,
+    wanted: Wanted,
+    progress: Progress,
+    check: Check = lambda: None,
+) -> Prepared:
     """Prepare what training would read of ``source``, a folder or a zip, with its captions, in ``out``.
 
     A zip is unpacked beside ``out`` first.
@@ -83,11 +90,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=("png", "jpg", "webp"), default="png")
     parser.add_argument("--remove-background", action="store_true", help="put the subject on white; needs rembg")
     return parser
-
-
-def _progress(done: int, total: int, what: str) -> None:
-    print(f"\r{done} of {total} {what}", end="" if done < total else "\n", file=sys.stderr)
-
-
-def _never() -> None:
-    """Go on."""
