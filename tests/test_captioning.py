@@ -137,7 +137,7 @@ def test_clip_ranks_the_users_own_words(tmp_path):
     found = asked("clip", *map(picture, COLOURS), model=str(folder), words=words)
     assert [one.subject for one in found] == [told["subject"][index] for index in ranked.argmax(-1).tolist()]
     assert {one.style for one in found} == {"studio light"}
-    with pytest.raises(UserError, match="name a text file of them with --words"):
+    with pytest.raises(UserError, match="chooses among your own words, and is given none"):
         asked("clip", model=str(folder))
     words.write_text("[colour]\nred\n")
     with pytest.raises(UserError, match=r"line 1: \[colour\] is no field"):
@@ -230,7 +230,7 @@ def test_the_webuis_own_captioners_are_asked_under_the_queues_lock(monkeypatch):
 def test_what_is_missing_is_a_sentence_that_says_how_to_get_it(tmp_path):
     with pytest.raises(UserError, match="did you mean blip"):
         asked("blup")
-    with pytest.raises(UserError, match="run once with --download, or name a folder"):
+    with pytest.raises(UserError, match=r"run auto_label.py once with --download, or name a folder"):
         asked("blip", model="nobody/nothing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no BlipForConditionalGeneration can be read from this folder"):

@@ -11,7 +11,7 @@ from playwright.sync_api import expect, sync_playwright
 from lora_scripts_ext.dataset import left_out
 from lora_scripts_ext.workshop.book import Book
 
-from . import shop
+from . import captioners, shop
 from .page import browser
 from .page.served import GRADIOS, ROOT, serving
 from .photos import photo
@@ -134,6 +134,79 @@ def test_a_pile_of_pictures_is_checked_captioned_and_corrected(page, served):
     expect(page.locator("#lt_pictures").last).to_contain_text(
         "1 left out: turned.jpg (is left out by hand)", timeout=60_000
     )
+
+
+def test_the_page_asks_for_what_a_captioner_needs_and_for_no_more(page, served):
+    _, folder = served
+    photo(1, side=96).save(folder / "pictures" / "unseen.png")
+    page.locator("#lt_train_data_dir textarea").fill(str(folder / "pictures"))
+    page.get_by_text("Captions and quality", exact=True).click()
+    said = page.locator("#lt_dataset_said").last
+    for name, shown, hidden, sentence in (
+        ("clip", "#lt_words", "#lt_endpoint", "chooses among your own words, and is given none"),
+        ("endpoint", "#lt_endpoint", "#lt_words", "name the address of the service"),
+    ):
+        page.locator("#lt_captioner input").fill(name)
+        page.locator("#lt_captioner input").press("Enter")
+        expect(page.locator(shown).first).to_be_visible(timeout=20_000)
+        expect(page.locator(hidden).first).not_to_be_visible()
+        page.locator("#lt_caption").click()
+        expect(said).to_contain_text(sentence, timeout=60_000)
+    page.locator("#lt_captioner input").fill("vit")
+    page.locator("#lt_captioner input").press("Enter")
+    expect(page.locator("#lt_endpoint").first).not_to_be_visible(timeout=20_000)
+    page.locator("#lt_caption").click()
+    expect(said).to_contain_text("google/vit-base-patch16-224 is not on this machine", timeout=60_000)
+
+
+def test_clip_chooses_among_words_typed_on_the_page_which_are_there_again(page, served):
+    address, folder = served
+    pile, model = folder / "words", folder / "clip"
+    if not model.exists():
+        captioners.write_clip(model)
+    pile.mkdir()
+    photo(2, side=96).save(pile / "IMG_0001.png")
+    page.locator("#lt_train_data_dir textarea").fill(str(pile))
+    page.get_by_text("Captions and quality", exact=True).click()
+    page.locator("#lt_captioner input").fill("clip")
+    page.locator("#lt_captioner input").press("Enter")
+    page.locator("#lt_caption_model textarea").fill(str(model))
+    page.locator("#lt_words textarea").fill("[subject]\na matte cup\n[scene]\non a table")
+    page.locator("#lt_template textarea").fill("{scene}, {subject}")
+    page.locator("#lt_caption").click()
+    expect(page.locator("#lt_dataset_said").last).to_contain_text("1 captions written by clip", timeout=60_000)
+    assert Book.open(pile).entry("IMG_0001.png").prompt == "on a table, a matte cup"
+    page.goto(address)
+    page.get_by_text("Captions and quality", exact=True).click(timeout=60_000)
+    page.locator("#lt_captioner input").fill("clip")
+    page.locator("#lt_captioner input").press("Enter")
+    expect(page.locator("#lt_words textarea")).to_have_value("[subject]\na matte cup\n[scene]\non a table")
+
+
+def test_five_thousand_pictures_are_no_more_for_the_page_than_a_few_hundred(page, served):
+    _, folder = served
+    many = folder / "many"
+    many.mkdir()
+    photo(5, side=128).save(folder / "one.jpg", quality=90)
+    content = (folder / "one.jpg").read_bytes()
+    for index in range(5000):
+        # What follows a JPEG's end is not read; so each file is another one.
+        (many / f"red_cup_{index:04d}.jpg").write_bytes(content + index.to_bytes(2, "little"))
+    fill(page, folder, train_data_dir=str(many))
+    page.locator("#lt_look").click()
+    expect(page.locator("#lt_pictures").last).to_contain_text("5000 pictures", timeout=120_000)
+    assert page.locator(".lt_gallery img").count() == 60
+    page.get_by_text("Captions and quality", exact=True).click()
+    page.locator("#lt_captioner input").fill("names")
+    page.locator("#lt_captioner input").press("Enter")
+    page.locator("#lt_caption").click()
+    said = page.locator("#lt_dataset_said").last
+    expect(said).to_contain_text("5000 captions written by names", timeout=120_000)
+    page.locator("#lt_show").click()
+    expect(said).to_contain_text("5000 of 5000 pictures. The first 200 are shown", timeout=60_000)
+    page.locator("#lt_filter textarea").fill("red_cup_49")
+    page.locator("#lt_show").click()
+    expect(said).to_contain_text("100 of 5000 pictures", timeout=60_000)
 
 
 def test_a_zip_becomes_copies_that_are_ready(page, served):

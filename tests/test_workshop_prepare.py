@@ -4,6 +4,7 @@ import io
 import json
 import stat
 import struct
+import sys
 import zipfile
 
 import numpy as np
@@ -145,7 +146,6 @@ def test_what_is_made_is_not_made_again_and_a_stop_loses_nothing(tmp_path, monke
         (Wanted(), "in/below", "must lie outside of"),
         (Wanted(), "in", "must lie outside of"),
         (Wanted(), "full", "holds other things"),
-        (Wanted(without_background=True), "out", "pip install rembg"),
     ],
 )
 def test_a_mistake_is_a_sentence_and_makes_nothing(wanted, out, sentence, tmp_path):
@@ -156,6 +156,52 @@ def test_a_mistake_is_a_sentence_and_makes_nothing(wanted, out, sentence, tmp_pa
     with pytest.raises(UserError, match=sentence.replace("{", r"\{").replace("}", r"\}")):
         prepare.prepare(tmp_path / "in", [], tmp_path / out, GRID, wanted)
     assert snapshot(tmp_path) == before
+
+
+def write_u2net(folder):
+    """A model of rembg's shape that takes what is dark for the subject."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    folder.mkdir()
+    pixels = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 320, 320])
+    mask = helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 1, 320, 320])
+    nodes = [
+        helper.make_node("ReduceMean", ["input", "axes"], ["light"]),
+        helper.make_node("Mul", ["light", "steep"], ["darkness"]),
+        helper.make_node("Sigmoid", ["darkness"], ["output"]),
+    ]
+    axes = helper.make_tensor("axes", TensorProto.INT64, [1], [1])
+    steep = helper.make_tensor("steep", TensorProto.FLOAT, [1], [-10])
+    graph = helper.make_graph(nodes, "u2net", [pixels], [mask], [axes, steep])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.save(model, folder / "u2net.onnx")
+
+
+def test_a_background_is_removed_with_the_model_that_is_there_and_none_is_fetched(tmp_path, monkeypatch):
+    pytest.importorskip("rembg")
+    (tmp_path / "in").mkdir()
+    product(0.4, 0.4).save(tmp_path / "in" / "box.png")
+    wanted = Wanted(crop="none", without_background=True)
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MODEL_CHECKSUM_DISABLED", "1")
+    with pytest.raises(UserError, match=r"u2net.onnx is not on this machine; put it into .*home"):
+        prepare.prepare(tmp_path / "in", ["box.png"], tmp_path / "out", GRID, wanted)
+    assert not (tmp_path / "out").exists()
+    write_u2net(tmp_path / "home")
+    made = prepare.prepare(tmp_path / "in", ["box.png"], tmp_path / "out", GRID, wanted)
+    assert made.made == {"box.png": "box.png"}
+    pixels = np.asarray(Image.open(tmp_path / "out" / "box.png").convert("L"))
+    height, width = pixels.shape
+    # The backdrop was no brighter than 236; the box is where it was.
+    assert np.median(pixels) > 245
+    assert pixels[round(0.5 * height), round(0.46 * width)] < 60
+
+
+def test_without_rembg_the_sentence_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rembg", None)
+    with pytest.raises(UserError, match="pip install rembg"):
+        prepare.prepare(tmp_path, [], tmp_path.with_name("out"), GRID, Wanted(without_background=True))
 
 
 def packed(path, members):

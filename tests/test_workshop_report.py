@@ -184,6 +184,17 @@ def test_the_set_as_a_whole_gets_advice(tmp_path):
     assert "1 of 11 captions hold the trigger word brnd; it is put into all of them." in mixed
 
 
+@pytest.mark.parametrize(("rare", "told"), [(1, True), (4, False)])
+def test_in_one_folder_the_subjects_of_the_captions_are_the_classes(rare, told, tmp_path):
+    save(photo(3), tmp_path / "one.png")
+    measured = dict.fromkeys((f"{index}.png" for index in range(12)), report.measure(tmp_path / "one.png", 512))
+    captions = {name: f"brnd, {'a case' if index < rare else 'a phone'}" for index, name in enumerate(measured)}
+    said = " ".join(advice.of_set(measured, captions, "brnd"))
+    assert (f"{12 - rare} captions begin with a phone, {rare} with a case" in said) == told
+    everything_differs = {name: f"brnd, thing {index}" for index, name in enumerate(measured)}
+    assert "captions begin with" not in " ".join(advice.of_set(measured, everything_differs, "brnd"))
+
+
 @pytest.mark.parametrize(("count", "rank"), [(5, 8), (29, 8), (100, 16), (400, 32), (3000, 32)])
 def test_suggested_settings_show_about_two_thousand_pictures(count, rank):
     made = advice.settings(count)

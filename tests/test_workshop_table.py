@@ -6,6 +6,7 @@ from PIL import Image
 from lora_scripts_ext.captioning.fields import Fields
 from lora_scripts_ext.workshop import table
 from lora_scripts_ext.workshop.book import Book, Entry
+from lora_scripts_ext.workshop.table import Row
 
 CUP = Fields("cup", ("red", "matte"), "on a table", "soft light")
 
@@ -21,9 +22,9 @@ def book(tmp_path):
 
 
 ROWS = [
-    ("a.png", "cup", "red, matte", "on a table", "soft light", "cup, red, matte, on a table, soft light"),
-    ("b.png", "", "", "", "", "a Red lamp, Red"),
-    ("c.png", "", "", "", "", ""),
+    Row("a.png", "cup, red, matte, on a table, soft light", "cup", "red, matte", "on a table", "soft light"),
+    Row("b.png", "a Red lamp, Red", "", "", "", ""),
+    Row("c.png", "", "", "", "", ""),
 ]
 
 
@@ -37,7 +38,7 @@ def test_rows_and_what_they_hold(book):
 
 
 def test_tags_are_counted_once_a_caption():
-    assert table.frequency([("x", "", "", "", "", "red, red, cup"), ("y", "", "", "", "", "cup")]) == [
+    assert table.frequency([Row("x", "red, red, cup", "", "", "", ""), Row("y", "cup", "", "", "", "")]) == [
         ("cup", 2), ("red", 1),
     ]  # fmt: skip
 
@@ -46,22 +47,23 @@ def test_bulk_changes():
     added = table.with_tag(ROWS, "red")
     assert added == ROWS
     added = table.with_tag(ROWS, "studio")
-    assert added[0][2] == "red, matte, studio"
-    assert [row[-1] for row in added] == [ROWS[0][-1] + ", studio", "a Red lamp, Red, studio", ""]
+    assert added[0].attributes == "red, matte, studio"
+    assert [row.caption for row in added] == [ROWS[0].caption + ", studio", "a Red lamp, Red, studio", ""]
     removed = table.without_tag(ROWS, "RED")
-    assert removed[0] == ("a.png", "cup", "matte", "on a table", "soft light", "cup, matte, on a table, soft light")
-    assert removed[1][-1] == "a Red lamp"
+    assert removed[0] == Row("a.png", "cup, matte, on a table, soft light", "cup", "matte", "on a table", "soft light")
+    assert removed[1].caption == "a Red lamp"
     replaced = table.replaced(ROWS, "a", "o")
-    assert [row[0] for row in replaced] == ["a.png", "b.png", "c.png"]
-    assert replaced[0][3:] == ("on o toble", "soft light", "cup, red, motte, on o toble, soft light")
+    assert [row.picture for row in replaced] == ["a.png", "b.png", "c.png"]
+    assert replaced[0].caption == "cup, red, motte, on o toble, soft light"
+    assert replaced[0][2:] == ("cup", "red, motte", "on o toble", "soft light")
 
 
 def test_saving_joins_fields_and_lets_a_typed_caption_rule(book, tmp_path):
     typed = [
-        ("a.png", "mug", "red, matte", "on a table", "soft light", ROWS[0][-1]),
-        ("b.png", "", "", "", "", "my own"),
+        ROWS[0]._replace(subject="mug"),
+        ROWS[1]._replace(caption="my own"),
         ROWS[2],
-        ("gone.png", "", "", "", "", "x"),
+        ROWS[2]._replace(picture="gone.png", caption="x"),
     ]
     assert table.save(book, typed) == 2
     assert book.entry("a.png").prompt == "mug, red, matte, on a table, soft light"
@@ -71,7 +73,7 @@ def test_saving_joins_fields_and_lets_a_typed_caption_rule(book, tmp_path):
     again = Book.open(tmp_path)
     # A captioner does not take back what a person chose.
     assert again.entry("a.png").edited
-    assert table.save(again, [(*ROWS[0][:-1], "typed")]) == 1
+    assert table.save(again, [ROWS[0]._replace(caption="typed")]) == 1
     assert again.entry("a.png").prompt == "typed"
     assert table.save(again, table.rows(again)) == 0
 

@@ -35,8 +35,8 @@ class ClipRank:
         """
         if wanted.words is None:
             raise UserError(
-                "The captioner clip chooses among your own words; name a text file of them with --words: one a line, "
-                "under headings such as [subject], [attributes], [scene], [style]."
+                "The captioner clip chooses among your own words, and is given none; write them one a line, under "
+                "headings such as [subject], [attributes], [scene], [style] (in a text file that --words names)."
             )
         self._words = read_words(wanted.words)
         source = wanted.model or USUAL

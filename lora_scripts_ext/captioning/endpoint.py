@@ -40,11 +40,11 @@ class Endpoint:
         parts = urlsplit(wanted.endpoint)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise UserError(
-                f"--endpoint {wanted.endpoint or '(none)'}: name the address of the service, such as "
+                f"endpoint is {wanted.endpoint or 'empty'}: name the address of the service, such as "
                 "http://127.0.0.1:8000/v1; pictures are sent there and nowhere else."
             )
         if wanted.key_from and wanted.key_from not in os.environ:
-            raise UserError(f"--key-from {wanted.key_from}: there is no environment variable of this name.")
+            raise UserError(f"key_from is {wanted.key_from}: there is no environment variable of this name.")
         self._address = wanted.endpoint.rstrip("/") + "/chat/completions"
         self._model = wanted.model or "default"
         self._headers = {"Content-Type": "application/json"}

@@ -40,8 +40,8 @@ def load(kind: str, source: str, wanted: Wanted) -> Any:
                 "config.json and model.safetensors as the hub has them."
             ) from error
         raise UserError(
-            f"The model {source} is not on this machine; run once with --download, or name a folder that holds it "
-            "with --model."
+            f"The model {source} is not on this machine; run auto_label.py once with --download, or name a folder "
+            "that holds it (--model)."
         ) from error
 
 

@@ -93,6 +93,20 @@ def readable(path: str) -> Path:
     )
 
 
+def service(address: str) -> str:
+    """``address``, if pictures may be sent there.
+
+    Raises:
+        UserError: others can reach this WebUI; they must not choose where it sends things.
+    """
+    if not _open_to_others():
+        return address
+    raise UserError(
+        "This WebUI can be reached by others, so it sends pictures to no service; use auto_label.py --endpoint, or "
+        "another captioner."
+    )
+
+
 def _roots() -> list[Path]:
     return [data_dir().resolve(), *(Path(root).resolve() for root in flag("lora_trainer_allowed_root") or [])]
 

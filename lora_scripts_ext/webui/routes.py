@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import base64
+import functools
 import secrets
+import threading
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import Response
-from PIL import Image, ImageOps
+from PIL import Image
 
+from ..dataset import picture
 from ..errors import UserError
 from . import place
 from .desk import DESK
 
 _THUMBNAIL = 160
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+# A page of thumbnails is asked for at once, and a photo takes up to half a gigabyte while it is decoded.
+_DECODING = threading.Semaphore(2)
+_REMEMBERED = 2048
 
 
 def add(_blocks: Any, app: FastAPI) -> None:
@@ -35,7 +40,7 @@ def add(_blocks: Any, app: FastAPI) -> None:
         return DESK.report()
 
     @router.get("/picture")
-    def picture(path: str, full: bool = False) -> Response:
+    def shown(path: str, full: bool = False) -> Response:
         return Response(_png(path, full), media_type="image/png", headers={"Cache-Control": "no-cache"})
 
     app.include_router(router)
@@ -71,18 +76,26 @@ def _png(path: str, full: bool) -> bytes:
     """A picture as PNG, upright; small unless ``full``."""
     try:
         found = place.readable(path)
-        if found.suffix.lower() not in _PICTURES:
+        if found.suffix.lower() not in picture.EXTENSIONS:
             raise HTTPException(404, "no picture")
-        with Image.open(found) as opened:
-            if not full:
-                opened.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))
-            picture = ImageOps.exif_transpose(opened)
-            if not full:
-                picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-            out = BytesIO()
-            picture.convert("RGB").save(out, format="PNG")
+        if not full:
+            return _thumbnail(found, found.stat().st_mtime_ns)
+        with _DECODING:
+            return _packed(picture.decode(found.read_bytes()).pixels)
     except UserError as error:
         raise HTTPException(403, str(error)) from error
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, picture.Unreadable) as error:
         raise HTTPException(404, f"{Path(path).name} cannot be read") from error
+
+
+@functools.lru_cache(_REMEMBERED)
+def _thumbnail(path: Path, _changed: int) -> bytes:
+    """Remembered until the file changes; some 30 kB each."""
+    with _DECODING:
+        return _packed(picture.small(path, _THUMBNAIL))
+
+
+def _packed(pixels: Image.Image) -> bytes:
+    out = BytesIO()
+    pixels.save(out, format="PNG")
     return out.getvalue()

@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..training import estimate
 from . import dataset, foretold, form, place, presets
 from .desk import DESK
+from .say import sentence
 
 _GALLERY = 60
 _GUIDE = """<p id='lt_headline'>Nothing is being trained.</p><div class='lt_guide'><ol>
@@ -108,7 +109,7 @@ def _look(*values: Any) -> str:
         config = form.config(values)
         told = estimate.estimate(config, place.inspection(config))
     except UserError as error:
-        return _sentence(str(error), "bad")
+        return sentence(str(error), "bad")
     dataset = told.dataset
     said = foretold.sentence(told)
     if dataset.skipped:
@@ -116,7 +117,7 @@ def _look(*values: Any) -> str:
             f"{one.name} ({one.reason})" for one in dataset.skipped[:5]
         )
     cells = [_cell(str(example.path), example.caption) for example in dataset.examples[:_GALLERY]]
-    return _sentence(said, "good") + f"<div class='lt_gallery'>{''.join(cells)}</div>"
+    return sentence(said, "good") + f"<div class='lt_gallery'>{''.join(cells)}</div>"
 
 
 def _cell(path: str, caption: str) -> str:
@@ -131,22 +132,22 @@ def _start(resume: bool) -> Callable[..., str]:
             config = form.config(values)
             DESK.start(config, resume)
         except UserError as error:
-            return _sentence(str(error), "bad")
-        return _sentence(f"{config.name} is on its way; you can close this page and come back.", "good")
+            return sentence(str(error), "bad")
+        return sentence(f"{config.name} is on its way; you can close this page and come back.", "good")
 
     return start
 
 
 def _stop() -> str:
     DESK.stop()
-    return _sentence("It stops after the step it is at, and saves; Resume goes on from there.", "good")
+    return sentence("It stops after the step it is at, and saves; Resume goes on from there.", "good")
 
 
 def _export(*values: Any) -> tuple[str, str]:
     try:
         return form.config(values).to_yaml(), ""
     except UserError as error:
-        return "", _sentence(str(error), "bad")
+        return "", sentence(str(error), "bad")
 
 
 def _import(text: str) -> list[Any]:
@@ -157,9 +158,5 @@ def _import(text: str) -> list[Any]:
         told = {"output_dir": str(place.run_dir("my_lora")), "base_model": place.loaded_checkpoint(), **asked}
         config = configs.from_dict(told, "YAML")
     except (UserError, yaml.YAMLError) as error:
-        return [gr.update() for _ in form.KEYS] + [_sentence(str(error), "bad")]
-    return [*form.shown(config.to_dict()), _sentence("The form holds the file's settings.", "good")]
-
-
-def _sentence(text: str, mood: str) -> str:
-    return f"<p class='lt_{mood}'>{html.escape(text)}</p>"
+        return [gr.update() for _ in form.KEYS] + [sentence(str(error), "bad")]
+    return [*form.shown(config.to_dict()), sentence("The form holds the file's settings.", "good")]

@@ -23,6 +23,7 @@ _LARGE_RANK = 32
 # Shares of a set.
 _MOST_OF_IT = 0.8
 _SOME_OF_IT = 0.2
+_MOST_CLASSES = 10
 # Bits of 64 by which the hashes of two pictures differ on average: about 20 for different scenes, 8 for different
 # things on white, below 1 for one thing turned a little.
 _SIMILAR_BITS = 4
@@ -56,7 +57,7 @@ def of_set(measured: Mapping[str, Measures], captions: Mapping[str, str], trigge
     said = _on_count(len(measured))
     if len(measured) > 1:
         said += [*_on_diversity(list(measured.values())), *_on_backgrounds(list(measured.values()))]
-        said += [*_on_balance(list(measured)), *_on_marks(list(measured.values()))]
+        said += [*_on_balance(list(measured), captions, trigger), *_on_marks(list(measured.values()))]
     return said + _on_captions({name: captions.get(name, "") for name in measured}, trigger)
 
 
@@ -88,16 +89,36 @@ def _on_backgrounds(measured: Sequence[Measures]) -> list[str]:
     return ["Nearly all backgrounds have one colour; it will be learnt as part of the look."]
 
 
-def _on_balance(names: Sequence[str]) -> list[str]:
-    classes = Counter(PurePosixPath(name).parts[0] for name in names if "/" in name)
-    if len(classes) < 2:
-        return []
-    (largest, most), (smallest, least) = classes.most_common()[0], classes.most_common()[-1]
-    if least >= _SOME_OF_IT * most:
+def _on_balance(names: Sequence[str], captions: Mapping[str, str], trigger: str) -> list[str]:
+    """By folder or, where all lie in one, by what the captions say first: the subject."""
+    folders = Counter(PurePosixPath(name).parts[0] for name in names if "/" in name)
+    if len(folders) > 1:
+        return [
+            f"{largest} has {most} pictures, {smallest} {least}; show the smaller folder more often "
+            f"(name it 5_{smallest})."
+            for (largest, most), (smallest, least) in _uneven(folders)
+        ]
+    subjects = Counter(filter(None, (_subject(captions.get(name, ""), trigger) for name in names)))
+    # Where nearly every picture has a subject of its own there are no classes.
+    if len(subjects) > _MOST_CLASSES:
         return []
     return [
-        f"{largest} has {most} pictures, {smallest} {least}; show the smaller folder more often (name it 5_{smallest})."
+        f"{most} captions begin with {largest}, {least} with {smallest}; add pictures of the rarer one, or leave out "
+        "some of the other."
+        for (largest, most), (smallest, least) in _uneven(subjects)
     ]
+
+
+def _uneven(classes: Counter[str]) -> list[tuple[tuple[str, int], tuple[str, int]]]:
+    """The largest and the smallest class with their counts, where that is far less; else nothing."""
+    ranked = classes.most_common()
+    return [(ranked[0], ranked[-1])] if ranked and ranked[-1][1] < _SOME_OF_IT * ranked[0][1] else []
+
+
+def _subject(caption: str, trigger: str) -> str:
+    """The first part of a caption that is not of the trigger."""
+    unwanted = [part.casefold() for part in parts(trigger)]
+    return next((part for part in parts(caption) if part.casefold() not in unwanted), "")
 
 
 def _on_marks(measured: Sequence[Measures]) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from PIL import Image
 
@@ -21,7 +21,7 @@ from ..dataset.example import Skipped
 from ..dataset.left_out import HIDDEN
 from ..dataset.work import Check, Progress, ahead
 from ..errors import UserError
-from . import subject
+from . import background, subject
 
 Crop = Literal["none", "centre", "smart", "pad"]
 _RECORD = "prepared.json"
@@ -83,7 +83,7 @@ def prepare(
     """
     _check(wanted, folder, out)
     new_names = _new_names(names, wanted)
-    cut_out = _background_remover() if wanted.without_background else None
+    cut_out = background.remover() if wanted.without_background else None
     record = _read_record(out)
     made: dict[str, str] = {}
     skipped: list[Skipped] = []
@@ -144,7 +144,12 @@ def _new_names(names: Sequence[str], wanted: Wanted) -> dict[str, str]:
 
 
 def _make(
-    source: Path, target: Path, grid: Grid, wanted: Wanted, cut_out: Callable[..., Any] | None, known: str | None
+    source: Path,
+    target: Path,
+    grid: Grid,
+    wanted: Wanted,
+    cut_out: Callable[[Image.Image], Image.Image] | None,
+    known: str | None,
 ) -> str:
     """Write one picture; returns what it was made of and how."""
     content = source.read_bytes()
@@ -154,7 +159,7 @@ def _make(
         return key
     pixels = picture.decode(content).pixels
     if cut_out is not None:
-        pixels = _on_white(cut_out(pixels))
+        pixels = cut_out(pixels)
     packed = BytesIO()
     options = {} if wanted.kind == "png" else {"quality": _QUALITY}
     _shaped(pixels, grid, wanted.crop).save(packed, format=_FORMATS[wanted.kind], **options)
@@ -193,23 +198,6 @@ def _corner(pixels: Image.Image, resized: bucket.Size, chosen: bucket.Size, crop
         min(max(0, round(centre * whole - part / 2)), whole - part)
         for centre, whole, part in zip(middle, resized, chosen, strict=True)
     )
-
-
-def _background_remover() -> Callable[..., Any]:
-    try:
-        from rembg import new_session, remove
-    except ImportError as error:
-        raise UserError(
-            "Removing backgrounds needs rembg; install it with pip install rembg onnxruntime, or leave them."
-        ) from error
-    session = new_session()
-    return lambda pixels: remove(pixels, session=session)
-
-
-def _on_white(cut: Image.Image) -> Image.Image:
-    white = Image.new("RGB", cut.size, "white")
-    white.paste(cut, mask=cut.getchannel("A"))
-    return white
 
 
 def _copy_captions(source: Path, target: Path) -> None:

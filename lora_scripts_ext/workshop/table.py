@@ -7,16 +7,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from ..captioning.fields import TEMPLATE, Fields, join
 from ..dataset.caption import parts
 from .book import Book
 
-HEADERS = ("picture", "subject", "attributes", "scene", "style", "caption")
-_ATTRIBUTES, _CAPTION = HEADERS.index("attributes"), HEADERS.index("caption")
-_TEXTS = slice(1, None)
 
-Row = tuple[str, ...]
+class Row(NamedTuple):
+    """A picture's caption and what it is made of; attributes with commas between them."""
+
+    picture: str
+    caption: str
+    subject: str
+    attributes: str
+    scene: str
+    style: str
+
+    @property
+    def fields(self) -> Fields:
+        """What the caption is made of."""
+        return Fields(self.subject.strip(), tuple(parts(self.attributes)), self.scene.strip(), self.style.strip())
+
+
+HEADERS = Row._fields
 
 
 def rows(book: Book) -> list[Row]:
@@ -25,7 +39,7 @@ def rows(book: Book) -> list[Row]:
     for name in book.names:
         entry = book.entry(name)
         told = entry.fields
-        found.append((name, told.subject, ", ".join(told.attributes), told.scene, told.style, entry.prompt))
+        found.append(Row(name, entry.prompt, told.subject, ", ".join(told.attributes), told.scene, told.style))
     return found
 
 
@@ -33,16 +47,16 @@ def holding(table: Iterable[Row], text: str) -> list[Row]:
     """Rows that hold ``text`` anywhere, in any case; ``tag:…`` asks for a whole tag, ``none`` for no caption."""
     wanted = text.strip().casefold()
     if wanted == "none":
-        return [row for row in table if not row[_CAPTION]]
+        return [row for row in table if not row.caption]
     if wanted.startswith("tag:"):
         tag = wanted.removeprefix("tag:").strip()
-        return [row for row in table if tag in map(str.casefold, parts(row[_CAPTION]))]
+        return [row for row in table if tag in map(str.casefold, parts(row.caption))]
     return [row for row in table if wanted in " ".join(row).casefold()]
 
 
 def replaced(table: Iterable[Row], find: str, replacement: str) -> list[Row]:
     """``find`` replaced in fields and captions; the pictures' names stay."""
-    return [(row[0], *(text.replace(find, replacement) for text in row[_TEXTS])) for row in table]
+    return [Row(row.picture, *(text.replace(find, replacement) for text in row[1:])) for row in table]
 
 
 def with_tag(table: Iterable[Row], tag: str) -> list[Row]:
@@ -60,7 +74,7 @@ def frequency(table: Iterable[Row]) -> list[tuple[str, int]]:
     """Tags of the captions and in how many of them each is, most first."""
     counted = Counter[str]()
     for row in table:
-        counted.update(list(dict.fromkeys(parts(row[_CAPTION]))))
+        counted.update(list(dict.fromkeys(parts(row.caption))))
     return counted.most_common()
 
 
@@ -69,28 +83,27 @@ def save(book: Book, table: Iterable[Row], template: str = TEMPLATE) -> int:
 
     A caption that was typed rules, and its fields are no longer known; where only fields were typed it is joined anew.
     """
-    before = {row[0]: row for row in rows(book)}
+    before = {row.picture: row for row in rows(book)}
     changed = 0
     for row in table:
-        old = before.get(row[0])
-        if old is None or tuple(row) == old:
+        old = before.get(row.picture)
+        if old is None or row == old:
             continue
-        fields = Fields(row[1].strip(), tuple(parts(row[_ATTRIBUTES])), row[3].strip(), row[4].strip())
-        typed = row[_CAPTION] != old[_CAPTION]
-        in_step = not typed or row[1:_CAPTION] != old[1:_CAPTION]
-        book.put(row[0], row[_CAPTION] if typed else join(fields, template), fields if in_step else Fields())
+        typed = row.caption != old.caption
+        in_step = not typed or row.fields != old.fields
+        book.put(row.picture, row.caption if typed else join(row.fields, template), row.fields if in_step else Fields())
         changed += 1
     return changed
 
 
 def _changed(row: Row, change: Callable[[list[str]], list[str]]) -> Row:
     """The row with its tags changed, in attributes (where fields are known) and caption."""
-    new = list(row)
-    if any(row[1:_CAPTION]):
-        new[_ATTRIBUTES] = ", ".join(change(parts(row[_ATTRIBUTES])))
-    if row[_CAPTION]:
-        new[_CAPTION] = ", ".join(change(parts(row[_CAPTION])))
-    return tuple(new)
+    attributes, caption = row.attributes, row.caption
+    if row.fields != Fields():
+        attributes = ", ".join(change(parts(attributes)))
+    if caption:
+        caption = ", ".join(change(parts(caption)))
+    return row._replace(attributes=attributes, caption=caption)
 
 
 def _has(tags: Sequence[str], tag: str) -> bool:

@@ -1,7 +1,9 @@
 """The tab in real WebUIs, driven in headless Chromium as its user would, and through REST beside it."""
 
 import json
+import os
 import shutil
+import subprocess
 import threading
 import time
 import urllib.error
@@ -11,10 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lora_scripts_ext.workshop.book import Book
 from tests import shop
 
-from .kinds import checkpoint, marked
-from .server import running
+from .kinds import checkpoint, marked, python, root
+from .server import ON_A_CPU, running
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
@@ -252,6 +255,41 @@ def test_mistakes_are_sentences(server, page, data):
     assert "Traceback" not in page.locator("#lt_live").inner_text()
 
 
+# The weights have the real model's shapes; the last layer calls everything a cup, nothing a dog.
+DEEPBOORU = """
+import os, torch
+from modules.deepbooru_model import DeepDanbooruModel
+torch.manual_seed(0)
+made = DeepDanbooruModel().state_dict()
+last = made["n_Conv_178.weight"].zero_()
+last[0], last[1], last[2] = 1, -1, 1
+torch.save({**made, "tags": ["cup_(object)", "dog", "rating:safe"]}, os.environ["WEIGHTS"])
+"""
+
+
+def test_the_webuis_own_tagger_captions_pictures(server, page, data, tmp_path):
+    weights = server.data / "models" / "torch_deepdanbooru" / "model-resnet_custom_v3.pt"
+    weights.parent.mkdir(parents=True)
+    # Forge keeps some packages beside its code.
+    told = {**os.environ, "WEIGHTS": str(weights), "PYTHONPATH": str(root(server.kind) / "packages_3rdparty")}
+    command = [str(python(server.kind)), "-c", DEEPBOORU, *ON_A_CPU[server.kind]]
+    subprocess.run(command, cwd=root(server.kind), env=told, check=True)
+    before = server.txt2img("a phone")
+    pile = tmp_path / "pile"
+    pile.mkdir()
+    for picture in sorted(data.glob("*.png"))[:2]:
+        shutil.copy(picture, pile)
+    fill(page, pile, "tagged")
+    page.get_by_text("Captions and quality", exact=True).click()
+    page.locator("#lt_captioner input").fill("deepbooru")
+    page.locator("#lt_captioner input").press("Enter")
+    page.locator("#lt_caption").click()
+    page.locator("#lt_dataset_said", has_text="2 captions written by deepbooru").first.wait_for(timeout=120_000)
+    book = Book.open(pile)
+    assert {book.entry(name).prompt for name in book.names} == {"cup (object)"}
+    assert server.txt2img("a phone") == before
+
+
 def test_a_webui_that_others_reach_reads_only_what_it_may(kind, tmp_path, data):
     inside = shop.write_pictures(tmp_path / "allowed" / "data", count=1) / "00.png"
     outside = data / "00.png"
@@ -262,3 +300,16 @@ def test_a_webui_that_others_reach_reads_only_what_it_may(kind, tmp_path, data):
         for path in (outside, tmp_path / "allowed" / ".." / "model" / "x.png"):
             with pytest.raises(urllib.error.HTTPError, match="403"):
                 server.open(f"lora-trainer/picture?path={path}")
+        with playwright.sync_playwright() as engine:
+            browser = engine.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+            page = browser.new_page()
+            page.goto(server.address, timeout=90_000)
+            open_tab(page)
+            fill(page, inside.parent, "sent")
+            page.get_by_text("Captions and quality", exact=True).click()
+            page.locator("#lt_captioner input").fill("endpoint")
+            page.locator("#lt_captioner input").press("Enter")
+            page.locator("#lt_endpoint textarea").fill("http://127.0.0.1:9/v1")
+            page.locator("#lt_caption").click()
+            page.locator("#lt_dataset_said", has_text="sends pictures to no service").first.wait_for(timeout=10_000)
+            browser.close()
