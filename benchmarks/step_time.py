@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.models import write_checkpoint
 from lora_scripts_ext import config as configs
+from lora_scripts_ext.adapters import frozen
 from lora_scripts_ext.adapters.adapter import Adapter
 from lora_scripts_ext.adapters.targets import select
 from lora_scripts_ext.dataset import plan, source
@@ -112,7 +113,7 @@ def _ours(session, store, config) -> Callable[[int], None]:
     micros = plan.epoch_steps(store.examples, config, 0, 1)
 
     def step(number: int) -> None:
-        with adapter.attached():
+        with adapter.attached(), frozen.quickened(adapter.others(session.targets())):
             stepper.step(number, micros[number % len(micros)])
 
     return step

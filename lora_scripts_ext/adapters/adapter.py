@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +17,9 @@ from ..errors import UserError
 from ..hosts.base import Target
 from . import functional
 from .file import LoraLayer, LoraWeights
-from .functional import Frozen, Geometry, Matrices
+from .functional import Frozen, Matrices
+from .layer import is_plain, is_replaced, overriding
+from .products import Geometry
 from .targets import smallest_set
 
 Group = Literal["unet", "text"]
@@ -92,6 +94,11 @@ class Adapter:
         """The targets' kohya keys, in the order of the buffer."""
         return [layer.target.key for layer in self._layers]
 
+    def others(self, targets: Iterable[Target]) -> list[Target]:
+        """Those of the UNet's ``targets`` that this adapter is not on."""
+        own = set(self.keys())
+        return [target for target in targets if target.part == "unet" and target.key not in own]
+
     def groups(self) -> dict[Group, nn.Parameter]:
         """The flat weights of the UNet, and of the text encoders where they learn: views, float32, 1-D."""
         return dict(self._groups)
@@ -116,7 +123,7 @@ class Adapter:
         """The adapter acts on the targets' modules within this context; they are as before on every way out."""
         with ExitStack() as stack:
             for layer in self._layers:
-                stack.enter_context(_overriding(layer.target.module, self._make_forward(layer)))
+                stack.enter_context(overriding(layer.target.module, self._make_forward(layer)))
             yield
 
     @contextmanager
@@ -214,17 +221,17 @@ class Adapter:
 
     def _make_forward(self, layer: _Layer) -> Callable[[Tensor], Tensor]:
         module, original = layer.target.module, layer.target.module.forward
-        replaced_before = "forward" in module.__dict__
+        replaced_before = is_replaced(module)
         arguments = () if layer.target.kind == "linear" else (_geometry(module),)
         adapted = functional.linear if layer.target.kind == "linear" else functional.conv
 
         def forward(x: Tensor) -> Tensor:
-            if self._suspended:
+            if self._suspended or not self.strength:
                 return original(x)
             scale = self.strength * self.alpha / self.rank
             x = x.to(_autocast_dtype(x.device.type) or x.dtype)
             dropping = self.dropout > 0 and torch.is_grad_enabled()
-            if not (dropping or replaced_before) and _is_plain(module.weight, x):
+            if not (dropping or replaced_before) and is_plain(module.weight, x):
                 frozen = Frozen(module.weight, module.bias)
             else:
                 frozen = Frozen(output=original(x))
@@ -282,11 +289,6 @@ def _geometry(module: nn.Conv2d) -> Geometry:
     return Geometry(module.stride, module.padding, module.dilation)
 
 
-def _is_plain(weight: Tensor, x: Tensor) -> bool:
-    """Whether a frozen weight can be multiplied as it is: not quantised, cast on use or waiting on another device."""
-    return type(weight) is nn.Parameter and weight.dtype == x.dtype and weight.device == x.device
-
-
 def _autocast_dtype(device_type: str) -> torch.dtype | None:
     """What autocast, where it is on, computes matrix products in."""
     if device_type == "meta":
@@ -297,18 +299,3 @@ def _autocast_dtype(device_type: str) -> torch.dtype | None:
     if device_type == "cpu":
         return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
     return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
-
-
-@contextmanager
-def _overriding(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Set the instance's own ``forward``; afterwards the instance holds what it held before."""
-    missing = object()
-    before = module.__dict__.get("forward", missing)
-    module.__dict__["forward"] = forward
-    try:
-        yield
-    finally:
-        if before is missing:
-            del module.__dict__["forward"]
-        else:
-            module.__dict__["forward"] = before

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ..adapters import frozen
 from ..adapters.adapter import Adapter
 from ..adapters.targets import select
 from ..config import Config
@@ -148,6 +149,7 @@ def _one_batch(model: Inspection, targets: list[Target], dataset: Dataset, confi
 
     with ExitStack() as stack:
         stack.enter_context(adapter.attached())
+        stack.enter_context(frozen.quickened(adapter.others(model.targets)))
         stack.enter_context(recompute.checkpointed(model.blocks(), enabled=config.gradient_checkpointing))
         counted = stack.enter_context(_Counted())
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))

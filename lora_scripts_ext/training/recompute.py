@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-_MISSING = object()
+from ..adapters.layer import overriding
 
 
 @contextmanager
@@ -20,17 +20,10 @@ def checkpointed(blocks: Iterable[nn.Module], *, enabled: bool) -> Iterator[None
 
     Non-reentrant, because a frozen model's inputs need no gradient and the re-entrant kind would drop the adapter's.
     """
-    found = [(block, block.__dict__.get("forward", _MISSING)) for block in blocks] if enabled else []
-    try:
-        for block, _ in found:
-            block.forward = partial(_recomputed, block.forward)
+    with ExitStack() as stack:
+        for block in blocks if enabled else []:
+            stack.enter_context(overriding(block, partial(_recomputed, block.forward)))
         yield
-    finally:
-        for block, before in found:
-            if before is _MISSING:
-                block.__dict__.pop("forward", None)
-            else:
-                block.forward = before
 
 
 def _recomputed(forward: Any, *args: Any, **kwargs: Any) -> Any:

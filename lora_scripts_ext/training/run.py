@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..adapters import file, sidecar
+from ..adapters import file, frozen, sidecar
 from ..adapters.adapter import Adapter
 from ..adapters.targets import select
 from ..config import Config
@@ -86,6 +86,7 @@ def train(
         run = Run(config, session, store, world, report, should_stop, resume)
         stack.callback(run.close)
         stack.enter_context(run.adapter.attached())
+        stack.enter_context(frozen.quickened(run.adapter.others(session.targets())))
         stack.enter_context(recompute.checkpointed(session.blocks(), enabled=config.gradient_checkpointing))
         result = run.go(started)
         if world.leads and result.lora is not None and not result.stopped:

@@ -1,0 +1,84 @@
+"""Layers that do not learn, computed with as little time and memory as those that do.
+
+What torch keeps for the gradient of a weight is not needed: a frozen convolution forgets its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from ..hosts.base import Target
+from . import products
+from .layer import is_plain, is_replaced, overriding
+from .products import Geometry
+
+
+@contextmanager
+def quickened(targets: Iterable[Target]) -> Iterator[None]:
+    """Within this context gradients pass the layers this way; without gradients, and afterwards, they are as before."""
+    with ExitStack() as stack:
+        for target in targets:
+            # Whoever has replaced a forward has a reason that is not known here.
+            if not is_replaced(target.module):
+                make = _linear_forward if target.kind == "linear" else _conv_forward
+                stack.enter_context(overriding(target.module, make(target.module)))
+        yield
+
+
+def _linear_forward(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    original = module.forward
+
+    def forward(x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and products.quick(x) and is_plain(module.weight, x):
+            return _Linear.apply(x, module.weight, module.bias)
+        return original(x)
+
+    return forward
+
+
+def _conv_forward(module: nn.Conv2d) -> Callable[[Tensor], Tensor]:
+    original = module.forward
+    plain = module.groups == 1 and module.padding_mode == "zeros"
+    geometry = Geometry(module.stride, module.padding, module.dilation)
+
+    def forward(x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and plain and is_plain(module.weight, x):
+            return _Conv.apply(x, module.weight, module.bias, geometry)
+        return original(x)
+
+    return forward
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight)
+        return products.linear(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        rows = products.linear(grad.reshape(-1, grad.shape[-1]), weight.t())
+        return rows.view(*grad.shape[:-1], -1), None, None
+
+
+class _Conv(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.shape, ctx.layout, ctx.geometry = x.shape, products.layout(x), geometry
+        return products.conv(x, weight, bias, geometry)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        to_input = products.conv_input_grad(grad, ctx.shape, ctx.layout, weight, ctx.geometry)
+        return to_input, None, None, None

@@ -1,0 +1,35 @@
+"""A host's layer: whether its weight can be multiplied as it lies, and its forward replaced for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+_MISSING = object()
+
+
+def is_plain(weight: Tensor, x: Tensor) -> bool:
+    """Whether a frozen weight can be multiplied with ``x``: not quantised, cast on use or waiting elsewhere."""
+    return type(weight) is nn.Parameter and weight.dtype == x.dtype and weight.device == x.device
+
+
+def is_replaced(module: nn.Module) -> bool:
+    """Whether someone has given this very module a forward of its own."""
+    return "forward" in module.__dict__
+
+
+@contextmanager
+def overriding(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Set the instance's own ``forward``; afterwards the instance holds what it held before."""
+    before = module.__dict__.get("forward", _MISSING)
+    module.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        if before is _MISSING:
+            del module.__dict__["forward"]
+        else:
+            module.__dict__["forward"] = before
