@@ -5,11 +5,13 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
+from .training import memory
+
 
 def sentence(error: Exception, details: Path | None) -> str:
     """What happened and what to do, in one sentence; ``details`` names the file that ``write`` wrote."""
     more = f"; the details are in {details}" if details else ""
-    if "out of memory" in str(error).lower():
+    if memory.ran_out(error):
         return (
             "out of memory; lower batch_size or resolution, or set gradient_checkpointing: true, "
             f"then resume the run{more}."

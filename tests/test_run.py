@@ -15,9 +15,10 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from lora_scripts_ext import cli
+from lora_scripts_ext import cli, crash
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.hosts.standalone import StandaloneHost
+from lora_scripts_ext.hosts.standalone_session import StandaloneSession
 from lora_scripts_ext.training import run, state
 
 from . import models, shop
@@ -110,6 +111,55 @@ def test_stopped_and_resumed_ends_with_the_same_weights(changes, data, checkpoin
     assert same_tensors(whole.lora, resumed.lora)
     assert resumed.loss == whole.loss
     assert [e["step"] for e in events(tmp_path / "parts") if e["event"] == "step"] == list(range(1, whole.steps + 1))
+
+
+def starved(monkeypatch, most: int) -> list[int]:
+    """A device with memory for ``most`` pictures at once; how many each call was asked for."""
+    asked, predict = [], StandaloneSession.predict
+
+    def tight(self, noisy, timesteps, conditioning):
+        asked.append(len(noisy))
+        if torch.is_grad_enabled() and len(noisy) > most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return predict(self, noisy, timesteps, conditioning)
+
+    monkeypatch.setattr(StandaloneSession, "predict", tight)
+    return asked
+
+
+def test_where_memory_runs_out_the_step_is_done_again_with_fewer_pictures_at_once(
+    data, checkpoint, tmp_path, monkeypatch
+):
+    settings = {"batch_size": 4, "epochs": 3, "save_precision": "fp32", "learning_rate": 1e-3}
+    roomy = train(shop.make_config(data, checkpoint, tmp_path / "roomy", **settings))
+    asked = starved(monkeypatch, 1)
+    told = []
+    tight = train(shop.make_config(data, checkpoint, tmp_path / "tight", **settings), report=told.append)
+    # 4, then 2, then 1, and no more tries after that.
+    assert asked[:3] == [4, 2, 1]
+    assert set(asked[3:]) == {1}
+    warnings = [event["text"] for event in told if event["event"] == "warning"]
+    assert [text.split(";")[0] for text in warnings] == [
+        "The memory is too small for 4 pictures at once", "The memory is too small for 2 pictures at once",
+    ]  # fmt: skip
+    assert tight.steps == roomy.steps
+    one, other = load_file(roomy.lora), load_file(tight.lora)
+    for key in one:
+        torch.testing.assert_close(other[key], one[key], rtol=1e-3, atol=1e-5)
+    stop = iter([False, False, True])
+    parts = shop.make_config(data, checkpoint, tmp_path / "parts", **settings)
+    assert train(parts, should_stop=lambda: (tmp_path / "parts" / "events.jsonl").exists() and next(stop)).stopped
+    asked.clear()
+    resumed = train(parts, resume=True)
+    assert set(asked) == {1}
+    assert same_tensors(tight.lora, resumed.lora)
+
+
+def test_where_not_even_one_picture_fits_the_run_ends_with_what_is_saved(data, checkpoint, tmp_path, monkeypatch):
+    starved(monkeypatch, 0)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        train(shop.make_config(data, checkpoint, tmp_path / "out", batch_size=2))
+    assert crash.sentence(RuntimeError("DefaultCPUAllocator: can't allocate memory"), None).startswith("out of memory")
 
 
 def test_two_runs_are_the_same_and_another_seed_is_not(data, checkpoint, tmp_path):

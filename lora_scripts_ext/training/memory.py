@@ -1,8 +1,13 @@
-"""How much memory the run takes."""
+"""How much memory the run takes, and what to do when there is no more."""
 
 from __future__ import annotations
 
+import gc
+
 import torch
+
+# Of CUDA and MPS, and of torch's allocator on a CPU.
+_WORDS = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 def used_mb(device: torch.device) -> float:
@@ -25,3 +30,15 @@ def free(device: torch.device, share: float) -> int:
     except ImportError:
         return 2**31
     return int(psutil.virtual_memory().available * share)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether ``error`` says that there was no more memory."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in str(error).lower() for words in _WORDS)
+
+
+def release(device: torch.device) -> None:
+    """Give back what nobody uses any more."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

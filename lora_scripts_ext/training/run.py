@@ -152,7 +152,7 @@ class Run:
         self.steps_per_epoch = plan.steps_per_epoch(store.examples, config, world.size)
         self.total_steps = total_steps(config, self.steps_per_epoch)
         self.adapter = _adapter(config, session)
-        self.stepper = Stepper(config, session, self.adapter, store, world, self.total_steps)
+        self.stepper = Stepper(config, session, self.adapter, store, world, self.total_steps, self._warn)
         self.identity = states.fingerprint(config, session.model.hash, store.content_hash)
         self.wanted = previews.requests(
             config, session.model, [e.caption for e in store.examples if not e.regularisation]
@@ -201,6 +201,9 @@ class Run:
             stamped = {**event, "time": round(time.time(), 3)}
             self.events.write(stamped)
             self._report(stamped)
+
+    def _warn(self, text: str) -> None:
+        self.tell({"event": "warning", "text": text})
 
     def _ahead(self) -> Iterator[tuple[int, Step]]:
         """The steps still to do, with their epoch (0-based)."""
@@ -260,6 +263,7 @@ class Run:
             "last_epoch_loss": self.last_epoch_loss,
             "checkpoints": [path.name for path in self.checkpoints],
             "previews": [path.name for path in self.previews],
+            "at_once": self.stepper.at_once,
         }
         now = states.State(
             self.step,
@@ -282,6 +286,8 @@ class Run:
             return
         self.step = found.step
         self.stepper.restore(found.weights, found.optimizer, found.scaler)
+        # Another split of the batch would round differently.
+        self.stepper.at_once = found.progress.get("at_once")
         self.epoch_losses = found.progress["epoch_losses"]
         self.last_epoch_loss = found.progress["last_epoch_loss"]
         self.checkpoints = [self.output.folder / name for name in found.progress["checkpoints"]]

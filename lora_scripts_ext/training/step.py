@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..adapters.adapter import Adapter
 from ..config import Config
-from ..dataset.plan import Step, Visit
+from ..dataset.plan import Micro, Step, Visit
 from ..dataset.store import Batch, Store
 from ..hosts.base import Conditioning, Session
-from . import loss, noise, objective, optimizer, schedule, seeds
+from . import loss, memory, noise, objective, optimizer, schedule, seeds
 from .processes import World
 
 _DROPOUT_STREAM = 2
@@ -24,37 +24,45 @@ class Stepper:
 
     The global random generator is seeded anew for every micro-batch (adapter dropout draws from it); the host gives
     its former state back at the end of the session.
+
+    Attributes:
+        at_once: as many pictures are computed together at most; None until memory has run out.
     """
 
     def __init__(
-        self, config: Config, session: Session, adapter: Adapter, store: Store, world: World, total_steps: int
+        self,
+        config: Config,
+        session: Session,
+        adapter: Adapter,
+        store: Store,
+        world: World,
+        total_steps: int,
+        warn: Callable[[str], None] = lambda text: None,
     ) -> None:
+        """``warn`` is told what the user should know."""
         self.config = config
         self.session = session
         self.adapter = adapter
         self.store = store
         self.world = world
         self.total_steps = total_steps
+        self.at_once: int | None = None
         self.device = session.model.device
         self.objective = objective.of(session.model)
         self.optimizer = optimizer.build(config, adapter)
         self.scaler = _scaler(session.model.device, session.model.dtype)
+        self._warn = warn
         optimizer.start(self.optimizer)
 
     def step(self, number: int, micros: Step) -> tuple[Tensor, float]:
-        """Do step ``number`` (0-based).
+        """Do step ``number`` (0-based). Where memory runs out it is done again with fewer pictures at once.
 
         Returns:
             The mean loss of the step's examples as a float32 scalar still on the device, and the learning rate used.
         """
-        self.adapter.zero_grad()
-        count = sum(len(micro) for micro in micros)
-        total = torch.zeros((), device=self.device)
-        for index, micro in enumerate(micros):
-            share = micro[self.world.rank :: self.world.size]
-            if share:
-                torch.manual_seed(seeds.derive(self.config.seed, _DROPOUT_STREAM, number, index, self.world.rank))
-                total += self._backward(number, share, count)
+        total = None
+        while total is None:
+            total = self._tried(number, micros)
         self.world.sum_(self.adapter.weights.grad)
         self.world.sum_(total)
         return total, self._update(number)
@@ -67,6 +75,46 @@ class Stepper:
         self.optimizer.load_state_dict(optimizer_state)
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(scaler_state)
+
+    def _tried(self, number: int, micros: Step) -> Tensor | None:
+        """The step's gradients, and its loss; None where memory ran out and the next try takes fewer pictures."""
+        try:
+            return self._gradients(number, micros)
+        except RuntimeError as error:
+            if not memory.ran_out(error) or not self._take_fewer(micros):
+                raise
+        # Outside of the handler, whose traceback holds on to the activations.
+        memory.release(self.device)
+        return None
+
+    def _take_fewer(self, micros: Step) -> bool:
+        """Halve the number of pictures computed at once; False where it is one."""
+        largest = max(len(self._share(micro)) for micro in micros)
+        most = min(self.at_once or largest, largest)
+        if most < 2:
+            return False
+        self.at_once = (most + 1) // 2
+        self._warn(
+            f"The memory is too small for {most} pictures at once; going on with {self.at_once}. They still count "
+            "together as one batch: it takes longer, the result stays the same."
+        )
+        return True
+
+    def _gradients(self, number: int, micros: Step) -> Tensor:
+        self.adapter.zero_grad()
+        count = sum(len(micro) for micro in micros)
+        total = torch.zeros((), device=self.device)
+        for index, micro in enumerate(micros):
+            share = self._share(micro)
+            torch.manual_seed(seeds.derive(self.config.seed, _DROPOUT_STREAM, number, index, self.world.rank))
+            most = self.at_once or max(1, len(share))
+            for first in range(0, len(share), most):
+                total += self._backward(number, share[first : first + most], count)
+        return total
+
+    def _share(self, micro: Micro) -> Micro:
+        """What this process computes of a micro-batch; may be empty."""
+        return micro[self.world.rank :: self.world.size]
 
     def _backward(self, number: int, visits: Sequence[Visit], count: int) -> Tensor:
         batch = self.store.batch(visits, self.device)
