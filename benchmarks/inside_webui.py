@@ -9,11 +9,9 @@ import hashlib
 import importlib
 import json
 import sys
-import threading
 import time
 from pathlib import Path
 
-import psutil
 import torch
 
 ASKED = json.loads(Path(sys.argv[5]).read_text(encoding="utf-8"))
@@ -23,37 +21,12 @@ webui = importlib.import_module(f"inside_{sys.argv[1]}")
 
 from modules import processing, shared
 
+from benchmarks.memory import Peak, resident
 from lora_scripts_ext import config as configs
 from lora_scripts_ext.training import run, speed
 from lora_scripts_ext.training.estimate import estimate
 
 _MIB = 2**20
-_PERIOD = 0.02
-
-
-class Peak:
-    """The largest resident set of this process since it was made."""
-
-    def __init__(self) -> None:
-        self.bytes = resident()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def end(self) -> int:
-        """Stop watching; the peak in bytes."""
-        self._over.set()
-        self._thread.join()
-        return self.bytes
-
-    def _watch(self) -> None:
-        while not self._over.wait(_PERIOD):
-            self.bytes = max(self.bytes, resident())
-
-
-def resident() -> int:
-    """Bytes of this process's resident set."""
-    return psutil.Process().memory_info().rss
 
 
 def draw() -> str:

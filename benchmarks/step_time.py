@@ -1,167 +1,91 @@
-"""Time of a training step: the floor, ours, and PEFT's, interleaved in one process on the same weights.
+"""Time and memory of a training step: the floor, ours, and PEFT's, interleaved in one process on the same weights.
 
-The floor is what no LoRA can avoid: the frozen UNet's forward and its backward through activations. Ours is the real
-loop's step, data, noise, clipping and optimizer included. PEFT's is the usual recipe: inject, mean squared error,
-clip, AdamW.
+``python benchmarks/step_time.py [--family sd1|sdxl] [--size N] [--batch N] [--rank N] [--device D] [--dtype T]
+[--pictures N] [--recompute] [--sd-scripts DIR] [--json]``
+
+The floor is what no LoRA can avoid as torch computes it: the frozen UNet's forward and its backward through
+activations. Ours is the real loop's step, data, noise, clipping and optimizer included. PEFT's is the usual recipe:
+inject, mean squared error, clip, AdamW. With ``--sd-scripts`` kohya's own ``train_network.py`` takes its steps in a
+process of its own, before and after the others. Ratios are taken pair by pair. Memory is measured afterwards, each way
+in a process of its own: the resident set on a CPU, what is allocated on the card on a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import statistics
+import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import asdict, fields
 from pathlib import Path
-
-import numpy as np
-import torch
-from peft import LoraConfig, inject_adapter_in_model
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.models import write_checkpoint
-from lora_scripts_ext import config as configs
-from lora_scripts_ext.adapters import frozen
-from lora_scripts_ext.adapters.adapter import Adapter
-from lora_scripts_ext.adapters.targets import select
-from lora_scripts_ext.dataset import plan, source
-from lora_scripts_ext.dataset.store import Store
-from lora_scripts_ext.hosts.standalone import StandaloneHost
-from lora_scripts_ext.hosts.standalone_session import StandaloneSession
-from lora_scripts_ext.training.processes import World
-from lora_scripts_ext.training.step import Stepper
+import torch
 
-PEFT_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"]
+from benchmarks import kohya, ways
+from benchmarks.memory import Peak
+from benchmarks.ways import Wanted, Way
+
 ROUNDS = 9
 WARM_UP = 2
+_MEMORY_STEPS = 3
 
 
 def main() -> None:
-    options = _options()
-    folder = Path(tempfile.gettempdir()) / "lora-trainer-benchmark"
-    model = write_checkpoint(folder / f"{options.family}.safetensors", options.family)
-    config = _config(options, model, folder)
-    with StandaloneHost().open(config) as session:
-        dataset = source.read(config, config.sides(session.model.resolution), session.model.vae_factor)
-        store = Store.build(dataset, session, config, progress=lambda *_: None, check=lambda: None, budget_bytes=2**32)
-        session.release_encoders(text=True)
-        runs = {
-            "floor": _floor(session, store, config),
-            "ours": _ours(session, store, config),
-            "peft": _peft(session, store, config),
-        }
-        seconds = _measure(runs, session.model.device)
-    report = _report(options, seconds)
+    """Measure and print."""
+    options = _parser().parse_args()
+    wanted = Wanted(**{field.name: getattr(options, field.name) for field in fields(Wanted)})
+    if options.memory_of:
+        print(_peak_mib(wanted, options.memory_of))
+        return
+    theirs = []
+    if options.sd_scripts:
+        theirs += kohya.seconds(options.sd_scripts.resolve(), wanted, WARM_UP, ROUNDS)
+    with ways.opened(wanted) as (session, store, config):
+        made = {name: ways.make(name, session, store, config) for name in ways.NAMES}
+        seconds = _measure(made, session.model.device)
+        device = session.model.device
+    if options.sd_scripts:
+        theirs += kohya.seconds(options.sd_scripts.resolve(), wanted, WARM_UP, ROUNDS)
+    memory = {} if options.no_memory else {f"{name}_mib": _in_own_process(name) for name in ways.NAMES}
+    report = {**asdict(wanted), "device": str(device), **_report(seconds, theirs), **memory, **_about(device)}
     print(json.dumps(report) if options.json else "\n".join(f"{key}: {value}" for key, value in report.items()))
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", choices=("sd1", "sdxl"), default="sd1")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures in pixels")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", choices=("auto", "fp32", "fp16", "bf16"), default="auto")
-    parser.add_argument("--json", action="store_true", help="print one JSON object only")
-    return parser.parse_args()
-
-
-def _config(options: argparse.Namespace, model: Path, folder: Path) -> configs.Config:
-    pictures = folder / f"pictures-{options.size}"
-    pictures.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(0)
-    for index in range(4 * options.batch):
-        pixels = generator.integers(0, 256, (options.size, options.size, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(pictures / f"{index}.png")
-    return configs.from_dict(
-        {
-            "train_data_dir": str(pictures),
-            "base_model": str(model),
-            "output_dir": str(folder / "out"),
-            "resolution": options.size,
-            "batch_size": options.batch,
-            "lora_rank": options.rank,
-            "device": options.device,
-            "mixed_precision": options.dtype,
-            "lr_scheduler": "constant",
-        }
+    parser.add_argument("--pictures", type=int, default=0, help="in the training set; 0 takes four batches")
+    parser.add_argument("--recompute", action="store_true", help="gradient checkpointing, in all of them")
+    parser.add_argument(
+        "--sd-scripts", type=Path, metavar="DIR", help="kohya's checkout; its venv is used if it has one"
     )
+    parser.add_argument("--no-memory", action="store_true", help="leave out the memory, which takes half of the time")
+    parser.add_argument("--memory-of", choices=ways.NAMES, help=argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    return parser
 
 
-def _floor(session, store, config) -> Callable[[int], None]:
-    micros = plan.epoch_steps(store.examples, config, 0, 1)
-
-    def step(number: int) -> None:
-        batch = store.batch(micros[number % len(micros)][0], session.model.device)
-        noisy = batch.mean.clone().requires_grad_()
-        timesteps = torch.full((len(noisy),), 500, device=noisy.device)
-        session.predict(noisy, timesteps, batch.conditioning).square().mean().backward()
-
-    return step
-
-
-def _ours(session, store, config) -> Callable[[int], None]:
-    targets = select(session.targets(), config.target, config.train_text_encoder)
-    adapter = Adapter(targets, config.lora_rank, config.alpha, device=session.model.device, dtype=session.model.dtype)
-    stepper = Stepper(config, session, adapter, store, World(0, 1), 1000)
-    micros = plan.epoch_steps(store.examples, config, 0, 1)
-
-    def step(number: int) -> None:
-        with adapter.attached(), frozen.quickened(adapter.others(session.targets())):
-            stepper.step(number, micros[number % len(micros)])
-
-    return step
-
-
-def _peft(session, store, config) -> Callable[[int], None]:
-    twin = _twin(session)
-    lora = LoraConfig(r=config.lora_rank, lora_alpha=config.alpha, target_modules=PEFT_TARGETS)
-    inject_adapter_in_model(lora, twin._unet)
-    parameters = [parameter for name, parameter in twin._unet.named_parameters() if "lora_" in name]
-    assert len(parameters) == 2 * len(select(session.targets(), config.target, config.train_text_encoder))
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate)
-    micros = plan.epoch_steps(store.examples, config, 0, 1)
-    signal = session.model.alphas_cumprod.to(session.model.device)
-
-    def step(number: int) -> None:
-        batch = store.batch(micros[number % len(micros)][0], session.model.device)
-        noise = torch.randn_like(batch.mean)
-        timesteps = torch.randint(1000, (len(noise),), device=noise.device)
-        a = signal[timesteps].view(-1, 1, 1, 1)
-        latents = batch.mean + batch.std * torch.randn_like(batch.mean)
-        prediction = twin.predict(a.sqrt() * latents + (1 - a).sqrt() * noise, timesteps, batch.conditioning)
-        torch.nn.functional.mse_loss(prediction, noise).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
-
-
-def _twin(session: StandaloneSession) -> StandaloneSession:
-    """A second module tree over the same weight tensors, so that the two ways do not see each other."""
-    twin = copy.copy(session)
-    twin._unet = copy.deepcopy(session._unet, {id(tensor): tensor for tensor in session._unet.parameters()})
-    return twin
-
-
-def _measure(runs: dict[str, Callable[[int], None]], device: torch.device) -> dict[str, list[float]]:
+def _measure(made: dict[str, Way], device: torch.device) -> dict[str, list[float]]:
     """Seconds of every measured step; the ways take turns, so that what else the machine does hits all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    seconds: dict[str, list[float]] = {name: [] for name in made}
     for number in range(WARM_UP + ROUNDS):
-        for name, step in runs.items():
-            _wait(device)
-            start = time.perf_counter()
-            step(number)
-            _wait(device)
-            if number >= WARM_UP:
-                seconds[name].append(time.perf_counter() - start)
+        for name, way in made.items():
+            with way.attached():
+                _wait(device)
+                start = time.perf_counter()
+                way.step(number)
+                _wait(device)
+                if number >= WARM_UP:
+                    seconds[name].append(time.perf_counter() - start)
     return seconds
 
 
@@ -170,20 +94,43 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _report(options: argparse.Namespace, seconds: dict[str, list[float]]) -> dict[str, object]:
+def _report(seconds: dict[str, list[float]], theirs: list[float]) -> dict[str, object]:
     def ratio(one: str, other: str) -> float:
         return round(statistics.median(a / b for a, b in zip(seconds[one], seconds[other], strict=True)), 3)
 
-    return {
-        **{key: value for key, value in vars(options).items() if key != "json"},
-        **{f"{name}_s": round(statistics.median(times), 4) for name, times in seconds.items()},
-        "ours_to_floor": ratio("ours", "floor"),
-        "peft_to_floor": ratio("peft", "floor"),
-        "ours_to_peft": ratio("ours", "peft"),
-        "rounds": ROUNDS,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
+    report: dict[str, object] = {f"{name}_s": round(statistics.median(times), 4) for name, times in seconds.items()}
+    report |= {"ours_to_floor": ratio("ours", "floor"), "peft_to_floor": ratio("peft", "floor")}
+    report |= {"ours_to_peft": ratio("ours", "peft")}
+    if theirs:
+        kohyas = statistics.median(theirs)
+        ours = statistics.median(seconds["ours"])
+        report |= {"sd_scripts_s": round(kohyas, 4), "ours_to_sd_scripts": round(ours / kohyas, 3)}
+    return report
+
+
+def _in_own_process(name: str) -> int:
+    command = [sys.executable, __file__, *(one for one in sys.argv[1:] if one != "--json"), "--memory-of", name]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return int(done.stdout.splitlines()[-1])
+
+
+def _peak_mib(wanted: Wanted, name: str) -> int:
+    """The largest memory of a few steps, the model's included."""
+    with ways.opened(wanted) as (session, store, config):
+        way, device = ways.make(name, session, store, config), session.model.device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        peak = Peak()
+        with way.attached():
+            for number in range(_MEMORY_STEPS):
+                way.step(number)
+        largest = peak.end()
+        return round((torch.cuda.max_memory_allocated(device) if device.type == "cuda" else largest) / 2**20)
+
+
+def _about(device: torch.device) -> dict[str, object]:
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {"rounds": ROUNDS, "torch": torch.__version__, "threads": torch.get_num_threads(), "card": card}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,179 @@
+"""Ways to do a training step on the same weights and data: the floor, ours, and PEFT's."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from PIL import Image
+
+from benchmarks.models import write_checkpoint
+from lora_scripts_ext import config as configs
+from lora_scripts_ext.adapters import frozen
+from lora_scripts_ext.adapters.adapter import Adapter
+from lora_scripts_ext.adapters.targets import select
+from lora_scripts_ext.config import Config
+from lora_scripts_ext.dataset import plan, source
+from lora_scripts_ext.dataset.store import Store
+from lora_scripts_ext.hosts.standalone import StandaloneHost
+from lora_scripts_ext.hosts.standalone_session import StandaloneSession
+from lora_scripts_ext.training import recompute
+from lora_scripts_ext.training.processes import World
+from lora_scripts_ext.training.step import Stepper
+
+FOLDER = Path(tempfile.gettempdir()) / "lora-trainer-benchmark"
+NAMES = ("floor", "ours", "peft")
+_PEFT_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"]
+# More pictures than this are the same ones under other names: encoding them all would take hours.
+_DIFFERENT = 50
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is measured: a family's model, pictures of ``size`` pixels, ``batch`` of them a step."""
+
+    family: str = "sd1"
+    size: int = 256
+    batch: int = 1
+    rank: int = 8
+    device: str = "auto"
+    dtype: str = "auto"
+    pictures: int = 0
+    recompute: bool = False
+
+
+@dataclass(frozen=True)
+class Way:
+    """What is put on the model before a step (not timed) and the step itself, told its number."""
+
+    attached: Callable[[], AbstractContextManager[object]]
+    step: Callable[[int], None]
+
+
+@contextmanager
+def opened(wanted: Wanted) -> Iterator[tuple[StandaloneSession, Store, Config]]:
+    """The model, and pictures cached as a run caches them."""
+    config = make_config(wanted)
+    with StandaloneHost().open(config) as session:
+        dataset = source.read(config, config.sides(session.model.resolution), session.model.vae_factor)
+        store = Store.build(dataset, session, config, progress=lambda *_: None, check=lambda: None, budget_bytes=2**34)
+        session.release_encoders(text=True)
+        yield session, store, config
+
+
+def make_config(wanted: Wanted) -> Config:
+    """A run's config, with its checkpoint and pictures written."""
+    model = write_checkpoint(FOLDER / f"{wanted.family}.safetensors", wanted.family)
+    pictures = _write_pictures(wanted)
+    return configs.from_dict(
+        {
+            "train_data_dir": str(pictures),
+            "base_model": str(model),
+            "output_dir": str(FOLDER / "out"),
+            "resolution": wanted.size,
+            "batch_size": wanted.batch,
+            "lora_rank": wanted.rank,
+            "device": wanted.device,
+            "mixed_precision": wanted.dtype,
+            "lr_scheduler": "constant",
+            "gradient_checkpointing": wanted.recompute,
+        }
+    )
+
+
+def make(name: str, session: StandaloneSession, store: Store, config: Config) -> Way:
+    """The way of this name."""
+    return {"floor": _floor, "ours": _ours, "peft": _peft}[name](session, store, config)
+
+
+def _write_pictures(wanted: Wanted) -> Path:
+    """Noise, which no cache and no VAE can make light of, with a caption each."""
+    count = wanted.pictures or 4 * wanted.batch
+    folder = FOLDER / f"pictures-{wanted.size}-{count}"
+    folder.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(0)
+    for index in range(count):
+        path = folder / f"{index}.png"
+        if not path.exists() and index < _DIFFERENT:
+            Image.fromarray(draw.integers(0, 256, (wanted.size, wanted.size, 3), dtype=np.uint8)).save(path)
+        elif not path.exists():
+            path.hardlink_to(folder / f"{index % _DIFFERENT}.png")
+        path.with_suffix(".txt").write_text(f"picture {index}")
+    return folder
+
+
+def _floor(session: StandaloneSession, store: Store, config: Config) -> Way:
+    """The frozen UNet's forward, and its backward through activations to the input."""
+    micros = plan.epoch_steps(store.examples, config, 0, 1)
+
+    def attached() -> AbstractContextManager[object]:
+        return recompute.checkpointed(session.blocks(), enabled=config.gradient_checkpointing)
+
+    def step(number: int) -> None:
+        batch = store.batch(micros[number % len(micros)][0], session.model.device)
+        noisy = batch.mean.clone().requires_grad_()
+        timesteps = torch.full((len(noisy),), 500, device=noisy.device)
+        session.predict(noisy, timesteps, batch.conditioning).square().mean().backward()
+
+    return Way(attached, step)
+
+
+def _ours(session: StandaloneSession, store: Store, config: Config) -> Way:
+    """The real loop's step: data, noise, loss, clipping and optimizer included."""
+    targets = select(session.targets(), config.target, config.train_text_encoder)
+    adapter = Adapter(targets, config.lora_rank, config.alpha, device=session.model.device, dtype=session.model.dtype)
+    stepper = Stepper(config, session, adapter, store, World(0, 1), 1000)
+    micros = plan.epoch_steps(store.examples, config, 0, 1)
+
+    @contextmanager
+    def attached() -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(adapter.attached())
+            stack.enter_context(frozen.quickened(adapter.others(session.targets())))
+            stack.enter_context(recompute.checkpointed(session.blocks(), enabled=config.gradient_checkpointing))
+            yield
+
+    return Way(attached, lambda number: stepper.step(number, micros[number % len(micros)]) and None)
+
+
+def _peft(session: StandaloneSession, store: Store, config: Config) -> Way:
+    """The usual recipe: inject, mean squared error, clip, AdamW."""
+    twin = _twin(session)
+    lora = LoraConfig(r=config.lora_rank, lora_alpha=config.alpha, target_modules=_PEFT_TARGETS)
+    inject_adapter_in_model(lora, twin._unet)
+    parameters = [parameter for name, parameter in twin._unet.named_parameters() if "lora_" in name]
+    assert len(parameters) == 2 * len(select(session.targets(), config.target, config.train_text_encoder))
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate)
+    micros = plan.epoch_steps(store.examples, config, 0, 1)
+    signal = session.model.alphas_cumprod.to(session.model.device)
+    if config.gradient_checkpointing:
+        twin._unet.enable_gradient_checkpointing()
+        twin._unet.train()
+
+    def step(number: int) -> None:
+        batch = store.batch(micros[number % len(micros)][0], session.model.device)
+        noise = torch.randn_like(batch.mean)
+        timesteps = torch.randint(1000, (len(noise),), device=noise.device)
+        a = signal[timesteps].view(-1, 1, 1, 1)
+        latents = batch.mean + batch.std * torch.randn_like(batch.mean)
+        prediction = twin.predict(a.sqrt() * latents + (1 - a).sqrt() * noise, timesteps, batch.conditioning)
+        torch.nn.functional.mse_loss(prediction, noise).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return Way(nullcontext, step)
+
+
+def _twin(session: StandaloneSession) -> StandaloneSession:
+    """A second module tree over the same weight tensors, so that the ways do not see each other."""
+    twin = copy.copy(session)
+    twin._unet = copy.deepcopy(session._unet, {id(tensor): tensor for tensor in session._unet.parameters()})
+    return twin

@@ -1,0 +1,122 @@
+"""Frozen layers computed our way against torch's own, in value, gradient, layout and what is kept."""
+
+import pytest
+import torch
+from torch import nn
+
+from lora_scripts_ext.adapters import frozen, products
+from lora_scripts_ext.adapters.products import Geometry
+from lora_scripts_ext.hosts.base import Target
+
+# inputs, outputs, kernel, stride, padding, side, batch; the first four are few positions for their channels
+CONVS = [
+    (8, 64, 3, 1, 1, 4, 1),
+    (8, 128, 3, 2, 1, 5, 2),
+    (6, 64, 1, 1, 0, 4, 1),
+    (6, 512, 1, 1, 0, 4, 3),
+    (6, 4, 1, 2, 0, 5, 1),
+    (8, 6, 3, 1, 1, 9, 2),
+    (8, 6, 3, 2, 1, 8, 1),
+]
+
+
+def conv(inputs, outputs, kernel, stride, padding, bias=True):
+    torch.manual_seed(outputs + kernel)
+    made = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=bias)
+    return made.requires_grad_(False)
+
+
+def target(module):
+    return Target(module, "lora_unet_x", "x", "unet", "conv" if isinstance(module, nn.Conv2d) else "linear")
+
+
+def image(batch, channels, side, layout=torch.contiguous_format):
+    made = torch.randn(batch, channels, side, side, generator=torch.Generator().manual_seed(3))
+    return made.contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("inputs", "outputs", "kernel", "stride", "padding", "side", "batch"), CONVS)
+def test_a_convolution_and_its_gradient_are_torchs(
+    inputs, outputs, kernel, stride, padding, side, batch, layout, monkeypatch
+):
+    module, x = conv(inputs, outputs, kernel, stride, padding), image(batch, inputs, side, layout)
+    expected_x, given_x = x.clone().requires_grad_(), x.clone().requires_grad_()
+    expected = module(expected_x)
+    grad = torch.randn_like(expected)
+    expected.backward(grad)
+    with frozen.quickened([target(module)]):
+        found = module(given_x)
+    assert "forward" not in module.__dict__
+    for given in (grad, grad.contiguous(), grad.contiguous(memory_format=torch.channels_last)):
+        given_x.grad = None
+        found.backward(given, retain_graph=True)
+        torch.testing.assert_close(given_x.grad, expected_x.grad, rtol=1e-5, atol=1e-5)
+        # Another layout would make the layers before it convert.
+        assert given_x.grad.stride() == expected_x.grad.stride()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert found.stride() == expected.stride()
+
+
+@pytest.mark.parametrize("shape", [(5, 12), (2, 3, 12), (1, 12)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_linear_and_its_gradient_are_torchs(shape, bias):
+    module = nn.Linear(12, 7, bias=bias).requires_grad_(False)
+    expected_x = torch.randn(shape, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    given_x = expected_x.detach().clone().requires_grad_()
+    expected = module(expected_x)
+    expected.square().sum().backward()
+    with frozen.quickened([target(module)]):
+        found = module(given_x)
+        found.square().sum().backward()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(given_x.grad, expected_x.grad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_products_of_views_are_torchs(dtype):
+    x, weight = torch.randn(9, 5).t().to(dtype), torch.randn(9, 4).t().to(dtype)
+    torch.testing.assert_close(products.linear(x, weight), x @ weight.t())
+
+
+def test_a_frozen_convolution_keeps_no_input():
+    module = conv(8, 6, 3, 1, 1)
+    kept = []
+    with (
+        frozen.quickened([target(module)]),
+        torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(tuple(t.shape)) or t, lambda t: t),
+    ):
+        module(image(1, 8, 9).requires_grad_())
+    assert kept == [tuple(module.weight.shape)]
+
+
+def test_without_gradients_a_layer_is_computed_as_ever(monkeypatch):
+    module, x = conv(8, 64, 3, 1, 1), image(1, 8, 4)
+    monkeypatch.setattr(products, "conv", None)
+    with frozen.quickened([target(module)]), torch.no_grad():
+        assert torch.equal(module(x), nn.Conv2d.forward(module, x))
+
+
+def test_what_is_not_plain_is_left_to_its_owner():
+    circular = nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular").requires_grad_(False)
+    grouped = nn.Conv2d(4, 4, 3, groups=2).requires_grad_(False)
+    half = nn.Conv2d(3, 4, 3, dtype=torch.bfloat16).requires_grad_(False)
+    half.forward = lambda x: "their own"
+    with frozen.quickened(map(target, (circular, grouped, half))):
+        x = image(1, 3, 6).requires_grad_()
+        assert torch.equal(circular(x), nn.Conv2d.forward(circular, x))
+        assert grouped(image(1, 4, 6)).shape == (1, 4, 4, 4)
+        assert half(x) == "their own"
+    assert half(x) == "their own"
+
+
+def test_few_positions_are_a_product_and_many_are_not(monkeypatch):
+    if not products.quick(torch.ones(1)):
+        pytest.skip("this torch has no oneDNN")
+    asked = []
+    monkeypatch.setattr(products, "linear", lambda *given: asked.append(given) or torch.zeros(4, 16))
+    geometry = Geometry((1, 1), (1, 1), (1, 1))
+    products.conv(image(1, 8, 4), torch.zeros(64, 8, 3, 3), None, geometry)
+    assert len(asked) == 1
+    products.conv(image(1, 8, 4), torch.zeros(63, 8, 3, 3), None, geometry)
+    assert len(asked) == 1
