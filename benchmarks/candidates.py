@@ -108,6 +108,11 @@ def leaning(power: float) -> Redraw:
     return redraw
 
 
+def stratified_leaning(drawn: Draw, seed: int, step: int, positions: Sequence[int], count: int) -> Draw:
+    """Both: stretches, then more often where there is more noise."""
+    return leaning(0.7)(stratified(drawn, seed, step, positions, count), seed, step, positions, count)
+
+
 def central(drawn: Draw, seed: int, step: int, positions: Sequence[int], count: int) -> Draw:
     """Timesteps logit-normal: the middle of the schedule more often (arXiv 2403.03206, eq. 19)."""
     normal = [_normal(seed, _STREAM + 2, step, position) for position in positions]
@@ -253,6 +258,7 @@ ALL: dict[str, Candidate] = {
     "huber": Candidate({"loss": "huber"}),
     **{f"lora+ {ratio}": Candidate(change=lora_plus(ratio)) for ratio in (2, 4, 8, 16)},
     "lora+ 4, lower": Candidate(change=lora_plus(4, 0.5)),
+    "lora+ 16, lower": Candidate(change=lora_plus(16, 0.25)),
     "rank-stabilised": Candidate({"lora_alpha": 64}),
     "scale 2": Candidate({"lora_alpha": 32}),
     "informed": Candidate(change=informed()),
@@ -263,7 +269,9 @@ ALL: dict[str, Candidate] = {
     "schedule-free": Candidate({"optimizer": "schedulefree", "lr_scheduler": "constant"}),
     "lion": Candidate({"optimizer": "lion", "learning_rate": 5e-4}),
     "average 0.9": Candidate(change=averaged(0.9)),
-    **{f"rate {rate:g}": Candidate({"learning_rate": rate}) for rate in (1e-3, 4e-3, 6e-3)},
+    "stratified, informed": Candidate(change=together(redrawn(stratified), informed())),
+    "stratified, more noise": Candidate(change=redrawn(stratified_leaning)),
+    **{f"rate {rate:g}": Candidate({"learning_rate": rate}) for rate in (1e-3, 2e-3, 6e-3, 8e-3)},
     "short memory": Candidate({"optimizer_args": {"betas": [0.9, 0.99]}}),
     "warm-up 10": Candidate({"lr_warmup_steps": 10}),
     "no cutting": Candidate({"max_grad_norm": 0}),

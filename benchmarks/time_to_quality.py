@@ -162,7 +162,24 @@ def _means(ends: list[Point]) -> dict[str, float]:
 
 
 def _readable(report: dict[str, Any]) -> str:
-    return json.dumps(report, indent=1)
+    """The rows as a table, then what is told of them all."""
+    rows = next(value for value in report.values() if isinstance(value, list))
+    flat = [_flat(row) for row in rows]
+    widths = {key: max(len(key), *(len(row[key]) for row in flat)) for key in flat[0]}
+    lines = ["  ".join(key.ljust(width) for key, width in widths.items())]
+    lines += ["  ".join(row[key].ljust(width) for key, width in widths.items()) for row in flat]
+    return "\n".join(lines + [f"{key}: {value}" for key, value in report.items() if not isinstance(value, list)])
+
+
+def _flat(row: dict[str, Any]) -> dict[str, str]:
+    """A row of a table, what is nested in it under names of its own."""
+    flat: dict[str, str] = {}
+    for key, value in row.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{inner}": text for inner, text in _flat(value).items()}
+        elif not isinstance(value, list):
+            flat[key] = f"{value:.4f}" if isinstance(value, float) else str(value)
+    return flat
 
 
 if __name__ == "__main__":
