@@ -156,6 +156,18 @@ def lora_plus(ratio: float, lower: float = 1.0) -> Change:
     return change
 
 
+def muon(rate: float) -> Change:
+    """Momentum whose singular values are all made 1 (https://kellerjordan.github.io/posts/muon), matrix by matrix;
+    steps as long as AdamW's."""
+
+    def change(stepper: Stepper) -> AbstractContextManager[Any]:
+        tensors = [one for group in stepper.adapter.tensors().values() for one in group]
+        decay = stepper.config.weight_decay
+        return _rebuilt(stepper, torch.optim.Muon(tensors, rate, decay, adjust_lr_fn="match_rms_adamw"))
+
+    return change
+
+
 def gradients(stepper: Stepper, batches: int) -> dict[str, Tensor]:
     """The mean gradient of each frozen weight over the first batches, [outputs, inputs] (a convolution's flat)."""
     layers = [layer.target for layer in stepper.adapter._layers]
@@ -267,6 +279,7 @@ ALL: dict[str, Candidate] = {
     "principal": Candidate(change=principal()),
     "prodigy": Candidate({"optimizer": "prodigy", "learning_rate": 1}),
     "schedule-free": Candidate({"optimizer": "schedulefree", "lr_scheduler": "constant"}),
+    **{f"muon {rate:g}": Candidate(change=muon(rate)) for rate in (4e-3, 1e-2)},
     "lion": Candidate({"optimizer": "lion", "learning_rate": 5e-4}),
     "average 0.9": Candidate(change=averaged(0.9)),
     "stratified, informed": Candidate(change=together(redrawn(stratified), informed())),

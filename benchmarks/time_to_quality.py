@@ -31,8 +31,8 @@ from benchmarks.training import Point
 from lora_scripts_ext.hosts.standalone import StandaloneHost
 from lora_scripts_ext.hosts.standalone_session import StandaloneSession
 
-RATES = (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3)
-BEST_RATE = 2e-3
+RATES = (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
+BEST_RATE = 8e-3
 LOOKS = 20
 
 
