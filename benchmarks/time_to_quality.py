@@ -33,7 +33,7 @@ from lora_scripts_ext.hosts.standalone_session import StandaloneSession
 
 RATES = (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
 BEST_RATE = 8e-3
-LOOKS = 20
+LOOK_EVERY = 40
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
         if options.sweep:
             report = {"sweep": list(bench.sweep())}
         elif options.tried:
-            report = {"tried": [bench.attempt(name) for name in ["plain", *options.tried]]}
+            report = {"tried": list(bench.attempts(options.tried))}
         else:
             report = bench.compare()
     print(json.dumps(report) if options.json else _readable(report))
@@ -56,8 +56,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--brands", nargs="+", choices=quality.BRANDS, default=list(quality.BRANDS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=240, help="the reference's budget")
-    parser.add_argument("--our-steps", type=int, default=120, help="how long our preset is planned for")
+    parser.add_argument("--steps", type=int, default=300, help="the reference's budget")
+    parser.add_argument("--our-steps", type=int, default=150, help="how long our preset is planned for")
     parser.add_argument("--threads", type=int, default=0, help="0 leaves it to torch")
     parser.add_argument("--sweep", action="store_true", help="the reference at several rates, on tuning objects")
     parser.add_argument(
@@ -78,12 +78,14 @@ class Bench:
         self._measures: dict[Path, quality.Measures] = {}
 
     def compare(self) -> dict[str, Any]:
-        """Every brand and seed: the reference documented and tuned, and ours."""
+        """Every brand and seed: the reference documented and tuned, and ours; the medians of what ours is to theirs."""
         runs = [self._compared(brand, seed) for brand in self.options.brands for seed in self.options.seeds]
-        ratios = {
-            f"{key}_ratio": statistics.median(run[key]["time_ratio"] for run in runs) for key in ("documented", "tuned")
+        medians = {
+            f"{key} {what}": round(statistics.median(run[key][what] for run in runs), 3)
+            for key in ("documented", "tuned")
+            for what in ("loss_ratio", "distance_ratio", "time_ratio")
         }
-        return {"runs": runs, **ratios, "torch": torch.__version__, "threads": torch.get_num_threads()}
+        return {"runs": runs, **medians, "torch": torch.__version__, "threads": torch.get_num_threads()}
 
     def sweep(self) -> Iterator[dict[str, Any]]:
         """The reference's end at each rate, on tuning objects."""
@@ -95,15 +97,18 @@ class Bench:
                 ]
                 yield {"brand": brand, "rate": rate, **_means(ends)}
 
-    def attempt(self, name: str) -> dict[str, Any]:
-        """A candidate's ends, on tuning objects."""
-        candidate = candidates.ALL[name]
-        ends = [
-            self._ours(brand, seed, "tuning", candidate)[-1]
-            for brand in self.options.brands
-            for seed in self.options.seeds
-        ]
-        return {"name": name, **_means(ends), "ends": [asdict(end) for end in ends]}
+    def attempts(self, names: list[str]) -> Iterator[dict[str, Any]]:
+        """The ends of the plain preset and of candidates on tuning objects, at equal steps; each beside the plain one's
+        of the same brand and seed.
+        """
+        plain = self._ends(candidates.ALL["plain"])
+        for name in dict.fromkeys(["plain", *names]):
+            ends = plain if name == "plain" else self._ends(candidates.ALL[name])
+            yield {"name": name, **_means(ends), **_beside(ends, plain)}
+
+    def _ends(self, candidate: candidates.Candidate) -> list[Point]:
+        places = [(brand, seed) for brand in self.options.brands for seed in self.options.seeds]
+        return [self._ours(brand, seed, "tuning", candidate)[-1] for brand, seed in places]
 
     def _compared(self, brand: str, seed: int) -> dict[str, Any]:
         steps, rank = self.options.steps, self.config.lora_rank
@@ -116,13 +121,14 @@ class Bench:
         return answer
 
     def _reference(self, brand: str, seed: int, folder: str, recipe: Recipe) -> list[Point]:
-        return training.reference(self.session, brand, seed, recipe, self._measured(brand, folder), [])
+        return training.reference(
+            self.session, brand, seed, recipe, self._measured(brand, folder), _looks(recipe.steps)
+        )
 
     def _ours(self, brand: str, seed: int, folder: str, candidate: candidates.Candidate) -> list[Point]:
         steps = self.options.our_steps
         config = training.preset(brand, seed, steps, **candidate.settings)
-        looks = range(LOOKS, steps, LOOKS)
-        return training.ours(self.session, config, self._measured(brand, folder), looks, candidate.change)
+        return training.ours(self.session, config, self._measured(brand, folder), _looks(steps), candidate.change)
 
     def _measured(self, brand: str, folder: str) -> quality.Measures:
         place = quality.BRANDS[brand] / folder
@@ -137,7 +143,13 @@ def _tuned(steps: int, rate: float) -> Recipe:
 
 
 def _end(points: list[Point]) -> dict[str, Any]:
-    return {key: round(value, 5) for key, value in asdict(points[-1]).items()}
+    """Where a training ended, and the way there: steps, seconds, loss."""
+    curve = [(point.steps, round(point.seconds, 2), round(point.loss, 5)) for point in points]
+    return {key: round(value, 5) for key, value in asdict(points[-1]).items()} | {"curve": curve}
+
+
+def _looks(steps: int) -> range:
+    return range(LOOK_EVERY, steps, LOOK_EVERY)
 
 
 def _against(mine: list[Point], goal: Point) -> dict[str, Any]:
@@ -152,13 +164,17 @@ def _against(mine: list[Point], goal: Point) -> dict[str, Any]:
 
 
 def _means(ends: list[Point]) -> dict[str, float]:
-    """Means over seeds and brands, and of the loss how far the single runs are apart."""
-    return {
-        "loss": statistics.fmean(end.loss for end in ends),
-        "distance": statistics.fmean(end.distance for end in ends),
-        "seconds": statistics.fmean(end.seconds for end in ends),
-        "loss_spread": statistics.pstdev([end.loss for end in ends]),
-    }
+    """Means over brands and seeds."""
+    return {key: statistics.fmean(getattr(end, key) for end in ends) for key in ("loss", "distance", "seconds")}
+
+
+def _beside(ends: list[Point], plain: list[Point]) -> dict[str, float]:
+    """The mean of each end's measure as a share of the plain one's, and how far these shares are apart."""
+    answer = {}
+    for key in ("loss", "distance", "seconds"):
+        shares = [getattr(one, key) / getattr(other, key) for one, other in zip(ends, plain, strict=True)]
+        answer |= {f"{key}_share": statistics.fmean(shares), f"{key}_spread": statistics.pstdev(shares)}
+    return answer
 
 
 def _readable(report: dict[str, Any]) -> str:
