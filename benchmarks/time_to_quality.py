@@ -179,23 +179,25 @@ def _beside(ends: list[Point], plain: list[Point]) -> dict[str, float]:
 
 def _readable(report: dict[str, Any]) -> str:
     """The rows as a table, then what is told of them all."""
-    rows = next(value for value in report.values() if isinstance(value, list))
-    flat = [_flat(row) for row in rows]
-    widths = {key: max(len(key), *(len(row[key]) for row in flat)) for key in flat[0]}
-    lines = ["  ".join(key.ljust(width) for key, width in widths.items())]
-    lines += ["  ".join(row[key].ljust(width) for key, width in widths.items()) for row in flat]
-    return "\n".join(lines + [f"{key}: {value}" for key, value in report.items() if not isinstance(value, list)])
+    rows = [line for value in report.values() if isinstance(value, list) for row in value for line in _lines(row)]
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [keys, *([_text(row.get(key, "")) for key in keys] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    table = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join(table + [f"{key}: {value}" for key, value in report.items() if not isinstance(value, list)])
 
 
-def _flat(row: dict[str, Any]) -> dict[str, str]:
-    """A row of a table, what is nested in it under names of its own."""
-    flat: dict[str, str] = {}
-    for key, value in row.items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{inner}": text for inner, text in _flat(value).items()}
-        elif not isinstance(value, list):
-            flat[key] = f"{value:.4f}" if isinstance(value, float) else str(value)
-    return flat
+def _lines(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row of the report as lines of a table: one for each training in it."""
+    trainings = {key: value for key, value in row.items() if isinstance(value, dict)}
+    common = {key: value for key, value in row.items() if key not in trainings}
+    for who, values in (trainings or {"": {}}).items():
+        line = {**common, "who": who, **values} if who else common
+        yield {key: value for key, value in line.items() if key != "curve"}
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":
