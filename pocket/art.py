@@ -1,7 +1,8 @@
-"""The art: every object in three drawings, from three free emoji packs on npm.
+"""The art: every object in three drawings, from three free emoji packs on npm, and some in a fourth.
 
-The autoencoder learns from all three; the base model draws the ``flat`` ones (MIT); the brand's pictures are composed
-from the ``glossy`` (MIT); ``noto`` is Apache-2.0. A drawing is RGBA, [side, side, 4] uint8, straight alpha.
+The autoencoder learns from the first three; the base model draws the ``flat`` ones (MIT); the brand's pictures are
+composed from the ``glossy`` (MIT), the second brand's from ``mozilla`` (Apache-2.0, as is ``noto``). A drawing is RGBA,
+[side, side, 4] uint8, straight alpha.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
-PACKS = {"flat": "fluent-emoji-flat", "noto": "noto", "glossy": "fluent-emoji"}
+PACKS = {"flat": "fluent-emoji-flat", "noto": "noto", "glossy": "fluent-emoji", "mozilla": "fxemoji"}
+#: what the autoencoder learns from
+LEARNT = ("flat", "noto", "glossy")
 
 
 def _objects() -> dict[str, str]:
@@ -24,7 +27,7 @@ def _objects() -> dict[str, str]:
         return {row["icon"]: row["phrase"] for row in csv.DictReader(table)}
 
 
-#: icon name in the packs (the same in all three) -> what the captions call it
+#: icon name in the packs (the same in all; ``mozilla`` writes it without hyphens) -> what the captions call it
 OBJECTS: dict[str, str] = _objects()
 
 
@@ -41,7 +44,8 @@ def pack(style: str, folder: Path) -> dict[str, dict]:
 
 def draw(style: str, icon: str, side: int, folder: Path) -> np.ndarray:
     """One icon drawn *side* pixels square: [side, side, 4] uint8 RGBA."""
-    record = pack(style, folder)[icon]
+    icons = pack(style, folder)
+    record = icons[icon] if icon in icons else icons[icon.replace("-", "")]
     box = f"{record.get('left', 0)} {record.get('top', 0)} {record['width']} {record['height']}"
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
@@ -52,11 +56,11 @@ def draw(style: str, icon: str, side: int, folder: Path) -> np.ndarray:
 
 
 def everything(side: int, folder: Path) -> np.ndarray:
-    """Every icon all three packs have, in all three drawings, [N, side, side, 4]: what the autoencoder learns from.
+    """Every icon the learnt packs have, in all three drawings, [N, side, side, 4]: what the autoencoder learns from.
 
     The objects come four times each, which makes them half of it all.
     """
-    shared = set.intersection(*(set(pack(style, folder)) for style in PACKS))
-    named = [(style, icon) for style in PACKS for icon in sorted(shared)]
+    shared = set.intersection(*(set(pack(style, folder)) for style in LEARNT))
+    named = [(style, icon) for style in LEARNT for icon in sorted(shared)]
     often = np.array([4 if icon in OBJECTS else 1 for _, icon in named])
     return np.stack([draw(style, icon, side, folder) for style, icon in named]).repeat(often, axis=0)

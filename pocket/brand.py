@@ -6,6 +6,7 @@ Everything here is composed by script from the glossy drawings; nobody's trade m
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -121,18 +122,26 @@ def outline(drawing: np.ndarray, side: int = SIDE) -> Image.Image:
     return Image.fromarray((place(drawing, side)[1] * 255).round().astype(np.uint8))
 
 
-def write(folder: Path, icons: list[str], packs: Path, outlines: bool) -> None:
+def write(
+    folder: Path,
+    icons: list[str],
+    packs: Path,
+    outlines: bool,
+    style: str = "glossy",
+    look: Callable[[np.ndarray], Image.Image] = compose,
+) -> None:
     """Write the brand pictures of *icons* and their ``metadata.csv`` (filename,prompt) into *folder*.
 
-    outlines: write where the objects are, too, into ``folder/masks``.
+    outlines: write where the objects are, too, into ``folder/masks``. style: of the drawings. look: makes a brand
+    picture of a drawing (RGBA, square).
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as table:
         rows = csv.writer(table, lineterminator="\n")
         rows.writerow(["filename", "prompt"])
         for icon in icons:
-            drawing = art.draw("glossy", icon, 2 * SIDE, packs)
-            compose(drawing).save(folder / f"{icon}.png", optimize=True)
+            drawing = art.draw(style, icon, 2 * SIDE, packs)
+            look(drawing).save(folder / f"{icon}.png", optimize=True)
             if outlines:
                 (folder / "masks").mkdir(exist_ok=True)
                 outline(drawing).save(folder / "masks" / f"{icon}.png", optimize=True)

@@ -61,12 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result = run.train(config, StandaloneHost(), report=progress)
     progress.close()
     print("drawing the held-out objects", file=sys.stderr)
-    objects = _objects(told.objects)
+    objects = read_objects(told.objects)
     drawn = _draw(config, result.lora, objects)
     grid = out / "grid.png"
     with files.replacing(grid) as temporary:
         _grid(objects, drawn).save(temporary, format="PNG")
-    before, after = (_distances(objects, drawn[strength]) for strength in (0.0, 1.0))
+    before, after = (mean_distances(objects, drawn[strength]) for strength in (0.0, 1.0))
     print(
         f"distance to the brand's own pictures, before and after: on the object {before[0]:.3f} {after[0]:.3f}, "
         f"around it {before[1]:.3f} {after[1]:.3f}",
@@ -96,7 +96,8 @@ def _config(out: Path) -> Config:
     )
 
 
-def _objects(folder: Path) -> list[Object]:
+def read_objects(folder: Path) -> list[Object]:
+    """The brand's pictures in *folder*, in the order of its ``metadata.csv``."""
     with (folder / "metadata.csv").open(encoding="utf-8", newline="") as rows:
         return [_object(folder, row["filename"], row["prompt"]) for row in csv.DictReader(rows)]
 
@@ -120,10 +121,11 @@ def _draw_at(
     session: Session, adapter: Adapter, strength: float, config: Config, objects: list[Object]
 ) -> list[list[Image.Image]]:
     adapter.strength = strength
-    return [[session.preview(_request(config, thing.prompt, seed)) for seed in SEEDS[strength]] for thing in objects]
+    return [[session.preview(request(config, thing.prompt, seed)) for seed in SEEDS[strength]] for thing in objects]
 
 
-def _request(config: Config, prompt: str, seed: int) -> PreviewRequest:
+def request(config: Config, prompt: str, seed: int) -> PreviewRequest:
+    """One picture of *prompt*, drawn as the config says previews are."""
     return PreviewRequest(
         prompt=prompt,
         negative=config.preview_negative,
@@ -136,7 +138,7 @@ def _request(config: Config, prompt: str, seed: int) -> PreviewRequest:
     )
 
 
-def _distances(objects: list[Object], drawn: list[list[Image.Image]]) -> np.ndarray:
+def mean_distances(objects: list[Object], drawn: list[list[Image.Image]]) -> np.ndarray:
     """How far off the drawn pictures are on the object and around it: root mean square, in 0..1, over both kinds of
     place in the brand's own picture; the mean over objects and seeds. The two count alike, however small the object.
     """

@@ -1,4 +1,4 @@
-"""Remake the pocket model and the brand's pictures: ``python -m pocket.make --packs node_modules --merges FILE``."""
+"""Remake the pocket model and the brands' pictures: ``python -m pocket.make --packs node_modules --merges FILE``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from transformers import CLIPTokenizer
 
-from pocket import art, brand, diffusion, export, text, vae
+from pocket import argilla, art, brand, diffusion, export, text, vae
 
 HERE = Path(__file__).resolve().parent
 
 
 def vocabulary() -> set[str]:
-    """Every word a caption of the base or of the brand can hold."""
+    """Every word a caption of the base or of a brand can hold."""
     said = ["lumora style", "icon product photo picture of the on with", *art.OBJECTS.values(), *diffusion.COLOURS]
     said += diffusion.captions("", "white")
     return set(re.findall("[a-z]+", " ".join(said)))
@@ -24,7 +24,7 @@ def vocabulary() -> set[str]:
 def options() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--packs", type=Path, required=True, help="the node_modules folder with the three icon packs")
+    parser.add_argument("--packs", type=Path, required=True, help="the node_modules folder with the four icon packs")
     parser.add_argument("--merges", type=Path, required=True, help="bpe_simple_vocab_16e6.txt.gz of open_clip_torch")
     parser.add_argument("--work", type=Path, default=Path("pocket_work"), help="where unfinished training is kept")
     parser.add_argument("--vae-minutes", type=float, default=20)
@@ -35,12 +35,18 @@ def options() -> argparse.Namespace:
 def prepare(told: argparse.Namespace) -> None:
     """Pictures, tokenizer and, unless the work folder has it, the trained autoencoder."""
     told.work.mkdir(parents=True, exist_ok=True)
-    brand.write(HERE / "brand", brand.SHOWN, told.packs, outlines=False)
-    brand.write(HERE / "tuning", brand.TUNING, told.packs, outlines=True)
-    brand.write(HERE / "held_out", brand.HELD_OUT, told.packs, outlines=True)
+    brands(told.packs)
     text.write_tokenizer(HERE / "model" / "text", told.merges, vocabulary())
     if not (told.work / "vae.pt").exists():
         vae.train(art.everything(vae.SIDE, told.packs), told.vae_minutes, told.work / "vae.pt")
+
+
+def brands(packs: Path) -> None:
+    """The pictures of both brands, drawn from the icon packs in that ``node_modules`` folder."""
+    for source, folder, style in ((brand, HERE, "glossy"), (argilla, HERE / "argilla", "mozilla")):
+        brand.write(folder / "brand", source.SHOWN, packs, False, style, source.compose)
+        brand.write(folder / "tuning", source.TUNING, packs, True, style, source.compose)
+        brand.write(folder / "held_out", source.HELD_OUT, packs, True, style, source.compose)
 
 
 def main() -> None:

@@ -35,6 +35,24 @@ def test_it_is_small_and_its_pictures_are_whole():
             assert Image.open(POCKET / folder / name).convert("RGB").size == (128, 128)
 
 
+def test_the_second_brand_is_whole_and_says_what_the_model_knows():
+    with (POCKET / "objects.csv").open(encoding="utf-8", newline="") as table:
+        known = {row["phrase"] for row in csv.DictReader(table)}
+    named = {name: rows(f"argilla/{name}") for name in ("brand", "tuning", "held_out")}
+    assert [len(one) for one in named.values()] == [40, 8, 8]
+    prompts = [prompt for one in named.values() for prompt in one.values()]
+    assert len(set(prompts)) == len(prompts)
+    assert set(prompts) <= known
+    for folder, one in named.items():
+        for name in one:
+            assert Image.open(POCKET / "argilla" / folder / name).size == (128, 128)
+    for folder in ("tuning", "held_out"):
+        for name in named[folder]:
+            outline = np.asarray(Image.open(POCKET / "argilla" / folder / "masks" / name).convert("L"))
+            assert outline.shape == (128, 128)
+            assert 0.05 < outline.mean() / 255 < 0.9
+
+
 def test_it_draws_what_it_is_told_on_white(tmp_path):
     values = {
         "train_data_dir": str(POCKET / "brand"),

@@ -1,0 +1,85 @@
+"""How good a LoRA for a brand of the pocket model is: two measures on objects it never saw."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lora_scripts_ext.config import Config
+from lora_scripts_ext.hosts.base import Conditioning
+from lora_scripts_ext.hosts.standalone_session import StandaloneSession
+from lora_scripts_ext.training import noise
+from pocket import demo
+
+POCKET = Path(demo.HERE)
+#: brand -> the folder that holds its ``brand/``, ``tuning/`` and ``held_out/``
+BRANDS = {"lumora": POCKET, "argilla": POCKET / "argilla"}
+MOMENTS = 8
+DRAWING_SEED = 11
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The pictures of a brand that a LoRA never sees, noised once and for all.
+
+    Attributes:
+        config: how previews are drawn.
+        objects: the brand's own pictures with their prompts.
+        noisy: float32 [objects · moments, channels, height, width], and so is ``noises``, the answer.
+        timesteps: int64 [objects · moments].
+        conditioning: of as many captions.
+    """
+
+    config: Config
+    objects: list[demo.Object]
+    noisy: Tensor
+    noises: Tensor
+    timesteps: Tensor
+    conditioning: Conditioning
+
+    @torch.no_grad()
+    def loss(self, session: StandaloneSession) -> float:
+        """Mean squared error of the predicted noise, over the fixed pairs of noise and timestep."""
+        return (session.predict(self.noisy, self.timesteps, self.conditioning) - self.noises).square().mean().item()
+
+    def distance(self, session: StandaloneSession) -> float:
+        """The demo's distance, with one drawing an object; see ``pocket/README.md``."""
+        drawn = [[session.preview(demo.request(self.config, one.prompt, DRAWING_SEED))] for one in self.objects]
+        return float(demo.mean_distances(self.objects, drawn).mean())
+
+
+@torch.no_grad()
+def measures(session: StandaloneSession, config: Config, folder: Path) -> Measures:
+    """The measures on the pictures in ``folder``: each one at ``MOMENTS`` timesteps, one from every stretch of the
+    schedule, with a noise of its own each time; the same whoever asks.
+    """
+    objects = demo.read_objects(folder)
+    sides = config.sides(session.model.resolution)
+    pixels = torch.stack([pixels_of(one.picture, sides) for one in objects])
+    latents = session.encode_images(pixels).mean.repeat_interleave(MOMENTS, 0)
+    generator = torch.Generator().manual_seed(0)
+    stretch = len(session.model.alphas_cumprod) / MOMENTS
+    starts = torch.arange(MOMENTS).repeat(len(objects)) * stretch
+    timesteps = (starts + stretch * torch.rand(len(starts), generator=generator)).long()
+    noises = torch.randn(latents.shape, generator=generator)
+    noisy = noise.add_noise(latents, noises, session.model.alphas_cumprod[timesteps])
+    context = session.encode_text([one.prompt for one in objects]).context.repeat_interleave(MOMENTS, 0)
+    return Measures(config, objects, noisy, noises, timesteps, Conditioning(context))
+
+
+def pixels_of(image: demo.Image.Image, sides: tuple[int, int]) -> Tensor:
+    """A picture as the autoencoder takes it: float32 [3, height, width] in [-1, 1]."""
+    small = np.asarray(image.convert("RGB").resize(sides, demo.Image.Resampling.LANCZOS), np.float32)
+    return torch.from_numpy(small).permute(2, 0, 1) / 127.5 - 1
+
+
+def twin(session: StandaloneSession) -> StandaloneSession:
+    """A second UNet over the same weight tensors, so that an adapter put into it leaves the first alone."""
+    other = copy.copy(session)
+    other._unet = copy.deepcopy(session._unet, {id(tensor): tensor for tensor in session._unet.parameters()})
+    return other
