@@ -21,7 +21,8 @@ from peft import LoraConfig
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.quality import pixels_of, twin
+from benchmarks.quality import pixels_of
+from benchmarks.ways import twin
 from lora_scripts_ext.hosts.standalone_session import StandaloneSession
 
 TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,10 +75,3 @@ def pixels_of(image: demo.Image.Image, sides: tuple[int, int]) -> Tensor:
     """A picture as the autoencoder takes it: float32 [3, height, width] in [-1, 1]."""
     small = np.asarray(image.convert("RGB").resize(sides, demo.Image.Resampling.LANCZOS), np.float32)
     return torch.from_numpy(small).permute(2, 0, 1) / 127.5 - 1
-
-
-def twin(session: StandaloneSession) -> StandaloneSession:
-    """A second UNet over the same weight tensors, so that an adapter put into it leaves the first alone."""
-    other = copy.copy(session)
-    other._unet = copy.deepcopy(session._unet, {id(tensor): tensor for tensor in session._unet.parameters()})
-    return other

@@ -21,6 +21,7 @@ from lora_scripts_ext.dataset.plan import Step
 from lora_scripts_ext.dataset.store import Store
 from lora_scripts_ext.hosts.standalone_session import StandaloneSession
 from lora_scripts_ext.training import optimizer
+from lora_scripts_ext.training.attach import attached
 from lora_scripts_ext.training.processes import World
 from lora_scripts_ext.training.step import Stepper
 
@@ -63,7 +64,10 @@ class Ours:
         targets = select(list(session.targets()), config.target, config.train_text_encoder)
         self.adapter = Adapter(targets, config.lora_rank, config.alpha, dropout=config.lora_dropout, seed=config.seed)
         self.stepper = Stepper(config, session, self.adapter, self.store, World(0, 1), config.max_steps)
-        stack.enter_context(self.adapter.attached())
+        recomputed = config.gradient_checkpointing
+        stack.enter_context(
+            attached(self.adapter, session.targets(), session.blocks(), gradient_checkpointing=recomputed)
+        )
         if change is not None:
             stack.enter_context(change(self.stepper))
         self._steps = self._ahead()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from PIL import Image
 
 from benchmarks.models import write_checkpoint
 from lora_scripts_ext import config as configs
-from lora_scripts_ext.adapters import frozen
 from lora_scripts_ext.adapters.adapter import Adapter
 from lora_scripts_ext.adapters.targets import select
 from lora_scripts_ext.config import Config
@@ -25,6 +24,7 @@ from lora_scripts_ext.dataset.store import Store
 from lora_scripts_ext.hosts.standalone import StandaloneHost
 from lora_scripts_ext.hosts.standalone_session import StandaloneSession
 from lora_scripts_ext.training import recompute
+from lora_scripts_ext.training.attach import attached
 from lora_scripts_ext.training.processes import World
 from lora_scripts_ext.training.step import Stepper
 
@@ -113,7 +113,7 @@ def _floor(session: StandaloneSession, store: Store, config: Config) -> Way:
     """The frozen UNet's forward, and its backward through activations to the input."""
     micros = plan.epoch_steps(store.examples, config, 0, 1)
 
-    def attached() -> AbstractContextManager[object]:
+    def on() -> AbstractContextManager[object]:
         return recompute.checkpointed(session.blocks(), enabled=config.gradient_checkpointing)
 
     def step(number: int) -> None:
@@ -122,7 +122,7 @@ def _floor(session: StandaloneSession, store: Store, config: Config) -> Way:
         timesteps = torch.full((len(noisy),), 500, device=noisy.device)
         session.predict(noisy, timesteps, batch.conditioning).square().mean().backward()
 
-    return Way(attached, step)
+    return Way(on, step)
 
 
 def _ours(session: StandaloneSession, store: Store, config: Config) -> Way:
@@ -132,30 +132,26 @@ def _ours(session: StandaloneSession, store: Store, config: Config) -> Way:
     stepper = Stepper(config, session, adapter, store, World(0, 1), 1000)
     micros = plan.epoch_steps(store.examples, config, 0, 1)
 
-    @contextmanager
-    def attached() -> Iterator[None]:
-        with ExitStack() as stack:
-            stack.enter_context(adapter.attached())
-            stack.enter_context(frozen.quickened(adapter.others(session.targets())))
-            stack.enter_context(recompute.checkpointed(session.blocks(), enabled=config.gradient_checkpointing))
-            yield
+    def on() -> AbstractContextManager[object]:
+        recomputed = config.gradient_checkpointing
+        return attached(adapter, session.targets(), session.blocks(), gradient_checkpointing=recomputed)
 
-    return Way(attached, lambda number: stepper.step(number, micros[number % len(micros)]) and None)
+    return Way(on, lambda number: stepper.step(number, micros[number % len(micros)]) and None)
 
 
 def _peft(session: StandaloneSession, store: Store, config: Config) -> Way:
     """The usual recipe: inject, mean squared error, clip, AdamW."""
-    twin = _twin(session)
+    other = twin(session)
     lora = LoraConfig(r=config.lora_rank, lora_alpha=config.alpha, target_modules=_PEFT_TARGETS)
-    inject_adapter_in_model(lora, twin._unet)
-    parameters = [parameter for name, parameter in twin._unet.named_parameters() if "lora_" in name]
+    inject_adapter_in_model(lora, other._unet)
+    parameters = [parameter for name, parameter in other._unet.named_parameters() if "lora_" in name]
     assert len(parameters) == 2 * len(select(session.targets(), config.target, config.train_text_encoder))
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate)
     micros = plan.epoch_steps(store.examples, config, 0, 1)
     signal = session.model.alphas_cumprod.to(session.model.device)
     if config.gradient_checkpointing:
-        twin._unet.enable_gradient_checkpointing()
-        twin._unet.train()
+        other._unet.enable_gradient_checkpointing()
+        other._unet.train()
 
     def step(number: int) -> None:
         batch = store.batch(micros[number % len(micros)][0], session.model.device)
@@ -163,7 +159,7 @@ def _peft(session: StandaloneSession, store: Store, config: Config) -> Way:
         timesteps = torch.randint(1000, (len(noise),), device=noise.device)
         a = signal[timesteps].view(-1, 1, 1, 1)
         latents = batch.mean + batch.std * torch.randn_like(batch.mean)
-        prediction = twin.predict(a.sqrt() * latents + (1 - a).sqrt() * noise, timesteps, batch.conditioning)
+        prediction = other.predict(a.sqrt() * latents + (1 - a).sqrt() * noise, timesteps, batch.conditioning)
         torch.nn.functional.mse_loss(prediction, noise).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -172,8 +168,8 @@ def _peft(session: StandaloneSession, store: Store, config: Config) -> Way:
     return Way(nullcontext, step)
 
 
-def _twin(session: StandaloneSession) -> StandaloneSession:
-    """A second module tree over the same weight tensors, so that the ways do not see each other."""
-    twin = copy.copy(session)
-    twin._unet = copy.deepcopy(session._unet, {id(tensor): tensor for tensor in session._unet.parameters()})
-    return twin
+def twin(session: StandaloneSession) -> StandaloneSession:
+    """A second UNet over the same weight tensors, so that an adapter put into it leaves the first alone."""
+    other = copy.copy(session)
+    other._unet = copy.deepcopy(session._unet, {id(tensor): tensor for tensor in session._unet.parameters()})
+    return other

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ..adapters import frozen
 from ..adapters.adapter import Adapter
 from ..adapters.targets import select
 from ..config import Config
 from ..dataset import plan, source
 from ..dataset.source import Dataset
-from . import recompute, run
+from . import run
+from .attach import attached
 
 if TYPE_CHECKING:
     from ..hosts.base import Inspection, Target
@@ -148,9 +148,8 @@ def _one_batch(model: Inspection, targets: list[Target], dataset: Dataset, confi
         return tensor
 
     with ExitStack() as stack:
-        stack.enter_context(adapter.attached())
-        stack.enter_context(frozen.quickened(adapter.others(model.targets)))
-        stack.enter_context(recompute.checkpointed(model.blocks(), enabled=config.gradient_checkpointing))
+        recomputed = config.gradient_checkpointing
+        stack.enter_context(attached(adapter, model.targets, model.blocks(), gradient_checkpointing=recomputed))
         counted = stack.enter_context(_Counted())
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))
         answer = model.predict(config.batch_size, width, height)

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..adapters import file, frozen, sidecar
+from ..adapters import file, sidecar
 from ..adapters.adapter import Adapter
 from ..adapters.targets import select
 from ..config import Config
@@ -21,8 +21,9 @@ from ..dataset.example import Skipped
 from ..dataset.plan import Step
 from ..dataset.store import Store
 from ..hosts.base import Host, Session
-from . import facts, memory, optimizer, previews, processes, recompute
+from . import facts, memory, optimizer, previews, processes
 from . import state as states
+from .attach import attached
 from .events import Events
 from .output import Output
 from .processes import World
@@ -85,9 +86,10 @@ def train(
         store = _prepare(config, session, world, report, should_stop)
         run = Run(config, session, store, world, report, should_stop, resume)
         stack.callback(run.close)
-        stack.enter_context(run.adapter.attached())
-        stack.enter_context(frozen.quickened(run.adapter.others(session.targets())))
-        stack.enter_context(recompute.checkpointed(session.blocks(), enabled=config.gradient_checkpointing))
+        recomputed = config.gradient_checkpointing
+        stack.enter_context(
+            attached(run.adapter, session.targets(), session.blocks(), gradient_checkpointing=recomputed)
+        )
         result = run.go(started)
         if world.leads and result.lora is not None and not result.stopped:
             result = replace(result, lora=sidecar.place(result.lora, host.lora_dir()))

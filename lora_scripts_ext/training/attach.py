@@ -1,0 +1,28 @@
+"""The model as it is trained: the adapter on, everything frozen computed as fast as it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from torch import nn
+
+from ..adapters import frozen
+from ..adapters.adapter import Adapter
+from ..hosts.base import Target
+from . import recompute
+
+
+@contextmanager
+def attached(
+    adapter: Adapter, targets: Iterable[Target], blocks: Iterable[nn.Module], *, gradient_checkpointing: bool
+) -> Iterator[None]:
+    """Within this context the adapter acts; ``targets`` and ``blocks`` are all of the model's, and as before afterwards.
+
+    ``gradient_checkpointing``: see ``recompute.checkpointed``.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(adapter.attached())
+        stack.enter_context(frozen.quickened(adapter.others(targets)))
+        stack.enter_context(recompute.checkpointed(blocks, enabled=gradient_checkpointing))
+        yield
