@@ -4,10 +4,11 @@
 [--pictures N] [--recompute] [--sd-scripts DIR] [--json]``
 
 The floor is what no LoRA can avoid as torch computes it: the frozen UNet's forward and its backward through
-activations. Ours is the real loop's step, data, noise, clipping and optimizer included. PEFT's is the usual recipe:
-inject, mean squared error, clip, AdamW. With ``--sd-scripts`` kohya's own ``train_network.py`` takes its steps in a
-process of its own, before and after the others. Ratios are taken pair by pair. Memory is measured afterwards, each way
-in a process of its own: the resident set on a CPU, what is allocated on the card on a GPU.
+activations. Ours is the real loop's step, data, noise, clipping and optimizer included; on a CUDA card it is also
+replayed from a graph. PEFT's is the usual recipe: inject, mean squared error, clip, AdamW. With ``--sd-scripts``
+kohya's own ``train_network.py`` takes its steps in a process of its own, before and after the others. Ratios are
+taken pair by pair. Memory is measured afterwards, each way in a process of its own: the resident set on a CPU, what
+is allocated on the card on a GPU.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from benchmarks import kohya, ways
+from benchmarks import graphs, kohya, ways
 from benchmarks.memory import Peak
 from benchmarks.ways import Wanted, Way
 
@@ -46,6 +47,8 @@ def main() -> None:
         theirs += kohya.seconds(options.sd_scripts.resolve(), wanted, WARM_UP, ROUNDS)
     with ways.opened(wanted) as (session, store, config):
         made = {name: ways.make(name, session, store, config) for name in ways.NAMES}
+        if session.model.device.type == "cuda":
+            made["graph"] = graphs.graphed(session, store, config)
         seconds = _measure(made, session.model.device)
         device = session.model.device
     if options.sd_scripts:
@@ -80,18 +83,13 @@ def _measure(made: dict[str, Way], device: torch.device) -> dict[str, list[float
     for number in range(WARM_UP + ROUNDS):
         for name, way in made.items():
             with way.attached():
-                _wait(device)
+                ways.wait(device)
                 start = time.perf_counter()
                 way.step(number)
-                _wait(device)
+                ways.wait(device)
                 if number >= WARM_UP:
                     seconds[name].append(time.perf_counter() - start)
     return seconds
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _report(seconds: dict[str, list[float]], theirs: list[float]) -> dict[str, object]:
@@ -101,6 +99,7 @@ def _report(seconds: dict[str, list[float]], theirs: list[float]) -> dict[str, o
     report: dict[str, object] = {f"{name}_s": round(statistics.median(times), 4) for name, times in seconds.items()}
     report |= {"ours_to_floor": ratio("ours", "floor"), "peft_to_floor": ratio("peft", "floor")}
     report |= {"ours_to_peft": ratio("ours", "peft")}
+    report |= {"graph_to_floor": ratio("graph", "floor")} if "graph" in seconds else {}
     if theirs:
         kohyas = statistics.median(theirs)
         ours = statistics.median(seconds["ours"])

@@ -93,6 +93,12 @@ def make(name: str, session: StandaloneSession, store: Store, config: Config) ->
     return {"floor": _floor, "ours": _ours, "peft": _peft}[name](session, store, config)
 
 
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def _write_pictures(wanted: Wanted) -> Path:
     """Noise, which no cache and no VAE can make light of, with a caption each."""
     count = wanted.pictures or 4 * wanted.batch
@@ -105,7 +111,7 @@ def _write_pictures(wanted: Wanted) -> Path:
             Image.fromarray(draw.integers(0, 256, (wanted.size, wanted.size, 3), dtype=np.uint8)).save(path)
         elif not path.exists():
             path.hardlink_to(folder / f"{index % _DIFFERENT}.png")
-        path.with_suffix(".txt").write_text(f"picture {index}")
+        path.with_suffix(".txt").write_text(f"picture {index % _DIFFERENT}")
     return folder
 
 
@@ -127,16 +133,27 @@ def _floor(session: StandaloneSession, store: Store, config: Config) -> Way:
 
 def _ours(session: StandaloneSession, store: Store, config: Config) -> Way:
     """The real loop's step: data, noise, loss, clipping and optimizer included."""
+    _, step, on = stepping(session, store, config)
+    return Way(on, step)
+
+
+def stepping(
+    session: StandaloneSession, store: Store, config: Config
+) -> tuple[Stepper, Callable[[int], None], Callable[[], AbstractContextManager[object]]]:
+    """Our stepper, a step of it told its number, and what puts the adapter on the model."""
     targets = select(session.targets(), config.target, config.train_text_encoder)
     adapter = Adapter(targets, config.lora_rank, config.alpha, device=session.model.device, dtype=session.model.dtype)
     stepper = Stepper(config, session, adapter, store, World(0, 1), 1000)
     micros = plan.epoch_steps(store.examples, config, 0, 1)
 
+    def step(number: int) -> None:
+        stepper.step(number, micros[number % len(micros)])
+
     def on() -> AbstractContextManager[object]:
         recomputed = config.gradient_checkpointing
         return attached(adapter, session.targets(), session.blocks(), gradient_checkpointing=recomputed)
 
-    return Way(on, lambda number: stepper.step(number, micros[number % len(micros)]) and None)
+    return stepper, step, on
 
 
 def _peft(session: StandaloneSession, store: Store, config: Config) -> Way:

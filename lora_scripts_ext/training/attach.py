@@ -17,7 +17,7 @@ from . import recompute
 def attached(
     adapter: Adapter, targets: Iterable[Target], blocks: Iterable[nn.Module], *, gradient_checkpointing: bool
 ) -> Iterator[None]:
-    """Within this context the adapter acts; ``targets`` and ``blocks`` are all of the model's, and as before afterwards.
+    """Within this context the adapter acts; ``targets`` and ``blocks`` are all of the model's, as before afterwards.
 
     ``gradient_checkpointing``: see ``recompute.checkpointed``.
     """

@@ -112,11 +112,11 @@ def settings(name: str, **changes: object) -> Config:
 
 
 def failing(message: str, error: type[Exception] = RuntimeError, after: int = 0) -> Callable[..., object]:
-    """A function that fails when it is called, *after* a number of calls."""
+    """A function that fails whenever it is called, *after* a number of calls."""
     calls = iter(range(after + 1))
 
     def fail(*args: object, **options: object) -> object:
-        if next(calls) < after:
+        if next(calls, after) < after:
             return fail.before(*args, **options)
         raise error(message)
 

@@ -1,0 +1,103 @@
+"""What each device of our step is worth: the step as it is, and with one of them taken away, in turns in one process.
+
+``python benchmarks/gains.py [--family sd1|sdxl] [--size N] [--batch N] [--rank N] [--json]``, on a CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import fields
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+
+from benchmarks import ways
+from benchmarks.ways import Wanted
+from lora_scripts_ext.adapters import frozen, products
+from lora_scripts_ext.hosts.standalone_session import StandaloneSession
+from lora_scripts_ext.training import optimizer
+from lora_scripts_ext.training.step import Stepper
+
+ROUNDS = 7
+WARM_UP = 2
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", choices=("sd1", "sdxl"), default="sd1")
+    for name, value in (("size", 256), ("batch", 1), ("rank", 8)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    options = parser.parse_args()
+    wanted = Wanted(device="cpu", **{f.name: getattr(options, f.name) for f in fields(Wanted) if f.name in options})
+    with ways.opened(wanted) as (session, store, config):
+        stepper, step, attached = ways.stepping(session, store, config)
+        without = {"as it is": nullcontext, **_without(stepper)}
+        seconds: dict[str, list[float]] = {name: [] for name in without}
+        for number in range(WARM_UP + ROUNDS):
+            for name, taken_away in without.items():
+                with taken_away(), attached():
+                    start = time.perf_counter()
+                    step(number)
+                    if number >= WARM_UP:
+                        seconds[name].append(time.perf_counter() - start)
+    report = {name: _row(times, seconds["as it is"]) for name, times in seconds.items()}
+    if options.json:
+        print(json.dumps(report))
+        return
+    for name, row in report.items():
+        print(f"{name:42} {row['seconds']:8.3f} s {row['share']:7.3f}")
+
+
+def _row(times: list[float], plain: list[float]) -> dict[str, float]:
+    """The median, and that of the ratios pair by pair."""
+    share = statistics.median(one / other for one, other in zip(times, plain, strict=True))
+    return {"seconds": round(statistics.median(times), 4), "share": round(share, 3)}
+
+
+def _without(stepper: Stepper) -> dict[str, Callable[[], AbstractContextManager[object]]]:
+    return {
+        "without oneDNN's products": lambda: mock.patch.object(products, "quick", lambda x: False),
+        "without convolutions as products": lambda: mock.patch.object(products, "_as_product", lambda *_: False),
+        "without frozen layers computed our way": _no_quickening,
+        "with a backward below the first adapter": _gradient_to_the_input,
+        "with an optimizer over every matrix": lambda: _matrix_by_matrix(stepper),
+    }
+
+
+def _no_quickening() -> AbstractContextManager[object]:
+    return mock.patch.object(frozen, "quickened", lambda targets: nullcontext())
+
+
+def _gradient_to_the_input() -> AbstractContextManager[object]:
+    predict = StandaloneSession.predict
+
+    def with_gradient(self: StandaloneSession, noisy: torch.Tensor, *rest: object) -> torch.Tensor:
+        return predict(self, noisy.clone().requires_grad_(), *rest)
+
+    return mock.patch.object(StandaloneSession, "predict", with_gradient)
+
+
+@contextmanager
+def _matrix_by_matrix(stepper: Stepper) -> Iterator[None]:
+    """AdamW as it is used everywhere: a list of tensors, stepped in groups."""
+    matrices = stepper.adapter.tensors()
+    groups = [{"params": group, "initial_lr": stepper.config.learning_rate} for group in matrices.values()]
+    ordinary = torch.optim.AdamW(groups, lr=stepper.config.learning_rate)
+    with mock.patch.object(stepper, "optimizer", ordinary):
+        optimizer.set_rates(ordinary, 1.0)
+        yield
+
+
+if __name__ == "__main__":
+    main()
