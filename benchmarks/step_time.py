@@ -30,7 +30,7 @@ from benchmarks import graphs, kohya, ways
 from benchmarks.memory import Peak
 from benchmarks.ways import Wanted, Way
 
-ROUNDS = 9
+ROUNDS = 7
 WARM_UP = 2
 _MEMORY_STEPS = 3
 
@@ -81,7 +81,7 @@ def _measure(made: dict[str, Way], device: torch.device) -> dict[str, list[float
     """Seconds of every measured step; the ways take turns, so that what else the machine does hits all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in made}
     for number in range(WARM_UP + ROUNDS):
-        for name, way in made.items():
+        for name, way in ways.rotated(made, number):
             with way.attached():
                 ways.wait(device)
                 start = time.perf_counter()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ NAMES = ("floor", "ours", "peft")
 _PEFT_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"]
 # More pictures than this are the same ones under other names: encoding them all would take hours.
 _DIFFERENT = 50
+
+
+_Any = TypeVar("_Any")
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,13 @@ def make_config(wanted: Wanted) -> Config:
 def make(name: str, session: StandaloneSession, store: Store, config: Config) -> Way:
     """The way of this name."""
     return {"floor": _floor, "ours": _ours, "peft": _peft}[name](session, store, config)
+
+
+def rotated(made: dict[str, _Any], number: int) -> list[tuple[str, _Any]]:
+    """The items, each round begun by another: what comes after what must not matter."""
+    items = list(made.items())
+    first = number % len(items)
+    return items[first:] + items[:first]
 
 
 def wait(device: torch.device) -> None:

@@ -110,6 +110,17 @@ def test_what_is_not_plain_is_left_to_its_owner():
     assert half(x) == "their own"
 
 
+def test_under_autocast_a_layer_is_computed_as_autocast_does():
+    module, x = conv(8, 64, 3, 1, 1), image(1, 8, 4).requires_grad_()
+    linear = nn.Linear(4, 6).requires_grad_(False)
+    with frozen.quickened([target(module), target(linear)]), torch.autocast("cpu", torch.bfloat16):
+        y, z = module(x), linear(x)
+        assert (y.dtype, z.dtype) == (torch.bfloat16, torch.bfloat16)
+        assert torch.equal(y, nn.Conv2d.forward(module, x))
+        (y.sum() + z.sum()).backward()
+    assert x.grad.abs().max() > 0
+
+
 def test_few_positions_are_a_product_and_many_are_not(monkeypatch):
     if not products.quick(torch.ones(1)):
         pytest.skip("this torch has no oneDNN")

@@ -18,7 +18,7 @@ from ..hosts.base import Target
 from . import functional
 from .file import LoraLayer, LoraWeights
 from .functional import Frozen, Matrices
-from .layer import is_plain, is_replaced, overriding
+from .layer import autocast_dtype, is_plain, is_replaced, overriding
 from .products import Geometry
 from .targets import smallest_set
 
@@ -229,7 +229,7 @@ class Adapter:
             if self._suspended or not self.strength:
                 return original(x)
             scale = self.strength * self.alpha / self.rank
-            x = x.to(_autocast_dtype(x.device.type) or x.dtype)
+            x = x.to(autocast_dtype(x.device.type) or x.dtype)
             dropping = self.dropout > 0 and torch.is_grad_enabled()
             if not (dropping or replaced_before) and is_plain(module.weight, x):
                 frozen = Frozen(module.weight, module.bias)
@@ -287,15 +287,3 @@ def _fits(given: LoraLayer, master: Matrices) -> bool:
 
 def _geometry(module: nn.Conv2d) -> Geometry:
     return Geometry(module.stride, module.padding, module.dilation)
-
-
-def _autocast_dtype(device_type: str) -> torch.dtype | None:
-    """What autocast, where it is on, computes matrix products in."""
-    if device_type == "meta":
-        return None
-    if hasattr(torch, "get_autocast_dtype"):
-        return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else None
-    # torch before 2.4 asks for each kind of device by its own name.
-    if device_type == "cpu":
-        return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
-    return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None

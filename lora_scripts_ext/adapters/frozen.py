@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from ..hosts.base import Target
 from . import products
-from .layer import is_plain, is_replaced, overriding
+from .layer import autocast_dtype, is_plain, is_replaced, overriding
 from .products import Geometry
 
 
@@ -35,7 +35,7 @@ def _linear_forward(module: nn.Module) -> Callable[[Tensor], Tensor]:
     original = module.forward
 
     def forward(x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and products.quick(x) and is_plain(module.weight, x):
+        if products.quick(x) and _ours(module, x):
             return _Linear.apply(x, module.weight, module.bias)
         return original(x)
 
@@ -48,11 +48,17 @@ def _conv_forward(module: nn.Conv2d) -> Callable[[Tensor], Tensor]:
     geometry = Geometry(module.stride, module.padding, module.dilation)
 
     def forward(x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and plain and is_plain(module.weight, x):
+        if plain and _ours(module, x):
             return _Conv.apply(x, module.weight, module.bias, geometry)
         return original(x)
 
     return forward
+
+
+def _ours(module: nn.Module, x: Tensor) -> bool:
+    """Whether a gradient is wanted, and the layer computes in the format of its input and its weight."""
+    same = autocast_dtype(x.device.type) in (None, x.dtype)
+    return torch.is_grad_enabled() and same and is_plain(module.weight, x)
 
 
 class _Linear(torch.autograd.Function):

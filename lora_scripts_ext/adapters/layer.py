@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 _MISSING = object()
@@ -14,6 +15,18 @@ _MISSING = object()
 def is_plain(weight: Tensor, x: Tensor) -> bool:
     """Whether a frozen weight can be multiplied with ``x``: not quantised, cast on use or waiting elsewhere."""
     return type(weight) is nn.Parameter and weight.dtype == x.dtype and weight.device == x.device
+
+
+def autocast_dtype(device_type: str) -> torch.dtype | None:
+    """What autocast, where it is on, computes matrix products in."""
+    if device_type == "meta":
+        return None
+    if hasattr(torch, "get_autocast_dtype"):
+        return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else None
+    # torch before 2.4 asks for each kind of device by its own name.
+    if device_type == "cpu":
+        return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
+    return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
 
 
 def is_replaced(module: nn.Module) -> bool:

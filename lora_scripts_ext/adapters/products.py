@@ -103,7 +103,9 @@ def is_pointwise(kernel: Tensor, geometry: Geometry) -> bool:
 
 
 def _has_onednn() -> bool:
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    """Whether torch has oneDNN's product, on a kind of processor on which it has been measured."""
+    avx = torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    return avx and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 _ONEDNN = _has_onednn()
