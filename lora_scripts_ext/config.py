@@ -106,6 +106,9 @@ class Config:
         "auto", "Number format of the frozen model; auto takes fp32 on a CPU, bf16 or fp16 on a GPU."
     )
     gradient_checkpointing: bool = _key(False, "Compute the blocks twice to save memory; about a third slower.")
+    fp8_base: bool = _key(
+        False, "Keep the frozen UNet's weights in 8 bits: half the memory, a little less exact; not inside a WebUI."
+    )
     min_snr_gamma: float = _key(
         0.0, "Weigh down easy timesteps (min-SNR); 5 is usual, 0 is off; Flux takes none.", low=0
     )

@@ -10,11 +10,16 @@ import torch
 from torch import Tensor, nn
 
 _MISSING = object()
+_EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 def is_plain(weight: Tensor, x: Tensor) -> bool:
-    """Whether a frozen weight can be multiplied with ``x``: not quantised, cast on use or waiting elsewhere."""
-    return type(weight) is nn.Parameter and weight.dtype == x.dtype and weight.device == x.device
+    """Whether a frozen weight can be multiplied with ``x``, once it is cast: not quantised or waiting elsewhere.
+
+    A weight of 8 bits is a number as others are; what is kept for the backward is the weight as it lies.
+    """
+    kinds = (x.dtype, *_EIGHT_BITS)
+    return type(weight) is nn.Parameter and weight.dtype in kinds and weight.device == x.device
 
 
 def autocast_dtype(device_type: str) -> torch.dtype | None:

@@ -136,6 +136,7 @@ def _training_entries(config: Config, model: ModelInfo, facts: RunFacts) -> dict
         "ss_gradient_accumulation_steps": config.gradient_accumulation_steps,
         "ss_gradient_checkpointing": config.gradient_checkpointing,
         "ss_mixed_precision": _PRECISIONS[model.dtype],
+        "ss_fp8_base": config.fp8_base,
         "ss_seed": config.seed,
         "ss_loss_type": config.loss,
         "ss_min_snr_gamma": config.min_snr_gamma or None,

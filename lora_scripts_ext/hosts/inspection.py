@@ -13,6 +13,7 @@ from ..config import Config
 from .base import Inspection, Size, Target
 from .checkpoint import read_checkpoint
 from .device import pick_device, pick_dtype
+from .low_bits import keep_in_8_bits
 from .parts import Checkpoint
 from .standalone_session import unet_blocks
 from .text import tokenizers
@@ -62,8 +63,11 @@ def inspect(config: Config) -> CheckpointInspection:
     dtype = pick_dtype(config, device)
     checkpoint = read_checkpoint(config)
     tokenizers(checkpoint, config)
-    sizes = {"unet": _size(checkpoint.unet.skeleton, dtype), "vae": _size(checkpoint.vae.skeleton, torch.float32)}
-    sizes.update({name: _size(part.skeleton, dtype) for name, part in checkpoint.text_parts().items()})
+    unet = checkpoint.unet.skeleton.to(dtype)
+    if config.fp8_base:
+        keep_in_8_bits(unet)
+    sizes = {"unet": _size(unet), "vae": _size(checkpoint.vae.skeleton.to(torch.float32))}
+    sizes.update({name: _size(part.skeleton.to(dtype)) for name, part in checkpoint.text_parts().items()})
     return CheckpointInspection(
         name=checkpoint.name,
         family=checkpoint.family,
@@ -74,7 +78,7 @@ def inspect(config: Config) -> CheckpointInspection:
         device=device,
         dtype=dtype,
         sizes=sizes,
-        unet=checkpoint.unet.skeleton.to(dtype),
+        unet=unet,
         targets=list(_targets(checkpoint)),
     )
 
@@ -85,6 +89,6 @@ def _targets(checkpoint: Checkpoint) -> Iterator[Target]:
         yield from text_targets(text.skeleton, checkpoint.family, part)
 
 
-def _size(model: nn.Module, dtype: torch.dtype) -> Size:
-    count = sum(parameter.numel() for parameter in model.parameters())
-    return Size(count, count * dtype.itemsize)
+def _size(model: nn.Module) -> Size:
+    parameters = list(model.parameters())
+    return Size(sum(one.numel() for one in parameters), sum(one.numel() * one.element_size() for one in parameters))

@@ -11,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..config import Config
 from .base import ModelInfo, PredictionType
 from .checkpoint import read_checkpoint
 from .device import pick_device, pick_dtype
+from .low_bits import keep_in_8_bits
 from .parts import Checkpoint
 from .prediction import ask_prediction
 from .standalone_session import StandaloneSession
@@ -71,13 +73,22 @@ def _load(config: Config, device: torch.device) -> StandaloneSession:
         text = TextEncoders(models, tokenizers(checkpoint, config), checkpoint.family, config.clip_skip)
         # SDXL's VAE overflows in fp16, and latents are encoded once: float32 for all.
         vae = checkpoint.vae.load(device, torch.float32)
-        unet = checkpoint.unet.load(device, dtype)
+        unet = _load_unet(checkpoint, config, device, dtype)
         session = StandaloneSession(
             _model_info(checkpoint, device, dtype, digest.result()), checkpoint, unet, vae, text
         )
     if checkpoint.prediction_type is None:
         session.model = _with_prediction(session, checkpoint)
     return session
+
+
+def _load_unet(checkpoint: Checkpoint, config: Config, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    if not config.fp8_base:
+        return checkpoint.unet.load(device, dtype)
+    # The device may be too small for the weights as they are read.
+    unet = checkpoint.unet.load(torch.device("cpu"), dtype)
+    keep_in_8_bits(unet)
+    return unet.to(device)
 
 
 def _model_info(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, digest: str) -> ModelInfo:
