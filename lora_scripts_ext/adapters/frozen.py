@@ -66,13 +66,13 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)
-        return products.linear(x.reshape(-1, x.shape[-1]), weight.to(x.dtype), bias).view(*x.shape[:-1], -1)
+        return products.linear(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
-        rows = products.linear(grad.reshape(-1, grad.shape[-1]), weight.to(grad.dtype).t())
+        rows = products.linear(grad.reshape(-1, grad.shape[-1]), weight.t())
         return rows.view(*grad.shape[:-1], -1), None, None
 
 
@@ -81,11 +81,11 @@ class _Conv(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.shape, ctx.layout, ctx.geometry = x.shape, products.layout(x), geometry
-        return products.conv(x, weight.to(x.dtype), bias, geometry)
+        return products.conv(x, weight, bias, geometry)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
-        to_input = products.conv_input_grad(grad, ctx.shape, ctx.layout, weight.to(grad.dtype), ctx.geometry)
+        to_input = products.conv_input_grad(grad, ctx.shape, ctx.layout, weight, ctx.geometry)
         return to_input, None, None, None

@@ -84,11 +84,7 @@ class _Linear(torch.autograd.Function):
         leaf: Tensor,
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        y = (
-            output.reshape(-1, output.shape[-1]).clone()
-            if weight is None
-            else products.linear(rows, weight.to(x.dtype), bias)
-        )
+        y = output.reshape(-1, output.shape[-1]).clone() if weight is None else products.linear(rows, weight, bias)
         hidden = products.linear(rows, matrices.down)
         y.addmm_(hidden, matrices.up.t(), alpha=scale)
         ctx.save_for_backward(rows, hidden, weight, matrices.down, matrices.up)
@@ -109,9 +105,7 @@ class _Linear(torch.autograd.Function):
             if weight is None:
                 grad_x = (grad_hidden @ down).mul_(ctx.scale)
             else:
-                grad_x = products.linear(grad_rows, weight.to(grad.dtype).t()).addmm_(
-                    grad_hidden, down, alpha=ctx.scale
-                )
+                grad_x = products.linear(grad_rows, weight.t()).addmm_(grad_hidden, down, alpha=ctx.scale)
             grad_x = grad_x.view(ctx.shape)
         return grad_x, grad if ctx.needs_input_grad[1] else None, None, None, None, None, None
 
@@ -129,7 +123,7 @@ class _Conv(torch.autograd.Function):
         leaf: Tensor,
         geometry: Geometry,
     ) -> Tensor:
-        y = output.clone() if weight is None else products.conv(x, weight.to(x.dtype), bias, geometry)
+        y = output.clone() if weight is None else products.conv(x, weight, bias, geometry)
         if products.is_pointwise(matrices.down, geometry):
             hidden = _mix(matrices.down.flatten(1), x)
         else:
@@ -166,7 +160,7 @@ def _frozen_grad(grad: Tensor, x: Tensor, weight: Tensor | None, geometry: Geome
     """The gradient to ``x`` through the frozen kernel; zero where autograd itself sees to the frozen layer."""
     if weight is None:
         return torch.zeros_like(x)
-    return products.conv_input_grad(grad, x.shape, products.layout(x), weight.to(grad.dtype), geometry)
+    return products.conv_input_grad(grad, x.shape, products.layout(x), weight, geometry)
 
 
 def _rows(image: Tensor) -> Tensor:
