@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from lora_scripts_ext import config as configs
+from lora_scripts_ext.captioning.blip import without_opening
 from lora_scripts_ext.hosts.standalone import StandaloneHost
 from lora_scripts_ext.training import run
 from tests import shop
@@ -196,3 +197,15 @@ def test_a_model_that_is_chosen_but_not_loaded_yet_is_loaded_to_foretell_a_run(k
     data = shop.write_pictures(tmp_path / "data", count=4, side=64)
     told = inside(kind, "lazy", checkpoint(kind, tmp_path / "model", "sd1"), tmp_path / "out", data, driver=LIMITS)
     assert told == {"steps": 3, "loaded": True, "locked": False}
+
+
+@pytest.mark.parametrize("kind", [marked("a1111"), marked("forge")])
+def test_the_webuis_own_blip_captions_pictures(kind, tmp_path):
+    data = shop.write_pictures(tmp_path / "data", count=2, side=64)
+    model = checkpoint(kind, tmp_path / "model", "sd1")
+    told = inside(kind, "caption", model, tmp_path / "out", data, driver="interrogating.py")
+    assert len(told["ours"]) == 2
+    assert all(caption.strip() for caption in told["ours"])
+    assert told["ours"] == [without_opening(caption) for caption in told["theirs"]]
+    assert told["devices"] == ["cpu"]
+    assert told["free"]

@@ -1,0 +1,72 @@
+"""The WebUI's own interrogator as a captioner, run in its Python: ``interrogating.py KIND MODE MODEL OUT DATA``.
+
+Its code as it is. What cannot be had here stands in: BLIP's weights are as they fall, its vocabulary is of numbers,
+and CLIP, which a caption does not need, is a single layer.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+KIND, OUT, DATA = sys.argv[1], Path(sys.argv[4]), Path(sys.argv[5])
+webui = importlib.import_module(f"inside_{KIND}")
+
+import torch  # noqa: E402
+from modules import call_queue, paths, shared  # noqa: E402
+from PIL import Image  # noqa: E402
+from torch import nn  # noqa: E402
+from transformers import BertTokenizer  # noqa: E402
+
+from lora_scripts_ext.captioning import choose  # noqa: E402
+from lora_scripts_ext.captioning.base import Seen, Wanted  # noqa: E402
+
+_SPECIAL = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
+_TOKENS = 30522
+_POSITIONS = 1 + (384 // 16) ** 2
+
+
+def write_blip() -> None:
+    """The file that the WebUI would fetch; it reads the positions and leaves the rest to chance."""
+    folder = Path(paths.models_path) / "BLIP"
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {"visual_encoder.pos_embed": torch.zeros(1, _POSITIONS, 768)}
+    torch.save({"model": weights}, folder / "model_base_caption_capfilt_large.pth")
+
+
+def tokenizer() -> BertTokenizer:
+    """As BLIP's ``init_tokenizer``."""
+    vocabulary = OUT / "vocabulary.txt"
+    vocabulary.write_text("\n".join(_SPECIAL.get(index, f"w{index}") for index in range(_TOKENS)))
+    made = BertTokenizer(str(vocabulary))
+    made.add_special_tokens({"bos_token": "[DEC]", "additional_special_tokens": ["[ENC]"]})
+    made.enc_token_id = made.additional_special_tokens_ids[0]
+    return made
+
+
+def stand_in_for_clip(theirs: object) -> None:
+    """So that the WebUI does not fetch one."""
+    theirs.clip_model, theirs.clip_preprocess = nn.Linear(1, 1), object()
+    if KIND == "forge":
+        from backend.patcher.base import ModelPatcher
+
+        theirs.clip_patcher = ModelPatcher(theirs.clip_model, theirs.load_device, theirs.offload_device)
+
+
+if __name__ == "__main__":
+    write_blip()
+    theirs = shared.interrogator
+    theirs.create_fake_fairscale()
+    importlib.import_module("models.blip").init_tokenizer = tokenizer
+    stand_in_for_clip(theirs)
+    torch.manual_seed(0)
+    pictures = [Image.open(path).convert("RGB") for path in sorted(DATA.glob("*.png"))[:2]]
+    captioner = choose.make(Wanted("interrogate"))
+    ours = [captioner.caption([Seen(str(index), one)])[0].subject for index, one in enumerate(pictures)]
+    seen = {"ours": ours, "theirs": [theirs.generate_caption(one) for one in pictures]}
+    captioner.close()
+    seen["devices"] = sorted({str(parameter.device) for parameter in theirs.blip_model.parameters()})
+    seen["free"] = call_queue.queue_lock.acquire(False) if hasattr(call_queue.queue_lock, "acquire") else True
+    print(json.dumps(seen))
