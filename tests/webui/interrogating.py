@@ -25,15 +25,14 @@ from lora_scripts_ext.captioning.base import Seen, Wanted  # noqa: E402
 
 _SPECIAL = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
 _TOKENS = 30522
-_POSITIONS = 1 + (384 // 16) ** 2
 
 
 def write_blip() -> None:
-    """The file that the WebUI would fetch; it reads the positions and leaves the rest to chance."""
-    folder = Path(paths.models_path) / "BLIP"
+    """The file that the WebUI would fetch."""
+    folder, config = Path(paths.models_path) / "BLIP", Path(paths.paths["BLIP"]) / "configs" / "med_config.json"
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {"visual_encoder.pos_embed": torch.zeros(1, _POSITIONS, 768)}
-    torch.save({"model": weights}, folder / "model_base_caption_capfilt_large.pth")
+    made = importlib.import_module("models.blip").blip_decoder(image_size=384, vit="base", med_config=str(config))
+    torch.save({"model": made.state_dict()}, folder / "model_base_caption_capfilt_large.pth")
 
 
 def tokenizer() -> BertTokenizer:
@@ -56,12 +55,12 @@ def stand_in_for_clip(theirs: object) -> None:
 
 
 if __name__ == "__main__":
-    write_blip()
+    torch.manual_seed(0)
     theirs = shared.interrogator
     theirs.create_fake_fairscale()
     importlib.import_module("models.blip").init_tokenizer = tokenizer
+    write_blip()
     stand_in_for_clip(theirs)
-    torch.manual_seed(0)
     pictures = [Image.open(path).convert("RGB") for path in sorted(DATA.glob("*.png"))[:2]]
     captioner = choose.make(Wanted("interrogate"))
     ours = [captioner.caption([Seen(str(index), one)])[0].subject for index, one in enumerate(pictures)]
