@@ -10,7 +10,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields
 from pathlib import Path
@@ -23,6 +23,8 @@ import torch
 from benchmarks import ways
 from benchmarks.ways import Wanted
 from lora_scripts_ext.adapters import frozen, products
+from lora_scripts_ext.dataset.plan import Visit
+from lora_scripts_ext.dataset.store import Batch
 from lora_scripts_ext.hosts.standalone_session import StandaloneSession
 from lora_scripts_ext.training import optimizer
 from lora_scripts_ext.training.step import Stepper
@@ -42,7 +44,7 @@ def main() -> None:
     wanted = Wanted(device="cpu", **{f.name: getattr(options, f.name) for f in fields(Wanted) if f.name in options})
     with ways.opened(wanted) as (session, store, config):
         stepper, step, attached = ways.stepping(session, store, config)
-        without = {"as it is": nullcontext, **_without(stepper)}
+        without = {"as it is": nullcontext, **_without(stepper), **_encoding(stepper, wanted)}
         seconds: dict[str, list[float]] = {name: [] for name in without}
         for number in range(WARM_UP + ROUNDS):
             for name, taken_away in ways.rotated(without, number):
@@ -70,8 +72,45 @@ def _without(stepper: Stepper) -> dict[str, Callable[[], AbstractContextManager[
         "without oneDNN's products": lambda: mock.patch.object(products, "quick", lambda x: False),
         "without convolutions as products": lambda: mock.patch.object(products, "_as_product", lambda *_: False),
         "without frozen layers computed our way": _no_quickening,
+        "without products added where they belong": _apart,
         "with a backward below the first adapter": _gradient_to_the_input,
         "with an optimizer over every matrix": lambda: _matrix_by_matrix(stepper),
+    }
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """The adapter's output and gradient as tensors of their own, added afterwards."""
+
+    def addmm(to: torch.Tensor, one: torch.Tensor, other: torch.Tensor, *, alpha: float = 1) -> torch.Tensor:
+        return to.add_(torch.mm(one, other), alpha=alpha)
+
+    def baddbmm(to: torch.Tensor, one: torch.Tensor, other: torch.Tensor, *, alpha: float = 1) -> torch.Tensor:
+        return to.add_(torch.bmm(one, other), alpha=alpha)
+
+    with mock.patch.object(torch.Tensor, "addmm_", addmm), mock.patch.object(torch.Tensor, "baddbmm_", baddbmm):
+        yield
+
+
+def _encoding(stepper: Stepper, wanted: Wanted) -> dict[str, Callable[[], AbstractContextManager[object]]]:
+    """What every step encodes again, before its batch is taken."""
+    session, taken = stepper.session, stepper.store.batch
+    pixels = torch.zeros(wanted.batch, 3, wanted.size, wanted.size)
+
+    @torch.no_grad()
+    def with_text(visits: Sequence[Visit], device: torch.device) -> Batch:
+        batch = taken(visits, device)
+        session.encode_text(batch.captions)
+        return batch
+
+    @torch.no_grad()
+    def with_pictures(visits: Sequence[Visit], device: torch.device) -> Batch:
+        session.encode_images(pixels)
+        return taken(visits, device)
+
+    return {
+        "with the text encoder in every step": lambda: mock.patch.object(stepper.store, "batch", with_text),
+        "with the VAE in every step": lambda: mock.patch.object(stepper.store, "batch", with_pictures),
     }
 
 

@@ -40,7 +40,8 @@ def image(batch, channels, side, layout=torch.contiguous_format):
 def test_a_convolution_and_its_gradient_are_torchs(
     inputs, outputs, kernel, stride, padding, side, batch, layout, monkeypatch
 ):
-    module, x = conv(inputs, outputs, kernel, stride, padding), image(batch, inputs, side, layout)
+    module = conv(inputs, outputs, kernel, stride, padding).to(memory_format=layout)
+    x = image(batch, inputs, side, layout)
     expected_x, given_x = x.clone().requires_grad_(), x.clone().requires_grad_()
     expected = module(expected_x)
     grad = torch.randn_like(expected)
@@ -53,9 +54,27 @@ def test_a_convolution_and_its_gradient_are_torchs(
         found.backward(given, retain_graph=True)
         torch.testing.assert_close(given_x.grad, expected_x.grad, rtol=1e-5, atol=1e-5)
         # Another layout would make the layers before it convert.
-        assert given_x.grad.stride() == expected_x.grad.stride()
+        assert given_x.grad.is_contiguous(memory_format=layout)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    assert found.stride() == expected.stride()
+    if not module.weight.is_contiguous():
+        assert found.is_contiguous(memory_format=layout)
+
+
+def test_a_layout_does_not_spread_to_weights_that_lie_otherwise():
+    """The spread costs a copy of the weights in every call from there on."""
+    x = image(2, 8, 9, torch.channels_last).requires_grad_()
+    modules = [conv(8, 8, 1, 1, 0), conv(8, 6, 3, 1, 1)]
+    expected = modules[1](modules[0](x))
+    expected.square().sum().backward()
+    wanted, x.grad = x.grad, None
+    with frozen.quickened([target(module) for module in modules]):
+        between = modules[0](x)
+        found = modules[1](between)
+    found.square().sum().backward()
+    assert between.is_contiguous()
+    assert found.is_contiguous()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(x.grad, wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(5, 12), (2, 3, 12), (1, 12)])

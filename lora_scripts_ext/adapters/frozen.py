@@ -50,7 +50,7 @@ def _conv_forward(module: nn.Conv2d) -> Callable[[Tensor], Tensor]:
 
     def forward(x: Tensor) -> Tensor:
         if plain and _ours(module, x):
-            return _Conv.apply(x, module.weight, module.bias, geometry)
+            return _Conv.apply(products.arranged(x, module.weight), module.weight, module.bias, geometry)
         return original(x)
 
     return forward

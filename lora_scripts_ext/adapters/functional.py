@@ -65,9 +65,11 @@ def conv(x: Tensor, frozen: Frozen, matrices: Matrices, scale: float, leaf: Tens
     """A frozen Conv2d plus its adapter: ``x`` [batch, I, height, width] -> [batch, O, height', width'].
 
     ``down`` moves over ``x`` as the frozen kernel does, ``up`` is a 1x1 convolution (kohya's LoCon). The memory layout
-    of ``x``, contiguous or channels-last, is kept in both directions: a different one makes every frozen convolution
-    behind it convert. ``leaf``: see :func:`linear`.
+    of ``x``, contiguous or channels-last, is kept in both directions, but on a CPU see ``products.arranged``: a
+    different one makes every frozen convolution behind it convert. ``leaf``: see :func:`linear`.
     """
+    if frozen.weight is not None:
+        x = products.arranged(x, frozen.weight)
     return _Conv.apply(x, frozen.output, frozen.weight, frozen.bias, matrices, scale, leaf, geometry)
 
 

@@ -93,6 +93,15 @@ def conv_grads(
     )[:2]
 
 
+def arranged(x: Tensor, weight: Tensor) -> Tensor:
+    """A convolution's input laid as its weights are, on a CPU.
+
+    Otherwise torch re-arranges the weights, the larger ones, in every call; and so in every convolution behind, for a
+    layout spreads.
+    """
+    return x.contiguous() if x.device.type == "cpu" and weight.is_contiguous() else x
+
+
 def layout(image: Tensor) -> torch.memory_format:
     """Channels-last or contiguous: what a convolution of ``image`` gives out, and should give back."""
     channels_last = image.is_contiguous(memory_format=torch.channels_last) and not image.is_contiguous()
