@@ -1,4 +1,4 @@
-"""How the time of a step grows with batch, size and rank.
+"""How the time of a step grows with batch, size and rank, and how long it was foretold to take.
 
 ``python benchmarks/cost.py [--family sd1|sdxl] [--device D] [--dtype T]``; a row as soon as it is measured.
 """
@@ -16,6 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import ways
 from benchmarks.ways import Wanted
+from lora_scripts_ext.hosts.inspection import inspect
+from lora_scripts_ext.training import speed
+from lora_scripts_ext.training.estimate import estimate
 
 ROUNDS = 3
 CHANGES = [
@@ -32,17 +35,20 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", choices=("auto", "fp32", "fp16", "bf16"), default="auto")
     plain = Wanted(**vars(parser.parse_args()))
-    print("| batch | size | rank | seconds a step | a picture |\n| --- | --- | --- | --- | --- |")
+    print("| batch | size | rank | seconds a step | a picture | foretold |\n| --- | --- | --- | --- | --- | --- |")
     for change in CHANGES:
         wanted = replace(plain, **change)
-        seconds = _seconds(wanted)
+        seconds, foretold = _seconds(wanted)
         each = seconds / wanted.batch
-        print(f"| {wanted.batch} | {wanted.size} | {wanted.rank} | {seconds:.2f} | {each:.2f} |", flush=True)
+        told = f"{wanted.batch} | {wanted.size} | {wanted.rank} | {seconds:.2f} | {each:.2f} | {foretold:.2f}"
+        print(f"| {told} |", flush=True)
 
 
-def _seconds(wanted: Wanted) -> float:
-    """The median of a few steps of ours, after one that is not counted."""
+def _seconds(wanted: Wanted) -> tuple[float, float]:
+    """The median of a few steps of ours, after one that is not counted; and what the page would have said."""
     with ways.opened(wanted) as (session, store, config):
+        told = estimate(config, inspect(config))
+        rate = speed.flops_per_second(session.model.device, session.model.dtype)
         way, times = ways.make("ours", session, store, config), []
         with way.attached():
             for number in range(1 + ROUNDS):
@@ -51,7 +57,7 @@ def _seconds(wanted: Wanted) -> float:
                 way.step(number)
                 ways.wait(session.model.device)
                 times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+    return statistics.median(times[1:]), told.flops / told.steps / rate
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What each device of our step is worth: the step as it is, and with one of them taken away, in turns in one process.
 
-``python benchmarks/gains.py [--family sd1|sdxl] [--size N] [--batch N] [--rank N] [--json]``, on a CPU.
+``python benchmarks/gains.py [--family sd1|sdxl] [--size N] [--batch N] [--rank N] [--rounds N] [--only WORD ...]
+[--json]``, on a CPU.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from lora_scripts_ext.hosts.standalone_session import StandaloneSession
 from lora_scripts_ext.training import optimizer
 from lora_scripts_ext.training.step import Stepper
 
-ROUNDS = 7
 WARM_UP = 2
 
 
@@ -39,14 +39,18 @@ def main() -> None:
     parser.add_argument("--family", choices=("sd1", "sdxl"), default="sd1")
     for name, value in (("size", 256), ("batch", 1), ("rank", 8)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="rows that hold one of these words")
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
     options = parser.parse_args()
     wanted = Wanted(device="cpu", **{f.name: getattr(options, f.name) for f in fields(Wanted) if f.name in options})
     with ways.opened(wanted) as (session, store, config):
         stepper, step, attached = ways.stepping(session, store, config)
-        without = {"as it is": nullcontext, **_without(stepper), **_encoding(stepper, wanted)}
+        rows = {**_without(stepper), **_encoding(stepper, wanted)}
+        chosen = {name: on for name, on in rows.items() if any(word in name for word in options.only)}
+        without = {"as it is": nullcontext, **chosen}
         seconds: dict[str, list[float]] = {name: [] for name in without}
-        for number in range(WARM_UP + ROUNDS):
+        for number in range(WARM_UP + options.rounds):
             for name, taken_away in ways.rotated(without, number):
                 with taken_away(), attached():
                     start = time.perf_counter()

@@ -50,11 +50,12 @@ def main() -> None:
         if session.model.device.type == "cuda":
             made["graph"] = graphs.graphed(session, store, config)
         seconds = _measure(made, session.model.device)
-        device = session.model.device
+        device, held = session.model.device, ways.kib_a_picture(store)
     if options.sd_scripts:
         theirs += kohya.seconds(options.sd_scripts.resolve(), wanted, WARM_UP, ROUNDS)
     memory = {} if options.no_memory else {f"{name}_mib": _in_own_process(name) for name in ways.NAMES}
-    report = {**asdict(wanted), "device": str(device), **_report(seconds, theirs), **memory, **_about(device)}
+    report = {**asdict(wanted), "device": str(device), **_report(seconds, theirs), **memory, "kib_a_picture": held}
+    report |= _about(device)
     print(json.dumps(report) if options.json else "\n".join(f"{key}: {value}" for key, value in report.items()))
 
 

@@ -97,6 +97,13 @@ def make(name: str, session: StandaloneSession, store: Store, config: Config) ->
     return {"floor": _floor, "ours": _ours, "peft": _peft}[name](session, store, config)
 
 
+def kib_a_picture(store: Store) -> float:
+    """KiB of memory that the cached set takes for each picture; a text is held once, whoever shares it."""
+    held = [*store._tables.values(), store._texts]
+    tensors = [one for table in held for one in vars(table).values() if isinstance(one, torch.Tensor)]
+    return round(sum(tensor.nbytes for tensor in tensors) / len(store.examples) / 2**10, 1)
+
+
 def rotated(made: dict[str, _Any], number: int) -> list[tuple[str, _Any]]:
     """The items, each round begun by another: what comes after what must not matter."""
     items = list(made.items())
