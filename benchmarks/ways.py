@@ -64,7 +64,13 @@ class Way:
 @contextmanager
 def opened(wanted: Wanted) -> Iterator[tuple[StandaloneSession, Store, Config]]:
     """The model, and pictures cached as a run caches them."""
-    config = make_config(wanted)
+    with with_config(make_config(wanted)) as found:
+        yield found
+
+
+@contextmanager
+def with_config(config: Config) -> Iterator[tuple[StandaloneSession, Store, Config]]:
+    """The same, as ``config`` says."""
     with StandaloneHost().open(config) as session:
         dataset = source.read(config, config.sides(session.model.resolution), session.model.vae_factor)
         store = Store.build(dataset, session, config, progress=lambda *_: None, check=lambda: None, budget_bytes=2**34)

@@ -7,12 +7,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lora_scripts_ext import cli
+from lora_scripts_ext import config as configs
 from lora_scripts_ext.adapters.adapter import Adapter
 from lora_scripts_ext.adapters.targets import select
-from lora_scripts_ext.hosts.base import Conditioning
+from lora_scripts_ext.hosts.base import Conditioning, Target
 from lora_scripts_ext.hosts.inspection import inspect
 from lora_scripts_ext.hosts.standalone import StandaloneHost
-from lora_scripts_ext.training import recompute, run
+from lora_scripts_ext.training import optimizer, recompute, run
 from lora_scripts_ext.training.estimate import estimate
 
 from . import models, shop
@@ -62,6 +63,19 @@ def test_activations_are_what_autograd_keeps(checkpointed, tmp_path):
             real = sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in weights)
         del answer
     assert told.activation_bytes == pytest.approx(real, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "prodigy", "schedulefree", "adafactor"])
+def test_an_optimizer_keeps_as_much_as_foretold(name):
+    config = configs.from_dict({"optimizer": name, "train_data_dir": "a", "base_model": "m", "output_dir": "out"})
+    layer = torch.nn.Linear(640, 640)
+    adapter = Adapter([Target(layer, "lora_unet_x", "x", "unet", "linear")], 16)
+    made = optimizer.build(config, adapter)
+    optimizer.start(made)
+    adapter.weights.grad.fill_(1)
+    made.step()
+    kept = sum(one.nbytes for state in made.state.values() for one in state.values() if isinstance(one, torch.Tensor))
+    assert kept / adapter.weights.numel() == pytest.approx(optimizer.state_bytes(name), abs=0.5)
 
 
 def test_operations_are_those_that_torch_counts(tmp_path):

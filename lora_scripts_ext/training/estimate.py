@@ -16,15 +16,15 @@ from ..adapters.targets import select
 from ..config import Config
 from ..dataset import plan, source
 from ..dataset.source import Dataset
-from . import run
+from . import optimizer, run
 from .attach import attached
 
 if TYPE_CHECKING:
     from ..hosts.base import Inspection, Target
 
 _FILE_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
-# Weights, gradients and the optimizer's two moments, float32 each.
-_BYTES_PER_PARAMETER = 16
+# A weight and its gradient, float32 each.
+_BYTES_PER_PARAMETER = 8
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def estimate(config: Config, model: Inspection, processes: int = 1) -> Estimate:
         parameters=parameters,
         file_bytes=parameters * _FILE_BYTES[config.save_precision],
         weight_bytes=_weight_bytes(model, config),
-        adapter_bytes=parameters * _BYTES_PER_PARAMETER,
+        adapter_bytes=parameters * (_BYTES_PER_PARAMETER + optimizer.state_bytes(config.optimizer)),
         activation_bytes=activation_bytes,
         flops=flops / config.batch_size * _visits(dataset, config) * steps / steps_per_epoch,
     )

@@ -20,6 +20,9 @@ _PACKAGES = {
     "schedulefree": ("schedulefree", "AdamWScheduleFree", "schedulefree"),
     "adafactor": ("transformers.optimization", "Adafactor", "transformers"),
 }
+# Bytes that each keeps for a number that learns: AdamW two moments, Lion one, Prodigy two, the start and a sum;
+# Adafactor's rows and columns hardly count.
+_STATE_BYTES = {"adamw": 8, "adamw8bit": 2, "lion": 4, "prodigy": 16, "schedulefree": 8, "adafactor": 0}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "adafactor": {"scale_parameter": False, "relative_step": False, "warmup_init": False},
     "prodigy": {"safeguard_warmup": True, "use_bias_correction": True},
@@ -41,6 +44,11 @@ def build(config: Config, adapter: Adapter) -> torch.optim.Optimizer:
         raise UserError(
             f"optimizer_args: {config.optimizer} does not take {config.optimizer_args} ({error}); correct or remove it."
         ) from error
+
+
+def state_bytes(name: str) -> int:
+    """How many bytes the optimizer of this name keeps for every number that learns."""
+    return _STATE_BYTES[name]
 
 
 def text_rate(config: Config) -> float:
