@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
-from .training import memory
+from . import memory
 
 
 def sentence(error: Exception, details: Path | None) -> str:

@@ -155,6 +155,42 @@ def test_where_memory_runs_out_the_step_is_done_again_with_fewer_pictures_at_onc
     assert same_tensors(tight.lora, resumed.lora)
 
 
+def test_where_memory_runs_out_pictures_are_encoded_by_fewer(data, checkpoint, tmp_path, monkeypatch):
+    encode, asked = StandaloneSession.encode_images, []
+
+    def tight(self, pixels):
+        asked.append(len(pixels))
+        if len(pixels) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return encode(self, pixels)
+
+    roomy = train(shop.make_config(data, checkpoint, tmp_path / "roomy", save_precision="fp32"))
+    monkeypatch.setattr(StandaloneSession, "encode_images", tight)
+    tight_run = train(shop.make_config(data, checkpoint, tmp_path / "tight", save_precision="fp32"))
+    assert {1, 2, 4} <= set(asked)
+    one, other = load_file(roomy.lora), load_file(tight_run.lora)
+    for key in one:
+        torch.testing.assert_close(other[key], one[key], rtol=1e-3, atol=1e-5)
+
+
+def test_where_memory_runs_out_a_preview_is_left_out_and_the_run_goes_on(data, checkpoint, tmp_path, monkeypatch):
+    settings = {"epochs": 2, "save_precision": "fp32"}
+    plain = train(shop.make_config(data, checkpoint, tmp_path / "plain", **settings))
+
+    def tight(self, request, lora=None):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(StandaloneSession, "preview", tight)
+    told = []
+    config = shop.make_config(data, checkpoint, tmp_path / "out", preview_epochs=1, **settings)
+    result = train(config, report=told.append)
+    warnings = [event["text"] for event in told if event["event"] == "warning"]
+    assert len(warnings) == 3
+    assert all("too small to draw previews" in text for text in warnings)
+    assert result.previews == []
+    assert same_tensors(plain.lora, result.lora)
+
+
 def test_where_not_even_one_picture_fits_the_run_ends_with_what_is_saved(data, checkpoint, tmp_path, monkeypatch):
     starved(monkeypatch, 0)
     with pytest.raises(torch.cuda.OutOfMemoryError):

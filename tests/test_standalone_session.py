@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import weakref
 
@@ -198,6 +199,26 @@ def test_preview_has_the_adapter_in_place(session):
 def test_unknown_sampler(session):
     with pytest.raises(UserError, match="valid: Euler"):
         session.preview(request(sampler="Heun"))
+
+
+def test_a_part_goes_to_the_device_when_it_is_needed(paths):
+    """The meta device stands in for a small card."""
+    with StandaloneHost().open(config(paths[0])) as session:
+        session.model = dataclasses.replace(session.model, device=torch.device("meta"))
+        parts = {"vae": session._vae, "text": session._text.models[0], "unet": session._unet}
+
+        def there():
+            return {name for name, part in parts.items() if next(part.parameters()).is_meta}
+
+        assert there() == set()
+        latents = session.encode_images(noise(1, 3, 64, 64))
+        assert there() == {"vae"}
+        told = session.encode_text(["a"])
+        assert there() == {"vae", "text"}
+        time_ids = torch.zeros(1, 6) if told.pooled is not None else None
+        predicted = session.predict(latents.mean, torch.zeros(1), dataclasses.replace(told, time_ids=time_ids))
+        assert there() == {"vae", "text", "unet"}
+        assert predicted.is_meta
 
 
 def test_everything_is_frozen_and_in_eval_mode(session):

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .. import memory
 from ..config import Config
 from ..errors import UserError
 from ..hosts.base import Session
@@ -176,14 +177,26 @@ def _encode(
     means, stds = [], []
     with torch.no_grad():
         for batch in torch.cat([one.pixels for one in waiting]).split(_batch_size(group[0])):
-            scaled = batch.to(session.model.device).float() / 127.5 - 1
-            latents = session.encode_images(scaled)
-            means.append(latents.mean.float().cpu())
-            stds.append(latents.std.float().cpu())
+            for mean, std in _encoded(batch, session):
+                means.append(mean)
+                stds.append(std)
     counts = [len(one.pixels) for one in waiting]
     rows = zip(torch.cat(means).split(counts), torch.cat(stds).split(counts), strict=True)
     for example, one in zip(group, found, strict=True):
         yield example, one if isinstance(one, Skipped) else _cached(example, one, *next(rows))
+
+
+def _encoded(pixels: Tensor, session: Session) -> list[tuple[Tensor, Tensor]]:
+    """Mean and std of a batch, on CPU; in two parts where the device has no memory for the whole, and so on."""
+    try:
+        latents = session.encode_images(pixels.to(session.model.device).float() / 127.5 - 1)
+        return [(latents.mean.float().cpu(), latents.std.float().cpu())]
+    except RuntimeError as error:
+        if not memory.ran_out(error) or len(pixels) == 1:
+            raise
+    # Outside of the handler, whose traceback holds on to what was computed.
+    memory.release(session.model.device)
+    return [part for half in pixels.chunk(2) for part in _encoded(half, session)]
 
 
 def _cached(example: Example, one: _Pixels, mean: Tensor, std: Tensor) -> Latents:

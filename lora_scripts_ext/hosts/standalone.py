@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ..config import Config
 from .base import ModelInfo, PredictionType
@@ -24,6 +23,7 @@ from .standalone_session import StandaloneSession
 from .text import TextEncoders, tokenizers
 from .weights import sha256
 
+_CPU = torch.device("cpu")
 _log = logging.getLogger(__name__)
 
 
@@ -69,26 +69,20 @@ def _load(config: Config, device: torch.device) -> StandaloneSession:
     # The hash reads the file a second time; beside the loading it costs nothing.
     with ThreadPoolExecutor(1) as beside:
         digest = beside.submit(sha256, checkpoint.files)
-        models = [part.load(device, dtype) for part in checkpoint.texts]
+        # The device may be too small for all of it at once: each part goes there when it is needed.
+        models = [part.load(_CPU, dtype) for part in checkpoint.texts]
         text = TextEncoders(models, tokenizers(checkpoint, config), checkpoint.family, config.clip_skip)
         # SDXL's VAE overflows in fp16, and latents are encoded once: float32 for all.
-        vae = checkpoint.vae.load(device, torch.float32)
-        unet = _load_unet(checkpoint, config, device, dtype)
+        vae = checkpoint.vae.load(_CPU, torch.float32)
+        unet = checkpoint.unet.load(_CPU, dtype)
+        if config.fp8_base:
+            keep_in_8_bits(unet)
         session = StandaloneSession(
             _model_info(checkpoint, device, dtype, digest.result()), checkpoint, unet, vae, text
         )
     if checkpoint.prediction_type is None:
         session.model = _with_prediction(session, checkpoint)
     return session
-
-
-def _load_unet(checkpoint: Checkpoint, config: Config, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    if not config.fp8_base:
-        return checkpoint.unet.load(device, dtype)
-    # The device may be too small for the weights as they are read.
-    unet = checkpoint.unet.load(torch.device("cpu"), dtype)
-    keep_in_8_bits(unet)
-    return unet.to(device)
 
 
 def _model_info(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, digest: str) -> ModelInfo:

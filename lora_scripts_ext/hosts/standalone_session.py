@@ -21,7 +21,7 @@ _BLOCKS = ("ResnetBlock2D", "BasicTransformerBlock")
 
 
 class StandaloneSession:
-    """A frozen model in eval mode on its device; see ``hosts.base.Session``."""
+    """A frozen model in eval mode; see ``hosts.base.Session``. Its parts wait on the CPU until they are needed."""
 
     draws_from_file = False
 
@@ -78,6 +78,7 @@ class StandaloneSession:
             timesteps: [batch]; int64 in training, samplers pass fractions too.
             conditioning: of as many captions; for SDXL with ``pooled`` and ``time_ids``.
         """
+        self._fetch(self._unet)
         device, dtype = self.model.device, self.model.dtype
         added = None
         if conditioning.pooled is not None:
@@ -114,16 +115,18 @@ class StandaloneSession:
         generator = torch.Generator().manual_seed(request.seed)
         factor = self.model.vae_factor
         noise = torch.randn(1, self._unet.config.in_channels, height // factor, width // factor, generator=generator)
-        with self._encoders_at_hand():
-            latents = sample(
-                self.predict,
-                scheduler,
-                noise.to(self.model.device),
-                self._guidance(request, width, height),
-                request.steps,
-                request.cfg_scale,
-                generator,
-            )
+        with self._at_hand(self._text.models):
+            guidance = self._guidance(request, width, height)
+        latents = sample(
+            self.predict,
+            scheduler,
+            noise.to(self.model.device),
+            guidance,
+            request.steps,
+            request.cfg_scale,
+            generator,
+        )
+        with self._at_hand([self._vae]):
             pixels = self._vae.decode(latents / self._checkpoint.scaling_factor, return_dict=False)[0]
         return _to_picture(pixels[0])
 
@@ -151,9 +154,8 @@ class StandaloneSession:
             model.to(self.model.device)
 
     @contextmanager
-    def _encoders_at_hand(self) -> Iterator[None]:
-        """VAE and text encoders on the device, and back where they were afterwards."""
-        models = (self._vae, *self._text.models)
+    def _at_hand(self, models: Sequence[nn.Module]) -> Iterator[None]:
+        """These on the device, and back where they were afterwards."""
         places = [next(model.parameters()).device for model in models]
         try:
             for model in models:

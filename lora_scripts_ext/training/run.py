@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .. import memory
 from ..adapters import file, sidecar
 from ..adapters.adapter import Adapter
 from ..adapters.targets import select
@@ -21,7 +22,7 @@ from ..dataset.example import Skipped
 from ..dataset.plan import Step
 from ..dataset.store import Store
 from ..hosts.base import Host, Session
-from . import facts, memory, optimizer, previews, processes
+from . import facts, optimizer, previews, processes
 from . import state as states
 from .attach import attached
 from .events import Events
@@ -32,7 +33,8 @@ from .step import Stepper
 Report = Callable[[dict[str, Any]], None]
 _STATE_SECONDS = 60
 _RATE_WINDOW = 20
-_CACHE_SHARE = 0.25
+# Of what is free before the model itself may be there.
+_CACHE_SHARE = 0.1
 
 
 def _silent(event: dict[str, Any]) -> None:
@@ -246,6 +248,20 @@ class Run:
         """Draw the previews of an epoch; epoch 0 is the base model as it was found."""
         if not self.config.preview_epochs or not self.world.leads:
             return
+        try:
+            self._draw_all(epoch)
+            return
+        except RuntimeError as error:
+            if not memory.ran_out(error):
+                raise
+            self._warn(
+                "The memory is too small to draw previews of this size beside the model: some are missing. The LoRA is "
+                "trained on; preview_epochs: 0 leaves them out."
+            )
+        # Outside of the handler, whose traceback holds on to what was computed.
+        memory.release(self.session.model.device)
+
+    def _draw_all(self, epoch: int) -> None:
         with ExitStack() as stack:
             stack.enter_context(optimizer.averaged(self.stepper.optimizer, self.adapter))
             lora = None

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import memory
 from ..adapters.adapter import Adapter
 from ..config import Config
 from ..dataset.plan import Micro, Step, Visit
 from ..dataset.store import Batch, Store
 from ..hosts.base import Conditioning, Session
-from . import loss, memory, noise, objective, optimizer, schedule, seeds
+from . import loss, noise, objective, optimizer, schedule, seeds
 from .processes import World
 
 _DROPOUT_STREAM = 2
