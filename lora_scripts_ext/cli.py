@@ -10,19 +10,22 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from . import config as configs
 from . import crash
 from .config import Config
-from .errors import UserError
+from .errors import TrainingError, UserError
 from .progress import Progress
 
 DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``train.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (state saved), 1 anything else."""
+    """Run ``train.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (state saved), 1 anything else.
+
+    With 1 the last state that was good is kept.
+    """
     options = _parser().parse_args(arguments)
     config: Config | None = None
     try:
@@ -31,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         _say(f"error: {error}")
         return BAD_INPUT
+    except TrainingError as error:
+        _say(f"error: {error}")
+        return FAILED
     except KeyboardInterrupt:
         _say("stopped before a state could be saved; what was saved before is still there.")
         return STOPPED
@@ -46,12 +52,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file; may be repeated"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the newest saved state in output_dir")
+    resume = parser.add_mutually_exclusive_group()
+    resume.add_argument("--resume", action="store_true", help="go on from the newest saved state in output_dir")
+    resume.add_argument(
+        "--resume-if-possible",
+        dest="resume",
+        action="store_const",
+        const="if-possible",
+        help="the same, but start at 0 where there is no saved state: for scripts",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would happen, train nothing")
     return parser
 
 
-def _train(config: Config, resume: bool) -> int:
+def _train(config: Config, resume: bool | Literal["if-possible"]) -> int:
     # Heavy imports wait until the config is known to be right.
     from .hosts.standalone import StandaloneHost
     from .training import run

@@ -122,7 +122,9 @@ class Config:
     save_epochs: int = _key(0, "Write a checkpoint every so many epochs; 0 is off.", low=0)
     keep_checkpoints: int = _key(0, "Keep only the newest so many checkpoints; 0 keeps all.", low=0)
     save_precision: Literal["fp16", "bf16", "fp32"] = _key("fp16", "Number format of the LoRA file.")
-    save_captions: bool = _key(True, "Write caption statistics into the file; false keeps captions private.")
+    save_captions: bool = _key(
+        True, "Write caption statistics and preview prompts into the files; false keeps captions private."
+    )
 
     preview_epochs: int = _key(0, "Draw previews every so many epochs, and before the first; 0 is off.", low=0)
     preview_prompts: list[str] = _key([], "Prompts to draw; empty takes the first captions.")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from pathlib import Path
 
-from . import memory
+from . import files, memory
+
+# Windows knows no quota error of its own.
+_DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def sentence(error: Exception, details: Path | None) -> str:
@@ -13,9 +17,11 @@ def sentence(error: Exception, details: Path | None) -> str:
     more = f"; the details are in {details}" if details else ""
     if memory.ran_out(error):
         return (
-            "out of memory; lower batch_size or resolution, or set gradient_checkpointing: true, "
-            f"then resume the run{more}."
+            "out of memory; set gradient_checkpointing: true or fp8_base: true and resume the run, or start again with "
+            f"a smaller resolution{more}."
         )
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return f"the disk is full; free some space, then resume the run{more}."
     first_line = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {first_line}{more}."
 
@@ -28,8 +34,7 @@ def write(folder: Path) -> Path | None:
     """
     path = folder / "crash.log"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(traceback.format_exc(), encoding="utf-8")
+        files.write_text(path, traceback.format_exc())
     except OSError:
         traceback.print_exc()
         return None

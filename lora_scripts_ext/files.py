@@ -1,13 +1,21 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .owner import Owner, tag_is_alive
+
+_PREFIX, _SUFFIX = ".lora-trainer-", ".tmp"
+# Whether a writer on another machine still runs cannot be known: what it left is deleted after this long.
+_UNKNOWN_SECONDS = 24 * 3600
 
 
 def _file_mode() -> int:
@@ -28,23 +36,52 @@ def replacing(path: Path) -> Iterator[Path]:
     A crash or an exception at any moment leaves the old file (or none), never half a new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    # A name of its own, not made from that of ``path``: that one may be as long as a name can be.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(), suffix=_SUFFIX)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         temporary.chmod(_MODE)
         temporary.replace(path)
+        flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def sweep(folder: Path, idle: float = 0) -> None:
-    """Delete what writers that were killed left in *folder*: temporary files untouched for *idle* seconds."""
-    oldest = time.time() - idle
-    for left in folder.glob(".*.tmp"):
-        if left.stat().st_mtime <= oldest:
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; on success its files are flushed and it is renamed to ``path``.
+
+    A folder that is there already is moved to ``path`` with ``.old`` behind it until the new one is in place.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(), suffix=_SUFFIX))
+    old = path.with_name(f"{path.name}.old")
+    try:
+        yield temporary
+        for file in temporary.iterdir():
+            flush(file)
+        flush_folder(temporary)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+        temporary.rename(path)
+        flush_folder(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete the temporary files and folders in *folder* whose writers are dead; those of live ones stay."""
+    for left in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        if not _abandoned(left):
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
             left.unlink(missing_ok=True)
 
 
@@ -59,6 +96,54 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def _flush(path: Path) -> None:
+def copy(source: Path, path: Path) -> None:
+    """Copy the file ``source`` to ``path`` atomically."""
+    with replacing(path) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def move(source: Path, path: Path) -> None:
+    """Rename a file or folder to ``path``, whose folder is made, on the same file system; nothing may be there yet.
+
+    Raises:
+        FileExistsError: something is there.
+    """
+    if path.exists() or path.is_symlink():
+        raise FileExistsError(f"{path} exists")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(path)
+    flush_folder(path.parent)
+    flush_folder(source.parent)
+
+
+def flush(path: Path) -> None:
+    """Wait until the file's content is on disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until the folder's entries are on disk, where the system can do that (Windows cannot)."""
+    if os.name == "nt":
+        return
+    # Some network file systems refuse to flush a folder; the files in it are flushed all the same.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _prefix() -> str:
+    return f"{_PREFIX}{Owner.current().tag()}-"
+
+
+def _abandoned(left: Path) -> bool:
+    # What mkstemp makes up holds no hyphen, but may hold underscores.
+    tag = left.name.removeprefix(_PREFIX).rpartition("-")[0]
+    try:
+        alive = tag_is_alive(tag)
+        return time.time() - left.stat().st_mtime > _UNKNOWN_SECONDS if alive is None else not alive
+    except (ValueError, FileNotFoundError):
+        return False

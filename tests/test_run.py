@@ -244,7 +244,7 @@ def test_only_the_newest_checkpoints_are_kept(data, checkpoint, tmp_path):
     names = sorted(path.name for path in (tmp_path / "out").glob("out-*.safetensors"))
     assert names == ["out-000003.safetensors", "out-000004.safetensors"]
     assert [path.name for path in result.checkpoints] == names
-    assert len(list((tmp_path / "out" / "state").iterdir())) == 1
+    assert len(list((tmp_path / "out" / "state").iterdir())) == 2
 
 
 def test_init_lora_goes_on_from_a_file(data, checkpoint, tmp_path):
@@ -272,7 +272,7 @@ def test_a_state_of_other_settings_or_pictures_is_refused(data, checkpoint, tmp_
     with pytest.raises(UserError, match=r"learning_rate was 0\.001 when this state was saved and is 0\.002 now"):
         train(shop.make_config(data, checkpoint, tmp_path / "out", save_steps=1, learning_rate=2e-3), resume=True)
     fewer = shop.write_pictures(tmp_path / "fewer", count=4)
-    with pytest.raises(UserError, match="the pictures and captions changed"):
+    with pytest.raises(UserError, match="the images and captions changed"):
         train(shop.make_config(fewer, checkpoint, tmp_path / "out", save_steps=1), resume=True)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from ..config import Config
 from ..errors import UserError
-from ..files import replacing, write_bytes, write_text
+from ..files import write_bytes, write_text
 from ..hosts.base import ModelInfo
 
 #: what a run wrote on the card: where that still stands, a later run of the same name writes its own
@@ -43,26 +42,15 @@ def write_preview(lora: Path, picture: Path) -> Path:
     return path
 
 
-def place(lora: Path, folder: Path) -> Path:
-    """Copy ``lora``, its card and its preview into ``folder``, each whole or not at all; returns the file there.
-
-    What a user has filled in on a card of that name there stays.
+def copy(lora: Path, folder: Path) -> None:
+    """Copy the card beside ``lora`` into ``folder``; what a user has filled in on a card of that name there stays.
 
     Raises:
         UserError: there is a file of that name which is not a card's.
     """
-    placed = folder / lora.name
-    if placed.resolve() == lora.resolve():
-        return lora
-    card, picture = lora.with_suffix(".json"), lora.with_suffix(".png")
-    # The file comes last: whoever sees it finds its card and picture beside it.
+    card = lora.with_suffix(".json")
     if card.exists():
-        _write_card(placed.with_suffix(".json"), _read(card))
-    if picture.exists():
-        write_preview(placed, picture)
-    with replacing(placed) as temporary:
-        shutil.copyfile(lora, temporary)
-    return placed
+        _write_card(folder / card.name, _read(card))
 
 
 def _write_card(path: Path, card: dict[str, Any]) -> None:

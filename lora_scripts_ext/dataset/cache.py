@@ -51,9 +51,9 @@ class Cache:
 
 
 def sweep(config: Config) -> None:
-    """Delete what killed runs were writing here; only what is an hour old, as another run may share the folder."""
+    """Delete what killed runs were writing here; another run may share the folder, and what it writes stays."""
     for kind in ("latents", "text"):
-        files.sweep(config.cache_path / kind, idle=3600)
+        files.sweep(config.cache_path / kind)
 
 
 def load(path: Path, names: Collection[str]) -> dict[str, Tensor] | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from .. import crash
 from ..config import Config
-from ..errors import UserError
+from ..errors import TrainingError, UserError
 from ..hosts.base import Host
 from ..training import run
 
@@ -24,7 +24,7 @@ class Job:
     """
 
     def __init__(
-        self, config: Config, host: Host, *, resume: bool = False, listen: run.Report = lambda event: None
+        self, config: Config, host: Host, *, resume: run.Resume = False, listen: run.Report = lambda event: None
     ) -> None:
         """``listen`` is told every event, too, in the run's thread."""
         self.config = config
@@ -80,7 +80,7 @@ class Job:
             self._tell(status="stopped" if result.stopped else "done", lora=lora, loss=result.loss)
         except run.Stopped:
             self._tell(status="stopped")
-        except UserError as error:
+        except (UserError, TrainingError) as error:
             self._tell(status="failed", error=str(error))
         except Exception as error:  # noqa: BLE001 - the last place where a crash can become a sentence
             self._tell(status="failed", error=crash.sentence(error, crash.write(Path(self.config.output_dir))))

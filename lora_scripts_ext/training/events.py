@@ -26,7 +26,7 @@ class Events:
 
     def write(self, event: dict[str, Any]) -> None:
         """Append one event; step events go to TensorBoard too."""
-        self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
+        self._file.write(json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n")
         self._file.flush()
         if self._board is not None and event["event"] == "step":
             for name in ("loss", "learning_rate", "rate", "memory_mb"):
@@ -46,7 +46,7 @@ def _keep_until(path: Path, step: int) -> None:
             event = json.loads(line)
         except ValueError:  # the line a killed process was writing
             continue
-        if event.get("step", 0) <= step and event.get("event") != "end":
+        if event.get("step", 0) <= step and event.get("event") not in ("end", "failed"):
             kept.append(line + "\n")
     files.write_text(path, "".join(kept))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +16,7 @@ from ..adapters import file, sidecar
 from ..adapters.adapter import Adapter
 from ..config import Config
 from ..hosts.base import ModelInfo
+from . import state as states
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -31,12 +32,14 @@ class Output:
     @property
     def state_dir(self) -> Path:
         """Where the run's state is kept for --resume."""
-        return self.folder / "state"
+        return states.folder_in(self.folder)
 
     def prepare(self) -> None:
         """Make the folder, free of what a killed run was writing."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        files.sweep(self.folder)
+        for folder in (self.folder, self.state_dir, self._previews):
+            files.sweep(folder)
+        self._preview_lora.unlink(missing_ok=True)
 
     def set_aside(self) -> None:
         """Move what an earlier run of this name left into ``previous/<time>``: a new run overwrites nothing."""
@@ -45,10 +48,9 @@ class Output:
         old = [path for path in self.folder.glob("*") if path.name in beside or _belongs(path.name, name)]
         if not old:
             return
-        shelf = self.folder / "previous" / time.strftime("%Y%m%d-%H%M%S")
-        shelf.mkdir(parents=True, exist_ok=True)
+        shelf = _free(self.folder / "previous" / time.strftime("%Y%m%d-%H%M%S"))
         for path in old:
-            shutil.move(path, shelf / path.name)
+            files.move(path, shelf / path.name)
 
     def write_step(self, adapter: Adapter, step: int, metadata: dict[str, str]) -> Path:
         """Write the checkpoint of a step, ``NAME-stepXXXXXXXX.safetensors``."""
@@ -69,12 +71,20 @@ class Output:
     @contextmanager
     def for_preview(self, adapter: Adapter) -> Iterator[Path]:
         """The adapter as a file, just as it would be written now, for as long as previews are drawn from it."""
-        path = self.folder / "previews" / f".{self.config.name}.safetensors"
+        path = self._preview_lora
         try:
             file.save(path, adapter, _DTYPES[self.config.save_precision], {})
             yield path
         finally:
             path.unlink(missing_ok=True)
+
+    @property
+    def _previews(self) -> Path:
+        return self.folder / "previews"
+
+    @property
+    def _preview_lora(self) -> Path:
+        return self._previews / f".{self.config.name}.safetensors"
 
     def prune(self, checkpoints: list[Path]) -> list[Path]:
         """Delete all but the newest ``keep_checkpoints``; return those that stay."""
@@ -89,6 +99,12 @@ class Output:
         path = self.folder / f"{stem}.safetensors"
         file.save(path, adapter, _DTYPES[self.config.save_precision], {**metadata, "ss_output_name": stem})
         return path
+
+
+def _free(folder: Path) -> Path:
+    """``folder``, or with a number behind it where that exists."""
+    others = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([folder], others) if not path.exists())
 
 
 def _belongs(file_name: str, name: str) -> bool:

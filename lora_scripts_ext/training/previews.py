@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from PIL.PngImagePlugin import PngInfo
@@ -46,13 +47,16 @@ def draw(
 ) -> Iterator[Path]:
     """Draw every request with the model as it is now; yield ``output_dir/previews/NAME-eXXXX-NN.png`` as written.
 
+    With ``save_captions: false`` the prompts, which may be captions, stay out of the PNG.
+
     lora: the adapter as a file, for a session that draws from files.
     """
     for index, request in enumerate(wanted):
         picture = session.preview(request, lora)
         path = Path(config.output_dir) / "previews" / f"{config.name}-e{epoch:04d}-{index:02d}.png"
+        shown = request if config.save_captions else replace(request, prompt="", negative="")
         info = PngInfo()
-        info.add_text("parameters", parameters(request, session.model, f"<lora:{config.name}:1>" if epoch else ""))
+        info.add_text("parameters", parameters(shown, session.model, f"<lora:{config.name}:1>" if epoch else ""))
         with files.replacing(path) as temporary:
             picture.save(temporary, format="PNG", pnginfo=info)
         yield path

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from .. import memory
-from ..adapters import file, sidecar
+from ..adapters import file
 from ..adapters.adapter import Adapter
 from ..adapters.targets import select
 from ..config import Config
@@ -21,8 +23,9 @@ from ..dataset import plan, source
 from ..dataset.example import Skipped
 from ..dataset.plan import Step
 from ..dataset.store import Store
+from ..errors import TrainingError, UserError
 from ..hosts.base import Host, Session
-from . import facts, optimizer, previews, processes
+from . import facts, lock, optimizer, previews, processes, publication
 from . import state as states
 from .attach import attached
 from .events import Events
@@ -31,8 +34,10 @@ from .processes import World
 from .step import Stepper
 
 Report = Callable[[dict[str, Any]], None]
-_STATE_SECONDS = 60
+Resume = bool | Literal["if-possible"]
+_STATE_SECONDS = 60.0
 _RATE_WINDOW = 20
+_clock = time.monotonic
 # Of what is free before the model itself may be there.
 _CACHE_SHARE = 0.1
 
@@ -70,20 +75,36 @@ def train(
     config: Config,
     host: Host,
     *,
-    resume: bool = False,
+    resume: Resume = False,
     report: Report = _silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Train a LoRA as ``config`` says on the model ``host`` holds.
 
-    ``report`` is told every event as it happens; ``should_stop`` is asked after every step.
+    Args:
+        config: the run.
+        host: opens the base model.
+        resume: go on from the newest saved state; with ``if-possible`` start at 0 where there is none.
+        report: called with every event as it happens.
+        should_stop: called after every step.
 
     Raises:
         UserError: the input is wrong.
-        Stopped: stopped while pictures were prepared.
+        TrainingError: the training went wrong; the last good state and what was written before are still there.
+        Stopped: stopped while images were prepared.
     """
     started = time.time()
-    with processes.joined() as world, host.open(config) as session, ExitStack() as stack:
+    output_dir = Path(config.output_dir)
+    if resume is True and not states.saved(states.folder_in(output_dir)):
+        raise UserError(
+            f"There is nothing to resume in {states.folder_in(output_dir)}; check output_dir, or start without "
+            "--resume (--resume-if-possible does either)."
+        )
+    with processes.joined() as world, ExitStack() as stack:
+        if world.leads:
+            # First of all: the model may have to be waited for.
+            stack.enter_context(lock.locked(output_dir))
+        session = stack.enter_context(host.open(config))
         report = report if world.leads else _silent
         store = _prepare(config, session, world, report, should_stop)
         run = Run(config, session, store, world, report, should_stop, resume)
@@ -94,7 +115,7 @@ def train(
         )
         result = run.go(started)
         if world.leads and result.lora is not None and not result.stopped:
-            result = replace(result, lora=sidecar.place(result.lora, host.lora_dir()))
+            result = replace(result, lora=publication.publish(result.lora, host.lora_dir(), run.warn))
             # Before the model is given back: whoever waits for it may name the new file in his prompt.
             host.publish(result.lora)
     return result
@@ -145,7 +166,7 @@ class Run:
         world: World,
         report: Report,
         should_stop: Callable[[], bool],
-        resume: bool,
+        resume: Resume,
     ) -> None:
         self.config = config
         self.session = session
@@ -156,8 +177,14 @@ class Run:
         self.steps_per_epoch = plan.steps_per_epoch(store.examples, config, world.size)
         self.total_steps = total_steps(config, self.steps_per_epoch)
         self.adapter = _adapter(config, session)
-        self.stepper = Stepper(config, session, self.adapter, store, world, self.total_steps, self._warn)
-        self.identity = states.fingerprint(config, session.model.hash, store.content_hash)
+        self.stepper = Stepper(config, session, self.adapter, store, world, self.total_steps, self.warn)
+        self.identity = states.fingerprint(
+            config,
+            model_hash=session.model.hash,
+            dataset_hash=store.content_hash,
+            effective_batch=config.batch_size * config.gradient_accumulation_steps * world.size,
+            total_steps=self.total_steps,
+        )
         self.wanted = previews.requests(
             config, session.model, [e.caption for e in store.examples if not e.regularisation]
         )
@@ -167,12 +194,15 @@ class Run:
         self.last_epoch_loss = 0.0
         self.checkpoints: list[Path] = []
         self.previews: list[Path] = []
-        self._resume(resume)
+        warnings: list[str] = []
+        self._resume(bool(resume), warnings.append)
         self.events = Events(Path(config.output_dir), self.step, config.tensorboard) if world.leads else None
         self._report = report
+        for text in warnings:
+            self.warn(text)
         self._waiting: tuple[int, float, Tensor] | None = None
         self._times: deque[float] = deque(maxlen=_RATE_WINDOW)
-        self._state_time = time.monotonic()
+        self._state_time = self._step_time = _clock()
 
     def close(self) -> None:
         """Close the logs."""
@@ -186,9 +216,17 @@ class Run:
             "pictures": len(self.store.examples), "parameters": self.adapter.weights.numel(),
             "skipped": len(self.store.skipped),
         })  # fmt: skip
+        try:
+            stopped = self._loop()
+            return self._finish(started, stopped and self.step < self.total_steps)
+        except TrainingError as error:
+            self.tell({"event": "failed", "step": self.step, "text": str(error)})
+            raise
+
+    def _loop(self) -> bool:
+        """All steps still to do; whether it was stopped."""
         if self.step == 0:
             self._draw(0)
-        stopped = False
         for epoch, micros in self._ahead():
             loss, rate = self.stepper.step(self.step, micros)
             self.step += 1
@@ -196,8 +234,8 @@ class Run:
             stopped = self.world.any(self.should_stop(), self.session.model.device)
             self._after_step(epoch, stopped)
             if stopped:
-                break
-        return self._finish(started, stopped and self.step < self.total_steps)
+                return True
+        return False
 
     def tell(self, event: dict[str, Any]) -> None:
         """Log an event and report it."""
@@ -206,7 +244,8 @@ class Run:
             self.events.write(stamped)
             self._report(stamped)
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Log and report what the user should know."""
         self.tell({"event": "warning", "text": text})
 
     def _ahead(self) -> Iterator[tuple[int, Step]]:
@@ -232,11 +271,19 @@ class Run:
             self._checkpoint(lambda metadata: self.output.write_step(self.adapter, self.step, metadata))
         elif by_epoch and not done:
             self._checkpoint(lambda metadata: self.output.write_epoch(self.adapter, finished_epoch, metadata))
-        overdue = epoch_done and time.monotonic() - self._state_time > _STATE_SECONDS
-        if by_step or by_epoch or stopped or done or overdue:
+        if by_step or by_epoch or stopped or done or self._state_is_due():
             self._save_state()
 
+    def _state_is_due(self) -> bool:
+        """Whether a run that died in the next step would lose more than a minute."""
+        now = _clock()
+        step_seconds = now - self._step_time
+        self._step_time = now
+        return now + step_seconds - self._state_time > _STATE_SECONDS
+
     def _checkpoint(self, write: Callable[[dict[str, str]], Path]) -> None:
+        self._flush_log()
+        self._check_weights()
         if not self.world.leads:
             return
         with optimizer.averaged(self.stepper.optimizer, self.adapter):
@@ -254,7 +301,7 @@ class Run:
         except RuntimeError as error:
             if not memory.ran_out(error):
                 raise
-            self._warn(
+            self.warn(
                 "The memory is too small to draw previews of this size beside the model: some are missing. The LoRA is "
                 "trained on; preview_epochs: 0 leaves them out."
             )
@@ -273,9 +320,10 @@ class Run:
                 self.tell({"event": "preview", "step": self.step, "epoch": epoch, "path": str(path)})
 
     def _save_state(self) -> None:
+        self._flush_log()
+        self._check_weights()
         if not self.world.leads:
             return
-        self._flush_log()
         progress = {
             "epoch_losses": self.epoch_losses,
             "last_epoch_loss": self.last_epoch_loss,
@@ -291,13 +339,12 @@ class Run:
             self.stepper.scaler.state_dict(),
         )
         states.save(self.output.state_dir, now, self.identity)
-        self._state_time = time.monotonic()
+        self._state_time = _clock()
 
-    def _resume(self, wanted: bool) -> None:
-        found = states.load(self.output.state_dir, self.identity) if wanted else None
+    def _resume(self, wanted: bool, warn: Callable[[str], None]) -> None:
+        found = states.load(self.output.state_dir, self.identity, warn) if wanted else None
         if self.world.leads:
             self.output.prepare()
-            states.sweep(self.output.state_dir)
         if found is None:
             if self.world.leads:
                 self.output.set_aside()
@@ -323,6 +370,8 @@ class Run:
         step, rate, loss = self._waiting
         self._waiting = None
         value = loss.item()
+        if not math.isfinite(value):
+            raise self._diverged(f"The loss is not a finite number at step {step}")
         self.epoch_losses.append(value)
         per_second = self._rate()
         self.tell({
@@ -354,7 +403,20 @@ class Run:
         self.tell({"event": "end", "step": self.step, "stopped": stopped, "lora": str(lora), "seconds": seconds})
         return Result(lora, self.step, seconds, loss, self.checkpoints, self.store.skipped, stopped, self.previews)
 
+    def _check_weights(self) -> None:
+        if not torch.isfinite(self.adapter.weights).all():
+            raise self._diverged(f"The LoRA's weights are no finite numbers after step {self.step}")
+
+    def _diverged(self, what: str) -> TrainingError:
+        kept = states.saved(self.output.state_dir)
+        still = f" The state of {kept[-1].name} is kept." if kept else ""
+        return TrainingError(
+            f"{what}: the training diverged. Lower learning_rate (it is {self.config.learning_rate:g}) and start "
+            f"again.{still}"
+        )
+
     def _write_final(self) -> Path | None:
+        self._check_weights()
         if not self.world.leads:
             return None
         preview = self.previews[-len(self.wanted)] if len(self.previews) >= len(self.wanted) else None

@@ -15,6 +15,7 @@ from ..dataset.plan import Micro, Step, Visit
 from ..dataset.store import Batch, Store
 from ..hosts.base import Conditioning, Session
 from . import loss, noise, objective, optimizer, schedule, seeds
+from .loss_scale import SkippedSteps, make_scaler
 from .processes import World
 
 _DROPOUT_STREAM = 2
@@ -51,7 +52,8 @@ class Stepper:
         self.device = session.model.device
         self.objective = objective.of(session.model)
         self.optimizer = optimizer.build(config, adapter)
-        self.scaler = _scaler(session.model.device, session.model.dtype)
+        self.scaler = make_scaler(session.model.device, session.model.dtype)
+        self._skipped = SkippedSteps(self.scaler, warn)
         self._warn = warn
         optimizer.start(self.optimizer)
 
@@ -74,7 +76,8 @@ class Stepper:
         self.adapter.weights.copy_(weights)
         self.adapter.refresh()
         self.optimizer.load_state_dict(optimizer_state)
-        if self.scaler.is_enabled():
+        # Empty where the run went in another precision before.
+        if self.scaler.is_enabled() and scaler_state:
             self.scaler.load_state_dict(scaler_state)
 
     def _tried(self, number: int, micros: Step) -> Tensor | None:
@@ -160,6 +163,7 @@ class Stepper:
             _shorten(self.adapter.weights.grad, self.config.max_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self._skipped.after_step(number + 1)
         self.adapter.refresh()
         return self.config.learning_rate * factor
 
@@ -167,11 +171,3 @@ class Stepper:
 def _shorten(gradients: Tensor, longest: float) -> None:
     """Scale the flat gradient to at most ``longest`` in L2 norm, without waiting for the device."""
     gradients.mul_((longest / (gradients.norm() + 1e-6)).clamp(max=1))
-
-
-def _scaler(device: torch.device, dtype: torch.dtype) -> Any:
-    """A loss scaler for fp16, switched off for everything else."""
-    enabled = dtype == torch.float16
-    if hasattr(torch.amp, "GradScaler"):
-        return torch.amp.GradScaler(device.type, enabled=enabled)
-    return torch.cuda.amp.GradScaler(enabled=enabled and device.type == "cuda")

@@ -1,0 +1,84 @@
+"""A finished LoRA put where the WebUI looks for it, without overwriting what is not ours."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .. import files
+from ..adapters import sidecar
+from ..errors import UserError
+
+_RECORD = "published.json"
+_REMEMBERED = 100
+
+
+def publish(lora: Path, folder: Path, warn: Callable[[str], None]) -> Path:
+    """Copy ``lora``, its card and its preview into ``folder``, each whole or not at all; returns the file there.
+
+    Whether a file of that name there is one of ours is known by the hashes that runs leave in ``published.json`` beside
+    ``lora``. Another one is renamed to ``NAME.safetensors.TIME.bak``, with its card and its preview, and ``warn`` hears
+    of it. What a user has filled in on our card stays, as does a preview image that a user has chosen.
+
+    """
+    placed = folder / lora.name
+    if placed.resolve() == lora.resolve():
+        return lora
+    record = lora.parent / _RECORD
+    known = _known(record)
+    if placed.exists() and _hash(placed) not in known:
+        kept = _back_up(placed, placed.with_suffix(".json"), placed.with_suffix(".png"))[0]
+        warn(f"{placed} was not written by this run or one before it in {lora.parent}; it was renamed to {kept.name}.")
+    image, placed_image = lora.with_suffix(".png"), placed.with_suffix(".png")
+    chosen = placed_image.exists() and _hash(placed_image) not in known
+    # Before the files: a crash in between must not make ours look like another's.
+    _remember(record, [*known, *(_hash(path) for path in (image, lora) if path.exists())])
+    # The LoRA comes last: whoever sees it finds its card and image beside it.
+    _copy_card(lora, folder, warn)
+    if image.exists() and not chosen:
+        files.copy(image, placed_image)
+    files.copy(lora, placed)
+    return placed
+
+
+def _copy_card(lora: Path, folder: Path, warn: Callable[[str], None]) -> None:
+    try:
+        sidecar.copy(lora, folder)
+    except UserError as error:
+        (kept,) = _back_up(folder / lora.with_suffix(".json").name)
+        warn(f"{error} It was renamed to {kept.name}.")
+        sidecar.copy(lora, folder)
+
+
+def _back_up(*paths: Path) -> list[Path]:
+    """Rename those of the files that exist; returns their new paths."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    kept = {path: path.with_name(f"{path.name}.{stamp}.bak") for path in paths if path.exists()}
+    for path, new in kept.items():
+        files.move(path, new)
+    return list(kept.values())
+
+
+def _known(record: Path) -> list[str]:
+    """SHA-256 (hex) of the files that runs in this folder have published, oldest first."""
+    try:
+        hashes = json.loads(record.read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    return [one for one in hashes if isinstance(one, str)] if isinstance(hashes, list) else []
+
+
+def _remember(record: Path, hashes: list[str]) -> None:
+    kept = list(dict.fromkeys(reversed(hashes)))[:_REMEMBERED]
+    files.write_text(record, json.dumps({"sha256": kept[::-1]}, indent=1))
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
