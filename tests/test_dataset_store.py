@@ -21,12 +21,21 @@ class TinySession:
 
     def __init__(self, family="sd1", model_hash="abc"):
         self.model = SimpleNamespace(
-            family=family, hash=model_hash, vae="", vae_factor=4, device=torch.device("cpu"), dtype=torch.float32
+            family=family,
+            name="tiny",
+            hash=model_hash,
+            vae="",
+            vae_factor=4,
+            device=torch.device("cpu"),
+            dtype=torch.float32,
         )
         self.conv = torch.nn.Conv2d(3, 4, 4, stride=4)
         torch.nn.init.normal_(self.conv.weight, generator=torch.Generator().manual_seed(0))
         torch.nn.init.constant_(self.conv.bias, 0.1)
         self.batches, self.texts = [], []
+
+    def parts(self):
+        return {"VAE": self.conv}
 
     def encode_images(self, pixels):
         assert pixels.dtype == torch.float32 and pixels.min() >= -1 and pixels.max() <= 1
@@ -191,7 +200,7 @@ def test_nan_from_the_vae_names_the_picture_and_is_not_cached(room):
     put(room / "in/a.png")
     session = TinySession()
     torch.nn.init.constant_(session.conv.bias, float("nan"))
-    with pytest.raises(UserError, match=r"^a.png: .*VAE gives NaN.*mixed_precision"):
+    with pytest.raises(UserError, match=r"^a.png: .*VAE .*gives NaN.*first is bias; the file is damaged"):
         build(room, session)
     assert not list((room / "out").rglob("*.safetensors"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from ..errors import UserError
+from .. import finite
+from ..errors import TrainingError, UserError
 from ..files import write_bytes
 from .metadata import hashes
 
@@ -60,11 +62,14 @@ def save(path: Path, adapter: Adapter, dtype: torch.dtype, metadata: Mapping[str
     """Write the adapter as kohya's files are, atomically; the hashes are added to ``metadata``.
 
     ``<key>.lora_down.weight``, ``<key>.lora_up.weight`` in ``dtype``, ``<key>.alpha`` float32 without dimensions.
+
+    Raises:
+        TrainingError: a weight is NaN or infinite, or too large for ``dtype``; nothing is written.
     """
     tensors = {}
     for key, layer in adapter.layers().items():
-        tensors[f"{key}.lora_down.weight"] = _stored(layer.down, dtype)
-        tensors[f"{key}.lora_up.weight"] = _stored(layer.up, dtype)
+        tensors[f"{key}.lora_down.weight"] = _stored(path, key, layer.down, dtype)
+        tensors[f"{key}.lora_up.weight"] = _stored(path, key, layer.up, dtype)
         tensors[f"{key}.alpha"] = torch.tensor(layer.alpha)
     training = {key: value for key, value in metadata.items() if key.startswith("ss_")}
     complete = {**metadata, **hashes(serialise(tensors, training))}
@@ -92,8 +97,20 @@ def read(path: Path) -> LoraWeights:
     return LoraWeights(path, {_kohya(key): _layer(path, key, found, metadata) for key, found in matrices.items()})
 
 
-def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to("cpu", dtype).contiguous()
+def _stored(path: Path, key: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    stored = tensor.to("cpu", dtype).contiguous()
+    if math.isfinite(finite.largest(stored)):
+        return stored
+    size = finite.largest(tensor)
+    if math.isfinite(size):
+        raise TrainingError(
+            f"{path}: not written, the LoRA's weights are too large for this file format (up to {size:.3g} in {key}); "
+            "set save_precision: fp32 or bf16."
+        )
+    raise TrainingError(
+        f"{path}: not written, the LoRA's weights are NaN or infinite (the first in {key}); the training has diverged, "
+        "lower learning_rate."
+    )
 
 
 def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

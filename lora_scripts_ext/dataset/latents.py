@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .. import memory
+from .. import finite, memory
 from ..config import Config
 from ..errors import UserError
 from ..hosts.base import Session
@@ -57,7 +57,7 @@ def gather(
     """The latents of every example, in order; pictures that turn out damaged are skipped with the reason.
 
     Raises:
-        UserError: the VAE gives NaN, or the cache cannot be written.
+        UserError: the VAE gives NaN (with the reason), or the cache cannot be written.
     """
     reader = _Reader(session, config)
     ordered = sorted(examples, key=lambda example: example.bucket)
@@ -183,7 +183,7 @@ def _encode(
     counts = [len(one.pixels) for one in waiting]
     rows = zip(torch.cat(means).split(counts), torch.cat(stds).split(counts), strict=True)
     for example, one in zip(group, found, strict=True):
-        yield example, one if isinstance(one, Skipped) else _cached(example, one, *next(rows))
+        yield example, one if isinstance(one, Skipped) else _cached(example, one, *next(rows), session)
 
 
 def _encoded(pixels: Tensor, session: Session) -> list[tuple[Tensor, Tensor]]:
@@ -199,12 +199,12 @@ def _encoded(pixels: Tensor, session: Session) -> list[tuple[Tensor, Tensor]]:
     return [part for half in pixels.chunk(2) for part in _encoded(half, session)]
 
 
-def _cached(example: Example, one: _Pixels, mean: Tensor, std: Tensor) -> Latents:
+def _cached(example: Example, one: _Pixels, mean: Tensor, std: Tensor, session: Session) -> Latents:
     mean, std = mean.clone(), std.clone()  # a file of its own for each, not the whole batch's memory
     if not (mean.isfinite().all() and std.isfinite().all()):
-        raise UserError(
-            f"{example.name}: the base model's VAE gives NaN for this picture; set mixed_precision: bf16 or fp32."
-        )
+        # Every host computes its VAE in float32.
+        what = f"{example.name}: the VAE of the base model gives NaN for this image"
+        raise UserError(finite.explain(session, what, torch.float32))
     tensors = {"mean": mean, "std": std}
     cache.save(one.path, tensors if one.mask is None else {**tensors, "mask": one.mask})
     return Latents(mean, std, one.mask, one.content)

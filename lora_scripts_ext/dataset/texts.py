@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .. import finite
 from ..config import Config
+from ..errors import UserError
 from ..hosts.base import Session
 from . import cache
 from .cache import Cache
@@ -48,7 +51,7 @@ def gather(wanted: Sequence[Variants], session: Session, config: Config, progres
     As with pictures, a group of which only some is cached is encoded whole, for the same bits as in one go.
 
     Raises:
-        UserError: the cache cannot be written.
+        UserError: the text encoder gives NaN (with the reason), or the cache cannot be written.
     """
     place = Cache(config, session.model)
     names = ("context", "pooled") if session.model.family in ("sdxl", "flux") else ("context",)
@@ -56,7 +59,7 @@ def gather(wanted: Sequence[Variants], session: Session, config: Config, progres
     loaded = ahead(lambda caption: cache.load(place.of_caption(caption), names), wanted)
     for caption, tensors in zip(wanted, loaded, strict=True):
         check()
-        if tensors is not None:
+        if tensors is not None and _finite(tensors):
             found[caption] = tensors
     progress(len(found), len(wanted), "captions")
     for group in _groups(wanted):
@@ -64,12 +67,18 @@ def gather(wanted: Sequence[Variants], session: Session, config: Config, progres
         if all(caption in found for caption in group):
             continue
         for caption, tensors in zip(group, _encode(group, session), strict=True):
+            if not _finite(tensors):
+                raise UserError(finite.explain(session, f"The text encoder gives NaN for the caption {caption[0]!r}"))
             cache.save(place.of_caption(caption), tensors)
             found[caption] = tensors
         progress(len(found), len(wanted), "captions")
     texts = [text for caption in wanted for text in caption]
     tables = {name: torch.cat([found[caption][name] for caption in wanted]) for name in names}
     return Texts({text: row for row, text in enumerate(texts)}, tables["context"], tables.get("pooled"))
+
+
+def _finite(tensors: dict[str, Tensor]) -> bool:
+    return all(math.isfinite(finite.largest(tensor)) for tensor in tensors.values())
 
 
 def _groups(captions: Sequence[Variants]) -> Iterator[list[Variants]]:

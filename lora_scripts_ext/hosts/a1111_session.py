@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..config import Config
 from . import webui
-from .base import Conditioning, Family, ModelInfo
+from .base import Conditioning, Family, ModelInfo, named_parts
 from .open_clip import OpenClipText
 from .text import TextEncoders
 from .tokenizer import SHIPPED, Tokenizer
@@ -29,6 +29,10 @@ class A1111Session(WebUISession):
         self._clip_skip = config.clip_skip
         text = _text_encoders(resident, model.family, config.clip_skip)
         super().__init__(resident, model, resident.model.diffusion_model, resident.first_stage_model, text)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """UNet, VAE and text encoders, by what errors call them; of open_clip's the whole tower."""
+        return named_parts(self._unet, self._vae, _towers(self._resident, self.model.family))
 
     def encode_text(self, captions: Sequence[str]) -> Conditioning:
         """Context [captions, 77, width] (and SDXL's pooled); differentiable when gradients are enabled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,12 +151,17 @@ class Session(Protocol):
         caption_tokens: as many tokens of a caption are read (75; Flux 255).
         cut_captions: captions encoded so far that lost what exceeds these.
         draws_from_file: whether ``preview`` takes the LoRA as a file and wants the adapter suspended meanwhile.
+        wider_precision: what to do where fp16 is too small, such as "set mixed_precision: bf16 or fp32".
     """
 
     model: ModelInfo
     caption_tokens: int
     cut_captions: set[str]
     draws_from_file: bool
+    wider_precision: str
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """The base model's parts, by what errors call them: ``UNet``, ``VAE``, ``text encoder 1``."""
 
     def targets(self) -> Iterable[Target]:
         """Every Linear and Conv2d of the UNet and text encoders that has a kohya name."""
@@ -191,3 +196,8 @@ class Host(Protocol):
 
     def publish(self, lora: Path) -> None:
         """Make the host list the file now, with no stale copy served; called while a session is open."""
+
+
+def named_parts(unet: nn.Module, vae: nn.Module, texts: Sequence[nn.Module]) -> dict[str, nn.Module]:
+    """``Session.parts`` of these models."""
+    return {"UNet": unet, "VAE": vae, **{f"text encoder {number}": text for number, text in enumerate(texts, 1)}}

@@ -31,6 +31,7 @@ _TEXTS: dict[Family, tuple[str, ...]] = {
 class ForgeSession(WebUISession):
     """``shared.sd_model`` without the LoRAs of the last prompt; see ``hosts.base.Session``."""
 
+    wider_precision = "start Forge with --all-in-fp32 (or --unet-in-bf16)"
     #: where Forge keeps the model's blocks, which know their attention by a name there
     _network: ModuleType = forge_unet
 

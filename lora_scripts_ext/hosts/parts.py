@@ -53,10 +53,11 @@ class ModelPart:
         """The model with its weights on ``device`` in ``dtype``, frozen, in eval mode. Uses up the skeleton.
 
         Raises:
-            UserError: a file is damaged or does not fit the model.
+            UserError: a file is damaged, does not fit the model, or ``dtype`` cannot hold its values.
         """
         model = self.skeleton
-        model.load_state_dict(read_tensors(self.sources, self.files, device, dtype), strict=True, assign=True)
+        tensors = read_tensors(self.sources, self.files, device, dtype, self.name)
+        model.load_state_dict(tensors, strict=True, assign=True)
         del self.__dict__["skeleton"]
         _fill_positions(model, device)
         return model.requires_grad_(False).eval()

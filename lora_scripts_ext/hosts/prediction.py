@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from ..errors import UserError
 from .base import Conditioning, PredictionType
 
 _SIDE = 32
@@ -15,7 +15,7 @@ _SIDE = 32
 
 def ask_prediction(
     predict: Callable[[Tensor, Tensor, Conditioning], Tensor], empty: Conditioning, channels: int, last: int
-) -> PredictionType:
+) -> PredictionType | None:
     """Give the model pure noise at the ``last`` timestep and look how much of it comes back.
 
     There a noisy latent is nearly all noise. A model that predicts epsilon returns its input; one that predicts
@@ -28,13 +28,13 @@ def ask_prediction(
         channels: of the latents.
         last: the last timestep.
 
-    Raises:
-        UserError: the model returns no numbers.
+    Returns:
+        None where the model returns no numbers.
     """
     noise = torch.randn(1, channels, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0)).to(empty.context.device)
     with torch.no_grad():
         answer = predict(noise, torch.tensor([last], device=noise.device), empty)
     share = float((answer * noise).sum() / noise.square().sum())
-    if share != share:
-        raise UserError("The base model predicts NaN; set mixed_precision: bf16 or fp32.")
+    if not math.isfinite(share):
+        return None
     return "epsilon" if share > 0.5 else "v_prediction"

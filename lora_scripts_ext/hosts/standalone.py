@@ -12,7 +12,9 @@ from pathlib import Path
 
 import torch
 
+from .. import finite
 from ..config import Config
+from ..errors import UserError
 from .base import ModelInfo, PredictionType
 from .checkpoint import read_checkpoint
 from .device import pick_device, pick_dtype
@@ -108,6 +110,8 @@ def _with_prediction(session: StandaloneSession, checkpoint: Checkpoint) -> Mode
         empty = session.encode_text([""])
     channels = checkpoint.unet.config["in_channels"]
     found = ask_prediction(session.predict, empty, channels, checkpoint.schedule.timesteps - 1)
+    if found is None:
+        raise UserError(finite.explain(session, "The base model predicts NaN"))
     _log.warning(
         "%s does not say what it predicts; asked, it answers %s. Set prediction_type if that is wrong.",
         checkpoint.name,

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..adapters.targets import text_targets, unet_targets
-from .base import Conditioning, LatentDistribution, ModelInfo, PreviewRequest, Target
+from .base import Conditioning, LatentDistribution, ModelInfo, PreviewRequest, Target, named_parts
 from .parts import Checkpoint
 from .sampler import make_scheduler, sample
 from .text import TextEncoders
@@ -24,6 +24,7 @@ class StandaloneSession:
     """A frozen model in eval mode; see ``hosts.base.Session``. Its parts wait on the CPU until they are needed."""
 
     draws_from_file = False
+    wider_precision = "set mixed_precision: bf16 or fp32"
 
     def __init__(
         self, model: ModelInfo, checkpoint: Checkpoint, unet: nn.Module, vae: nn.Module, text: TextEncoders
@@ -43,6 +44,10 @@ class StandaloneSession:
     def caption_tokens(self) -> int:
         """As many tokens of a caption are read."""
         return self._text.caption_tokens
+
+    def parts(self) -> dict[str, nn.Module]:
+        """UNet, VAE and text encoders, by what errors call them."""
+        return named_parts(self._unet, self._vae, self._text.models)
 
     def targets(self) -> Iterator[Target]:
         """Every Linear and Conv2d of the UNet and every Linear of the text encoders' layers."""

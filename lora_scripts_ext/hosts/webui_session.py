@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..adapters.targets import original_unet_targets, text_targets
 from . import webui
-from .base import Conditioning, LatentDistribution, ModelInfo, PreviewRequest, Target
+from .base import Conditioning, LatentDistribution, ModelInfo, PreviewRequest, Target, named_parts
 from .outline import Outline, outline, unet_blocks
 from .text import TextEncoders
 
@@ -24,6 +24,7 @@ class WebUISession(ABC):
     """The resident model, frozen and bare; see ``hosts.base.Session``. It is drawn with as txt2img draws."""
 
     draws_from_file = True
+    wider_precision = "start the WebUI with --no-half"
 
     def __init__(self, resident: Any, model: ModelInfo, unet: nn.Module, vae: nn.Module, text: TextEncoders) -> None:
         self.model = model
@@ -41,6 +42,10 @@ class WebUISession(ABC):
     def caption_tokens(self) -> int:
         """As many tokens of a caption are read."""
         return self._text.caption_tokens
+
+    def parts(self) -> dict[str, nn.Module]:
+        """UNet, VAE and text encoders, by what errors call them."""
+        return named_parts(self._unet, self._vae, self._text.models)
 
     def targets(self) -> Iterator[Target]:
         """Every Linear and Conv2d of the UNet and every Linear of the text encoders' layers."""

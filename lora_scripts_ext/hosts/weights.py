@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .. import finite
 from ..errors import UserError
 
 Shape = tuple[int, ...]
@@ -58,27 +60,52 @@ def read_header(path: Path) -> Header:
 
 
 def read_tensors(
-    sources: Mapping[str, Source], files: Iterable[Path], device: torch.device, dtype: torch.dtype
+    sources: Mapping[str, Source], files: Iterable[Path], device: torch.device, dtype: torch.dtype, part: str
 ) -> dict[str, Tensor]:
     """The state dict that ``sources`` describe, from ``files`` to ``device``, cast to ``dtype``.
 
     One tensor at a time is copied from the memory-mapped file, so there are never two copies of the model and nothing
-    of it stays tied to the file.
+    of it stays tied to the file. ``part`` is what errors call the model.
 
     Raises:
-        UserError: a file is damaged or cut off.
+        UserError: a file is damaged or cut off, or holds values that are not finite or that ``dtype`` cannot hold.
     """
     wanted = defaultdict(list)
     for name, source in sources.items():
         wanted[source.name].append((name, source))
-    state = {}
+    state, sizes = {}, {}
     for path in files:
         with _opened(path) as file:
-            for stored in set(file.keys()) & set(wanted):
+            for stored in [name for name in file.keys() if name in wanted]:  # noqa: SIM118 (no mapping)
                 tensor = file.get_tensor(stored)
+                sizes[stored] = path, finite.largest(tensor)
                 for name, source in wanted[stored]:
                     state[name] = source.take(tensor).to(device, dtype, copy=True).contiguous()
+    _require_finite(sizes, dtype, part)
     return state
+
+
+def _require_finite(sizes: Mapping[str, tuple[Path, float]], dtype: torch.dtype, part: str) -> None:
+    """``sizes``: for each tensor its file and its largest absolute value."""
+    bad = [(path, name) for name, (path, size) in sizes.items() if not math.isfinite(size)]
+    if bad:
+        path, name = bad[0]
+        raise UserError(
+            f"{path}: {len(bad)} of the {len(sizes)} tensors of the {part} hold NaN or infinity (the first is {name}); "
+            "the file is damaged, or the merge or training that made it failed: download it again or take another "
+            "version of it."
+        )
+    over = [(path, name, size) for name, (path, size) in sizes.items() if size > torch.finfo(dtype).max]
+    if over:
+        path, name, size = over[0]
+        raise UserError(
+            f"{path}: {len(over)} of the {len(sizes)} tensors of the {part} hold values that {_short(dtype)} cannot "
+            f"hold (up to {size:.3g} in {name}); set mixed_precision: bf16 or fp32."
+        )
+
+
+def _short(dtype: torch.dtype) -> str:
+    return {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}.get(dtype, str(dtype))
 
 
 def take_all(sources: Mapping[str, Source], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

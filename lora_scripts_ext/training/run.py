@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .. import memory
+from .. import finite, memory
 from ..adapters import file
 from ..adapters.adapter import Adapter
 from ..adapters.targets import select
@@ -371,7 +371,7 @@ class Run:
         self._waiting = None
         value = loss.item()
         if not math.isfinite(value):
-            raise self._diverged(f"The loss is not a finite number at step {step}")
+            raise self._bad_loss(step)
         self.epoch_losses.append(value)
         per_second = self._rate()
         self.tell({
@@ -406,6 +406,11 @@ class Run:
     def _check_weights(self) -> None:
         if not torch.isfinite(self.adapter.weights).all():
             raise self._diverged(f"The LoRA's weights are no finite numbers after step {self.step}")
+
+    def _bad_loss(self, step: int) -> TrainingError:
+        what = f"The loss is not a finite number at step {step}"
+        # In the first step the adapter has no effect yet, unless it was loaded: the base model is to blame.
+        return TrainingError(finite.explain(self.session, what)) if step == 1 else self._diverged(what)
 
     def _diverged(self, what: str) -> TrainingError:
         kept = states.saved(self.output.state_dir)

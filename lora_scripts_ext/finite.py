@@ -1,0 +1,87 @@
+"""NaN and infinity: whether they come from a damaged file or from a number format that is too small."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .hosts.base import Session
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Tensors that hold NaN or infinity.
+
+    Attributes:
+        count: how many tensors do, ``of`` how many.
+        first: name of the first.
+        nan: whether there is a NaN; False where all are infinities, as a cast to fp16 leaves them.
+    """
+
+    count: int
+    of: int
+    first: str
+    nan: bool
+
+    def __str__(self) -> str:
+        return f"{self.count} of {self.of} tensors hold NaN or infinity, the first is {self.first}"
+
+
+def largest(tensor: Tensor) -> float:
+    """The largest absolute value; NaN or infinity where the tensor holds one. One pass, and no copy of the tensor.
+
+    Waits for the device the tensor is on.
+    """
+    if not tensor.numel() or tensor.dtype == torch.bool:
+        return 0.0
+    # torch does not compare numbers of 8 bits.
+    low, high = torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)
+    return max(abs(low.item()), abs(high.item()))
+
+
+def damage(tensors: Iterable[tuple[str, Tensor]]) -> Damage | None:
+    """What is wrong with named tensors; None where all their values are finite."""
+    found = {name: largest(tensor) for name, tensor in tensors if not tensor.is_meta}
+    bad = [name for name, value in found.items() if not math.isfinite(value)]
+    if not bad:
+        return None
+    return Damage(len(bad), len(found), bad[0], any(math.isnan(found[name]) for name in bad))
+
+
+def explain(session: Session, what: str, dtype: torch.dtype | None = None) -> str:
+    """Why the base model gives values that are not finite, and what to do, in one sentence.
+
+    Reads all of the model's weights: to be asked only once such values have been seen. What the adapter being trained
+    adds is not looked at.
+
+    Args:
+        session: whose model it is.
+        what: the beginning of the sentence, such as "The VAE gives NaN for shoe.png".
+        dtype: what was computed in, where that is not the model's own dtype (VAEs compute in float32).
+    """
+    model, dtype = session.model, dtype or session.model.dtype
+    for part, module in session.parts().items():
+        if found := damage(module.named_parameters()):
+            return f"{what}: {_blame(model.name, part, found, session)}"
+    if dtype == torch.float16:
+        return f"{what}: numbers become too large for fp16 in {model.name}; {session.wider_precision}."
+    kind = str(dtype).removeprefix("torch.")
+    return (
+        f"{what}, in {kind} and with finite weights: {model.name} computes numbers that are too large in any format; "
+        "take another version of it."
+    )
+
+
+def _blame(name: str, part: str, found: Damage, session: Session) -> str:
+    if session.model.dtype == torch.float16 and not found.nan:
+        return (
+            f"in the {part} of {name} {found}; either its values are too large for fp16 ({session.wider_precision}), "
+            "or the file is damaged (download it again)."
+        )
+    return f"in the {part} of {name} {found}; the file is damaged, download it again or take another version of it."
