@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import config as configs
-from . import crash
+from . import crash, terminal
 from .config import Config
 from .errors import UserError
 from .progress import Progress
@@ -23,6 +22,7 @@ DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``train.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (state saved), 1 anything else."""
+    terminal.speak_any_encoding()
     options = _parser().parse_args(arguments)
     config: Config | None = None
     try:
@@ -66,7 +66,7 @@ def _train(config: Config, resume: bool) -> int:
         finally:
             progress.close()
     if _leads():
-        _print_json({
+        terminal.answer({
             "lora": str(result.lora) if result.lora else None,
             "steps": result.steps,
             "seconds": result.seconds,
@@ -86,8 +86,8 @@ def _dry_run(config: Config) -> int:
 
     plan = estimate(config, inspect(config), int(os.environ.get("WORLD_SIZE", "1")))
     for line in plan.lines():
-        print(line)
-    _print_json(plan.to_dict())
+        terminal.show(line)
+    terminal.answer(plan.to_dict())
     return DONE
 
 
@@ -117,8 +117,4 @@ def _leads() -> bool:
 
 def _say(text: str) -> None:
     if _leads():
-        print(text, file=sys.stderr, flush=True)
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+        terminal.say(text)

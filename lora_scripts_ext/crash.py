@@ -29,7 +29,7 @@ def write(folder: Path) -> Path | None:
     path = folder / "crash.log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(traceback.format_exc(), encoding="utf-8")
+        path.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
     except OSError:
         traceback.print_exc()
         return None

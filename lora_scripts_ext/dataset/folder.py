@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from .. import file_name
 from ..errors import UserError
 from . import kinds
 from .example import Skipped
@@ -95,7 +96,7 @@ class _Look:
             if left is not None:
                 return left
         found = _kind(path, extension)
-        if found is None and not _is_text(path.relative_to(self._root).as_posix()):
+        if found is None and not file_name.is_text(path.relative_to(self._root).as_posix()):
             return "has a name that is not UTF-8; rename it, or give the zip it came from to prepare_dataset.py"
         return found
 
@@ -136,15 +137,6 @@ def _passed_over(name: str) -> bool:
 
 def _waits_in_icloud(name: str) -> bool:
     return name.endswith(_ICLOUD) and Path(name.removesuffix(_ICLOUD)).suffix.lower() in kinds.EXTENSIONS
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name can be written in UTF-8: bytes that the file system could not decode cannot."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _resolved(path: Path) -> Path:
