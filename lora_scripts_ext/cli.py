@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import config as configs
-from . import crash
+from . import crash, terminal
 from .config import Config
 from .errors import TrainingError, UserError
 from .progress import Progress
@@ -26,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     With 1 the last state that was good is kept.
     """
+    terminal.speak_any_encoding()
     options = _parser().parse_args(arguments)
     config: Config | None = None
     try:
@@ -80,7 +80,7 @@ def _train(config: Config, resume: bool | Literal["if-possible"]) -> int:
         finally:
             progress.close()
     if _leads():
-        _print_json({
+        terminal.answer({
             "lora": str(result.lora) if result.lora else None,
             "steps": result.steps,
             "seconds": result.seconds,
@@ -100,8 +100,8 @@ def _dry_run(config: Config) -> int:
 
     plan = estimate(config, inspect(config), int(os.environ.get("WORLD_SIZE", "1")))
     for line in plan.lines():
-        print(line)
-    _print_json(plan.to_dict())
+        terminal.show(line)
+    terminal.answer(plan.to_dict())
     return DONE
 
 
@@ -131,8 +131,4 @@ def _leads() -> bool:
 
 def _say(text: str) -> None:
     if _leads():
-        print(text, file=sys.stderr, flush=True)
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+        terminal.say(text)

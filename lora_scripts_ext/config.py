@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
+from . import file_name
 from .errors import UserError
 
 
@@ -174,6 +175,10 @@ class Config:
 FIELDS: dict[str, dataclasses.Field[Any]] = {field.name: field for field in dataclasses.fields(Config)}
 _TYPES = typing.get_type_hints(Config)
 _REQUIRED = ("train_data_dir", "base_model", "output_dir")
+_PATHS = (
+    "train_data_dir", "base_model", "output_dir", "metadata_path", "reg_data_dir", "mask_dir", "cache_dir",
+    "text_model_dir", "init_lora",
+)  # fmt: skip
 _ARTICLES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -209,6 +214,7 @@ def from_dict(values: dict[str, Any], where: str = "config") -> Config:
                 f"{FIELDS[key].metadata['help'][1:]}"
             )
     config = Config(**checked)
+    _check_texts(config, where)
     _check_together(config, where)
     return config
 
@@ -334,13 +340,36 @@ def _check_together(config: Config, where: str) -> None:
             f"{where}: output_dir and train_data_dir are both {config.output_dir}; previews would become training "
             "pictures, name another output_dir."
         )
-    bad = set(config.output_name) & set('/\\:*?"<>|,')
-    if bad:
+    _check_name(config, where)
+
+
+def _check_texts(config: Config, where: str) -> None:
+    """Refuse what no file and no path can hold: NUL, bytes that are not text, names longer than file systems take."""
+    for key in FIELDS:
+        value = getattr(config, key)
+        for text in (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)):
+            if not file_name.is_text(text):
+                raise UserError(
+                    f"{where}: {key} is {text!r}, which holds NUL or bytes that are not UTF-8; rename the file or "
+                    "write the value anew."
+                )
+    for key in _PATHS:
+        part = file_name.too_long(getattr(config, key))
+        if part:
+            raise UserError(f"{where}: {key} holds the name {part}, longer than the 255 bytes that file systems take.")
+
+
+def _check_name(config: Config, where: str) -> None:
+    """Everything that a run derives from its name can be written, on every system."""
+    # A comma would end the name in the WebUI's <lora:name:1> lists.
+    problem = file_name.problem(config.name, also_forbidden=",")
+    if problem and config.output_name:
+        raise UserError(f"{where}: output_name is {config.output_name!r}; {problem}.")
+    if problem:
         raise UserError(
-            f"{where}: output_name is {config.output_name!r}; a file name cannot hold {' '.join(sorted(bad))}."
+            f"{where}: output_dir {config.output_dir} gives the LoRA its name, {config.name!r}; {problem}, or set "
+            "output_name."
         )
-    if config.output_name.startswith("."):
-        raise UserError(f"{where}: output_name is {config.output_name!r}; a file name cannot start with a dot here.")
 
 
 def default(key: str) -> Any:

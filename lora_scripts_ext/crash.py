@@ -34,7 +34,7 @@ def write(folder: Path) -> Path | None:
     """
     path = folder / "crash.log"
     try:
-        files.write_text(path, traceback.format_exc())
+        files.write_bytes(path, traceback.format_exc().encode("utf-8", "backslashreplace"))
     except OSError:
         traceback.print_exc()
         return None

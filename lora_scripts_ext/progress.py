@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any, TextIO
 
+from .terminal import printable, write
+
 _SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -44,7 +46,7 @@ class Progress:
     def close(self) -> None:
         """End an open line."""
         if self._open_line:
-            self._stream.write("\n")
+            write("\n", self._stream)
             self._open_line = False
 
     def _step(self, event: dict[str, Any]) -> str:
@@ -58,8 +60,7 @@ class Progress:
         """A line that the next one replaces; off a terminal only some are written."""
         now = time.monotonic()
         if self._terminal:
-            self._stream.write(f"\r\x1b[K{text}")
-            self._stream.flush()
+            write(f"\r\x1b[K{printable(text)}", self._stream)
             self._open_line = True
         elif last or now - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = now
@@ -67,8 +68,7 @@ class Progress:
 
     def _line(self, text: str) -> None:
         self.close()
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        write(printable(text) + "\n", self._stream)
 
 
 def _duration(seconds: float) -> str:

@@ -1,12 +1,63 @@
-"""What the small commands have in common: exit codes, and a line that counts."""
+"""What the commands have in common: exit codes, and how they speak to terminals and pipes of any encoding."""
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import json
+import re
 import sys
+from typing import Any, TextIO
+
+from . import json_text
 
 DONE, BAD_INPUT, STOPPED = 0, 2, 130
+
+# Control characters and those that change the direction of writing: in a file's name they would rule the terminal.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def speak_any_encoding() -> None:
+    """From now on a character that stdout or stderr cannot encode is spelt out (``\\u7ea2``); call it first."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, control characters spelt out."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def write(text: str, stream: TextIO) -> None:
+    """Write ``text`` as it is and flush; a reader that has gone away is no reason to stop the work."""
+    with contextlib.suppress(BrokenPipeError):
+        stream.write(text)
+        stream.flush()
+
+
+def say(text: str) -> None:
+    """A line for the user, on stderr."""
+    write(printable(text) + "\n", sys.stderr)
+
+
+def show(text: str) -> None:
+    """A line of the result for a person, on stdout."""
+    write(printable(text) + "\n", sys.stdout)
+
+
+def answer(value: dict[str, Any]) -> None:
+    """The result for a program: one line of JSON on stdout, in ASCII where stdout is not UTF-8."""
+    text = json_text.dumps(value) if _is_utf8(sys.stdout) else json.dumps(value)
+    write(text + "\n", sys.stdout)
 
 
 def count(done: int, total: int, what: str) -> None:
     """Show on stderr how far the work is, in place."""
-    print(f"\r{done} of {total} {what}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+    write(f"\r{done} of {total} {what}" + ("" if done < total else "\n"), sys.stderr)
+
+
+def _is_utf8(stream: TextIO) -> bool:
+    # A stream without an encoding of its own, such as StringIO, takes any text.
+    return codecs.lookup(stream.encoding).name == "utf-8" if getattr(stream, "encoding", None) else True

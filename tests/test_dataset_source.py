@@ -227,6 +227,60 @@ def test_masks_by_relative_stem(room):
     assert dataset.warnings == (f"1 of 2 pictures have no mask in {room / 'masks'} and count as a whole: b.png",)
 
 
+def test_masks_that_match_nothing_or_cannot_be_read_are_reported(room):
+    for name in ("a", "b", "c"):
+        put(room / "in" / f"{name}.png")
+    (room / "in/damaged.png").write_bytes(b"x")
+    for name in ("a.png", "a.jpg", "damaged.png", "stray.png"):
+        put(room / "masks" / name, mode="L")
+    (room / "masks/b.png").write_bytes(b"x")
+    (room / "masks/c.psd").write_bytes(b"8BPS")
+    folder = room / "masks"
+    dataset = read(room, masked_loss="files", mask_dir=str(folder))
+    assert [(one.name, one.mask) for one in dataset.examples] == [("a.png", folder / "a.jpg"), ("c.png", None)]
+    found = reasons(dataset)
+    assert found.keys() == {"damaged.png", "b.png", f"{folder.as_posix()}/a.png", f"{folder.as_posix()}/c.psd"}
+    assert found["b.png"].startswith(f"has a mask, {folder / 'b.png'}, that is damaged")
+    assert "a.jpg is taken" in found[f"{folder.as_posix()}/a.png"]
+    assert [warning for warning in dataset.warnings if "stray.png" in warning] == [
+        f"1 of the masks in {folder} belong to no image and are not used; give each the name of its image: stray.png"
+    ]
+    for name in ("a.jpg", "c.psd"):
+        (folder / name).unlink()
+    for name in ("a.png", "c.png"):
+        (folder / name).write_bytes(b"x")
+    with pytest.raises(UserError, match="no image has a mask that can be read"):
+        read(room, masked_loss="files", mask_dir=str(folder))
+
+
+@pytest.mark.parametrize("key", ["train_data_dir", "reg_data_dir"])
+def test_a_folder_that_repeats_may_be_the_set_itself(room, key):
+    put(room / "in/plain.png")
+    home = room / "sets/10_red shoe"
+    put(home / "a.png")
+    put(home / "b.png", text="written")
+    put(home / "sub/c.png")
+    put(home / "3_blue boot/d.png")
+    dataset = read(room, **{"num_repeats": 2, key: str(home)})
+    own = [one for one in dataset.examples if one.regularisation == (key == "reg_data_dir")]
+    assert [(one.name, one.repeats, one.caption) for one in own] == [
+        ("3_blue boot/d.png", 3, "blue boot"),
+        ("a.png", 10, "red shoe"),
+        ("b.png", 10, "written"),
+        ("sub/c.png", 10, "red shoe"),
+    ]
+    assert dataset.warnings == ()
+
+
+def test_folders_that_are_named_after_a_year_are_pointed_out(room):
+    put(room / "2024_shoes/a.png")
+    put(room / "2024_shoes/3_boots/b.png")
+    dataset = read(room, train_data_dir=str(room / "2024_shoes"))
+    assert [one.repeats for one in dataset.examples] == [3, 2024]
+    assert len(dataset.warnings) == 1 and "2024_shoes are shown 2024 times" in dataset.warnings[0]
+    assert read(room, train_data_dir=str(room / "2024_shoes/3_boots"), num_repeats=5000).warnings == ()
+
+
 def test_regularisation_has_no_trigger_and_its_own_captions(room):
     put(room / "in/a.png", text="x")
     put(room / "reg/2_dog/a.png")

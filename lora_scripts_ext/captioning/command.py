@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..terminal import BAD_INPUT, DONE, STOPPED, count
+from ..terminal import BAD_INPUT, DONE, STOPPED, answer, count, say, speak_any_encoding
 from ..workshop.book import Book
 from . import choose
 from .base import Captioner, Wanted
@@ -26,15 +24,16 @@ class _Stop(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``auto_label.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (captions so far are saved)."""
+    speak_any_encoding()
     options = _parser().parse_args(arguments)
     try:
         with _stop_on_interrupt() as check:
             return _run(options, check)
     except _Stop:
-        _say(f"stopped; what is captioned is in {options.output}, the same command goes on from there.")
+        say(f"stopped; what is captioned is in {options.output}, the same command goes on from there.")
         return STOPPED
     except (UserError, OSError) as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         return BAD_INPUT
 
 
@@ -78,10 +77,10 @@ def _run(options: argparse.Namespace, check: Callable[[], None]) -> int:
         captioner.close()
     sidecars = book.write_sidecars() if options.sidecars else 0
     for one in done.skipped:
-        _say(f"left out: {one.name} {one.reason}")
+        say(f"left out: {one.name} {one.reason}")
     told: dict[str, Any] = {"captioner": captioner.name, "written": done.written, "kept": done.kept}
     told |= {"skipped": [{"picture": one.name, "reason": one.reason} for one in done.skipped], "sidecars": sidecars}
-    print(json.dumps(told, ensure_ascii=False), flush=True)
+    answer(told)
     return DONE
 
 
@@ -124,7 +123,3 @@ def _stop_on_interrupt() -> Iterator[Callable[[], None]]:
         yield check
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-from .. import files
+from .. import files, json_text
 from ..errors import UserError
 
 #: where the workshop keeps its own files, beside the pictures
@@ -34,4 +34,4 @@ def read(folder: Path) -> frozenset[str]:
 
 def write(folder: Path, names: Collection[str]) -> None:
     """Leave these pictures out from now on, and no others."""
-    files.write_text(folder / HIDDEN / _FILE, json.dumps({"left_out": sorted(names)}, ensure_ascii=False, indent=1))
+    files.write_text(folder / HIDDEN / _FILE, json_text.dumps({"left_out": sorted(names)}, indent=1))

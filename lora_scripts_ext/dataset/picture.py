@@ -9,13 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
+from . import kinds, plugins, png
 from .bucket import Size, View
+from .kinds import EXTENSIONS as EXTENSIONS
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
+# Told by content, whatever the extension says. Not among them: EPS, for which Pillow would start Ghostscript, and
+# formats without a signature, which damaged files are easily taken for.
+_FORMATS = (
+    "PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "JXL", "JPEG2000", "PPM", "QOI",
+)  # fmt: skip
 
 # Just under what Pillow refuses by itself, so that the bound holds where a host has lifted Pillow's.
 MAX_PIXELS = 178_000_000
@@ -61,7 +68,7 @@ def size(path: Path) -> Size:
         raise Unreadable(f"cannot be read ({error.strerror})") from error
     if empty:
         raise Unreadable("is empty (0 bytes)")
-    with _opened(path) as image:
+    with _opened(path, header_only=True) as image:
         if image.format == "TIFF":
             return _upright(image).size
         width, height = image.size
@@ -137,19 +144,39 @@ def _decoded(image: Image.Image) -> Picture:
 
 
 @contextmanager
-def _opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
-    """Open a picture; whatever goes wrong while it is open becomes ``Unreadable``."""
+def _opened(source: Path | io.BytesIO, header_only: bool = False) -> Iterator[Image.Image]:
+    """Open an image; whatever goes wrong while it is open becomes ``Unreadable``."""
+    head = b""
     try:
-        with Image.open(source) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Unreadable(_too_large())
-            yield image
+        with source.open("rb") if isinstance(source, Path) else source as file:
+            head = file.read(kinds.HEAD)
+            with _image(file, head, header_only) as image:
+                yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Unreadable(_too_large()) from error
     except Image.UnidentifiedImageError as error:
-        raise Unreadable("is damaged, or not in a format that this Pillow reads") from error
+        raise Unreadable(kinds.unidentified(head)) from error
     except _DAMAGED as error:
         raise Unreadable(f"cannot be decoded ({error or type(error).__name__})") from error
+
+
+def _image(file: BinaryIO, head: bytes, header_only: bool) -> Image.Image:
+    """Open the image in ``file``, which begins with ``head``."""
+    kind = kinds.of_content(head)
+    if kind and kinds.is_reason(kind):
+        raise Unreadable(kind)
+    plugins.bring(kind)
+    Image.init()
+    file.seek(0)
+    profile = None
+    if kind == "PNG":
+        file, profile = png.lean(file, header_only)
+    image = Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
+    if image.width * image.height > MAX_PIXELS:
+        raise Unreadable(_too_large())
+    if profile is not None:
+        image.info["icc_profile"] = profile
+    return image
 
 
 def _too_large() -> str:

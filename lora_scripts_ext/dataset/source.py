@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from collections import Counter
@@ -15,7 +14,7 @@ from PIL import Image
 
 from ..config import FIELDS, Config
 from ..errors import UserError
-from . import bucket, caption, folder, left_out, metadata, picture
+from . import bucket, caption, folder, left_out, masks, metadata, picture
 from .bucket import Grid, Size
 from .example import Example, Skipped
 
@@ -47,7 +46,8 @@ def read(config: Config, resolution: Sequence[int], vae_factor: int) -> Dataset:
     """Find pictures, captions and masks; read the pictures' headers; give each its bucket and views.
 
     A caption comes from the metadata.csv row, else the `.txt` or `.caption` file beside the picture, else the name
-    of its `10_name` folder, else it is empty; the trigger word goes in front of training captions.
+    of its `10_name` folder (which the folder itself may be), else it is empty; the trigger word goes in front of
+    training captions.
 
     Args:
         config: the run.
@@ -60,7 +60,12 @@ def read(config: Config, resolution: Sequence[int], vae_factor: int) -> Dataset:
     sizes = bucket.grid(config, resolution, vae_factor)
     training = _read_folder(config, "train_data_dir", sizes)
     if config.masked_loss == "files":
-        training = _with_masks(training, Path(config.mask_dir))
+        matched = masks.match(training.examples, training.skipped, Path(config.mask_dir))
+        training = Dataset(
+            tuple(matched.examples),
+            (*training.skipped, *matched.skipped),
+            (*training.warnings, *matched.warnings),
+        )
     if not config.reg_data_dir:
         return training
     prior = _read_folder(config, "reg_data_dir", sizes)
@@ -84,7 +89,7 @@ def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
 
     examples = []
     for name, found in zip(names, _picture_sizes(root, names), strict=True):
-        repeats, folder_caption = _repeats(name, config.num_repeats)
+        repeats, folder_caption = folder_meaning(root, name, config.num_repeats)
         if isinstance(found, str) or repeats == 0:
             skipped.append(Skipped(name, found if isinstance(found, str) else "is in a folder that repeats it 0 times"))
             continue
@@ -94,7 +99,7 @@ def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
         examples.append(_example(config, root, name, text or folder_caption, repeats, found, sizes, key))
     if not examples:
         raise UserError(_nothing(key, root, skipped))
-    return Dataset(tuple(examples), tuple(skipped), (*warnings, *_repeat_warnings(examples)))
+    return Dataset(tuple(examples), tuple(skipped), (*warnings, *_repeat_warnings(root, examples)))
 
 
 def _other_folders(config: Config) -> list[Path]:
@@ -132,9 +137,11 @@ def _picture_sizes(root: Path, names: Iterable[str]) -> list[Size | str]:
         return list(pool.map(measure, names))
 
 
-def _repeats(name: str, otherwise: int) -> tuple[int, str]:
-    """Repeats and caption of the nearest `10_name` folder above a picture (kohya's layout)."""
-    for part in reversed(PurePosixPath(name).parent.parts):
+def folder_meaning(root: Path, name: str, otherwise: int = 1) -> tuple[int, str]:
+    """Repeats and caption that the nearest `10_name` folder gives the image ``name`` (kohya's layout), ``root`` itself
+    included; ``otherwise`` and an empty caption where there is none.
+    """
+    for part in (*reversed(PurePosixPath(name).parent.parts), root.resolve().name):
         match = _REPEAT_FOLDER.fullmatch(part)
         if match and int(match[1]) <= _MOST_REPEATS:  # above that it is a date, not a number of repeats
             return int(match[1]), caption.tidy(match[2])
@@ -180,23 +187,15 @@ def _nothing(key: str, root: Path, skipped: Sequence[Skipped]) -> str:
     return f"{key}: no picture in {root} can be used; for example {first.name} {first.reason}."
 
 
-def _repeat_warnings(examples: Iterable[Example]) -> list[str]:
-    folders = {str(PurePosixPath(one.name).parent): one.repeats for one in examples if one.repeats >= _MANY_REPEATS}
+def _repeat_warnings(root: Path, examples: Iterable[Example]) -> list[str]:
+    """On folders that are named like a year; a large ``num_repeats`` is what the user asked for."""
+    folders = {}
+    for one in examples:
+        repeats, _ = folder_meaning(root, one.name)
+        if repeats >= _MANY_REPEATS:
+            parent = PurePosixPath(one.name).parent.as_posix()
+            folders[root.resolve().name if parent == "." else parent] = repeats
     return [
         f"Pictures in {name} are shown {repeats} times an epoch, as its name says; rename the folder if it is a year."
         for name, repeats in folders.items()
-        if name != "."
     ]
-
-
-def _with_masks(training: Dataset, mask_dir: Path) -> Dataset:
-    masks = folder.mask_files(mask_dir)
-    examples = tuple(
-        dataclasses.replace(example, mask=masks.get(folder.stem(example.name))) for example in training.examples
-    )
-    bare = [example.name for example in examples if example.mask is None]
-    if not bare:
-        return dataclasses.replace(training, examples=examples)
-    listed = ", ".join(bare[:5]) + (", ..." if len(bare) > 5 else "")
-    warning = f"{len(bare)} of {len(examples)} pictures have no mask in {mask_dir} and count as a whole: {listed}"
-    return dataclasses.replace(training, examples=examples, warnings=(*training.warnings, warning))

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .. import files
+from .. import files, json_text
 
 
 class Events:
@@ -26,7 +26,7 @@ class Events:
 
     def write(self, event: dict[str, Any]) -> None:
         """Append one event; step events go to TensorBoard too."""
-        self._file.write(json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n")
+        self._file.write(json_text.dumps(event) + "\n")
         self._file.flush()
         if self._board is not None and event["event"] == "step":
             for name in ("loss", "learning_rate", "rate", "memory_mb"):
