@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +25,7 @@ from transformers import (
     ViTImageProcessor,
 )
 
-from lora_scripts_ext.captioning import choose
+from lora_scripts_ext.captioning import choose, exchange
 from lora_scripts_ext.captioning.base import Seen, Wanted
 from lora_scripts_ext.captioning.clip_rank import read_words
 from lora_scripts_ext.captioning.endpoint import parse
@@ -161,24 +163,45 @@ class Service(BaseHTTPRequestHandler):
     """Answers as an OpenAI-compatible service does, and remembers what it was asked."""
 
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
         self.server.asked.append((self.path, self.headers["Authorization"], body))
         told = json.dumps({"choices": [{"message": {"content": self.server.says}}]}).encode()
         self.send_response(self.server.status)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(told)
+        self.server.answer(self.wfile, told)
+
+    def do_GET(self):
+        self.server.asked.append((self.path, self.headers["Authorization"], None))
+        self.send_response(200)
+        self.end_headers()
 
     def log_message(self, *_):
         pass
 
 
-@pytest.fixture
-def service():
-    server = HTTPServer(("127.0.0.1", 0), Service)
+@contextmanager
+def serving():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
     server.asked, server.status, server.says = [], 200, '```json\n{"subject": "cup", "attributes": ["red"]}\n```'
+    server.headers, server.answer = {}, lambda out, told: out.write(told)
+    server.address = f"http://127.0.0.1:{server.server_port}/v1"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
+
+
+@pytest.fixture
+def service():
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def other():
+    with serving() as server:
+        yield server
 
 
 def test_an_endpoint_is_asked_only_where_it_is_named(service, monkeypatch):
@@ -198,6 +221,107 @@ def test_an_endpoint_is_asked_only_where_it_is_named(service, monkeypatch):
         asked("endpoint", picture("red"))
     with pytest.raises(UserError, match="gives no answer"):
         asked("endpoint", picture("red"), endpoint="http://127.0.0.1:9/v1")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_so_the_key_stays(service, other, status, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "secret")
+    for target in (other.address, service.address + "/elsewhere", "file:///etc/passwd"):
+        service.status, service.headers = status, {"Location": target}
+        with pytest.raises(UserError, match=f"answers {status}: it wants to redirect"):
+            asked("endpoint", picture("red"), endpoint=service.address, key_from="MY_KEY")
+    assert other.asked == []
+    assert len(service.asked) == 3
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_without_end_is_not_read_to_its_end(service, status):
+    def pour(out, told):
+        with suppress(OSError):
+            while True:
+                out.write(b" " * 65536)
+
+    service.status, service.answer = status, pour
+    sentence = "larger than 1 MB" if status == 200 else "answers 500"
+    with pytest.raises(UserError, match=sentence):
+        asked("endpoint", picture("red"), endpoint=service.address)
+
+
+@pytest.mark.parametrize("where", ["body", "headers"])
+def test_a_service_that_drips_is_given_up(service, where, monkeypatch):
+    monkeypatch.setattr(exchange, "SECONDS", 1)
+    over = threading.Event()
+
+    def drip(out, told):
+        with suppress(OSError):
+            while not over.is_set():
+                out.write(b" ")
+                time.sleep(0.1)
+
+    if where == "body":
+        service.answer = drip
+    else:
+        monkeypatch.setattr(Service, "send_response", lambda self, status: drip(self.wfile, b""))
+    with pytest.raises(UserError, match="no whole answer within 1 seconds|TimeoutError"):
+        asked("endpoint", picture("red"), endpoint=service.address)
+    over.set()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "sentence"),
+    [
+        ("http://me:hush@127.0.0.1/v1", r"http://…@127\.0\.0\.1 holds a user name or password"),
+        ("http://me:hush@127.0.0.1:port/v1", "name the address of the service"),
+        ("http://[::1/v1", "name the address of the service"),
+        ("http://127.0.0.1:123456/v1", "name the address of the service"),
+        ("file:///etc/passwd", "name the address of the service"),
+        ("ftp://host/v1", "name the address of the service"),
+        ("http:///v1", "name the address of the service"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_and_no_password_repeated(endpoint, sentence):
+    with pytest.raises(UserError, match=sentence) as refused:
+        choose.make(Wanted("endpoint", endpoint=endpoint))
+    assert "hush" not in str(refused.value)
+
+
+def test_a_key_in_the_query_is_sent_but_never_said(service):
+    service.status = 403
+    with pytest.raises(UserError, match="/v1/chat/completions answers 403") as refused:
+        asked("endpoint", picture("red"), endpoint=f"{service.address}/?key=hush")
+    assert service.asked[0][0] == "/v1/chat/completions?key=hush"
+    assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["hush\nhush", "hush’"])
+def test_a_variable_that_holds_no_key_is_named_but_not_its_value(service, key, monkeypatch):
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(UserError, match="key_from is MY_KEY: what it holds is no key") as refused:
+        asked("endpoint", picture("red"), endpoint=service.address, key_from="MY_KEY")
+    assert "hush" not in str(refused.value)
+
+
+def test_what_is_no_caption_is_a_sentence(service):
+    for says in (None, ["red"], "a" * 100_000):
+        service.says = says
+        with pytest.raises(UserError, match="gives no answer that can be read"):
+            asked("endpoint", picture("red"), endpoint=service.address)
+    for sent in (b"[" * 500_000, b"", b"{}", b'"text"', b"null"):
+        service.answer = lambda out, told, sent=sent: out.write(sent)
+        with pytest.raises(UserError, match="gives no answer that can be read"):
+            asked("endpoint", picture("red"), endpoint=service.address)
+
+
+def test_a_caption_holds_nothing_that_a_terminal_obeys_or_a_file_cannot_hold(service):
+    service.says = '{"subject": "a \\u001b[31mcup\\ud800", "style": "soft\\nlight"}'
+    told = asked("endpoint", picture("red"), endpoint=service.address)
+    assert told == [Fields("a [31mcup", style="soft light")]
+
+
+def test_this_machine_is_asked_without_a_proxy(service, other, monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{other.server_port}")
+    assert asked("endpoint", picture("red"), endpoint=service.address) == [Fields("cup", ("red",))]
+    assert other.asked == []
 
 
 def test_an_answer_without_json_is_the_subject():

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import io
 import json
 import os
-import urllib.error
-import urllib.request
+import unicodedata
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ..errors import UserError
+from . import exchange
 from .base import Seen, Wanted
 from .fields import Fields
 
-_SECONDS = 120
+_LONGEST = 20_000
 _ASK = (
     "Describe this product photo for training an image model. Answer with one JSON object and nothing else: "
     '{"subject": "what it is", "attributes": ["colour", "material", "..."], "scene": "surroundings and angle", '
@@ -37,19 +39,15 @@ class Endpoint:
         Raises:
             UserError: no address is named, or the key's variable is not set.
         """
-        parts = urlsplit(wanted.endpoint)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise UserError(
-                f"endpoint is {wanted.endpoint or 'empty'}: name the address of the service, such as "
-                "http://127.0.0.1:8000/v1; pictures are sent there and nowhere else."
-            )
-        if wanted.key_from and wanted.key_from not in os.environ:
-            raise UserError(f"key_from is {wanted.key_from}: there is no environment variable of this name.")
-        self._address = wanted.endpoint.rstrip("/") + "/chat/completions"
+        parts = _split(wanted.endpoint)
+        path = parts.path.rstrip("/") + "/chat/completions"
+        self._url = parts._replace(path=path, fragment="").geturl()
+        # A query may hold a key: sentences name the endpoint without it.
+        self._shown = parts._replace(path=path, query="", fragment="").geturl()
         self._model = wanted.model or "default"
         self._headers = {"Content-Type": "application/json"}
         if wanted.key_from:
-            self._headers["Authorization"] = f"Bearer {os.environ[wanted.key_from]}"
+            self._headers["Authorization"] = f"Bearer {_key(wanted.key_from)}"
 
     def caption(self, pictures: Sequence[Seen]) -> list[Fields]:
         """What the service says of each picture.
@@ -68,16 +66,81 @@ class Endpoint:
         picture = f"data:image/jpeg;base64,{base64.b64encode(packed.getvalue()).decode()}"
         content = [{"type": "text", "text": _ASK}, {"type": "image_url", "image_url": {"url": picture}}]
         body = {"model": self._model, "messages": [{"role": "user", "content": content}], "temperature": 0}
-        request = urllib.request.Request(self._address, json.dumps(body).encode(), self._headers)
         try:
-            with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
-                return str(json.loads(answer.read())["choices"][0]["message"]["content"])
-        except urllib.error.HTTPError as error:
-            raise UserError(
-                f"{self._address} answers {error.code} ({error.reason}); check address, model, key."
-            ) from error
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise UserError(f"{self._address} gives no answer that can be read ({error}); is it running?") from error
+            return _content(exchange.post(self._url, json.dumps(body).encode(), self._headers))
+        except exchange.Refused as refused:
+            raise UserError(f"{self._shown} {_why(refused.status)}") from refused
+        except (OSError, ValueError, LookupError, TypeError, RecursionError, http.client.HTTPException) as error:
+            told = _plain(str(error)) or type(error).__name__
+            raise UserError(f"{self._shown} gives no answer that can be read ({told}); is it running?") from error
+
+
+def _split(endpoint: str) -> SplitResult:
+    """The endpoint URL in its parts.
+
+    Raises:
+        UserError: it is none, or holds a password, which would end up in logs.
+    """
+    try:
+        parts = urlsplit(endpoint)
+        named = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        raise UserError(
+            f"endpoint is {endpoint.rpartition('@')[2] or 'empty'}: name the address of the service, such as "
+            "http://127.0.0.1:8000/v1; pictures are sent there and nowhere else."
+        )
+    if "@" in parts.netloc:
+        raise UserError(
+            f"endpoint {parts.scheme}://…@{parts.netloc.rpartition('@')[2]} holds a user name or password; put the key "
+            "into an environment variable and name that one in key_from."
+        )
+    return parts
+
+
+def _key(variable: str) -> str:
+    """The service's key.
+
+    Raises:
+        UserError: the variable is not set, or holds what no key can be. The key is not part of the sentence.
+    """
+    key = os.environ.get(variable)
+    if key is None:
+        raise UserError(f"key_from is {variable}: there is no environment variable of this name.")
+    if not key.strip().isascii() or not key.strip().isprintable():
+        raise UserError(f"key_from is {variable}: what it holds is no key; it has line breaks or unusual characters.")
+    return key.strip()
+
+
+def _why(status: int) -> str:
+    """What the status of a refusal means; the service's own words are not repeated."""
+    if 300 <= status < 400:
+        return (
+            f"answers {status}: it wants to redirect the request to another address, which is not followed; name the "
+            "address that the service really has."
+        )
+    known = {one.value: one.phrase for one in HTTPStatus}
+    return f"answers {status} ({known.get(status, 'unknown')}); check address, model, key."
+
+
+def _content(answer: bytes) -> str:
+    """What the model said.
+
+    Raises:
+        ValueError, LookupError, TypeError, RecursionError: the answer is none.
+    """
+    content = json.loads(answer)["choices"][0]["message"]["content"]
+    if not isinstance(content, str):
+        raise TypeError("it holds no text")
+    if len(content) > _LONGEST:
+        raise ValueError(f"{len(content)} characters are no caption")
+    return _plain(content)
+
+
+def _plain(text: str) -> str:
+    """``text`` without control characters, which a terminal would obey, and lone surrogates, which no file can hold."""
+    return "".join(" " if unicodedata.category(one) in ("Cc", "Cs") else one for one in text)
 
 
 def parse(answer: str) -> Fields:
@@ -85,15 +148,20 @@ def parse(answer: str) -> Fields:
     first, last = answer.find("{"), answer.rfind("}")
     try:
         told: Any = json.loads(answer[first : last + 1])
-    except ValueError:
+    except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict):
         return Fields(subject=" ".join(answer.split()).rstrip("."))
     attributes = told.get("attributes") or []
     listed = attributes if isinstance(attributes, list) else str(attributes).split(",")
     return Fields(
-        subject=str(told.get("subject") or ""),
-        attributes=tuple(str(one).strip() for one in listed if str(one).strip()),
-        scene=str(told.get("scene") or ""),
-        style=str(told.get("style") or ""),
+        subject=_words(told.get("subject")),
+        attributes=tuple(filter(None, map(_words, listed))),
+        scene=_words(told.get("scene")),
+        style=_words(told.get("style")),
     )
+
+
+def _words(said: Any) -> str:
+    """A field of the answer; JSON's escapes can spell what :func:`_plain` takes away."""
+    return " ".join(_plain(str(said or "")).split())

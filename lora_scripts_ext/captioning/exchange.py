@@ -1,0 +1,96 @@
+"""One request to a service: to the named address alone, with an end to how long and how large its answer may be.
+
+The system's proxies (``HTTPS_PROXY`` and the like) are used as by other programs, but never for this very machine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import queue
+import threading
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import urlsplit
+
+SECONDS = 120
+LARGEST = 1 << 20
+_PIECE = 1 << 16
+
+
+class Refused(Exception):
+    """The service answers with a status that is no success; redirects count, as they are not followed."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(str(status))
+        self.status = status
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: it would carry the headers, and the key in them, to wherever it leads."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """No other request; the redirect is then an error like any other status."""
+
+
+def post(url: str, body: bytes, headers: dict[str, str]) -> bytes:
+    """What the service at ``url`` answers, at most ``LARGEST`` bytes, after at most ``SECONDS``.
+
+    Raises:
+        Refused: it answers with another status than success.
+        OSError: it cannot be reached, or takes too long (TimeoutError).
+        ValueError: the URL or a header cannot be sent, or the answer is too large.
+        http.client.HTTPException: the answer is no HTTP.
+    """
+    request = urllib.request.Request(url, body, headers)
+    ended: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+    deadline = time.monotonic() + SECONDS
+
+    def go() -> None:
+        try:
+            ended.put(_exchanged(request, deadline))
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that asked
+            ended.put(error)
+
+    # A timeout of sockets counts from byte to byte: a service that sends one now and then would never end.
+    threading.Thread(target=go, name="lora-trainer-endpoint", daemon=True).start()
+    try:
+        answer = ended.get(timeout=SECONDS)
+    except queue.Empty:
+        raise TimeoutError(f"no whole answer within {SECONDS} seconds") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _exchanged(request: urllib.request.Request, deadline: float) -> bytes:
+    try:
+        with _opener(request.full_url).open(request, timeout=SECONDS) as answer:
+            return _read(answer, deadline)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise Refused(error.code) from None
+
+
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    direct = [urllib.request.ProxyHandler({})] if _is_this_machine(urlsplit(url).hostname or "") else []
+    return urllib.request.build_opener(_Stay, *direct)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _read(answer: Any, deadline: float) -> bytes:
+    read = b""
+    while piece := answer.read1(_PIECE):
+        read += piece
+        if len(read) > LARGEST:
+            raise ValueError(f"it is larger than {LARGEST >> 20} MB")
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    return read
