@@ -16,8 +16,7 @@ from . import crash, terminal
 from .config import Config
 from .errors import TrainingError, UserError
 from .progress import Progress
-
-DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
+from .terminal import BAD_INPUT, DONE, FAILED, STOPPED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

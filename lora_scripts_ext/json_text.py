@@ -1,16 +1,29 @@
-"""JSON that can be written as UTF-8, whatever is in it."""
+"""JSON that every parser reads and that can be written as UTF-8, whatever is in it."""
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
     """``value`` as JSON with readable characters; in ASCII where it holds what UTF-8 cannot (lone surrogates)."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    value = finite(value)
+    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return json.dumps(value, indent=indent)
+        return json.dumps(value, indent=indent, allow_nan=False)
     return text
+
+
+def finite(value: Any) -> Any:
+    """``value`` with null for NaN and infinity, which JSON does not know."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from . import json_text
 
-DONE, BAD_INPUT, STOPPED = 0, 2, 130
+DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 # Control characters and those that change the direction of writing: in a file's name they would rule the terminal.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -49,7 +49,7 @@ def show(text: str) -> None:
 
 def answer(value: dict[str, Any]) -> None:
     """The result for a program: one line of JSON on stdout, in ASCII where stdout is not UTF-8."""
-    text = json_text.dumps(value) if _is_utf8(sys.stdout) else json.dumps(value)
+    text = json_text.dumps(value) if _is_utf8(sys.stdout) else json.dumps(json_text.finite(value))
     write(text + "\n", sys.stdout)
 
 

@@ -157,8 +157,8 @@ def test_card_of_an_older_lora_of_the_name_gets_the_new_words(tmp_path):
         lora.parent.mkdir()
         lora.write_bytes(b"")
         sidecar.write(lora, asked(trigger_word=word), model("sdxl"))
-        placed = sidecar.place(lora, there)
-        assert json.loads(placed.with_suffix(".json").read_text(encoding="utf-8"))["activation text"] == word
+        sidecar.copy(lora, there)
+        assert json.loads((there / "fox.json").read_text(encoding="utf-8"))["activation text"] == word
 
 
 @pytest.mark.parametrize("text", ["{", "[1]"])

@@ -183,7 +183,9 @@ def test_a_lora_that_is_not_finite_is_never_written(tmp_path, adapter, value):
 
 def test_a_lora_too_large_for_fp16_is_written_in_another_format(tmp_path, adapter):
     adapter.weights.data[-1] = 1e5
-    with pytest.raises(TrainingError, match=r"too large .* \(up to 1e\+05 in lora_unet_.*\); set save_precision: fp32 or"):
+    with pytest.raises(
+        TrainingError, match=r"too large .* \(up to 1e\+05 in lora_unet_.*\); set save_precision: fp32 or"
+    ):
         file.save(tmp_path / "a.safetensors", adapter, torch.float16, {})
     assert not list(tmp_path.glob("*.safetensors"))
     file.save(tmp_path / "a.safetensors", adapter, torch.bfloat16, {})
