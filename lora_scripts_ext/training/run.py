@@ -97,8 +97,8 @@ def train(
     output_dir = Path(config.output_dir)
     if resume is True and not states.saved(states.folder_in(output_dir)):
         raise UserError(
-            f"There is nothing to resume in {states.folder_in(output_dir)}; check output_dir, or start without "
-            "--resume (--resume-if-possible does either)."
+            f"There is nothing to resume in {states.folder_in(output_dir)}; check output_dir, or start a new run "
+            "(for scripts: --resume-if-possible)."
         )
     with processes.joined() as world, ExitStack() as stack:
         if world.leads:

@@ -131,7 +131,7 @@ def load(folder: Path, identity: dict[str, Any], warn: Callable[[str], None]) ->
         return state
     if not reasons:
         return None
-    raise UserError(f"The saved state {reasons[0]}, and there is no other; start again without --resume.")
+    raise UserError(f"The saved state {reasons[0]}, and there is no other; start a new run without --resume.")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], State]:
@@ -167,7 +167,7 @@ def _check_identity(path: Path, facts: dict[str, Any], now: dict[str, Any]) -> N
     if facts.get("version") != _VERSION:
         raise UserError(
             f"{path}: this state was saved by another version of LoRA Trainer, whose steps were made up differently; "
-            "start again without --resume."
+            "start a new run without --resume."
         )
     before = facts.get("identity", {})
     for key, value in now.items():
@@ -177,9 +177,9 @@ def _check_identity(path: Path, facts: dict[str, Any], now: dict[str, Any]) -> N
             continue
         change = f"was {then!r} when this state was saved and is {value!r} now"
         if key in ("base model", "images and captions"):
-            raise UserError(f"{path}: the {key} changed since this state was saved; start again without --resume.")
+            raise UserError(f"{path}: the {key} changed since this state was saved; start a new run without --resume.")
         raise UserError(
-            f"{path}: {'the ' if ' ' in key else ''}{key} {change}; put it back, or start again without --resume."
+            f"{path}: {'the ' if ' ' in key else ''}{key} {change}; put it back, or start a new run without --resume."
         )
 
 
