@@ -52,8 +52,8 @@ class Config:
     caption_variants: int = _key(8, "Shuffled variants of each caption that are cached.", low=1, high=256)
     caption_dropout: float = _key(0.0, "Share of visits with an empty caption; 0.05 to 0.1 for a style.", low=0, high=1)
     num_repeats: int = _key(1, "How often an epoch shows each picture of a folder without a number.", low=1, high=10000)
-    reg_data_dir: str = _key("", "Regularisation pictures of the class, for prior preservation.")
-    prior_loss_weight: float = _key(1.0, "Weight of the regularisation pictures' loss.", low=0)
+    reg_data_dir: str = _key("", "Regularisation images of the class, for prior preservation.")
+    prior_loss_weight: float = _key(1.0, "Weight of the regularisation images' mean loss.", low=0)
 
     resolution: list[int] = _key([], "Side in pixels, or [width, height]; empty takes the model family's own size.")
     enable_bucket: bool = _key(True, "Train pictures in their own aspect ratio instead of cropping all to one.")
@@ -86,7 +86,7 @@ class Config:
     text_encoder_lr: float | None = _key(None, "Learning rate of the text encoder(s); empty takes a tenth.", above=0)
     init_lora: str = _key("", "LoRA file (.safetensors) to continue from.")
 
-    batch_size: int = _key(1, "Pictures a step looks at together, per process.", low=1, high=1024)
+    batch_size: int = _key(1, "Images computed together, per process.", low=1, high=1024)
     gradient_accumulation_steps: int = _key(1, "Batches whose gradients are added before a step.", low=1, high=4096)
     epochs: int = _key(10, "Times the whole set is seen.", low=1, high=100000)
     max_steps: int = _key(0, "Stop after this many steps; 0 runs all epochs.", low=0)

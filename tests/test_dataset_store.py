@@ -320,11 +320,11 @@ def test_sdxl_conditioning(room):
     assert torch.equal(told.pooled, session.encode_text(["", ""]).pooled)
 
 
-def test_prior_loss_weight(room):
+def test_a_batch_holds_the_weights_of_its_visits(room):
     put(room / "in/a.png")
-    put(room / "reg/b.png", seed=1)
-    store, _, _ = build(room, reg_data_dir=str(room / "reg"), prior_loss_weight=0.25)
-    assert batch(store, (0, 0, 0), (1, 0, 0), (0, 0, 0)).weight.tolist() == [1.0, 0.25, 1.0]
+    store, _, _ = build(room)
+    visits = [Visit(0, 0, 0, place, weight) for place, weight in enumerate((0.5, 0.125))]
+    assert store.batch(visits, torch.device("cpu")).weight.tolist() == [0.5, 0.125]
 
 
 def test_batches_are_copies(room):

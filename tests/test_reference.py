@@ -51,8 +51,8 @@ def inject(session, adapter) -> nn.Module:
     return unet
 
 
-def reference_loss(session, unet, batch, config, positions):
-    """diffusers' train_text_to_image_lora recipe, written out."""
+def reference(session, unet, batch, config, positions):
+    """Prediction and target by diffusers' train_text_to_image_lora recipe, written out."""
     model = session.model
     drawn = noise.draw(config.seed, STEP, positions, batch.mean.shape[1:], objective.of(model).timestep, 0.0)
     latents = batch.mean + batch.std * drawn.latent
@@ -63,7 +63,7 @@ def reference_loss(session, unet, batch, config, positions):
         added = {"text_embeds": batch.conditioning.pooled.double(), "time_ids": batch.conditioning.time_ids}
     prediction = unet(noisy.double(), drawn.timesteps, context, added_cond_kwargs=added).sample.float()
     answer = drawn.noise if model.prediction_type == "epsilon" else a**0.5 * drawn.noise - (1 - a) ** 0.5 * latents
-    return nn.functional.mse_loss(prediction, answer)
+    return prediction, answer
 
 
 @pytest.mark.parametrize(
@@ -80,23 +80,60 @@ def test_loss_and_gradients_of_a_step_are_pefts(family, prediction, data, tmp_pa
         session.model = dataclasses.replace(session.model, dtype=torch.float64)
         session._unet.double()
         unet = inject(session, adapter)
-        (visits,) = plan.epoch_steps(store.examples, config, 0, 1)[0]
+        (visits,) = next(step for step in plan.epoch_steps(store.examples, config, 0, 1) if len(step) == 1)
         stepper = Stepper(config, session, adapter, store, World(0, 1), 100)
         with adapter.attached():
             ours, _ = stepper.step(STEP, (visits,))
         gradients = dict(zip(adapter.keys(), _pairs(adapter), strict=True))
         batch = store.batch(visits, session.model.device)
-        theirs = reference_loss(session, unet, batch, config, [visit.position for visit in visits])
+        prediction, answer = reference(session, unet, batch, config, [visit.position for visit in visits])
+        theirs = nn.functional.mse_loss(prediction, answer)
         theirs.backward()
         torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=0)
-        for target in session.targets():
-            for name, ours in zip(("lora_A", "lora_B"), gradients.pop(target.key, ()), strict=False):
-                reference = getattr(unet.get_submodule(target.path), name)["default"].weight.grad
-                largest = reference.abs().max().item()
-                assert largest > 0, target.key
-                gap = (ours.view_as(reference) - reference).abs().max().item()
-                assert gap <= 1e-5 * largest, f"{target.key} {name}: {gap / largest:.1e}"
-        assert not gradients, "layers PEFT was not asked about"
+        assert_gradients(session, gradients, unet)
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.3])
+def test_prior_preservation_is_diffusers(weight, data, tmp_path):
+    """train_dreambooth.py: one batch of training and class images, halved: instance + prior_loss_weight · prior."""
+    regular = shop.write_pictures(tmp_path / "class", count=4)
+    model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
+    settings = {"batch_size": 3, "enable_bucket": False, "reg_data_dir": str(regular), "prior_loss_weight": weight}
+    config = shop.make_config(data, model, tmp_path / "out", learning_rate=1e-9, max_grad_norm=0, **settings)
+    with StandaloneHost().open(config) as session:
+        store, adapter = build(session, config, torch.float64)
+        session.model = dataclasses.replace(session.model, dtype=torch.float64)
+        session._unet.double()
+        unet = inject(session, adapter)
+        step = plan.epoch_steps(store.examples, config, 0, 1)[0]
+        stepper = Stepper(config, session, adapter, store, World(0, 1), 100)
+        with adapter.attached():
+            ours, _ = stepper.step(STEP, step)
+        gradients = dict(zip(adapter.keys(), _pairs(adapter), strict=True))
+        visits = [visit for micro in step for visit in micro]
+        visits.sort(key=lambda visit: store.examples[visit.example].regularisation)
+        assert [store.examples[visit.example].regularisation for visit in visits] == [False] * 3 + [True] * 3
+        batch = store.batch(visits, session.model.device)
+        prediction, answer = reference(session, unet, batch, config, [visit.position for visit in visits])
+        model_pred, model_pred_prior = torch.chunk(prediction, 2, dim=0)
+        target, target_prior = torch.chunk(answer, 2, dim=0)
+        prior_loss = nn.functional.mse_loss(model_pred_prior, target_prior, reduction="mean")
+        theirs = nn.functional.mse_loss(model_pred, target, reduction="mean") + weight * prior_loss
+        theirs.backward()
+        torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=0)
+        assert_gradients(session, gradients, unet)
+
+
+def assert_gradients(session, gradients, unet):
+    """Each layer's gradients are within 1e-5 of PEFT's, as a share of the largest."""
+    for target in session.targets():
+        for name, ours in zip(("lora_A", "lora_B"), gradients.pop(target.key, ()), strict=False):
+            expected = getattr(unet.get_submodule(target.path), name)["default"].weight.grad
+            largest = expected.abs().max().item()
+            assert largest > 0, target.key
+            gap = (ours.view_as(expected) - expected).abs().max().item()
+            assert gap <= 1e-5 * largest, f"{target.key} {name}: {gap / largest:.1e}"
+    assert not gradients, "layers PEFT was not asked about"
 
 
 def _pairs(adapter):
@@ -105,18 +142,38 @@ def _pairs(adapter):
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 
-def test_accumulated_micro_batches_equal_one_batch(data, tmp_path):
+class Alone(World):
+    """One of several processes, whose sums are made by the test."""
+
+    def sum_(self, tensor):
+        pass
+
+
+def test_a_batch_split_in_any_way_gives_the_same_loss_and_gradient(data, tmp_path):
+    """Eight visits: at once, in micro-batches, in ones, over processes, and where memory is short."""
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
-    config = shop.make_config(data, model, tmp_path / "out", batch_size=4, learning_rate=1e-9, max_grad_norm=0)
-    with StandaloneHost().open(config) as session:
-        store, adapter = build(session, config)
-        micros = max((step for step in plan.epoch_steps(store.examples, config, 0, 1)), key=lambda step: len(step[0]))
-        stepper = Stepper(config, session, adapter, store, World(0, 1), 100)
-        with adapter.attached():
-            whole, _ = stepper.step(STEP, micros)
-            gradient = adapter.weights.grad.clone()
-            split, _ = stepper.step(STEP, (micros[0][:1], micros[0][1:]))
-        torch.testing.assert_close(split, whole, rtol=1e-5, atol=0)
-        torch.testing.assert_close(
-            adapter.weights.grad / gradient.abs().max(), gradient / gradient.abs().max(), rtol=0, atol=1e-5
-        )
+    regular = shop.write_pictures(tmp_path / "class", count=4)
+    values = {"reg_data_dir": str(regular), "prior_loss_weight": 0.5, "num_repeats": 2}
+    values |= {"learning_rate": 1e-9, "max_grad_norm": 0, "mixed_precision": "fp32"}
+    found = []
+    for batch, accumulation, world, at_once in [
+        (8, 1, 1, None), (4, 2, 1, None), (1, 8, 1, None), (2, 2, 2, None), (1, 4, 2, None), (8, 1, 1, 1)
+    ]:  # fmt: skip
+        split = {"batch_size": batch, "gradient_accumulation_steps": accumulation}
+        config = shop.make_config(data, model, tmp_path / "out", **values, **split)
+        with StandaloneHost().open(config) as session:
+            store, adapter = build(session, config)
+            inject(session, adapter)
+            step = plan.epoch_steps(store.examples, config, 0, world)[0]
+            losses, gradient = [], torch.zeros_like(adapter.weights)
+            for rank in range(world):
+                stepper = Stepper(config, session, adapter, store, Alone(rank, world), 100)
+                stepper.at_once = at_once
+                with adapter.attached():
+                    losses.append(stepper.step(STEP, step)[0])
+                gradient += adapter.weights.grad
+            found.append((sum(losses), gradient))
+    loss, gradient = found[0]
+    for other_loss, other in found[1:]:
+        torch.testing.assert_close(other_loss, loss, rtol=1e-5, atol=0)
+        torch.testing.assert_close(other / gradient.abs().max(), gradient / gradient.abs().max(), rtol=0, atol=1e-5)

@@ -51,6 +51,19 @@ def same_tensors(one: Path, other: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
+# Without a larger epsilon AdamW makes whole steps of gradients that are nothing but rounding.
+STEADY = {"learning_rate": 1e-3, "optimizer_args": {"eps": 1e-4}}
+
+
+def assert_close(one: Path, other: Path) -> None:
+    """Two LoRAs differ by rounding alone, and have learnt something."""
+    first, second = load_file(one), load_file(other)
+    assert first.keys() == second.keys()
+    for key, tensor in first.items():
+        torch.testing.assert_close(second[key], tensor, atol=1e-6, rtol=1e-4)
+    assert max(tensor.abs().max() for key, tensor in first.items() if key.endswith("lora_up.weight")) > 1e-3
+
+
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_a_folder_of_pictures_becomes_a_lora(family, data, tmp_path):
     model = tmp_path / "model.safetensors"
@@ -130,7 +143,8 @@ def starved(monkeypatch, most: int) -> list[int]:
 def test_where_memory_runs_out_the_step_is_done_again_with_fewer_pictures_at_once(
     data, checkpoint, tmp_path, monkeypatch
 ):
-    settings = {"batch_size": 4, "epochs": 3, "save_precision": "fp32", "learning_rate": 1e-3}
+    # Eight square and four wide visits an epoch: every step is one batch of four.
+    settings = {"batch_size": 4, "num_repeats": 2, "epochs": 2, "save_precision": "fp32", **STEADY}
     roomy = train(shop.make_config(data, checkpoint, tmp_path / "roomy", **settings))
     asked = starved(monkeypatch, 1)
     told = []
@@ -143,9 +157,7 @@ def test_where_memory_runs_out_the_step_is_done_again_with_fewer_pictures_at_onc
         "The memory is too small for 4 pictures at once", "The memory is too small for 2 pictures at once",
     ]  # fmt: skip
     assert tight.steps == roomy.steps
-    one, other = load_file(roomy.lora), load_file(tight.lora)
-    for key in one:
-        torch.testing.assert_close(other[key], one[key], rtol=1e-3, atol=1e-5)
+    assert_close(roomy.lora, tight.lora)
     stop = iter([False, False, True])
     parts = shop.make_config(data, checkpoint, tmp_path / "parts", **settings)
     assert train(parts, should_stop=lambda: (tmp_path / "parts" / "events.jsonl").exists() and next(stop)).stopped
@@ -362,8 +374,11 @@ def test_prior_preservation_and_masks(checkpoint, tmp_path):
             mask_dir=str(masks),
         )
     )
-    assert both.steps > plain.steps
-    assert both.loss < plain.loss
+    prior = train(shop.make_config(data, checkpoint, tmp_path / "prior", epochs=1, reg_data_dir=str(regular)))
+    # As many steps; each looks at as many regularisation images as well, whose loss is added.
+    assert both.steps == prior.steps == plain.steps
+    assert prior.loss > 1.5 * plain.loss
+    assert both.loss < 0.7 * prior.loss
 
 
 def command(config: Path, *options: str) -> list[str]:
@@ -449,7 +464,7 @@ def test_sigint_saves_and_exits_130(data, checkpoint, tmp_path):
 
 
 def test_two_processes_equal_one_with_the_same_effective_batch(data, checkpoint, tmp_path):
-    values = {"epochs": 2, "save_precision": "fp32", "learning_rate": 1e-3}
+    values = {"epochs": 2, "save_precision": "fp32", **STEADY}
     one = train(shop.make_config(data, checkpoint, tmp_path / "one", batch_size=2, **values))
     config = write_yaml(tmp_path / "c.yaml", shop.settings(data, checkpoint, tmp_path / "two", batch_size=1, **values))
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -457,9 +472,7 @@ def test_two_processes_equal_one_with_the_same_effective_batch(data, checkpoint,
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
     assert answer["steps"] == one.steps
-    first, second = load_file(one.lora), load_file(answer["lora"])
-    for key, tensor in first.items():
-        torch.testing.assert_close(second[key], tensor, atol=2e-5, rtol=1e-3)
+    assert_close(one.lora, Path(answer["lora"]))
 
 
 def test_the_command_answers_with_json_and_says_mistakes_in_a_sentence(data, checkpoint, tmp_path):

@@ -1,13 +1,9 @@
-"""Which pictures a step looks at: a function of (seed, epoch), the same for every split over processes."""
+"""Which images a step looks at: a function of (seed, epoch, effective batch), however a step is split up."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
-
-import numpy as np
 
 from ..config import Config
 from .bucket import Size
@@ -16,103 +12,115 @@ from .example import Example
 
 
 class Visit(NamedTuple):
-    """One look at a picture.
+    """One look at an image.
 
     Attributes:
         example: index into the examples.
         view: index into ``Example.views``.
         variant: index into ``Example.variants``, or None for the empty caption (dropout).
-        position: index within the whole step, across its micro-batches and processes.
+        position: index within the whole step, whatever its micro-batches and processes.
+        weight: of its loss in the step's; those of the training images add up to 1, those of the regularisation images
+            to ``prior_loss_weight``.
     """
 
     example: int
     view: int
     variant: int | None
     position: int
+    weight: float = 1.0
 
 
 Micro = tuple[Visit, ...]
-"""A micro-batch: visits of one bucket. A process takes ``micro[rank::world_size]``, which may be empty."""
+"""A micro-batch: visits of one bucket, which all processes compute together."""
 Step = tuple[Micro, ...]
 """The micro-batches whose gradients are added before the optimizer steps."""
 
 
-def epoch_steps(examples: Sequence[Example], config: Config, epoch: int, world_size: int) -> list[Step]:
-    """The steps of an epoch: every training picture ``repeats`` times, and as many regularisation pictures.
+def effective_batch(config: Config, world_size: int) -> int:
+    """The most training visits of one step.
 
-    A micro-batch holds up to ``batch_size * world_size`` visits of one bucket, a step up to
-    ``gradient_accumulation_steps`` micro-batches; what is left over makes smaller ones, nothing is dropped.
+    Runs that are alike in it see the same images in the same steps, whatever it is split into.
     """
-    shown = _shown(examples, epoch)
-    draw = generator(config.seed, "plan", epoch)
-    # Drawn in the order of the examples, before any shuffling: batch size and processes do not change them.
-    views, variants, dropped = draw.random(len(shown)), draw.random(len(shown)), draw.random(len(shown))
-
-    def visit(place: int, position: int) -> Visit:
-        example = shown[place]
-        kept = dropped[place] >= config.caption_dropout
-        return Visit(
-            example,
-            int(views[place] * len(examples[example].views)),
-            int(variants[place] * len(examples[example].variants)) if kept else None,
-            position,
-        )
-
-    steps = []
-    micros = _micros(examples, shown, config.batch_size * world_size, draw)
-    for first in range(0, len(micros), config.gradient_accumulation_steps):
-        group = micros[first : first + config.gradient_accumulation_steps]
-        starts = np.cumsum([0, *map(len, group)]).tolist()
-        steps.append(
-            tuple(
-                tuple(visit(place, start + offset) for offset, place in enumerate(micro))
-                for start, micro in zip(starts, group, strict=False)
-            )
-        )
-    return steps
+    return config.batch_size * config.gradient_accumulation_steps * world_size
 
 
 def steps_per_epoch(examples: Sequence[Example], config: Config, world_size: int) -> int:
     """Number of steps, the same for every epoch."""
-    counts = Counter(examples[index].bucket for index in _shown(examples, 0))
-    micros = sum(math.ceil(count / (config.batch_size * world_size)) for count in counts.values())
-    return math.ceil(micros / config.gradient_accumulation_steps)
+    return -(-len(_training(examples)) // effective_batch(config, world_size))
 
 
-def _micros(examples: Sequence[Example], shown: Sequence[int], most: int, draw: np.random.Generator) -> list[list[int]]:
-    """Places in ``shown``, shuffled, in groups of up to ``most`` that share a bucket."""
-    places: dict[Size, list[int]] = {}
-    for place in draw.permutation(len(shown)).tolist():
-        places.setdefault(examples[shown[place]].bucket, []).append(place)
-    micros = [
-        members[first : first + most] for _, members in sorted(places.items()) for first in range(0, len(members), most)
-    ]
-    return [micros[index] for index in draw.permutation(len(micros))]
+def epoch_steps(examples: Sequence[Example], config: Config, epoch: int, world_size: int) -> list[Step]:
+    """The steps of an epoch: every training image ``repeats`` times, and with each as many regularisation images.
 
-
-def _shown(examples: Sequence[Example], epoch: int) -> list[int]:
-    """Index of the example of every visit of an epoch, in the order of the examples."""
-    training, prior = (
-        [
-            index
-            for index, example in enumerate(examples)
-            if example.regularisation is wanted
-            for _ in range(example.repeats)
-        ]
-        for wanted in (False, True)
-    )
-    return training + (_cycled(examples, prior, len(training), epoch) if prior else [])
-
-
-def _cycled(examples: Sequence[Example], prior: Sequence[int], count: int, epoch: int) -> list[int]:
-    """``count`` regularisation visits.
-
-    Spread evenly over ``prior`` they give each bucket a share that is the same in every epoch; within a bucket the
-    epochs go on where the last one stopped, so that all its pictures get their turn.
+    The training visits of two steps differ by at most one in number. A step that spans several buckets has a
+    micro-batch, or more, for each; none has more than ``batch_size * world_size`` visits.
     """
-    shares = Counter(examples[prior[place * len(prior) // count]].bucket for place in range(count))
-    chosen = []
-    for size, share in sorted(shares.items()):
-        members = [index for index in prior if examples[index].bucket == size]
-        chosen += [members[(epoch * share + place) % len(members)] for place in range(share)]
-    return chosen
+    count = steps_per_epoch(examples, config, world_size)
+    training = _training(examples)
+    own = _parts(examples, training, config, "training", epoch, count)
+    prior = _parts(examples, _prior(examples, config.seed, epoch, len(training)), config, "prior", epoch, count)
+    order = generator(config.seed, "steps", epoch).permutation(count).tolist()
+    most = config.batch_size * world_size
+    return [
+        _micros(examples, [*_weighed(own[index], 1.0), *_weighed(prior[index], config.prior_loss_weight)], most)
+        for index in order
+    ]
+
+
+def share(step: Step, rank: int, world_size: int) -> Step:
+    """What the process ``rank`` computes: every ``world_size``-th visit, at most ``batch_size`` of a micro-batch."""
+    shares, seen = [], 0
+    for micro in step:
+        shares.append(micro[(rank - seen) % world_size :: world_size])
+        seen += len(micro)
+    return tuple(part for part in shares if part)
+
+
+def _parts(
+    examples: Sequence[Example], shown: Sequence[int], config: Config, kind: str, epoch: int, count: int
+) -> list[list[Visit]]:
+    """A visit for every index in ``shown``, in ``count`` parts as equal as can be, few of which span buckets."""
+    draw = generator(config.seed, kind, epoch)
+    # Drawn in the order of the examples, before any shuffling: the effective batch does not change them.
+    views, variants, dropped = draw.random(len(shown)), draw.random(len(shown)), draw.random(len(shown))
+    buckets: dict[Size, list[Visit]] = {}
+    for place in draw.permutation(len(shown)).tolist():
+        example = examples[shown[place]]
+        variant = int(variants[place] * len(example.variants)) if dropped[place] >= config.caption_dropout else None
+        visit = Visit(shown[place], int(views[place] * len(example.views)), variant, 0)
+        buckets.setdefault(example.bucket, []).append(visit)
+    visits = [visit for members in buckets.values() for visit in members]
+    bounds = [len(visits) * index // count for index in range(count + 1)]
+    return [visits[bounds[index] : bounds[index + 1]] for index in range(count)]
+
+
+def _weighed(visits: Sequence[Visit], total: float) -> list[Visit]:
+    """``visits`` with weights that add up to ``total``."""
+    return [visit._replace(weight=total / len(visits)) for visit in visits]
+
+
+def _micros(examples: Sequence[Example], visits: Sequence[Visit], most: int) -> Step:
+    """The visits of a step with their positions, in groups of up to ``most`` that share a bucket."""
+    buckets: dict[Size, list[Visit]] = {}
+    for position, visit in enumerate(visits):
+        buckets.setdefault(examples[visit.example].bucket, []).append(visit._replace(position=position))
+    return tuple(
+        tuple(members[first : first + most]) for members in buckets.values() for first in range(0, len(members), most)
+    )
+
+
+def _training(examples: Sequence[Example]) -> list[int]:
+    """Index of the example of every training visit of an epoch, in the order of the examples."""
+    return [index for index, one in enumerate(examples) if not one.regularisation for _ in range(one.repeats)]
+
+
+def _prior(examples: Sequence[Example], seed: int, epoch: int, count: int) -> list[int]:
+    """Index of the example of ``count`` regularisation visits; none where there are no regularisation images.
+
+    In one shuffled order, which an epoch goes on with where the last one stopped: all get their turn.
+    """
+    pool = [index for index, one in enumerate(examples) if one.regularisation for _ in range(one.repeats)]
+    if not pool:
+        return []
+    order = generator(seed, "prior").permutation(len(pool)).tolist()
+    return [pool[order[(epoch * count + place) % len(pool)]] for place in range(count)]

@@ -32,7 +32,7 @@ class Batch:
     Attributes:
         mean: float32 [batch, channels, height, width], as is ``std``: the latents' distribution.
         mask: float32 [batch, 1, height, width] in 0 to 1, or None where masks are off.
-        weight: float32 [batch], ``prior_loss_weight`` for regularisation pictures, else 1.
+        weight: float32 [batch], of each example's loss in the step's.
         time_ids: float32 [batch, 6] in pixels, SDXL only.
         conditioning: with ``time_ids``; None when the text encoder is trained and ``captions`` must be encoded anew.
         captions: the texts shown.
@@ -77,7 +77,6 @@ class Store:
         content_hash: str,
         tables: dict[Size, _Table],
         first_rows: list[int],
-        weight: Tensor,
         words: Texts | None,
     ) -> None:
         self.examples = examples
@@ -85,7 +84,6 @@ class Store:
         self.content_hash = content_hash
         self._tables = tables
         self._first_rows = first_rows
-        self._weight = weight
         self._texts = words
 
     @classmethod
@@ -123,7 +121,6 @@ class Store:
             words = texts.gather(texts.captions(examples, config), session, config, progress, check)
         encoded = [one for one in results if isinstance(one, Latents)]
         tables, first_rows = _tables(examples, encoded, session)
-        weight = torch.tensor([config.prior_loss_weight if one.regularisation else 1.0 for one in examples])
         place = _place([*tables.values(), words] if words else [*tables.values()], session.model.device, budget_bytes)
         return cls(
             examples,
@@ -131,7 +128,6 @@ class Store:
             _content_hash(examples, encoded),
             {size: _each(place, table) for size, table in tables.items()},
             first_rows,
-            place(weight),
             _each(place, words) if words else None,
         )
 
@@ -152,7 +148,7 @@ class Store:
             mean=_taken(table.mean, rows, device),
             std=_taken(table.std, rows, device),
             mask=_taken(table.mask, rows, device),
-            weight=_taken(self._weight, [visit.example for visit in visits], device),
+            weight=torch.tensor([visit.weight for visit in visits]).to(device, non_blocking=True),
             time_ids=time_ids,
             conditioning=conditioning,
             captions=captions,

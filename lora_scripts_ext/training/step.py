@@ -11,7 +11,8 @@ from torch import Tensor
 from .. import memory
 from ..adapters.adapter import Adapter
 from ..config import Config
-from ..dataset.plan import Micro, Step, Visit
+from ..dataset import plan
+from ..dataset.plan import Step, Visit
 from ..dataset.store import Batch, Store
 from ..hosts.base import Conditioning, Session
 from . import loss, noise, objective, optimizer, schedule, seeds
@@ -61,7 +62,9 @@ class Stepper:
         """Do step ``number`` (0-based). Where memory runs out it is done again with fewer pictures at once.
 
         Returns:
-            The mean loss of the step's examples as a float32 scalar still on the device, and the learning rate used.
+            The loss, a float32 scalar still on the device, and the learning rate used. The loss is the mean over the
+            training images plus ``prior_loss_weight`` times the mean over the regularisation images, as in diffusers'
+            ``train_dreambooth.py`` (DreamBooth, arXiv 2208.12242, eq. 2).
         """
         total = None
         while total is None:
@@ -93,7 +96,7 @@ class Stepper:
 
     def _take_fewer(self, micros: Step) -> bool:
         """Halve the number of pictures computed at once; False where it is one."""
-        largest = max(len(self._share(micro)) for micro in micros)
+        largest = max(len(micro) for micro in self._share(micros))
         most = min(self.at_once or largest, largest)
         if most < 2:
             return False
@@ -106,26 +109,23 @@ class Stepper:
 
     def _gradients(self, number: int, micros: Step) -> Tensor:
         self.adapter.zero_grad()
-        count = sum(len(micro) for micro in micros)
         total = torch.zeros((), device=self.device)
-        for index, micro in enumerate(micros):
-            share = self._share(micro)
+        for index, micro in enumerate(self._share(micros)):
             torch.manual_seed(seeds.derive(self.config.seed, _DROPOUT_STREAM, number, index, self.world.rank))
-            most = self.at_once or max(1, len(share))
-            for first in range(0, len(share), most):
-                total += self._backward(number, share[first : first + most], count)
+            most = self.at_once or len(micro)
+            for first in range(0, len(micro), most):
+                total += self._backward(number, micro[first : first + most])
         return total
 
-    def _share(self, micro: Micro) -> Micro:
-        """What this process computes of a micro-batch; may be empty."""
-        return micro[self.world.rank :: self.world.size]
+    def _share(self, micros: Step) -> Step:
+        """What this process computes of a step; may be empty."""
+        return plan.share(micros, self.world.rank, self.world.size)
 
-    def _backward(self, number: int, visits: Sequence[Visit], count: int) -> Tensor:
+    def _backward(self, number: int, visits: Sequence[Visit]) -> Tensor:
         batch = self.store.batch(visits, self.device)
-        errors = self._errors(number, visits, batch)
-        mean = (errors * batch.weight).sum() / count
-        self.scaler.scale(mean).backward()
-        return mean.detach()
+        weighed = (self._errors(number, visits, batch) * batch.weight).sum()
+        self.scaler.scale(weighed).backward()
+        return weighed.detach()
 
     def _errors(self, number: int, visits: Sequence[Visit], batch: Batch) -> Tensor:
         """The weighted loss of each example, float32 [batch]."""
