@@ -182,7 +182,7 @@ class Run:
             config,
             model_hash=session.model.hash,
             dataset_hash=store.content_hash,
-            effective_batch=config.batch_size * config.gradient_accumulation_steps * world.size,
+            effective_batch=plan.effective_batch(config, world.size),
             total_steps=self.total_steps,
         )
         self.wanted = previews.requests(
