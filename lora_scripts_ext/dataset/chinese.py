@@ -16,6 +16,8 @@ _RUN = re.compile("[\u4e00-\u9fff]+")
 _FIRST, _LAST_COMMON, _LAST = 0xB0, 0xD7, 0xF7
 _PUNCTUATION = frozenset("、。·—～…‘’“”〔〕〈〉《》「」『』【】〖〗±×÷℃°￥　℅")
 _FULL_WIDTH = range(0xFF01, 0xFF5F)
+# Beyond are emoji, four bytes in GB 18030.
+_LAST_PLAIN = "\uffff"
 # Of the pairs of neighbours in product captions about 60 % are known. The fewer there are, the more of them must be.
 _SHARES = ((2, 1.0), (4, 0.5))
 _SHARE = 0.3
@@ -43,7 +45,7 @@ def plausible(text: str) -> bool:
 
 
 def _expected(char: str) -> bool:
-    return char in _PUNCTUATION or ord(char) in _FULL_WIDTH or _FIRST <= _row(char) <= _LAST
+    return char in _PUNCTUATION or char > _LAST_PLAIN or ord(char) in _FULL_WIDTH or _FIRST <= _row(char) <= _LAST
 
 
 def _common(char: str) -> bool:

@@ -49,7 +49,7 @@ def check(encoding: str) -> None:
         UserError: Python knows no text encoding of this name.
     """
     try:
-        b"".decode(encoding or "utf-8")
+        "a".encode(encoding or "utf-8")
     except LookupError as error:
         raise UserError(
             f"caption_encoding: there is no encoding {encoding!r}; write for example cp1252 or gbk."
