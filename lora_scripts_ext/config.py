@@ -45,7 +45,10 @@ class Config:
     output_dir: str = _key("", "Folder for the LoRA, its checkpoints, previews and logs.")
     output_name: str = _key("", "File name of the LoRA without extension; empty takes the name of output_dir.")
 
-    metadata_path: str = _key("", "CSV with `filename,prompt`; empty looks for metadata.csv in train_data_dir.")
+    metadata_path: str = _key(
+        "", "CSV with `filename,prompt`, .jsonl or kohya's .json; empty looks for metadata.csv in train_data_dir."
+    )
+    caption_encoding: str = _key("", "Encoding of caption files that are not UTF-8, UTF-16 or clearly Chinese GBK.")
     trigger_word: str = _key("", "Word put in front of every caption; say it in a prompt to call the look.")
     shuffle_caption: bool = _key(False, "Draw the order of the comma-separated parts anew for every visit.")
     keep_tokens: int = _key(0, "Leading parts (the trigger word not counted) that shuffling leaves in place.", low=0)

@@ -68,7 +68,7 @@ def test_what_other_tools_wrote_stays(tmp_path):
     book.save()
     assert (folder / "metadata.csv").read_text(encoding="utf-8") == (
         '\ufefffile_name,source,text,score\nA.PNG,shop,"new, words",1\ngone.png,web,"kept, too",2\nb.png,shop,other,3\n'
-        "c.png,,third\n"
+        "c.png,,third,\n"
     )
     assert trained(folder) == {"a.png": "new, words", "b.png": "other", "c.png": "third"}
 

@@ -106,9 +106,9 @@ def label(
 
 
 def _wants(entry: Entry, overwrite: Overwrite) -> bool:
-    if not entry.prompt or overwrite == "all":
-        return True
-    return overwrite == "ours" and bool(entry.by)
+    if entry.edited:
+        return overwrite == "all"
+    return not entry.prompt or overwrite != "none"
 
 
 def _seen(folder: Path, names: Iterable[str], captioner: Captioner) -> Iterator[Seen | Skipped]:

@@ -14,8 +14,9 @@ from PIL import Image
 
 from ..config import FIELDS, Config
 from ..errors import UserError
-from . import bucket, caption, folder, left_out, masks, metadata, picture
+from . import bucket, caption, folder, left_out, masks, picture
 from .bucket import Grid, Size
+from .captions import Captions
 from .example import Example, Skipped
 
 _REPEAT_FOLDER = re.compile(r"(\d+)_(.+)")
@@ -31,11 +32,13 @@ class Dataset:
         examples: training pictures, then regularisation pictures, each sorted by name.
         skipped: files that are not trained on, with the reason.
         warnings: sentences the user should read.
+        without_caption: number of images trained on the trigger word alone or on an empty caption.
     """
 
     examples: tuple[Example, ...]
     skipped: tuple[Skipped, ...]
     warnings: tuple[str, ...]
+    without_caption: int = 0
 
     def buckets(self) -> dict[Size, int]:
         """Number of pictures in each bucket (width, height)."""
@@ -45,9 +48,9 @@ class Dataset:
 def read(config: Config, resolution: Sequence[int], vae_factor: int) -> Dataset:
     """Find pictures, captions and masks; read the pictures' headers; give each its bucket and views.
 
-    A caption comes from the metadata.csv row, else the `.txt` or `.caption` file beside the picture, else the name
-    of its `10_name` folder (which the folder itself may be), else it is empty; the trigger word goes in front of
-    training captions.
+    A caption comes from a table (metadata.csv and the like), else the text file beside the image, else the name of its
+    `10_name` folder (which the folder itself may be), else it is empty; the trigger word goes in front of training
+    captions.
 
     Args:
         config: the run.
@@ -73,6 +76,7 @@ def read(config: Config, resolution: Sequence[int], vae_factor: int) -> Dataset:
         training.examples + prior.examples,
         training.skipped + prior.skipped,
         training.warnings + prior.warnings,
+        training.without_caption + prior.without_caption,
     )
 
 
@@ -82,24 +86,23 @@ def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
     unwanted = left_out.read(root)
     names = [name for name in found if name not in unwanted]
     skipped += [Skipped(name, "is left out by hand") for name in found if name in unwanted]
-    rows = _metadata(config, key, root, names, skipped)
-    warnings = list(rows.warnings) if rows else []
-    written = rows.captions if rows else {}
-    skipped += rows.skipped if rows else []
+    told = _captions(config, key, root, names, skipped)
+    skipped += told.skipped
 
-    examples = []
+    examples: list[Example] = []
+    bare: list[str] = []
     for name, found in zip(names, _picture_sizes(root, names), strict=True):
         repeats, folder_caption = folder_meaning(root, name, config.num_repeats)
         if isinstance(found, str) or repeats == 0:
             skipped.append(Skipped(name, found if isinstance(found, str) else "is in a folder that repeats it 0 times"))
             continue
-        text = written.get(name)
-        if text is None:
-            text = _sidecar(root / name, name, warnings)
-        examples.append(_example(config, root, name, text or folder_caption, repeats, found, sizes, key))
+        text = told.caption(name) or folder_caption
+        bare += [] if text else [name]
+        examples.append(_example(config, root, name, text, repeats, found, sizes, key))
     if not examples:
         raise UserError(_nothing(key, root, skipped))
-    return Dataset(tuple(examples), tuple(skipped), (*warnings, *_repeat_warnings(root, examples)))
+    warnings = (*told.warnings, *_without_caption(config, key, bare, len(examples)), *_repeat_warnings(root, examples))
+    return Dataset(tuple(examples), tuple(skipped), warnings, len(bare))
 
 
 def _other_folders(config: Config) -> list[Path]:
@@ -108,19 +111,27 @@ def _other_folders(config: Config) -> list[Path]:
     return [config.cache_path, *(Path(path) for path in named if path)]
 
 
-def _metadata(
-    config: Config, key: str, root: Path, names: Sequence[str], skipped: Sequence[Skipped]
-) -> metadata.Metadata | None:
-    """The CSV that ``metadata_path`` names (training pictures only), else the folder's own metadata.csv, if any."""
-    if key == "train_data_dir" and config.metadata_path:
-        path = Path(config.metadata_path)
-        if not path.is_file():
-            raise UserError(f"metadata_path: there is no file {path}; check the path, or leave it empty.")
-    else:
-        path = root / "metadata.csv"
-        if not path.is_file():
-            return None
-    return metadata.Metadata(path, root, names, (one.name for one in skipped))
+def _captions(config: Config, key: str, root: Path, names: Sequence[str], skipped: Sequence[Skipped]) -> Captions:
+    """What ``metadata_path`` names (training images only), else the folder's own tables and text files."""
+    table = Path(config.metadata_path) if key == "train_data_dir" and config.metadata_path else None
+    if table is not None and not table.is_file():
+        raise UserError(f"metadata_path: there is no file {table}; check the path, or leave it empty.")
+    return Captions(
+        root, names, skipped, table=table, encoding=config.caption_encoding, leave_out=_other_folders(config)
+    )
+
+
+def _without_caption(config: Config, key: str, bare: Sequence[str], count: int) -> list[str]:
+    """A sentence on the images that have no caption, and on what is trained in its place."""
+    if not bare:
+        return []
+    trigger = config.trigger_word if key == "train_data_dir" else ""
+    instead = f"the trigger word {trigger} alone" if trigger else "an empty caption"
+    kind = "images" if key == "train_data_dir" else "regularisation images"
+    if len(bare) == count:
+        return [f"None of the {count} {kind} has a caption; all are trained on {instead}."]
+    listed = ", ".join(bare[:5]) + (", ..." if len(bare) > 5 else "")
+    return [f"{len(bare)} of {count} {kind} have no caption and are trained on {instead}: {listed}"]
 
 
 def _picture_sizes(root: Path, names: Iterable[str]) -> list[Size | str]:
@@ -146,14 +157,6 @@ def folder_meaning(root: Path, name: str, otherwise: int = 1) -> tuple[int, str]
         if match and int(match[1]) <= _MOST_REPEATS:  # above that it is a date, not a number of repeats
             return int(match[1]), caption.tidy(match[2])
     return otherwise, ""
-
-
-def _sidecar(path: Path, name: str, warnings: list[str]) -> str | None:
-    try:
-        return metadata.sidecar(path)
-    except (OSError, ValueError):
-        warnings.append(f"The caption file of {name} cannot be read as text and is not used; save it as UTF-8.")
-        return None
 
 
 def _example(

@@ -1,19 +1,153 @@
-"""Text as people's tools save it."""
+"""Text as people's tools save it: which encoding it is in, or that this cannot be told."""
 
 from __future__ import annotations
 
+import codecs
+from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import UserError
+from . import chinese, words
 
-def read_text(path: Path) -> str:
-    """A text file in UTF-8 (with or without BOM) or, failing that, GB18030, as Chinese Windows writes.
+REMEDY = "save it as UTF-8, or name its encoding (caption_encoding, --encoding), such as cp1252 or shift_jis"
+_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+# bytes; in a longer text no Chinese is valid UTF-8
+_SHORT = 40
+
+
+class Unknown(ValueError):
+    """The encoding is not known; the text goes after the file's name: where that shows, and what to do."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A decoded file.
+
+    Attributes:
+        text: without the byte-order mark.
+        encoding: Python's name of it.
+        mark: the byte-order mark at its beginning.
+    """
+
+    text: str
+    encoding: str = "utf-8"
+    mark: bytes = b""
+
+    def encode(self, text: str) -> bytes:
+        """Another text in the same encoding.
+
+        Raises:
+            UnicodeEncodeError: the encoding has no such character.
+        """
+        return self.mark + text.encode(self.encoding)
+
+
+def check(encoding: str) -> None:
+    """Refuse the name of an encoding that there is not.
 
     Raises:
-        ValueError: it is neither.
+        UserError: Python knows no text encoding of this name.
+    """
+    try:
+        "a".encode(encoding or "utf-8")
+    except LookupError as error:
+        raise UserError(
+            f"caption_encoding: there is no encoding {encoding!r}; write for example cp1252 or gbk."
+        ) from error
+
+
+def read(path: Path, encoding: str = "") -> Text:
+    """Decode a file: UTF-8, UTF-16, else ``encoding`` or, without one, GBK where it is clearly Chinese.
+
+    Raises:
+        Unknown: it is none of them.
         OSError: it cannot be read.
     """
-    content = path.read_bytes()
+    return decode(path.read_bytes(), encoding)
+
+
+def read_text(path: Path, encoding: str = "") -> str:
+    """As :func:`read`, the text alone."""
+    return read(path, encoding).text
+
+
+def decode(content: bytes, encoding: str = "") -> Text:
+    """As :func:`read`, for the bytes of a file."""
+    found = _marked(content) or _utf8(content) or _utf16(content)
+    strange = _strange(content, found.text) if found and not found.mark else ""
+    if encoding and (strange or found is None):
+        found = _named(content, encoding)
+    elif strange:
+        raise Unknown(f"can be read as UTF-8 perhaps by chance only: it would say {strange[:20]!r}")
+    found = found or _gbk(content)
+    if found is None:
+        raise Unknown(f"{_place(content)} is neither UTF-8, UTF-16 nor clearly Chinese GBK")
+    if "\0" in found.text:
+        raise Unknown("is not text: it holds zero bytes")
+    return found
+
+
+def _strange(content: bytes, text: str) -> str:
+    """A word by which a text seems to be UTF-8 by chance only: such as nobody writes, or one that is Chinese in GBK."""
+    if len(content) > _SHORT or text.isascii():
+        return words.odd(text)
+    return words.odd(text) or (text.strip() if _gbk(content) else "")
+
+
+def _marked(content: bytes) -> Text | None:
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            try:
+                return Text(content[len(mark) :].decode(encoding), encoding, mark)
+            except UnicodeDecodeError as error:
+                raise Unknown(f"begins as {encoding.upper()} but is damaged") from error
+    return None
+
+
+def _utf8(content: bytes) -> Text | None:
+    if b"\0" in content:
+        return None
     try:
-        return content.decode("utf-8-sig")
+        return Text(content.decode("utf-8"))
     except UnicodeDecodeError:
-        return content.decode("gb18030")
+        return None
+
+
+def _utf16(content: bytes) -> Text | None:
+    """Without a mark: zero bytes are then at even places alone or at odd ones alone, those of the Latin characters."""
+    zeros = {place % 2 for place, byte in enumerate(content) if byte == 0}
+    if len(zeros) != 1 or len(content) % 2:
+        return None
+    encoding = "utf-16-le" if zeros == {1} else "utf-16-be"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+    return Text(text, encoding) if all(char.isprintable() or char in "\r\n\t\u3000" for char in text) else None
+
+
+def _gbk(content: bytes) -> Text | None:
+    """What Chinese Windows writes; only what decodes to Chinese beyond doubt and would be written back as it was."""
+    for encoding in ("gbk", "gb18030"):
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return Text(text, encoding) if chinese.plausible(text) and text.encode(encoding) == content else None
+    return None
+
+
+def _named(content: bytes, encoding: str) -> Text:
+    try:
+        return Text(content.decode(encoding), encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise Unknown(f"line {line} is neither UTF-8 nor {encoding}, as it was named") from error
+
+
+def _place(content: bytes) -> str:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return f"line {content[: error.start].count(bytes([10])) + 1}"
+    return "it"

@@ -43,7 +43,9 @@ FOLDED = {
         "resolution", "enable_bucket", "bucket_step", "min_bucket_side", "max_bucket_side", "bucket_no_upscale",
         "crop", "crop_variants", "flip", "masked_loss", "mask_dir", "reg_data_dir", "prior_loss_weight",
     ],
-    "Captions": ["metadata_path", "shuffle_caption", "keep_tokens", "caption_variants", "caption_dropout"],
+    "Captions": [
+        "metadata_path", "caption_encoding", "shuffle_caption", "keep_tokens", "caption_variants", "caption_dropout",
+    ],
     "Loss and memory": [
         "gradient_checkpointing", "min_snr_gamma", "noise_offset", "loss", "huber_delta", "prediction_type",
         "zero_terminal_snr",

@@ -12,8 +12,11 @@ from ..captioning.fields import Fields
 from ..dataset import folder as folders
 from ..dataset import metadata
 from ..dataset.caption import tidy
+from ..dataset.captions import Captions, own_table, read_tables
+from ..dataset.example import Skipped
 from ..dataset.left_out import HIDDEN
-from ..dataset.sheet import HEADER, Sheet
+from ..dataset.metadata import Metadata
+from ..dataset.text_file import Text
 from ..errors import UserError
 
 _FIELDS = "captions.json"
@@ -25,9 +28,10 @@ class Entry:
 
     Attributes:
         fields: all empty where unknown.
-        prompt: as training reads it, without the trigger word; empty where there is none.
+        prompt: as training reads it, without the trigger word; empty where there is none that can be read.
         by: the captioner that wrote it, empty where a person or another tool did.
-        edited: whether it is a person's: there, and not what was last written here.
+        edited: whether it is a person's: there, if only as a file that cannot be read, and not what was last written
+            here.
     """
 
     fields: Fields = Fields()
@@ -41,37 +45,44 @@ class Book:
 
     Attributes:
         names: the pictures, as ``dataset.folder.scan`` gives them.
+        path: the table that new captions are written into.
+        skipped: rows of tables that are not used.
+        warnings: sentences on captions that are not used.
     """
 
-    def __init__(self, folder: Path, path: Path, names: list[str], entries: dict[str, Entry]) -> None:
+    def __init__(self, folder: Path, names: list[str], path: Path | None, encoding: str, known: list[Skipped]) -> None:
         """Use :meth:`open`."""
         self.names = names
+        self.path = path or own_table(folder) or folder / "metadata.csv"
         self._folder = folder
-        self._path = path
-        self._entries = entries
+        self._named = path
+        self._encoding = encoding
+        self._known = known
+        self._changed: set[str] = set()
+        self._told = Captions(folder, names, known, table=path, encoding=encoding)
+        self.skipped, self.warnings = self._told.skipped, self._told.warnings
+        written = _read_fields(_fields_path(folder, self.path))
+        self._entries = {name: self._entry(name, written.get(name)) for name in names}
 
     @classmethod
-    def open(cls, folder: Path, path: Path | None = None) -> Book:
-        """Read the captions as training would: metadata.csv, else the text file beside the picture.
+    def open(cls, folder: Path, path: Path | None = None, encoding: str = "") -> Book:
+        """Read the captions as training would: tables such as metadata.csv, else the text file beside the picture.
 
         Args:
             folder: of the pictures.
-            path: the CSV; None takes the folder's own metadata.csv. It need not exist yet.
+            path: the table; None takes the folder's own. It need not exist yet.
+            encoding: of files that are neither UTF-8 nor UTF-16; empty recognises GBK.
 
         Raises:
             UserError: the folder is missing, or a file cannot be read.
         """
         names, skipped = folders.scan(folder, "train_data_dir")
-        path = path or folder / "metadata.csv"
-        rows: dict[str, str] = {}
-        if path.is_file():
-            rows = metadata.Metadata(path, folder, names, (one.name for one in skipped)).captions
-        written = _read_fields(_fields_path(folder, path))
-        entries = {}
-        for name in names:
-            prompt = rows.get(name) or _sidecar(folder / name)
-            entries[name] = _entry(prompt, written.get(name))
-        return cls(folder, path, names, entries)
+        return cls(folder, names, path, encoding, skipped)
+
+    @property
+    def without_caption(self) -> list[str]:
+        """The pictures that have none."""
+        return [name for name in self.names if not self._entries[name].prompt]
 
     def entry(self, name: str) -> Entry:
         """A picture's caption."""
@@ -86,29 +97,24 @@ class Book:
         if name not in self._entries:
             raise KeyError(name)
         self._entries[name] = Entry(fields or Fields(), tidy(prompt), by, bool(prompt) and not by)
+        self._changed.add(name)
 
     def save(self) -> None:
-        """Write metadata.csv and what the captions are made of; rows and columns of other tools stay.
+        """Write the captions that were put, and what they are made of; every other byte of a table stays as it is.
 
         Raises:
+            UserError: a table cannot be read any more, or its encoding has no such characters; nothing is written.
             OSError: a file cannot be written; the old one is still there.
         """
-        # Someone may have written it meanwhile: what is there now is what must not be lost.
-        sheet = Sheet.read(self._path) if self._path.is_file() else Sheet(HEADER, ())
-        index = metadata.Index(self.names)
-        rows, seen = [], set()
-        for row in sheet.rows:
-            name = self._picture(index, row[0])
-            if name is None:
-                rows.append(row)
-            elif name not in seen:
-                seen.add(name)
-                rows.append(sheet.with_prompt(row, self._entries[name].prompt))
-        for name in self.names:
-            if name not in seen and self._entries[name].prompt:
-                rows.append(sheet.with_prompt((self._written_name(name),), self._entries[name].prompt))
-        Sheet(sheet.header, tuple(rows), sheet.marked).write(self._path)
-        _write_fields(_fields_path(self._folder, self._path), self._entries)
+        if not self._changed:
+            return
+        # Someone may have written a table meanwhile: what is there now is what must not be lost.
+        known = [one.name for one in self._known]
+        tables = read_tables(self._folder, self.names, known, table=self._named, encoding=self._encoding)
+        for path, content in self._edited(tables).items():
+            files.write_bytes(path, content)
+        _write_fields(_fields_path(self._folder, self.path), self._entries)
+        self._changed.clear()
 
     def write_sidecars(self) -> int:
         """Write each caption into a text file beside its picture; one that someone else wrote stays.
@@ -116,41 +122,65 @@ class Book:
         Returns:
             How many were written.
         """
-        known = _read_fields(_fields_path(self._folder, self._path))
+        known = _read_fields(_fields_path(self._folder, self.path))
+        told = Captions(self._folder, self.names, self._known, table=self._named, encoding=self._encoding)
         written = 0
         for name, entry in self._entries.items():
-            path = (self._folder / name).with_suffix(".txt")
-            there = _sidecar(self._folder / name)
-            theirs = there and there not in (entry.prompt, known.get(name, {}).get("prompt"))
-            if entry.prompt and not theirs and there != entry.prompt:
+            beside = told.sidecar(name)
+            theirs = beside.caption and beside.caption not in (entry.prompt, known.get(name, {}).get("prompt"))
+            if entry.prompt and not theirs and not beside.unread and beside.caption != entry.prompt:
+                path = self._folder / (beside.file or Path(name).with_suffix(".txt"))
                 files.write_text(path, entry.prompt + "\n")
                 written += 1
         return written
 
-    def _picture(self, index: metadata.Index, written: str) -> str | None:
-        """The picture that a row names, as training finds it."""
-        inside = metadata.candidates(written.strip(), (self._path.parent, self._folder), self._folder)
-        return next((found for found in map(index.find, inside) if found), None)
+    def _edited(self, tables: list[Metadata]) -> dict[Path, bytes]:
+        """The tables that change, as bytes: a caption is changed where it is, a new one goes into the main table."""
+        changes: dict[Path, dict[int, str]] = {}
+        new: list[tuple[str, str]] = []
+        for name in self.names:
+            if name not in self._changed:
+                continue
+            prompt = self._entries[name].prompt
+            holding = [told for told in tables if name in told.places]
+            # The first one rules; one that is emptied would let another one show.
+            for told in holding[:1] if prompt else holding:
+                changes.setdefault(told.path, {})[told.places[name]] = prompt
+            if prompt and not holding:
+                new.append((self._written_name(name), prompt))
+        texts = {told.path: (told.text, told.table) for told in tables}
+        if self.path not in texts:
+            empty = Text("")
+            texts[self.path] = empty, metadata.parse(self.path, empty)
+        edited = {}
+        for path, (text, table) in texts.items():
+            changed = table.edited(changes.get(path, {}), new if path == self.path else [])
+            if changed != text.text:
+                edited[path] = _encoded(path, text, changed)
+        return edited
+
+    def _entry(self, name: str, written: dict[str, Any] | None) -> Entry:
+        prompt = self._told.caption(name) or ""
+        if written is None or written.get("prompt") != prompt:
+            return Entry(prompt=prompt, edited=bool(prompt) or name in self._told.unread)
+        told = written["fields"]
+        fields = Fields(told["subject"], tuple(told["attributes"]), told["scene"], told["style"])
+        return Entry(fields, prompt, written["by"], bool(prompt) and not written["by"])
 
     def _written_name(self, name: str) -> str:
-        """A picture's name for a new row: relative to the CSV where it lies above, else to the folder."""
-        path, home = (self._folder / name).absolute(), self._path.parent.absolute()
+        """A picture's name for a new row: relative to the table where it lies above, else to the folder."""
+        path, home = (self._folder / name).absolute(), self.path.parent.absolute()
         return path.relative_to(home).as_posix() if path.is_relative_to(home) else name
 
 
-def _entry(prompt: str, written: dict[str, Any] | None) -> Entry:
-    if written is None or written.get("prompt") != prompt:
-        return Entry(prompt=prompt, edited=bool(prompt))
-    told = written["fields"]
-    fields = Fields(told["subject"], tuple(told["attributes"]), told["scene"], told["style"])
-    return Entry(fields, prompt, written["by"], bool(prompt) and not written["by"])
-
-
-def _sidecar(picture: Path) -> str:
+def _encoded(path: Path, text: Text, changed: str) -> bytes:
     try:
-        return metadata.sidecar(picture) or ""
-    except (OSError, ValueError):
-        return ""
+        return text.encode(changed)
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{path}: it is saved in {text.encoding}, which has no {changed[error.start]!r} as a new caption needs; "
+            "save it as UTF-8 and try again. Nothing was written."
+        ) from error
 
 
 def _fields_path(folder: Path, path: Path) -> Path:
