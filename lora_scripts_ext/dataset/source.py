@@ -98,7 +98,7 @@ def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
             text = _sidecar(root / name, name, warnings)
         examples.append(_example(config, root, name, text or folder_caption, repeats, found, sizes, key))
     if not examples:
-        raise UserError(_nothing(key, root, skipped))
+        raise folder.no_images(key, root, skipped)
     return Dataset(tuple(examples), tuple(skipped), (*warnings, *_repeat_warnings(root, examples)))
 
 
@@ -177,14 +177,6 @@ def _example(
         views=bucket.views(config, name, resized, chosen),
         mask=None,
     )
-
-
-def _nothing(key: str, root: Path, skipped: Sequence[Skipped]) -> str:
-    if not skipped:
-        kinds = " ".join(sorted(extension[1:] for extension in picture.EXTENSIONS))
-        return f"{key}: there is no picture in {root}; put some there ({kinds})."
-    first = skipped[0]
-    return f"{key}: no picture in {root} can be used; for example {first.name} {first.reason}."
 
 
 def _repeat_warnings(root: Path, examples: Iterable[Example]) -> list[str]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import files
+from .. import files, json_text
 from ..captioning.fields import Fields
 from ..dataset import folder as folders
 from ..dataset import metadata
 from ..dataset.caption import tidy
+from ..dataset.example import Skipped
 from ..dataset.left_out import HIDDEN
 from ..dataset.sheet import HEADER, Sheet
 from ..errors import UserError
@@ -41,10 +43,14 @@ class Book:
 
     Attributes:
         names: the pictures, as ``dataset.folder.scan`` gives them.
+        skipped: what looks like an image and is not among them.
     """
 
-    def __init__(self, folder: Path, path: Path, names: list[str], entries: dict[str, Entry]) -> None:
+    def __init__(
+        self, folder: Path, path: Path, names: list[str], entries: dict[str, Entry], skipped: Sequence[Skipped] = ()
+    ) -> None:
         """Use :meth:`open`."""
+        self.skipped = list(skipped)
         self.names = names
         self._folder = folder
         self._path = path
@@ -71,7 +77,7 @@ class Book:
         for name in names:
             prompt = rows.get(name) or _sidecar(folder / name)
             entries[name] = _entry(prompt, written.get(name))
-        return cls(folder, path, names, entries)
+        return cls(folder, path, names, entries, skipped)
 
     def entry(self, name: str) -> Entry:
         """A picture's caption."""
@@ -181,4 +187,4 @@ def _write_fields(path: Path, entries: dict[str, Entry]) -> None:
         for name, entry in entries.items()
         if entry.prompt
     }
-    files.write_text(path, json.dumps({"version": 1, "captions": told}, ensure_ascii=False, indent=1))
+    files.write_text(path, json_text.dumps({"version": 1, "captions": told}, indent=1))
