@@ -110,7 +110,6 @@ def test_copies_are_found_however_they_were_made(tmp_path):
         save(photo(seed), tmp_path / f"{seed}.jpg")
     first = photo(40)
     copies = {
-        "x_same.png": first,
         "x_small.jpg": first.resize((560, 560)),
         "x_turned.jpg": first.rotate(90),
         "x_half.jpg": first.rotate(180),
@@ -126,6 +125,59 @@ def test_copies_are_found_however_they_were_made(tmp_path):
         assert "40.jpg" in reasons[name][0].text or "x_" in reasons[name][0].text
     assert "is a turned copy of" in reasons["x_turned.jpg"][0].text
     assert made.count("bad") == len(copies)
+
+
+def test_of_copies_the_better_one_is_kept_whatever_its_name(tmp_path):
+    sharp = photo(40, side=800)
+    soft = sharp.filter(ImageFilter.GaussianBlur(4))
+    save(sharp.resize((600, 600)), tmp_path / "a_small.jpg")
+    save(sharp.resize((700, 700)), tmp_path / "b_middle.jpg")
+    save(sharp, tmp_path / "c_large.jpg")
+    sets = {
+        "soft": {"a_soft.png": soft, "b_sharp.png": sharp},
+        "packed": {"b_packed.jpg": sharp, "c_good.jpg": sharp, "a_packed.webp": sharp},
+        "equal": {"a.png": sharp, "b.png": sharp},
+    }
+    for folder, images in sets.items():
+        for name, image in images.items():
+            options = {"quality": 95 if "good" in name else 20} if name.endswith(("jpg", "webp")) else {}
+            (tmp_path / folder).mkdir(exist_ok=True)
+            image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / folder / name, **options)
+    flat = report.report(
+        tmp_path,
+        ["a_small.jpg", "b_middle.jpg", "c_large.jpg"],
+        resolution=512,
+        captions={},
+        count_tokens=len,
+        longest=75,
+    )
+    assert flat.kept == {"c_large.jpg": ("a_small.jpg", "b_middle.jpg")}
+    assert codes(flat)["c_large.jpg"] == []
+    kept = {folder: [*told(tmp_path / folder).kept] for folder in sets}
+    assert kept == {"soft": ["b_sharp.png"], "packed": ["c_good.jpg"], "equal": ["a.png"]}
+    assert "kept      c_large.jpg, in place of a_small.jpg, b_middle.jpg" in command.lines(flat)
+    assert flat.to_dict()["duplicates"] == [{"kept": "c_large.jpg", "copies": ["a_small.jpg", "b_middle.jpg"]}]
+
+
+def test_in_a_chain_only_what_looks_like_a_kept_one_goes():
+    def measured(shift, side):
+        grey = np.full((16, 16), 100 + shift, dtype=np.uint8)
+        return report.Measures(side, side, 1000, 0.2, 200, 90, 0, 0, (0, 0, 0), 0, grey, np.zeros((64, 64), bool))
+
+    # Levels of 5 apart are alike, of 10 are not.
+    pairs = report.duplicates.pairs
+    assert pairs([measured(0, 600), measured(5, 700), measured(10, 800)]) == [(2, 1, "same")]
+    assert pairs([measured(0, 600), measured(5, 900), measured(10, 800)]) == [(1, 0, "same"), (1, 2, "same")]
+    assert pairs([measured(0, 900), measured(5, 700), measured(10, 800)]) == [(0, 1, "same")]
+
+
+@pytest.mark.parametrize("size", [(1, 400), (400, 1), (1, 1), (2, 3), (7, 9), (10_000, 1), (3, 512)])
+def test_tiny_and_thin_pictures_are_measured(size, tmp_path, capsys):
+    Image.new("RGB", size, "red").save(tmp_path / "thin.png")
+    save(photo(1), tmp_path / "good.png")
+    assert command.main(["--input", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])["pictures"]
+    assert {one["name"]: one["verdict"] for one in found} == {"good.png": "good", "thin.png": "bad"}
 
 
 def test_copies_are_found_on_plain_white_too(tmp_path):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..dataset.folder import no_images
 from ..errors import UserError
 from ..terminal import BAD_INPUT, DONE, STOPPED, answer, count, say, speak_any_encoding
 from ..workshop.book import Book
@@ -69,17 +70,18 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace, check: Callable[[], None]) -> int:
     book = Book.open(options.input, options.output)
     if not book.names:
-        raise UserError(f"--input {options.input}: there is no picture in this folder.")
+        raise no_images("input", options.input, book.skipped)
     captioner = choose.make(_wanted(options))
     try:
         done = _label(options, book, captioner, check)
     finally:
         captioner.close()
     sidecars = book.write_sidecars() if options.sidecars else 0
-    for one in done.skipped:
+    skipped = [*book.skipped, *done.skipped]
+    for one in skipped:
         say(f"left out: {one.name} {one.reason}")
     told: dict[str, Any] = {"captioner": captioner.name, "written": done.written, "kept": done.kept}
-    told |= {"skipped": [{"picture": one.name, "reason": one.reason} for one in done.skipped], "sidecars": sidecars}
+    told |= {"skipped": [{"picture": one.name, "reason": one.reason} for one in skipped], "sidecars": sidecars}
     answer(told)
     return DONE
 

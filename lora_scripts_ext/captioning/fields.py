@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import string
 from dataclasses import dataclass
 
+from .. import pattern
 from ..dataset.caption import tidy
 from ..errors import UserError
 
@@ -34,11 +34,13 @@ def check(template: str) -> None:
         UserError: it is not a format string, or names other fields than a caption has.
     """
     try:
-        asked = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+        asked = pattern.fields(template, dict.fromkeys(NAMES, str))
     except ValueError as error:
-        raise UserError(f"template {template!r}: {error}; write for example {TEMPLATE!r}.") from error
-    unknown = sorted(asked - set(NAMES))
-    if unknown or not asked:
+        raise UserError(
+            f"template {template[:100]!r}: {error}; use at least one of {', '.join(NAMES)} in braces, and nothing "
+            f"else, for example {TEMPLATE!r}."
+        ) from error
+    if not asked:
         raise UserError(f"template {template!r}: use at least one of {', '.join(NAMES)} in braces, and nothing else.")
 
 

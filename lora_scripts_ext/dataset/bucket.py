@@ -12,6 +12,7 @@ from .draw import generator
 
 Size = tuple[int, int]
 """Width and height in pixels."""
+SMALLEST_SIDE, LARGEST_SIDE = 32, 8192
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,18 @@ class Grid:
         shrink = min(1.0, math.sqrt(self.area / (size[0] * size[1])))
         width, height = (max(self.step, int(side * shrink) // self.step * self.step) for side in size)
         return min(self.longest, width), min(self.longest, height)
+
+
+def check_side(side: int) -> None:
+    """Refuse a side in pixels that no model is trained at.
+
+    Raises:
+        UserError: it is not within 32 to 8192.
+    """
+    if not SMALLEST_SIDE <= side <= LARGEST_SIDE:
+        raise UserError(
+            f"resolution is {side}; write a side of {SMALLEST_SIDE} to {LARGEST_SIDE} pixels, usually 512, 768 or 1024."
+        )
 
 
 def grid(config: Config, resolution: Sequence[int], vae_factor: int) -> Grid:

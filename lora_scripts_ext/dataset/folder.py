@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .. import file_name
@@ -11,8 +11,8 @@ from ..errors import UserError
 from . import kinds
 from .example import Skipped
 
-# What systems put beside images: the second halves of files from a Mac, thumbnails of a Synology.
-_SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
+#: what systems put beside images: the second halves of files from a Mac, thumbnails of a Synology.
+SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
 _ICLOUD = ".icloud"
 
 
@@ -59,6 +59,15 @@ def scan(root: Path, key: str, leave_out: Iterable[Path] = ()) -> tuple[list[str
             else:
                 skipped.append(Skipped(look.name(path), reason))
     return sorted(names), sorted(skipped, key=lambda one: one.name)
+
+
+def no_images(key: str, root: Path, skipped: Sequence[Skipped]) -> UserError:
+    """The error to raise where no image is left to work on."""
+    if not skipped:
+        listed = " ".join(sorted(extension[1:] for extension in kinds.EXTENSIONS))
+        return UserError(f"{key}: there is no picture in {root}; put some there ({listed}).")
+    first = skipped[0]
+    return UserError(f"{key}: no picture in {root} can be used; for example {first.name} {first.reason}.")
 
 
 def stem(name: str) -> str:
@@ -121,18 +130,27 @@ def _kind(path: Path, extension: str) -> str | None:
         return ""
     try:
         with path.open("rb") as file:
-            kind = kinds.of_content(file.read(kinds.HEAD))
+            head = file.read(kinds.HEAD)
     except OSError:
         return ""
-    if kind is None or kinds.is_reason(kind):
-        return kind or ""
-    if not extension:
-        return None
-    return f"is a {kind} image under the extension {extension}, which is not read; rename it"
+    return of_unknown_extension(extension, head, otherwise="")
+
+
+def of_unknown_extension(extension: str, head: bytes, otherwise: str) -> str | None:
+    """Why a file is not taken whose extension says nothing and that begins with ``head``; None where it is taken.
+
+    An image without an extension is taken; ``otherwise`` is returned for what is no image.
+    """
+    kind = kinds.of_content(head) if kinds.may_hide_an_image(extension) else None
+    if kind is None:
+        return otherwise
+    if kinds.is_reason(kind):
+        return kind
+    return f"is a {kind} image under the extension {extension}, which is not read; rename it" if extension else None
 
 
 def _passed_over(name: str) -> bool:
-    return name.startswith(".") or name in _SYSTEM_FOLDERS
+    return name.startswith(".") or name in SYSTEM_FOLDERS
 
 
 def _waits_in_icloud(name: str) -> bool:

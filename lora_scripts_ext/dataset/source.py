@@ -100,7 +100,7 @@ def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
         bare += [] if text else [name]
         examples.append(_example(config, root, name, text, repeats, found, sizes, key))
     if not examples:
-        raise UserError(_nothing(key, root, skipped))
+        raise folder.no_images(key, root, skipped)
     warnings = (*told.warnings, *_without_caption(config, key, bare, len(examples)), *_repeat_warnings(root, examples))
     return Dataset(tuple(examples), tuple(skipped), warnings, len(bare))
 
@@ -180,14 +180,6 @@ def _example(
         views=bucket.views(config, name, resized, chosen),
         mask=None,
     )
-
-
-def _nothing(key: str, root: Path, skipped: Sequence[Skipped]) -> str:
-    if not skipped:
-        kinds = " ".join(sorted(extension[1:] for extension in picture.EXTENSIONS))
-        return f"{key}: there is no picture in {root}; put some there ({kinds})."
-    first = skipped[0]
-    return f"{key}: no picture in {root} can be used; for example {first.name} {first.reason}."
 
 
 def _repeat_warnings(root: Path, examples: Iterable[Example]) -> list[str]:

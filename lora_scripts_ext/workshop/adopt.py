@@ -9,7 +9,9 @@ from pathlib import Path
 
 from .. import files
 from ..dataset.example import Skipped
+from ..dataset.kinds import HEAD
 from ..dataset.work import Check, Progress
+from ..file_name import cleaned
 from . import archive
 from .archive import Unpacked
 
@@ -28,17 +30,22 @@ def adopt(given: Sequence[Path], into: Path, *, progress: Progress, check: Check
             found = archive.unpack(path, into, progress=progress, check=check)
             names += found.names
             skipped += found.skipped
-        elif not archive.wanted(path.name):
-            skipped.append(Skipped(path.name, "is no picture and no caption"))
+        elif reason := archive.refusal(path.name, _head(path)):
+            skipped.append(Skipped(path.name, reason))
         else:
             names.append(_copied(path, into))
         progress(done, len(given), "files")
     return Unpacked(names, skipped)
 
 
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD)
+
+
 def _copied(path: Path, into: Path) -> str:
     """The file's name there: its own, or a numbered one where another file has it."""
-    plain = Path(archive.cleaned(path.name))
+    plain = Path(cleaned(path.name))
     target, number = into / plain, 2
     while target.exists() and not filecmp.cmp(path, target, shallow=False):
         target, number = into / f"{plain.stem}_{number}{plain.suffix}", number + 1

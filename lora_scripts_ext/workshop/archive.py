@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import struct
 import unicodedata
 import zipfile
 import zlib
@@ -12,13 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .. import files
+from ..dataset import folder, kinds
 from ..dataset.example import Skipped
-from ..dataset.picture import EXTENSIONS
+from ..dataset.folder import SYSTEM_FOLDERS
+from ..dataset.kinds import EXTENSIONS
 from ..dataset.work import Check, Progress
 from ..errors import UserError
+from ..file_name import cleaned
 
 #: what is taken besides pictures: captions
-_TEXTS = frozenset({".txt", ".caption", ".csv"})
+_TEXTS = frozenset({".txt", ".caption", ".csv", ".tsv", ".json", ".jsonl"})
+_ARCHIVES = frozenset({".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz"})
 _MOST_FILES = 20_000
 # Of photos, 20 GB are thousands; a single one has no use for more than 500 MB.
 _MOST_BYTES = 20 << 30
@@ -28,9 +33,8 @@ _MOST_SHRUNK = 200
 _CHUNK = 1 << 20
 _ENCRYPTED = 0x1
 _UTF8 = 0x800
-_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.I)
-_FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')
-_LONGEST = 120
+# Pairs of bytes of the usual Chinese characters (GB 2312): no name in a Western code page looks like these.
+_CHINESE = re.compile(rb"[\xb0-\xf7][\xa1-\xfe]")
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def unpack(
     try:
         with zipfile.ZipFile(archive) as opened:
             return _unpack(opened, archive, into, progress, check)
-    except (zipfile.BadZipFile, NotImplementedError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, struct.error) as error:
         raise UserError(
             f"{archive}: this is not a zip file that can be read ({error}); make a new .zip of it."
         ) from error
@@ -83,6 +87,7 @@ def _unpack(opened: zipfile.ZipFile, archive: Path, into: Path, progress: Progre
         try:
             name = _safe(written, member, taken)
             if name is not None:
+                _require_wanted(opened, member, written)
                 room -= _extract(opened, member, into / name, room)
                 names.append(name)
         except _Refused as reason:
@@ -102,9 +107,12 @@ def _name(member: zipfile.ZipInfo) -> str:
     if member.flag_bits & _UTF8 or member.filename.isascii():
         return member.filename
     try:
-        return member.filename.encode("cp437").decode("gb18030")
+        content = member.filename.encode("cp437")
+        chinese = content.decode("gb18030")
     except UnicodeError:
         return member.filename
+    others = re.sub(rb"[\x00-\x7f]", b"", _CHINESE.sub(b"", content))
+    return chinese if len(others) <= len(content) // 4 and _CHINESE.search(content) else member.filename
 
 
 def _safe(written: str, member: zipfile.ZipInfo, taken: set[str]) -> str | None:
@@ -112,12 +120,10 @@ def _safe(written: str, member: zipfile.ZipInfo, taken: set[str]) -> str | None:
     if stat.S_ISLNK(member.external_attr >> 16):
         raise _Refused("is a link")
     parts = PurePosixPath(written.replace("\\", "/")).parts
-    if any(part == "__MACOSX" or (part.startswith(".") and part != "..") for part in parts):
+    if any(part in SYSTEM_FOLDERS or (part.startswith(".") and part != "..") for part in parts):
         return None
     if not parts or ".." in parts or parts[0] == "/" or re.match(r"^[a-zA-Z]:", parts[0]):
         raise _Refused("has a path that leads out of the folder")
-    if not wanted(parts[-1]):
-        raise _Refused("is no picture and no caption")
     name = "/".join(cleaned(part) for part in parts)
     alike = unicodedata.normalize("NFC", name).casefold()
     if alike in taken:
@@ -126,17 +132,24 @@ def _safe(written: str, member: zipfile.ZipInfo, taken: set[str]) -> str | None:
     return name
 
 
-def wanted(name: str) -> bool:
-    """Whether a file of this name is a picture or a caption."""
-    return Path(name).suffix.lower() in EXTENSIONS | _TEXTS
+def _require_wanted(opened: zipfile.ZipFile, member: zipfile.ZipInfo, written: str) -> None:
+    """Refuse what is no image, by extension or else by content, and no caption."""
+    head = b""
+    if Path(written).suffix.lower() not in EXTENSIONS | _TEXTS:
+        head = next(_chunks(opened, member, kinds.HEAD), b"")
+    reason = refusal(written, head)
+    if reason:
+        raise _Refused(reason)
 
 
-def cleaned(part: str) -> str:
-    """A name that every system can write."""
-    plain = _FORBIDDEN.sub("_", part).rstrip(". ") or "_"
-    plain = f"_{plain}" if _RESERVED.match(plain) else plain
-    suffix = Path(plain).suffix
-    return plain[: _LONGEST - len(suffix)] + suffix if len(plain) > _LONGEST else plain
+def refusal(name: str, head: bytes) -> str | None:
+    """Why a file of this name that begins with ``head`` is not taken; None for an image or a caption."""
+    extension = Path(name).suffix.lower()
+    if extension in EXTENSIONS | _TEXTS:
+        return None
+    if extension in _ARCHIVES:
+        return "is an archive of its own; unpack it first"
+    return kinds.refusal(extension) or folder.of_unknown_extension(extension, head, "is no picture and no caption")
 
 
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, room: int) -> int:
@@ -146,20 +159,23 @@ def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, room:
     if path.exists():
         raise _Refused("would replace another file of its name")
     most = min(room, _MOST_BYTES_A_FILE, max(_CHUNK, member.compress_size * _MOST_SHRUNK))
-    with files.replacing(path) as temporary, temporary.open("wb") as out:
-        size = 0
-        for chunk in _chunks(opened, member):
-            size += len(chunk)
-            if size > most:
-                raise _Refused("is far larger than a picture can be (a zip bomb?)")
-            out.write(chunk)
+    try:
+        with files.replacing(path) as temporary, temporary.open("wb") as out:
+            size = 0
+            for chunk in _chunks(opened, member):
+                size += len(chunk)
+                if size > most:
+                    raise _Refused("is far larger than a picture can be (a zip bomb?)")
+                out.write(chunk)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise _Refused("lies in a folder that has the name of a file") from error
     return size
 
 
-def _chunks(opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+def _chunks(opened: zipfile.ZipFile, member: zipfile.ZipInfo, size: int = _CHUNK) -> Iterator[bytes]:
     try:
         with opened.open(member) as packed:
-            while chunk := packed.read(_CHUNK):
+            while chunk := packed.read(size):
                 yield chunk
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise _Refused(f"is damaged ({error})") from error

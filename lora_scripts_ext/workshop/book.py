@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import files
+from .. import files, json_text
 from ..captioning.fields import Fields
 from ..dataset import folder as folders
 from ..dataset import metadata
@@ -46,7 +46,7 @@ class Book:
     Attributes:
         names: the pictures, as ``dataset.folder.scan`` gives them.
         path: the table that new captions are written into.
-        skipped: rows of tables that are not used.
+        skipped: what looks like an image and is not among them, and rows of tables that are not used.
         warnings: sentences on captions that are not used.
     """
 
@@ -60,7 +60,7 @@ class Book:
         self._known = known
         self._changed: set[str] = set()
         self._told = Captions(folder, names, known, table=path, encoding=encoding)
-        self.skipped, self.warnings = self._told.skipped, self._told.warnings
+        self.skipped, self.warnings = [*known, *self._told.skipped], self._told.warnings
         written = _read_fields(_fields_path(folder, self.path))
         self._entries = {name: self._entry(name, written.get(name)) for name in names}
 
@@ -211,4 +211,4 @@ def _write_fields(path: Path, entries: dict[str, Entry]) -> None:
         for name, entry in entries.items()
         if entry.prompt
     }
-    files.write_text(path, json.dumps({"version": 1, "captions": told}, ensure_ascii=False, indent=1))
+    files.write_text(path, json_text.dumps({"version": 1, "captions": told}, indent=1))

@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..dataset import left_out
+from ..dataset.bucket import check_side
+from ..dataset.example import Skipped
+from ..dataset.folder import no_images
+from ..dataset.source import folder_meaning
 from ..dataset.work import Check, Progress
 from ..errors import UserError
 from ..hosts.tokenizer import Tokenizer
-from ..terminal import BAD_INPUT, DONE, STOPPED, count
+from ..terminal import BAD_INPUT, DONE, STOPPED, answer, count, say, show, speak_any_encoding
 from .book import Book
 from .report import Report, report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``check_dataset.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (what is measured is kept)."""
+    speak_any_encoding()
     options = _parser().parse_args(arguments)
     try:
         made = check(options.input, options.metadata, options.resolution, options.trigger, count)
         for line in lines(made):
-            print(line)
+            show(line)
         if options.leave_out:
             left_out.write(options.input, bad(made) | left_out.read(options.input))
-        print(json.dumps(made.to_dict(), ensure_ascii=False), flush=True)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        answer(made.to_dict())
+    except (UserError, OSError) as error:
+        say(f"error: {error}")
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("stopped; what is measured is kept for the next time.", file=sys.stderr)
+        say("stopped; what is measured is kept for the next time.")
         return STOPPED
     return DONE
 
@@ -47,25 +52,41 @@ def check(
     """The report on a folder as training would read it, without what is left out already; ``stop`` as in ``report``.
 
     Raises:
-        UserError: the folder is missing or empty, or a file of captions is damaged.
+        UserError: the folder is missing or empty, a file of captions is missing or damaged, the resolution is absurd.
     """
+    check_side(resolution)
+    if metadata is not None and not metadata.is_file():
+        raise UserError(f"metadata: there is no file {metadata}; check the path, or leave it empty.")
     book = Book.open(folder, metadata)
     unwanted = left_out.read(folder)
     names = [name for name in book.names if name not in unwanted]
     if not names:
-        raise UserError(f"{folder}: there is no picture in this folder.")
+        raise no_images(
+            "input", folder, [*book.skipped, *(Skipped(name, "is left out by hand") for name in book.names)]
+        )
     tokenizer = Tokenizer.shipped()
-    return report(
+    made = report(
         folder,
         names,
         resolution=resolution,
-        captions={name: book.entry(name).prompt for name in names},
+        captions={name: book.entry(name).prompt or folder_meaning(folder, name)[1] for name in names},
         count_tokens=tokenizer.count,
         longest=tokenizer.room,
         trigger=trigger,
         progress=progress,
         check=stop,
     )
+    return replace(made, skipped=tuple(book.skipped), advice=(*made.advice, *_on_repeats(folder, names)))
+
+
+def _on_repeats(folder: Path, names: Sequence[str]) -> list[str]:
+    """A sentence where folders say by their names how often their images are shown."""
+    counts = Counter(folder_meaning(folder, name, otherwise=0)[0] for name in names)
+    own = sorted(repeats for repeats in counts if repeats)
+    if not own:
+        return []
+    rest = f"; the {counts[0]} others take num_repeats" if counts[0] else "; num_repeats is not used"
+    return [f"Folder names set the repeats of {len(names) - counts[0]} pictures ({', '.join(map(str, own))}){rest}."]
 
 
 def bad(made: Report) -> set[str]:
@@ -81,6 +102,8 @@ def lines(made: Report) -> list[str]:
         for one in made.verdicts:
             if one.grade == grade:
                 said.append(f"{grade:9} {one.name}: {'; '.join(reason.text for reason in one.reasons)}")
+    said += [f"kept      {name}, in place of {', '.join(copies)}" for name, copies in made.kept.items()]
+    said += [f"skipped   {one.name}: {one.reason}" for one in made.skipped]
     told = made.settings
     said += [f"advice    {text}" for text in made.advice]
     return [*said, f"settings  repeats {told.repeats}, epochs {told.epochs}, rank {told.rank}"]

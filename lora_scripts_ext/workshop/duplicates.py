@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Container, Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,10 @@ How = Literal["same", "turned", "mirrored"]
 _BITS = 10
 # Mean difference of 16 x 16 luminances: equal hashes of plain pictures need not be equal pictures.
 _LEVELS = 6.0
+# A step of blur that can be seen.
+_SHARPER = 0.05
+# A step of the file's size that tells of less compression.
+_LARGER = 1.3
 # Pictures compared with all others at a time.
 _CHUNK = 512
 _ONES = np.array([bin(value).count("1") for value in range(256)], dtype=np.uint8)
@@ -25,21 +30,45 @@ _TURNS: tuple[tuple[How, int], ...] = (
 
 
 def pairs(measured: Sequence[Measures]) -> list[tuple[int, int, How]]:
-    """The earlier and the later picture of each pair that looks the same, and how.
+    """The image that is kept and the one that is like it, of each one that is not kept, and how; by the second.
 
-    A picture is the later one of at most one pair.
+    The better of two stays: the one with more pixels, then the sharper, then the less compressed one, else the first.
+    An image goes only where one that looks like it stays, so of a chain (a like b, b like c, c not like a) what is
+    unlike stays.
     """
-    plain = np.array([one.hash for one in measured], dtype=np.uint64)
-    found: dict[int, tuple[int, int, How]] = {}
-    for how, turn in _TURNS:
-        turned = plain if turn == 0 else np.array([_turned_hash(one, turn) for one in measured], dtype=np.uint64)
-        for start in range(0, len(plain), _CHUNK):
-            near = _distances(turned[start : start + _CHUNK], plain) <= _BITS
-            for row, earlier in zip(*np.nonzero(near), strict=True):
-                later = int(row) + start
-                if earlier < later and later not in found and _alike(measured[earlier], measured[later], turn):
-                    found[later] = (int(earlier), later, how)
-    return [found[later] for later in sorted(found)]
+    order = sorted(range(len(measured)), key=lambda index: _worth(measured[index]))
+    ranked = [measured[index] for index in order]
+    plain = np.array([one.hash for one in ranked], dtype=np.uint64)
+    dropped: dict[int, tuple[int, How]] = {}
+    for start in range(0, len(ranked), _CHUNK):
+        rows = ranked[start : start + _CHUNK]
+        near = [
+            _distances(np.array([_turned_hash(one, turn) for one in rows], dtype=np.uint64), plain) <= _BITS
+            for _, turn in _TURNS
+        ]
+        for place in range(start, start + len(rows)):
+            found = _better(ranked, place, [turned[place - start, :place] for turned in near], dropped)
+            if found is not None:
+                dropped[place] = found
+    return sorted(
+        ((order[kept], order[place], how) for place, (kept, how) in dropped.items()), key=lambda pair: pair[1]
+    )
+
+
+def _worth(one: Measures) -> tuple[int, int, int]:
+    """What to sort by, the best first; differences in sharpness and compression that nobody sees do not count."""
+    return -one.width * one.height, round(one.blur / _SHARPER), -round(math.log(max(1, one.bytes), _LARGER))
+
+
+def _better(
+    ranked: Sequence[Measures], place: int, near: Sequence[np.ndarray], dropped: Container[int]
+) -> tuple[int, How] | None:
+    """The first kept image before ``place`` that it looks like, in any turn, and how; None where there is none."""
+    for (how, turn), close in zip(_TURNS, near, strict=True):
+        for better in np.flatnonzero(close).tolist():
+            if better not in dropped and _alike(ranked[better], ranked[place], turn):
+                return better, how
+    return None
 
 
 def _alike(first: Measures, second: Measures, turn: int) -> bool:
@@ -52,6 +81,8 @@ def _turned(thumbnail: np.ndarray, turn: int) -> np.ndarray:
 
 
 def _turned_hash(one: Measures, turn: int) -> int:
+    if turn == 0:
+        return one.hash
     return difference_hash(Image.fromarray(np.ascontiguousarray(_turned(one.thumbnail, turn))))
 
 

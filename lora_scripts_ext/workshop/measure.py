@@ -31,6 +31,7 @@ class Measures:
 
     Attributes:
         width, height: in pixels, upright.
+        bytes: of the file.
         blur: 0 is crisp, 1 is a picture without any detail, at the size it is trained at.
         dark: luminance that only the brightest 5 % exceed.
         contrast: luminance between the darkest and the brightest 5 %.
@@ -44,6 +45,7 @@ class Measures:
 
     width: int
     height: int
+    bytes: int
     blur: float
     dark: float
     contrast: float
@@ -72,6 +74,7 @@ def measure(path: Path, resolution: int) -> Measures:
     return Measures(
         width=width,
         height=height,
+        bytes=path.stat().st_size,
         blur=blur(grey),
         dark=float(high),
         contrast=float(high - low),
@@ -92,15 +95,17 @@ def blur(grey: np.ndarray) -> float:
     """
     found = []
     for lines in (grey, grey.T):
+        if lines.shape[1] < 2:  # a single column has no neighbours
+            continue
         differences = np.abs(np.diff(lines, axis=1))
         lost = np.maximum(0, differences - np.abs(np.diff(_box(lines), axis=1)))
         before, after = _tiles(differences), _tiles(lost)
         busiest = np.argsort(before)[-_SHARP_TILES:]
         total = before[busiest].sum()
         found.append((float(total), 1 - float(after[busiest].sum() / total) if total else 1.0))
-    strongest = max(total for total, _ in found)
+    strongest = max((total for total, _ in found), default=0.0)
     # Stripes have edges in one direction alone; the other says nothing.
-    return max(value for total, value in found if total >= strongest / 4)
+    return max((value for total, value in found if total >= strongest / 4), default=1.0)
 
 
 def difference_hash(pixels: Image.Image) -> int:

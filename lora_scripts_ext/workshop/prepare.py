@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import string
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -14,7 +14,7 @@ from typing import Literal
 
 from PIL import Image
 
-from .. import files
+from .. import file_name, files, json_text, pattern
 from ..dataset import bucket, picture
 from ..dataset.bucket import Grid
 from ..dataset.example import Skipped
@@ -62,6 +62,7 @@ def prepare(
     grid: Grid,
     wanted: Wanted,
     *,
+    below: str = "",
     progress: Progress = lambda done, total, what: None,
     check: Check = lambda: None,
 ) -> Prepared:
@@ -75,14 +76,15 @@ def prepare(
         out: a folder that is new, or was made by this.
         grid: the sizes to cut to, as training chooses them.
         wanted: how.
+        below: a folder in ``out`` to put them in, such as `10_name`.
         progress: called with done, total and "pictures".
         check: called between pictures; what it raises ends the work, what is made stays.
 
     Raises:
         UserError: a setting is wrong, ``out`` holds other things, or rembg is wanted and missing.
     """
-    _check(wanted, folder, out)
-    new_names = _new_names(names, wanted)
+    check_wanted(wanted, folder, out)
+    new_names = {name: (PurePosixPath(below) / new).as_posix() for name, new in _new_names(names, wanted).items()}
     cut_out = background.remover() if wanted.without_background else None
     record = _read_record(out)
     made: dict[str, str] = {}
@@ -107,40 +109,54 @@ def prepare(
             progress(done, len(names), "pictures")
             check()
     finally:
-        files.write_text(out / HIDDEN / _RECORD, json.dumps(record, ensure_ascii=False))
+        files.write_text(out / HIDDEN / _RECORD, json_text.dumps(record))
     return Prepared(made, skipped)
 
 
-def _check(wanted: Wanted, folder: Path, out: Path) -> None:
+def check_wanted(wanted: Wanted, folder: Path, out: Path) -> None:
+    """Refuse what ``prepare`` would refuse.
+
+    Raises:
+        UserError: a setting is wrong, or ``out`` holds other things.
+    """
+    shown = repr(wanted.rename[:100])
     try:
-        fields = {name for _, name, _, _ in string.Formatter().parse(wanted.rename) if name is not None}
-        wanted.rename.format(name="a", number=1)
-    except (ValueError, KeyError, IndexError) as error:
-        raise UserError(f"rename is {wanted.rename!r} ({error}); write for example brand_{{number:03d}}.") from error
-    if not fields or "/" in wanted.rename or "\\" in wanted.rename:
-        raise UserError(f"rename is {wanted.rename!r}; it needs {{name}} or {{number}}, and no slash.")
+        used = pattern.fields(wanted.rename, {"name": str, "number": int})
+    except ValueError as error:
+        raise UserError(f"rename is {shown} ({error}); write for example brand_{{number:03d}}.") from error
+    if not used or "/" in wanted.rename or "\\" in wanted.rename:
+        raise UserError(f"rename is {shown}; it needs {{name}} or {{number}}, and no slash.")
     if wanted.kind not in _FORMATS:
         raise UserError(f"format is {wanted.kind!r}; take one of {', '.join(_FORMATS)}.")
     home, target = folder.resolve(), out.resolve()
     if home == target or home.is_relative_to(target) or target.is_relative_to(home):
         raise UserError(f"output {out}: it must lie outside of {folder}, so that no original is mixed up with a copy.")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"output {out}: this is a file; name a new folder.")
     if out.is_dir() and any(out.iterdir()) and not (out / HIDDEN / _RECORD).is_file():
         raise UserError(f"output {out}: this folder holds other things; name a new one.")
 
 
 def _new_names(names: Sequence[str], wanted: Wanted) -> dict[str, str]:
-    """The new name of each; folders stay, and two pictures never get one name."""
+    """The new name of each, one that every system can write; folders stay, and two images never get one name."""
     taken: set[str] = set()
     chosen = {}
     for number, name in enumerate(names, 1):
         path = PurePosixPath(name)
-        stem = wanted.rename.format(name=path.stem, number=number)
+        # A name that begins with a dot would hide the copy.
+        filled = pattern.fill(wanted.rename, {"name": path.stem, "number": number}).lstrip(". ")
+        stem = file_name.shortened(file_name.cleaned(f"{filled}.{wanted.kind}").removesuffix(f".{wanted.kind}"))
         new, again = path.with_name(f"{stem}.{wanted.kind}"), 2
-        while new.as_posix().casefold() in taken:
+        while _alike(new) in taken:
             new, again = path.with_name(f"{stem}_{again}.{wanted.kind}"), again + 1
-        taken.add(new.as_posix().casefold())
+        taken.add(_alike(new))
         chosen[name] = new.as_posix()
     return chosen
+
+
+def _alike(path: PurePosixPath) -> str:
+    """The same for names that some system takes for one."""
+    return unicodedata.normalize("NFC", path.as_posix()).casefold()
 
 
 def _make(

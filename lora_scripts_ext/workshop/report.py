@@ -6,7 +6,7 @@ import base64
 import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import files
 from ..dataset import picture
+from ..dataset.example import Skipped
 from ..dataset.left_out import HIDDEN
 from ..dataset.work import Check, Progress, ahead
 from . import advice, duplicates, verdict
@@ -21,7 +22,7 @@ from .measure import Measures, measure
 from .verdict import Reason, Verdict
 
 _CACHE = "report.json"
-_VERSION = 1
+_VERSION = 2
 _HOW = {
     "same": "looks the same as",
     "turned": "is a turned copy of",
@@ -37,11 +38,15 @@ class Report:
         verdicts: of every picture, in the order of the names.
         advice: sentences on the pictures that are not bad.
         settings: what to train these with.
+        kept: of images that look the same, the one to keep, and those that it stands for.
+        skipped: files that cannot be trained on at all.
     """
 
     verdicts: tuple[Verdict, ...]
     advice: tuple[str, ...]
     settings: advice.Settings
+    kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
 
     def count(self, grade: str) -> int:
         """Pictures of a grade."""
@@ -57,6 +62,8 @@ class Report:
                 {"name": one.name, "verdict": one.grade, "reasons": [asdict(reason) for reason in one.reasons]}
                 for one in self.verdicts
             ],
+            "duplicates": [{"kept": name, "copies": list(copies)} for name, copies in self.kept.items()],
+            "skipped": [{"name": one.name, "reason": one.reason} for one in self.skipped],
             "advice": list(self.advice),
             "settings": asdict(self.settings),
         }
@@ -98,19 +105,30 @@ def report(
         if isinstance(one, str):
             verdicts.append(Verdict(name, (Reason("unreadable", "bad", one),)))
             continue
-        reasons = [*copies.get(name, []), *verdict.of_picture(one, resolution)]
+        reasons = [copies[name][1]] if name in copies else []
+        reasons += verdict.of_picture(one, resolution)
         reasons += verdict.of_caption(captions.get(name, ""), count_tokens, longest) if captioned else []
         verdicts.append(Verdict(name, tuple(reasons)))
     left = {one.name: measured[one.name] for one in verdicts if one.grade != "bad"}
-    return Report(tuple(verdicts), tuple(advice.of_set(left, captions, trigger)), advice.settings(len(left)))
+    return Report(
+        tuple(verdicts), tuple(advice.of_set(left, captions, trigger)), advice.settings(len(left)), _kept(copies)
+    )
 
 
-def _copies(measured: Mapping[str, Measures]) -> dict[str, list[Reason]]:
+def _copies(measured: Mapping[str, Measures]) -> dict[str, tuple[str, Reason]]:
+    """For each image that is like a better one: the one that is kept in its place, and the finding."""
     names = list(measured)
     return {
-        names[later]: [Reason("duplicate", "bad", f"{_HOW[how]} {names[earlier]}")]
-        for earlier, later, how in duplicates.pairs(list(measured.values()))
+        names[other]: (names[kept], Reason("duplicate", "bad", f"{_HOW[how]} {names[kept]}"))
+        for kept, other, how in duplicates.pairs(list(measured.values()))
     }
+
+
+def _kept(copies: Mapping[str, tuple[str, Reason]]) -> dict[str, tuple[str, ...]]:
+    kept: dict[str, tuple[str, ...]] = {}
+    for name, (better, _) in copies.items():
+        kept[better] = (*kept.get(better, ()), name)
+    return dict(sorted(kept.items()))
 
 
 def _measured(
