@@ -22,7 +22,7 @@ from ..dataset.example import Skipped
 from ..dataset.plan import Step
 from ..dataset.store import Store
 from ..hosts.base import Host, Session
-from . import facts, optimizer, previews, processes
+from . import facts, notices, optimizer, previews, processes
 from . import state as states
 from .attach import attached
 from .events import Events
@@ -182,10 +182,13 @@ class Run:
     def go(self, started: float) -> Result:
         """Train to the end, or until stopped."""
         self.tell({
-            "event": "start", "step": self.step, "steps": self.total_steps, "epochs": self.config.epochs,
+            "event": "start", "step": self.step, "steps": self.total_steps,
+            "epochs": -(-self.total_steps // self.steps_per_epoch),
             "pictures": len(self.store.examples), "parameters": self.adapter.weights.numel(),
             "skipped": len(self.store.skipped),
         })  # fmt: skip
+        for text in notices.of(self.config, self.total_steps):
+            self._warn(text)
         if self.step == 0:
             self._draw(0)
         stopped = False
