@@ -1,11 +1,9 @@
-"""What the user asks for: one dataclass, YAML in and out, every error names key, value and remedy."""
+"""What the user asks for: one dataclass, read from YAML or TOML; every error names key, value and remedy."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
-import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
-from . import file_name
+from . import config_check, config_file, config_names, config_optimizer, config_subsets
 from .errors import UserError
 
 
@@ -37,7 +35,11 @@ def _key(
 class Config:
     """Everything a run is told.
 
-    Field names are the YAML keys; paths are kept as written, relative to the working folder.
+    Field names are the YAML keys; paths are kept as written, relative to the working folder. ``learning_rate`` and
+    ``lr_scheduler`` that are not given are those that suit the optimizer.
+
+    Attributes:
+        notes: what the user should know about how the config was read.
     """
 
     train_data_dir: str = _key("", "Folder with the training pictures; sub-folders count, `10_name` repeats ten times.")
@@ -51,18 +53,20 @@ class Config:
     caption_encoding: str = _key("", "Encoding of caption files that are not UTF-8, UTF-16 or clearly Chinese GBK.")
     trigger_word: str = _key("", "Word put in front of every caption; say it in a prompt to call the look.")
     shuffle_caption: bool = _key(False, "Draw the order of the comma-separated parts anew for every visit.")
-    keep_tokens: int = _key(0, "Leading parts (the trigger word not counted) that shuffling leaves in place.", low=0)
+    keep_tokens: int = _key(
+        0, "Leading parts (the trigger word not counted) that shuffling leaves in place.", low=0, high=1000
+    )
     caption_variants: int = _key(8, "Shuffled variants of each caption that are cached.", low=1, high=256)
     caption_dropout: float = _key(0.0, "Share of visits with an empty caption; 0.05 to 0.1 for a style.", low=0, high=1)
     num_repeats: int = _key(1, "How often an epoch shows each picture of a folder without a number.", low=1, high=10000)
     reg_data_dir: str = _key("", "Regularisation images of the class, for prior preservation.")
-    prior_loss_weight: float = _key(1.0, "Weight of the regularisation images' mean loss.", low=0)
+    prior_loss_weight: float = _key(1.0, "Weight of the regularisation images' mean loss.", low=0, high=1000)
 
     resolution: list[int] = _key([], "Side in pixels, or [width, height]; empty takes the model family's own size.")
     enable_bucket: bool = _key(True, "Train pictures in their own aspect ratio instead of cropping all to one.")
     bucket_step: int = _key(64, "Bucket sides are multiples of this many pixels.", low=8, high=1024)
-    min_bucket_side: int = _key(0, "Smallest bucket side in pixels; 0 takes half the resolution.", low=0)
-    max_bucket_side: int = _key(0, "Largest bucket side in pixels; 0 takes twice the resolution.", low=0)
+    min_bucket_side: int = _key(0, "Smallest bucket side in pixels; 0 takes half the resolution.", low=0, high=16384)
+    max_bucket_side: int = _key(0, "Largest bucket side in pixels; 0 takes twice the resolution.", low=0, high=16384)
     bucket_no_upscale: bool = _key(False, "Put a small picture into a smaller bucket instead of enlarging it.")
     crop: Literal["center", "top", "random"] = _key("center", "Which part of a picture its bucket keeps.")
     crop_variants: int = _key(4, "Different random crops prepared per picture with crop: random.", low=1, high=64)
@@ -80,32 +84,40 @@ class Config:
     text_model_dir: str = _key("", "Folder with tokenizer files to use instead of the shipped CLIP tokenizer.")
 
     lora_rank: int = _key(16, "Size of the LoRA: 4 to 8 for small changes, 16 to 32 for a look.", low=1, high=1024)
-    lora_alpha: float | None = _key(None, "Scale is alpha / rank; empty takes the rank, scale 1.", above=0)
+    lora_alpha: float | None = _key(None, "Scale is alpha / rank; empty takes the rank, scale 1.", above=0, high=65536)
     lora_dropout: float = _key(0.0, "Share of the adapter's input dropped while training.", low=0, high=0.99)
     target: Literal["attention", "attention-mlp", "full"] = _key(
         "attention-mlp", "Layers that learn: attention only, with feed-forward and projections, or convolutions too."
     )
     train_text_encoder: bool = _key(False, "Train the text encoder(s) as well.")
-    text_encoder_lr: float | None = _key(None, "Learning rate of the text encoder(s); empty takes a tenth.", above=0)
+    text_encoder_lr: float | None = _key(
+        None, "Learning rate of the text encoder(s); empty takes a tenth.", above=0, high=10
+    )
     init_lora: str = _key("", "LoRA file (.safetensors) to continue from.")
 
     batch_size: int = _key(1, "Images computed together, per process.", low=1, high=1024)
     gradient_accumulation_steps: int = _key(1, "Batches whose gradients are added before a step.", low=1, high=4096)
     epochs: int = _key(10, "Times the whole set is seen.", low=1, high=100000)
-    max_steps: int = _key(0, "Stop after this many steps; 0 runs all epochs.", low=0)
-    learning_rate: float = _key(1e-4, "Size of a step; 1e-4 to 3e-4 suits most.", above=0, high=10)
+    max_steps: int = _key(0, "Stop after this many steps; 0 runs all epochs.", low=0, high=10**9)
+    learning_rate: float = _key(
+        None, "Size of a step; empty takes 1e-4, or what suits the optimizer (Prodigy 1).", above=0, high=10
+    )
     optimizer: Literal["adamw", "adamw8bit", "lion", "adafactor", "prodigy", "schedulefree"] = _key(
         "adamw", "How gradients become steps; all but adamw and adafactor need a package."
     )
     optimizer_args: dict[str, Any] = _key({}, "Further arguments of the optimizer, by their own names.")
     weight_decay: float = _key(0.01, "Pull of the weights towards zero.", low=0, high=10)
-    lr_scheduler: Literal["constant", "cosine", "cosine_with_restarts", "linear", "polynomial"] = _key(
-        "cosine", "How the learning rate falls over the run."
+    lr_scheduler: Literal["auto", "constant", "cosine", "cosine_with_restarts", "linear", "polynomial"] = _key(
+        "auto", "How the learning rate falls over the run; auto takes cosine, or what suits the optimizer."
     )
-    lr_warmup_steps: int = _key(0, "Steps over which the learning rate rises from zero.", low=0)
+    lr_warmup_steps: float = _key(
+        0.0, "Steps over which the learning rate rises from zero; below 1, a share of the run.", low=0, high=10**9
+    )
     lr_cycles: int = _key(1, "Restarts of cosine_with_restarts.", low=1, high=1000)
     lr_power: float = _key(1.0, "Power of the polynomial schedule.", above=0, high=100)
-    max_grad_norm: float = _key(1.0, "Gradients longer than this are shortened to it; 0 leaves them.", low=0)
+    max_grad_norm: float = _key(
+        1.0, "Gradients longer than this are shortened to it; 0 leaves them.", low=0, high=10**6
+    )
     mixed_precision: Literal["auto", "fp32", "fp16", "bf16"] = _key(
         "auto", "Number format of the frozen model; auto takes fp32 on a CPU, bf16 or fp16 on a GPU."
     )
@@ -114,23 +126,25 @@ class Config:
         False, "Keep the frozen UNet's weights in 8 bits: half the memory, a little less exact; not inside a WebUI."
     )
     min_snr_gamma: float = _key(
-        0.0, "Weigh down easy timesteps (min-SNR); 5 is usual, 0 is off; Flux takes none.", low=0
+        0.0, "Weigh down easy timesteps (min-SNR); 5 is usual, 0 is off; Flux takes none.", low=0, high=1000
     )
     noise_offset: float = _key(0.0, "Shift the noise's brightness so dark and bright looks are learnt.", low=0, high=1)
     loss: Literal["l2", "huber"] = _key("l2", "Huber forgives outliers in a mixed set.")
-    huber_delta: float = _key(0.1, "Where Huber turns from square to straight.", above=0)
+    huber_delta: float = _key(0.1, "Where Huber turns from square to straight.", above=0, high=1000)
     seed: int = _key(42, "The same seed and settings give the same LoRA.", low=0, high=2**32 - 1)
     device: str = _key("auto", "auto, cpu, cuda, cuda:1 or mps.")
 
-    save_steps: int = _key(0, "Write a checkpoint every so many steps; 0 is off.", low=0)
-    save_epochs: int = _key(0, "Write a checkpoint every so many epochs; 0 is off.", low=0)
-    keep_checkpoints: int = _key(0, "Keep only the newest so many checkpoints; 0 keeps all.", low=0)
+    save_steps: int = _key(0, "Write a checkpoint every so many steps; 0 is off.", low=0, high=10**9)
+    save_epochs: int = _key(0, "Write a checkpoint every so many epochs; 0 is off.", low=0, high=10**9)
+    keep_checkpoints: int = _key(0, "Keep only the newest so many checkpoints; 0 keeps all.", low=0, high=10**9)
     save_precision: Literal["fp16", "bf16", "fp32"] = _key("fp16", "Number format of the LoRA file.")
     save_captions: bool = _key(
         True, "Write caption statistics and preview prompts into the files; false keeps captions private."
     )
 
-    preview_epochs: int = _key(0, "Draw previews every so many epochs, and before the first; 0 is off.", low=0)
+    preview_epochs: int = _key(
+        0, "Draw previews every so many epochs, and before the first; 0 is off.", low=0, high=10**9
+    )
     preview_prompts: list[str] = _key([], "Prompts to draw; empty takes the first captions.")
     preview_negative: str = _key("", "Negative prompt of the previews.")
     preview_seed: int = _key(1234, "Seed of the first preview; the next ones count up.", low=0, high=2**32 - 1)
@@ -142,6 +156,15 @@ class Config:
         "Euler", "Sampler of the previews, by the WebUI's name."
     )
     tensorboard: bool = _key(True, "Also write TensorBoard logs when the package is installed.")
+
+    notes: tuple[str, ...] = dataclasses.field(default=(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        suited = config_optimizer.SUITED[self.optimizer]
+        if self.learning_rate is None:
+            object.__setattr__(self, "learning_rate", suited.learning_rate)
+        if self.lr_scheduler == "auto":
+            object.__setattr__(self, "lr_scheduler", suited.lr_scheduler)
 
     @property
     def name(self) -> str:
@@ -165,217 +188,103 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """Every key with its value, ready for YAML or JSON."""
-        return dataclasses.asdict(self)
+        return {key: value for key, value in dataclasses.asdict(self).items() if key in FIELDS}
+
+    def changed(self) -> dict[str, Any]:
+        """The keys that differ from what they are when not given."""
+        usual = {key: default(key) for key in FIELDS}
+        usual |= dataclasses.asdict(config_optimizer.SUITED[self.optimizer])
+        return {key: value for key, value in self.to_dict().items() if value != usual[key]}
 
     def to_yaml(self) -> str:
         """The keys that differ from their default, as a YAML file that gives this config back."""
-        changed = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != default(f.name)
-        }
-        return yaml.safe_dump(changed, sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(self.changed(), sort_keys=False, allow_unicode=True)
 
 
-FIELDS: dict[str, dataclasses.Field[Any]] = {field.name: field for field in dataclasses.fields(Config)}
+FIELDS: dict[str, dataclasses.Field[Any]] = {
+    field.name: field for field in dataclasses.fields(Config) if "help" in field.metadata
+}
 _TYPES = typing.get_type_hints(Config)
 _REQUIRED = ("train_data_dir", "base_model", "output_dir")
-_PATHS = (
-    "train_data_dir", "base_model", "output_dir", "metadata_path", "reg_data_dir", "mask_dir", "cache_dir",
-    "text_model_dir", "init_lora",
-)  # fmt: skip
-_ARTICLES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+#: keys whose value is text, also where YAML would read a number or a date
+TEXT_KEYS = tuple(key for key in FIELDS if _TYPES[key] in (str, list[str]))
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file, apply ``key=value`` overrides, check everything.
+    """Read a YAML or TOML file, apply ``key=value`` overrides, check everything.
 
     Raises:
         UserError: the file, a key or a value is wrong.
     """
-    values = _read_yaml(path)
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise UserError(f"--set {override}: write it as key=value, for example --set epochs=5.")
-        values[key.strip()] = _parse_value(key.strip(), text)
-    return from_dict(values, str(path))
+    where = str(path)
+    text = config_names.text_keys(TEXT_KEYS)
+    asked = config_subsets.flat(config_file.read(path, text), FIELDS, where)
+    asked, notes = config_names.translated(config_subsets.with_files(asked, FIELDS, where), where)
+    changed = config_subsets.with_files(config_file.overrides(overrides, text), FIELDS, "--set")
+    changed, more = config_names.translated(changed, "--set")
+    config = from_dict({**asked, **changed}, where, [*notes, *more])
+    config_check.paths(config, where)
+    return config
 
 
-def from_dict(values: dict[str, Any], where: str = "config") -> Config:
+def read_text(text: str, where: str) -> tuple[dict[str, Any], list[str]]:
+    """The keys and values in a YAML text, not checked yet, and what to know about them; no file is touched.
+
+    Raises:
+        UserError: the text is no mapping in YAML.
+    """
+    known = config_names.text_keys(TEXT_KEYS)
+    return config_names.translated(config_subsets.flat(config_file.parse(text, where, known), FIELDS, where), where)
+
+
+def from_dict(values: dict[str, Any], where: str = "config", notes: Sequence[str] = ()) -> Config:
     """Check keys, types and ranges of ``values`` and build the config; ``where`` names their origin in errors.
 
     Raises:
         UserError: an unknown or missing key, a wrong type, a value out of range.
     """
+    values, more = config_names.translated(values, where)
     for key in values:
         if key not in FIELDS:
             raise UserError(_unknown(key, where))
-    checked = {key: _check(key, value, where) for key, value in values.items() if value is not None or _optional(key)}
+    checked = {
+        key: config_check.checked(key, value, _TYPES[key], FIELDS[key].metadata, where)
+        for key, value in values.items()
+        if value is not None or config_check.optional(_TYPES[key])
+    }
     for key in _REQUIRED:
         if not checked.get(key):
             raise UserError(
                 f"{where}: {key} is missing; {FIELDS[key].metadata['help'][0].lower()}"
                 f"{FIELDS[key].metadata['help'][1:]}"
             )
-    config = Config(**checked)
-    _check_texts(config, where)
-    _check_together(config, where)
+    config = Config(**_with_arguments(checked, where), notes=(*notes, *more))
+    config_check.together(config, where)
     return config
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such config file; check the path after --config.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: the config file cannot be read ({error}); save it as UTF-8 text.") from error
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: this is not valid YAML; every line reads `key: value`.") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise UserError(f"{path}: expected lines of `key: value`, found {type(values).__name__}.")
-    return values
-
-
-def _parse_value(key: str, text: str) -> Any:
-    if _TYPES.get(key) is str:
-        return text
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {key}={text}: this value is not valid YAML; put it in quotes.") from error
+def _with_arguments(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """``optimizer_args`` checked for the optimizer; the weight decay among them is the key's."""
+    name = values.get("optimizer", default("optimizer"))
+    arguments = config_optimizer.arguments(name, values.get("optimizer_args", {}), where)
+    decay = arguments.pop("weight_decay", None)
+    if decay is not None and values.get("weight_decay", decay) != decay:
+        raise UserError(
+            f"{where}: weight_decay is {values['weight_decay']:g} and {decay:g} in optimizer_args; keep one of them."
+        )
+    weight_decay = {} if decay is None else {"weight_decay": float(decay)}
+    return {**values, **weight_decay, "optimizer_args": arguments}
 
 
 def _unknown(key: str, where: str) -> str:
-    near = difflib.get_close_matches(key, FIELDS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else "remove it; the README lists all keys."
-    return f"{where}: unknown key {key}; {hint}"
-
-
-def _optional(key: str) -> bool:
-    return type(None) in typing.get_args(_TYPES[key])
-
-
-def _check(key: str, value: Any, where: str) -> Any:
-    """Return ``value`` as the key's type, within its range."""
-    kind = _TYPES[key]
-    if isinstance(kind, types.UnionType):
-        if value is None:
-            return None
-        kind = next(option for option in typing.get_args(kind) if option is not type(None))
-    if typing.get_origin(kind) is Literal:
-        return _check_choice(key, value, typing.get_args(kind), where)
-    if typing.get_origin(kind) is list:
-        return _check_list(key, value, typing.get_args(kind)[0], where)
-    if typing.get_origin(kind) is dict:
-        if not isinstance(value, dict):
-            raise UserError(f"{where}: {key} is {value!r}, expected a mapping such as {{betas: [0.9, 0.99]}}.")
-        return value
-    return _check_range(key, _as_scalar(key, value, kind, where), where)
-
-
-def _check_choice(key: str, value: Any, choices: tuple[str, ...], where: str) -> str:
-    if value in choices and isinstance(value, str):
-        return value
-    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}? Valid: " if near else "valid: "
-    raise UserError(f"{where}: {key} is {value!r}; {hint}{', '.join(choices)}.")
-
-
-def _check_list(key: str, value: Any, kind: type, where: str) -> list[Any]:
-    items = value if isinstance(value, list) else [value]
-    checked = [_as_scalar(key, item, kind, where) for item in items]
-    if key == "resolution" and (len(checked) > 2 or any(not 32 <= side <= 8192 for side in checked)):
-        raise UserError(f"{where}: resolution is {value!r}; write a side of 32 to 8192 pixels, or [width, height].")
-    return checked
-
-
-def _as_scalar(key: str, value: Any, kind: type, where: str) -> Any:
-    """YAML reads `2e-4` as text and `8` where 8.0 is meant: take both, refuse everything else."""
-    if kind is str:
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
-            return str(value)
-    elif kind is bool:
-        if isinstance(value, bool):
-            return value
-    elif not isinstance(value, bool):
-        number = _as_number(value)
-        if number is not None and math.isfinite(number) and (kind is float or number == int(number)):
-            return kind(number)
-    raise UserError(f"{where}: {key} is {value!r}, expected {_ARTICLES[kind]}.")
-
-
-def _as_number(value: Any) -> float | int | None:
-    if isinstance(value, int | float):
-        return value
-    try:
-        return float(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-
-
-def _check_range(key: str, value: Any, where: str) -> Any:
-    bounds = FIELDS[key].metadata
-    low, high, above = bounds["low"], bounds["high"], bounds["above"]
-    too_low = (low is not None and value < low) or (above is not None and value <= above)
-    if too_low or (high is not None and value > high):
-        lower = f"at least {low:g}" if low is not None else f"above {above:g}" if above is not None else ""
-        upper = f"at most {high:g}" if high is not None else ""
-        raise UserError(f"{where}: {key} is {value!r}, it must be {' and '.join(filter(None, (lower, upper)))}.")
-    return value
-
-
-def _check_together(config: Config, where: str) -> None:
-    if config.masked_loss == "files" and not config.mask_dir:
-        raise UserError(f"{where}: masked_loss is files but mask_dir is empty; name the folder of the mask pictures.")
-    if config.min_bucket_side and config.max_bucket_side and config.min_bucket_side > config.max_bucket_side:
-        raise UserError(
-            f"{where}: min_bucket_side {config.min_bucket_side} is above max_bucket_side {config.max_bucket_side}; "
-            "swap them."
-        )
-    if Path(config.output_dir).resolve() == Path(config.train_data_dir).resolve():
-        raise UserError(
-            f"{where}: output_dir and train_data_dir are both {config.output_dir}; previews would become training "
-            "pictures, name another output_dir."
-        )
-    _check_name(config, where)
-
-
-def _check_texts(config: Config, where: str) -> None:
-    """Refuse what no file and no path can hold: NUL, bytes that are not text, names longer than file systems take."""
-    for key in FIELDS:
-        value = getattr(config, key)
-        for text in (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)):
-            if not file_name.is_text(text):
-                raise UserError(
-                    f"{where}: {key} is {text!r}, which holds NUL or bytes that are not UTF-8; rename the file or "
-                    "write the value anew."
-                )
-    for key in _PATHS:
-        part = file_name.too_long(getattr(config, key))
-        if part:
-            raise UserError(f"{where}: {key} holds the name {part}, longer than the 255 bytes that file systems take.")
-
-
-def _check_name(config: Config, where: str) -> None:
-    """Everything that a run derives from its name can be written, on every system."""
-    # A comma would end the name in the WebUI's <lora:name:1> lists.
-    problem = file_name.problem(config.name, also_forbidden=",")
-    if problem and config.output_name:
-        raise UserError(f"{where}: output_name is {config.output_name!r}; {problem}.")
-    if problem:
-        raise UserError(
-            f"{where}: output_dir {config.output_dir} gives the LoRA its name, {config.name!r}; {problem}, or set "
-            "output_name."
-        )
+    near = difflib.get_close_matches(key, [*FIELDS, *config_names.SAME], n=1, cutoff=0.5)
+    if not near:
+        return f"{where}: unknown key {config_check.shown(key).strip(chr(39))}; remove it; the README lists all keys."
+    here = config_names.SAME.get(near[0], near[0])
+    return f"{where}: unknown key {key}; did you mean {here}?"
 
 
 def default(key: str) -> Any:
-    """A key's default value."""
+    """A key's value when it is not given; None for a learning rate that depends on the optimizer."""
     field = FIELDS[key]
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default

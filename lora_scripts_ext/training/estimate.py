@@ -16,7 +16,7 @@ from ..adapters.targets import select
 from ..config import Config
 from ..dataset import plan, source
 from ..dataset.source import Dataset
-from . import optimizer, run
+from . import notices, optimizer, run
 from .attach import attached
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Estimate:
 
     Attributes:
         flops: floating-point operations of all steps.
+        notices: what the user should know about the config.
     """
 
     model: Inspection
@@ -46,6 +47,7 @@ class Estimate:
     adapter_bytes: int
     activation_bytes: int
     flops: float
+    notices: list[str]
 
     @property
     def extra_bytes(self) -> int:
@@ -67,7 +69,7 @@ class Estimate:
         ]
         said += [f"  bucket     {w}x{h}: {count}" for (w, h), count in self.dataset.buckets().items()]
         said += [f"  skipped    {one.name}: {one.reason}" for one in self.dataset.skipped]
-        said += [f"  warning    {text}" for text in self.dataset.warnings]
+        said += [f"  warning    {text}" for text in (*self.dataset.warnings, *self.notices)]
         said += [
             f"steps        {self.steps} ({self.steps_per_epoch} an epoch)",
             f"adapter      {self.layers} layers, {self.parameters:,} parameters, file {_mb(self.file_bytes)}",
@@ -91,6 +93,7 @@ class Estimate:
             "parameters": self.parameters,
             "file_bytes": self.file_bytes,
             "memory_bytes": self.memory_bytes,
+            "warnings": [*self.dataset.warnings, *self.notices],
         }
 
 
@@ -119,6 +122,7 @@ def estimate(config: Config, model: Inspection, processes: int = 1) -> Estimate:
         adapter_bytes=parameters * (_BYTES_PER_PARAMETER + optimizer.state_bytes(config.optimizer)),
         activation_bytes=activation_bytes,
         flops=flops / config.batch_size * _visits(dataset, config) * steps / steps_per_epoch,
+        notices=notices.of(config, steps),
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import torch
@@ -23,10 +24,6 @@ _PACKAGES = {
 # Bytes that each keeps for a number that learns: AdamW two moments, Lion one, Prodigy two, the start and a sum;
 # Adafactor's rows and columns hardly count.
 _STATE_BYTES = {"adamw": 8, "adamw8bit": 2, "lion": 4, "prodigy": 16, "schedulefree": 8, "adafactor": 0}
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "adafactor": {"scale_parameter": False, "relative_step": False, "warmup_init": False},
-    "prodigy": {"safeguard_warmup": True, "use_bias_correction": True},
-}
 
 
 def build(config: Config, adapter: Adapter) -> torch.optim.Optimizer:
@@ -35,15 +32,22 @@ def build(config: Config, adapter: Adapter) -> torch.optim.Optimizer:
     Raises:
         UserError: the package is missing, or an argument is unknown to the optimizer.
     """
-    rates = {"unet": config.learning_rate, "text": text_rate(config)}
+    text = config.learning_rate if config.optimizer == "prodigy" else text_rate(config)
+    rates = {"unet": config.learning_rate, "text": text}
     groups = [{"params": p, "lr": rates[part], "initial_lr": rates[part]} for part, p in _parameters(config, adapter)]
-    arguments = {"weight_decay": config.weight_decay, **_DEFAULTS.get(config.optimizer, {}), **_arguments(config)}
+    arguments = {"weight_decay": config.weight_decay, **_defaults(config), **_arguments(config)}
+    kind = _class(config.optimizer)
     try:
-        return _class(config.optimizer)(groups, lr=config.learning_rate, **_fused(config, adapter), **arguments)
-    except (TypeError, ValueError) as error:
+        # prodigyopt prints; stdout belongs to the result.
+        with redirect_stdout(io.StringIO()):
+            built = kind(groups, lr=config.learning_rate, **_fused(config, adapter), **arguments)
+    except (TypeError, ValueError, AssertionError) as error:
         raise UserError(
             f"optimizer_args: {config.optimizer} does not take {config.optimizer_args} ({error}); correct or remove it."
         ) from error
+    if config.optimizer == "prodigy" and "text" in adapter.groups():
+        _scale(built, adapter.groups()["text"], text_rate(config) / config.learning_rate)
+    return built
 
 
 def state_bytes(name: str) -> int:
@@ -98,6 +102,39 @@ def _parameters(config: Config, adapter: Adapter) -> list[tuple[str, Any]]:
     if config.optimizer == "adafactor":
         return list(adapter.tensors().items())
     return [(part, [flat]) for part, flat in adapter.groups().items()]
+
+
+def _scale(optimizer: torch.optim.Optimizer, weights: torch.Tensor, share: float) -> None:
+    """Let ``weights`` learn at ``share`` of the rate, for an optimizer that takes one rate for all.
+
+    Prodigy sees weights / share, whose gradient is gradient * share: a step of its size there is share times as
+    large here.
+    """
+    if share == 1:
+        return
+
+    @torch.no_grad()
+    def before(*_: Any) -> None:
+        weights.data.div_(share)
+        if weights.grad is not None:
+            weights.grad.mul_(share)
+
+    @torch.no_grad()
+    def after(*_: Any) -> None:
+        weights.data.mul_(share)
+
+    optimizer.register_step_pre_hook(before)
+    optimizer.register_step_post_hook(after)
+
+
+def _defaults(config: Config) -> dict[str, Any]:
+    """What suits LoRAs where the package's own default does not."""
+    if config.optimizer == "adafactor":
+        return {"scale_parameter": False, "relative_step": False, "warmup_init": False}
+    if config.optimizer == "prodigy":
+        # The safeguard belongs to a warm-up; without one it only delays the estimate of the rate.
+        return {"safeguard_warmup": config.lr_warmup_steps > 0, "use_bias_correction": True}
+    return {}
 
 
 def _arguments(config: Config) -> dict[str, Any]:

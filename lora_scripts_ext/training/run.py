@@ -25,7 +25,7 @@ from ..dataset.plan import Step
 from ..dataset.store import Store
 from ..errors import TrainingError, UserError
 from ..hosts.base import Host, Session
-from . import facts, lock, optimizer, previews, processes, publication
+from . import facts, lock, notices, optimizer, previews, processes, publication
 from . import state as states
 from .attach import attached
 from .events import Events
@@ -212,10 +212,13 @@ class Run:
     def go(self, started: float) -> Result:
         """Train to the end, or until stopped."""
         self.tell({
-            "event": "start", "step": self.step, "steps": self.total_steps, "epochs": self.config.epochs,
+            "event": "start", "step": self.step, "steps": self.total_steps,
+            "epochs": -(-self.total_steps // self.steps_per_epoch),
             "pictures": len(self.store.examples), "parameters": self.adapter.weights.numel(),
             "skipped": len(self.store.skipped),
         })  # fmt: skip
+        for text in notices.of(self.config, self.total_steps):
+            self.warn(text)
         try:
             stopped = self._loop()
             return self._finish(started, stopped and self.step < self.total_steps)

@@ -10,6 +10,7 @@ import gradio as gr
 import yaml
 
 from .. import config as configs
+from .. import config_file
 from ..config import FIELDS, Config
 from ..errors import UserError
 from . import place
@@ -99,8 +100,8 @@ def from_field(key: str, value: Any) -> Any:
         return [line.strip() for line in value.splitlines() if line.strip()]
     if _as_text(key):
         try:
-            return yaml.safe_load(value) if value.strip() else configs.default(key)
-        except yaml.YAMLError as error:
+            return config_file.value(value, "The form") if value.strip() else configs.default(key)
+        except UserError as error:
             raise UserError(f"The form: {key} is {value!r}, which cannot be read; see the help below it.") from error
     return configs.default(key) if value is None else value
 

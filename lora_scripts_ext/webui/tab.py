@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 import gradio as gr
-import yaml
 
 from .. import config as configs
 from ..errors import UserError
@@ -152,11 +151,10 @@ def _export(*values: Any) -> tuple[str, str]:
 
 def _import(text: str) -> list[Any]:
     try:
-        asked = yaml.safe_load(text) or {}
-        if not isinstance(asked, dict):
-            raise UserError("YAML: expected lines of `key: value`.")
+        asked, notes = configs.read_text(text, "YAML")
         told = {"output_dir": str(place.run_dir("my_lora")), "base_model": place.loaded_checkpoint(), **asked}
-        config = configs.from_dict(told, "YAML")
-    except (UserError, yaml.YAMLError) as error:
+        config = configs.from_dict(told, "YAML", notes)
+    except UserError as error:
         return [gr.update() for _ in form.KEYS] + [sentence(str(error), "bad")]
-    return [*form.shown(config.to_dict()), sentence("The form holds the file's settings.", "good")]
+    said = " ".join(["The form holds the file's settings.", *config.notes])
+    return [*form.shown(config.changed()), sentence(said, "good")]
