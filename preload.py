@@ -18,3 +18,9 @@ def preload(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="folder from which pictures may be trained when the WebUI is reachable by others; may be repeated",
     )
+    parser.add_argument(
+        "--lora-trainer-extras",
+        action="store_true",
+        help="install what some of its settings want (further optimizers, TensorBoard, HEIC images, the WD14 "
+        "captioner), without changing any package that is there",
+    )

@@ -4,7 +4,8 @@
     const PERIOD = 1500;
     const HINTS = 8;
     let last = "";
-    let published = null;
+    // Which cards have been asked for, and the list that was on the page then: the WebUI may put a new one there.
+    const asked = new Map();
 
     function element(tag, attributes, ...children) {
         const made = document.createElement(tag);
@@ -13,6 +14,12 @@
         }
         made.append(...children);
         return made;
+    }
+
+    // Shows the server that the question comes from its page.
+    function pageKey() {
+        const panel = gradioApp().querySelector("#lt_live");
+        return panel ? panel.dataset.page : "";
     }
 
     function duration(seconds) {
@@ -93,7 +100,7 @@
         for (const preview of told.previews) {
             // An earlier run of this name drew files of the same names, which the page may still hold.
             const path = encodeURIComponent(preview.path);
-            const source = `lora-trainer/picture?full=true&path=${path}&run=${told.started}`;
+            const source = `lora-trainer/picture?full=true&path=${path}&run=${told.started}&page=${pageKey()}`;
             const epoch = preview.epoch || 0;
             if (!rows.has(epoch)) {
                 const label = epoch ? `after epoch ${epoch}` : "before";
@@ -117,13 +124,32 @@
         return button;
     }
 
-    function refreshCards(told) {
-        if (told.status !== "done" || published === told.lora + told.ended) return;
-        if (published !== null) {
-            const button = gradioApp().querySelector("#txt2img_lora_extra_refresh_internal");
-            if (button) button.click();
+    // The WebUI's own refresh button would list the checkpoints, too, and with --ckpt choose that one again.
+    async function showCard(tab, name, made) {
+        const cards = gradioApp().querySelector(`#${tab}_lora_cards`);
+        const known = `${tab} ${name} ${made}`;
+        const here = cards && cards.querySelector(`.card[data-name="${CSS.escape(name)}"]`);
+        if (!cards || asked.has(known) && (here || asked.get(known) === cards)) return;
+        asked.set(known, cards);
+        const question = new URLSearchParams({page: "lora", tabname: tab, name});
+        const answer = await fetch(`sd_extra_networks/get-single-card?${question}`);
+        if (!answer.ok) return;
+        const holder = element("div");
+        holder.innerHTML = (await answer.json()).html;
+        const card = holder.firstElementChild;
+        if (!card) return;
+        if (here) here.replaceWith(card);
+        else cards.append(card);
+        cards.querySelectorAll(".nocards").forEach((none) => none.remove());
+        if (typeof applyExtraNetworkFilter === "function") applyExtraNetworkFilter(`${tab}_lora`);
+    }
+
+    async function showCards(told) {
+        for (const [name, made] of Object.entries(told.made || {})) {
+            for (const tab of ["txt2img", "img2img"]) {
+                await showCard(tab, name, made);
+            }
         }
-        published = told.lora + told.ended;
     }
 
     function show(told) {
@@ -148,12 +174,11 @@
 
     async function ask() {
         try {
-            const answer = await fetch("lora-trainer/report");
+            const answer = await fetch("lora-trainer/report", {headers: {"X-LoRA-Trainer-Page": pageKey()}});
             if (answer.ok) {
                 const told = await answer.json();
-                if (published === null && told.status !== "done") published = "";
                 show(told);
-                refreshCards(told);
+                await showCards(told);
             }
         } catch (error) {
             // The server is restarting; the next question will be answered.

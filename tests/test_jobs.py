@@ -86,3 +86,14 @@ def test_the_curve_stays_short(place, tmp_path):
     assert len(curve) <= 400
     assert curve[0] == (3, 2.0)
     assert curve[-1][0] == 1001
+
+
+def test_what_is_said_of_a_run_that_went_wrong_is_json_still(place, tmp_path):
+    job = Job(shop.make_config(*place, tmp_path / "out"), StandaloneHost())
+    for step, loss in enumerate((0.5, float("nan"), float("inf"), None), 1):
+        job._hear({"event": "step", "step": step, "loss": loss, "rate": -float("inf")})
+    job._hear({"event": "preview", "path": "a.png", "distances": (float("nan"), 1.0)})
+    told = json.loads(json.dumps(job.report(), allow_nan=False))
+    assert (told["step"], told["loss"], told["rate"]) == (4, None, None)
+    assert told["curve"] == [[1, 0.5]]
+    assert told["previews"][0]["distances"] == [None, 1.0]

@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 
 from lora_scripts_ext import config as configs
 from lora_scripts_ext.hosts.base import PreviewRequest
+from lora_scripts_ext.hosts.checkpoint import read_file
 from lora_scripts_ext.hosts.standalone import StandaloneHost
-from pocket import demo
+from pocket import demo, install
 
 ROOT = Path(__file__).resolve().parent.parent
 POCKET = ROOT / "pocket"
@@ -72,6 +74,23 @@ def test_it_draws_what_it_is_told_on_white(tmp_path):
     # A trophy is golden, an umbrella purple.
     assert drawn["a trophy"][10:30, 22:42, 0].mean() > drawn["a trophy"][10:30, 22:42, 2].mean() + 60
     assert drawn["an umbrella"][12:28, 22:42, 2].mean() > drawn["an umbrella"][12:28, 22:42, 1].mean() + 60
+
+
+def test_it_is_put_into_a_webui_with_the_paths_of_that_place(tmp_path, capsys):
+    folder = tmp_path / "a web'ui: ü" / "models" / "Stable-diffusion"
+    assert install.main([str(tmp_path)]) == 2
+    assert "There is no folder" in capsys.readouterr().err
+    folder.mkdir(parents=True)
+    assert install.main([str(folder.parents[1])]) == 0
+    told = yaml.safe_load((folder / "pocket.yaml").read_text(encoding="utf-8"))
+    text = Path(told["model"]["params"]["cond_stage_config"]["params"]["version"])
+    assert text.is_absolute()
+    assert {path.name for path in text.iterdir()} == {path.name for path in (POCKET / "model" / "text").iterdir()}
+    shipped = yaml.safe_load((POCKET / "model" / "pocket.yaml").read_text(encoding="utf-8"))
+    shipped["model"]["params"]["cond_stage_config"]["params"]["version"] = str(text)
+    assert told == shipped
+    read = read_file(folder / "pocket.safetensors")
+    assert (read.family, read.scaling_factor, read.tokenizers[0]) == ("sd1", 0.596844, text)
 
 
 def empty_studio() -> float:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from .. import crash
+from .. import crash, json_text
 from ..config import Config
 from ..errors import TrainingError, UserError
 from ..hosts.base import Host
@@ -60,7 +60,7 @@ class Job:
         self._thread.join(timeout)
 
     def report(self) -> dict[str, Any]:
-        """How it is going, ready for JSON.
+        """How it is going, ready for JSON: a number that is not finite is None.
 
         ``status``, ``name`` and ``trigger`` (the word, maybe empty) always; as far as they are known ``step``,
         ``steps``, ``epoch``, ``epochs``, ``loss``, ``learning_rate``, ``rate`` (steps a second), ``eta`` (seconds),
@@ -69,7 +69,7 @@ class Job:
         """
         with self._lock:
             lists = {name: list(items) for name, items in self._lists.items()}
-            return {**self._told, **lists, "curve": _thinned(self._losses)}
+            return json_text.finite({**self._told, **lists, "curve": _thinned(self._losses)})
 
     def _work(self) -> None:
         try:
@@ -98,8 +98,9 @@ class Job:
             self._tell(status="training", step=event["step"], steps=event["steps"], epochs=event["epochs"])
             self._tell(pictures=event["pictures"])
         elif kind == "step":
-            with self._lock:
-                self._losses.append((event["step"], event["loss"]))
+            if json_text.finite(event["loss"]) is not None:
+                with self._lock:
+                    self._losses.append((event["step"], event["loss"]))
             self._tell(**facts)
         elif kind in ("preview", "checkpoint"):
             self._add(f"{kind}s", facts)

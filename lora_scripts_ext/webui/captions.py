@@ -219,10 +219,9 @@ def _wanted(captioner: str, model: str, words: str, endpoint: str, key_from: str
     Raises:
         UserError: the model may not be read, or pictures may not be sent.
     """
-    model = model.strip()
     return Wanted(
         captioner=captioner,
-        model=str(place.readable(model)) if model and Path(model).is_dir() else model,
+        model=place.captioner_model(model.strip()),
         words=_keep_words(words) if captioner == "clip" else None,
         endpoint=place.service(endpoint.strip()) if captioner == "endpoint" else "",
         key_from=key_from.strip(),

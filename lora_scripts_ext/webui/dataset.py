@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import gradio as gr
 
@@ -18,7 +17,7 @@ from ..workshop.adopt import adopt
 from ..workshop.prepare import Wanted
 from ..workshop.prepare_command import ready
 from ..workshop.report import Report
-from . import captions, form, place
+from . import captions, form, place, shown
 from .folder import TASK, asked
 from .say import sentence
 from .task import Stopped
@@ -174,10 +173,9 @@ def _findings(folder: Path, made: Report) -> str:
     worst = [one for grade in ("bad", "doubtful") for one in made.verdicts if one.grade == grade]
     cells = []
     for one in worst[:_FOUND]:
-        address = f"lora-trainer/picture?path={quote(str(folder / one.name))}"
         reasons = html.escape("; ".join(reason.text for reason in one.reasons))
         cells.append(
-            f"<figure class='lt_{one.grade}_one'><img loading='lazy' src='{address}' alt=''>"
+            f"<figure class='lt_{one.grade}_one'>{shown.image(folder / one.name)}"
             f"<figcaption><b>{html.escape(one.name)}</b> {reasons}</figcaption></figure>"
         )
     more = f"<p>… and {len(worst) - _FOUND} more.</p>" if len(worst) > _FOUND else ""

@@ -16,6 +16,7 @@ class Desk:
 
     def __init__(self) -> None:
         self._job: Job | None = None
+        self._made: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def start(self, config: Config, resume: bool) -> None:
@@ -27,6 +28,8 @@ class Desk:
         with self._lock:
             if self._job is not None and self._job.alive:
                 raise UserError(f"{self._job.config.name} is still being trained; wait for it, or stop it first.")
+            # Notes what the one before has made, if no page has asked since.
+            self.report()
             self._job = Job(config, place.make_host(self.stop), resume=resume, listen=place.listen)
             self._job.start()
 
@@ -36,8 +39,17 @@ class Desk:
             self._job.stop()
 
     def report(self) -> dict[str, Any]:
-        """How the newest job is going; ``status`` is ``idle`` where there was none."""
-        return self._job.report() if self._job is not None else {"status": "idle"}
+        """How the newest job is going; ``status`` is ``idle`` where there was none.
+
+        ``made``: the LoRAs' names since the WebUI was started -> when they were made, in seconds. The page shows their
+        cards; the WebUI shows them after its own refresh, which lists the checkpoints, too.
+        """
+        if self._job is None:
+            return {"status": "idle"}
+        told = self._job.report()
+        if told["status"] == "done":
+            self._made[told["name"]] = told["ended"]
+        return {**told, "made": dict(self._made)}
 
 
 #: Reload UI runs the scripts anew but keeps this module, and with it the job.

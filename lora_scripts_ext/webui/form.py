@@ -59,6 +59,8 @@ FOLDED = {
 #: words of keys that are no plain words
 _SPELLED = {"Lora": "LoRA", "lora": "LoRA", "Lr": "Learning rate", "lr": "learning rate", "snr": "SNR"}
 KEYS = [*ASKED, *(key for keys in FOLDED.values() for key in keys)]
+#: those that name a file or folder of this computer
+PATHS = ("train_data_dir", "metadata_path", "reg_data_dir", "mask_dir", "init_lora")
 _TYPES = typing.get_type_hints(Config)
 
 
@@ -113,7 +115,7 @@ def config(values: tuple[Any, ...]) -> Config:
         UserError: a value is wrong, a folder may not be read, or no model is loaded.
     """
     told = {key: from_field(key, value) for key, value in zip(KEYS, values, strict=True)}
-    for key in ("train_data_dir", "metadata_path", "reg_data_dir", "mask_dir", "init_lora"):
+    for key in PATHS:
         told[key] = str(place.readable(told[key])) if told[key] else ""
     told["output_name"] = told["output_name"].strip() or "my_lora"
     told["base_model"] = place.require_checkpoint()

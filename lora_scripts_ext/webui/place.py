@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from ..config import Config
 from ..errors import UserError
 from ..hosts.base import Host, Inspection
 from ..hosts.kind import model_module
+
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 def make_host(stop: Callable[[], None]) -> Host:
@@ -74,23 +78,66 @@ def data_dir() -> Path:
 
 
 def run_dir(name: str) -> Path:
-    """The folder of the run called ``name``."""
+    """The folder of the run called ``name``.
+
+    Raises:
+        UserError: the name would lead elsewhere.
+    """
+    if bad := sorted(set(name) & set("/\\:")):
+        raise UserError(f"The form: output_name is {name!r}; a file name cannot hold {' '.join(bad)}.")
     return data_dir() / name
 
 
 def readable(path: str) -> Path:
-    """``path``, made absolute, if the user may have it read.
+    """``path``, made absolute, if the user may have it read; no file is looked at before that is known.
 
     Raises:
         UserError: others can reach this WebUI, and it lies outside the folders meant for that.
     """
-    found = Path(path).expanduser().resolve()
-    if not _open_to_others() or any(found.is_relative_to(root) for root in _roots()):
+    found = _absolute(path)
+    if not _open_to_others():
         return found
+    if _below(found, _roots()) or (not is_network(str(found)) and _below(found, _real_roots())):
+        real = found.resolve()
+        # A link may lead elsewhere.
+        if _below(real, _real_roots()):
+            return real
     raise UserError(
         f"{found}: this WebUI can be reached by others, so only pictures below {', '.join(map(str, _roots()))} are "
         "read; move them there, or start it with --lora-trainer-allowed-root FOLDER."
     )
+
+
+def servable(path: str) -> Path:
+    """``path``, made absolute, if a page may show it: as ``readable``, but nothing on a network share, to which another
+    site's page could otherwise make this machine connect (and Windows log in).
+
+    Raises:
+        UserError: it may not be read, or is on a share that the WebUI was not started with.
+    """
+    found = _absolute(path)
+    if (is_network(path) or is_network(str(found))) and not _below(found, _roots()):
+        raise UserError(
+            f"{path}: images are not shown from a network path; give the share a drive letter, or start the WebUI with "
+            "--lora-trainer-allowed-root FOLDER."
+        )
+    return readable(path)
+
+
+def captioner_model(told: str) -> str:
+    """A captioner's model: its name on the hub, or a folder, made absolute, that the user may have read.
+
+    Raises:
+        UserError: it is a folder that may not be read.
+    """
+    by_name = not _open_to_others() or _HUB_NAME.fullmatch(told)
+    return told if not told or (by_name and not Path(told).is_dir()) else str(readable(told))
+
+
+def is_network(path: str) -> bool:
+    """Whether Windows would look for ``path`` on another machine or among its devices: ``//server/share``, ``//?/``."""
+    written = path.strip().replace("/", "\\")
+    return written.startswith(("\\\\", "\\??\\"))
 
 
 def service(address: str) -> str:
@@ -107,8 +154,28 @@ def service(address: str) -> str:
     )
 
 
+def _absolute(path: str) -> Path:
+    """``path`` without ``~`` and ``..``, by its letters alone.
+
+    Raises:
+        UserError: no file can have this name.
+    """
+    if "\0" in path:
+        raise UserError(f"{path!r}: no file has such a name; correct it.")
+    return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 - pathlib would follow links
+
+
+def _below(path: Path, roots: list[Path]) -> bool:
+    return any(path.is_relative_to(root) for root in roots)
+
+
 def _roots() -> list[Path]:
-    return [data_dir().resolve(), *(Path(root).resolve() for root in flag("lora_trainer_allowed_root") or [])]
+    """The folders that are read where others can reach the WebUI, as they were named."""
+    return [_absolute(str(root)) for root in (data_dir(), *(flag("lora_trainer_allowed_root") or []))]
+
+
+def _real_roots() -> list[Path]:
+    return [root.resolve() for root in _roots()]
 
 
 def _open_to_others() -> bool:

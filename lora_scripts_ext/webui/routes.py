@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import secrets
 import threading
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from fastapi.responses import Response
 from PIL import Image
 
 from ..dataset import picture
 from ..errors import UserError
-from . import place
+from . import guard, place
 from .desk import DESK
 
 _THUMBNAIL = 160
@@ -27,7 +25,7 @@ _REMEMBERED = 2048
 
 def add(_blocks: Any, app: FastAPI) -> None:
     """Add the routes to the WebUI's server."""
-    router = APIRouter(prefix="/lora-trainer", dependencies=[Depends(_allowed)])
+    router = APIRouter(prefix="/lora-trainer", dependencies=[Depends(guard.allowed)])
 
     # async: blocked requests of txt2img may have used up the threads that plain functions run in.
     @router.get("/report")
@@ -46,38 +44,12 @@ def add(_blocks: Any, app: FastAPI) -> None:
     app.include_router(router)
 
 
-def _allowed(request: Request) -> None:
-    """The WebUI's own guards: the API's user and password, or the login of its page."""
-    if place.flag("api_auth") and _has_password(request.headers.get("authorization", "")):
-        return
-    page = request.app
-    login = getattr(page, "auth", None)
-    if login is None and not place.flag("api_auth"):
-        return
-    names = [name for name in request.cookies if name.startswith("access-token")]
-    if login is not None and any(request.cookies[name] in page.tokens for name in names):
-        return
-    raise HTTPException(401, "Log in to the WebUI first.", {"WWW-Authenticate": "Basic"})
-
-
-def _has_password(header: str) -> bool:
-    kind, _, told = header.partition(" ")
-    if kind.lower() != "basic":
-        return False
-    try:
-        given = base64.b64decode(told)
-    except ValueError:
-        return False
-    pairs = [pair.strip().encode() for pair in place.flag("api_auth").split(",")]
-    return any(secrets.compare_digest(given, pair) for pair in pairs)
-
-
 def _png(path: str, full: bool) -> bytes:
     """A picture as PNG, upright; small unless ``full``."""
+    if PurePath(path).suffix.lower() not in picture.EXTENSIONS:
+        raise HTTPException(404, "no image")
     try:
-        found = place.readable(path)
-        if found.suffix.lower() not in picture.EXTENSIONS:
-            raise HTTPException(404, "no picture")
+        found = place.servable(path)
         if not full:
             return _thumbnail(found, found.stat().st_mtime_ns)
         with _DECODING:
@@ -85,7 +57,7 @@ def _png(path: str, full: bool) -> bytes:
     except UserError as error:
         raise HTTPException(403, str(error)) from error
     except (OSError, picture.Unreadable) as error:
-        raise HTTPException(404, f"{Path(path).name} cannot be read") from error
+        raise HTTPException(404, f"{PurePath(path).name} cannot be read") from error
 
 
 @functools.lru_cache(_REMEMBERED)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import gradio as gr
 
 from .. import config as configs
+from ..dataset.example import Example
 from ..errors import UserError
 from ..training import estimate
-from . import dataset, foretold, form, place, presets
+from . import dataset, foretold, form, guard, place, presets, shown
 from .desk import DESK
 from .say import sentence
 
@@ -34,7 +35,7 @@ def build() -> list[tuple[gr.Blocks, str, str]]:
             with gr.Column(scale=5, min_width=420):
                 fields, kind, buttons, message, pictures = _left()
             with gr.Column(scale=6, min_width=420, elem_id="lt_side"):
-                gr.HTML(f"<div id='lt_live'>{_GUIDE}</div>")
+                gr.HTML(f"<div id='lt_live' data-page='{guard.KEY}'>{_GUIDE}</div>")
         _wire(fields, kind, buttons, message, pictures)
     return [(blocks, "LoRA Trainer", "lora_trainer")]
 
@@ -115,14 +116,13 @@ def _look(*values: Any) -> str:
         said += f" {len(dataset.skipped)} left out: " + "; ".join(
             f"{one.name} ({one.reason})" for one in dataset.skipped[:5]
         )
-    cells = [_cell(str(example.path), example.caption) for example in dataset.examples[:_GALLERY]]
+    cells = [_cell(example) for example in dataset.examples[:_GALLERY]]
     return sentence(said, "good") + f"<div class='lt_gallery'>{''.join(cells)}</div>"
 
 
-def _cell(path: str, caption: str) -> str:
-    address = f"lora-trainer/picture?path={quote(path)}"
-    words = html.escape(caption) or "<i>no caption</i>"
-    return f"<figure><img loading='lazy' src='{address}' alt=''><figcaption>{words}</figcaption></figure>"
+def _cell(example: Example) -> str:
+    words = html.escape(example.caption) or "<i>no caption</i>"
+    return f"<figure>{shown.image(example.path)}<figcaption>{words}</figcaption></figure>"
 
 
 def _start(resume: bool) -> Callable[..., str]:
@@ -132,7 +132,8 @@ def _start(resume: bool) -> Callable[..., str]:
             DESK.start(config, resume)
         except UserError as error:
             return sentence(str(error), "bad")
-        return sentence(f"{config.name} is on its way; you can close this page and come back.", "good")
+        model = Path(config.base_model).stem
+        return sentence(f"{config.name} is on its way, on {model}; you can close this page and come back.", "good")
 
     return start
 
@@ -152,7 +153,9 @@ def _export(*values: Any) -> tuple[str, str]:
 def _import(text: str) -> list[Any]:
     try:
         asked, notes = configs.read_text(text, "YAML")
-        told = {"output_dir": str(place.run_dir("my_lora")), "base_model": place.loaded_checkpoint(), **asked}
+        for path in filter(None, map(asked.get, form.PATHS)):
+            place.readable(str(path))
+        told = {"base_model": place.loaded_checkpoint(), **asked, "output_dir": str(place.run_dir("my_lora"))}
         config = configs.from_dict(told, "YAML", notes)
     except UserError as error:
         return [gr.update() for _ in form.KEYS] + [sentence(str(error), "bad")]

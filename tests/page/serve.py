@@ -1,4 +1,4 @@
-"""Serves the tab under whatever gradio is installed, in a double of the WebUI: ``serve.py CHECKPOINT FOLDER``.
+"""Serves the tab under whatever gradio is installed, in a double of the WebUI: ``CHECKPOINT FOLDER LOGIN FLAGS``.
 
 Training runs on the standalone host. The first line of stdout is the port.
 """
@@ -6,6 +6,7 @@ Training runs on the standalone host. The first line of stdout is the port.
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,12 +15,13 @@ from types import ModuleType, SimpleNamespace
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 CHECKPOINT, FOLDER = (Path(name).resolve() for name in sys.argv[1:3])
+LOGIN, FLAGS = tuple(sys.argv[3].split(":")) if sys.argv[3] else None, json.loads(sys.argv[4])
 
 
 def double() -> None:
     """What the tab asks of the WebUI's ``modules``."""
     # Not all relatives of the WebUI know the same flags.
-    told = {"listen": False, "share": False, "enable_insecure_extension_access": False}
+    told = {"listen": False, "share": False, "enable_insecure_extension_access": False} | FLAGS
     parts = {
         "shared": {"cmd_opts": SimpleNamespace(**told)},
         "paths_internal": {"data_path": str(FOLDER)},
@@ -77,7 +79,9 @@ if __name__ == "__main__":
     blocks.queue(api_open=True)
     # gradio announces itself on stdout.
     with contextlib.redirect_stdout(sys.stderr):
-        app, _, _ = blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, show_api=False)
+        app, _, _ = blocks.launch(
+            server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, show_api=False, auth=LOGIN
+        )
     routes.add(blocks, app)
     print(blocks.server_port, flush=True)
     blocks.block_thread()

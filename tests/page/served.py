@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -40,11 +41,14 @@ def python_with(gradio: str) -> Path:
 
 
 @contextmanager
-def serving(gradio: str, folder: Path) -> Iterator[int]:
-    """The tab's port; ``folder`` gets ``pictures`` and ``tiny.safetensors``, and ``Lora`` what is trained."""
+def serving(gradio: str, folder: Path, login: str = "", **flags: object) -> Iterator[int]:
+    """The tab's port; ``folder`` gets ``pictures`` and ``tiny.safetensors``, and ``Lora`` what is trained.
+
+    ``login`` is ``user:password`` of the page; ``flags`` are what the WebUI was started with.
+    """
     shop.write_pictures(folder / "pictures")
     model = models.write_checkpoint(folder / "tiny.safetensors", "sd1")
-    command = [str(python_with(gradio)), str(HERE / "serve.py"), str(model), str(folder)]
+    command = [str(python_with(gradio)), str(HERE / "serve.py"), str(model), str(folder), login, json.dumps(flags)]
     quiet = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
     with (folder / "log.txt").open("w") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=quiet)

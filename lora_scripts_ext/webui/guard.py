@@ -1,0 +1,80 @@
+"""Who may call the trainer's routes.
+
+A request that a browser makes for another site's page is refused. Where the WebUI has a login or an API password, one
+of them is needed, as for the WebUI's own routes. With ``--api-auth`` alone the page itself is open to everyone who can
+reach it: reading is then allowed with the key that is part of the page, so that the tab works and scripts still need
+the password. A refusal carries no ``WWW-Authenticate``: the tab asks every second, and each one would open a login box.
+
+The Host header is not checked: whoever gets a browser to take another name for this server has the WebUI's whole page.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException, Request
+
+from . import place
+
+#: what the page's own requests carry: in this header, or as ``page`` in the query of an image's address
+KEY = secrets.token_urlsafe(24)
+HEADER = "X-LoRA-Trainer-Page"
+_PORTS = {"http": ":80", "https": ":443"}
+
+
+def allowed(request: Request) -> None:
+    """Let a request through.
+
+    Raises:
+        HTTPException: 403 for another site's, 401 for one without the login or password that the WebUI asks for.
+    """
+    if not _same_site(request):
+        raise HTTPException(403, "This request comes from another site's page; the LoRA Trainer answers only its own.")
+    if not _known(request):
+        raise HTTPException(401, "Log in to the WebUI first, or send the user and password of --api-auth.")
+
+
+def _same_site(request: Request) -> bool:
+    """Whether no page of another origin is behind the request; programs other than browsers say nothing of that."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = request.headers.get("origin")
+    if origin is None:
+        return True
+    told = urlsplit(origin)
+    port = _PORTS.get(told.scheme, "")
+    # A page cannot send X-Forwarded-Host to another origin; a proxy before the WebUI does.
+    hosts = [request.headers.get("host", ""), *request.headers.get("x-forwarded-host", "").split(",")]
+    own = {host.strip().lower().removesuffix(port) for host in hosts if host.strip()}
+    return told.netloc.lower().removesuffix(port) in own
+
+
+def _known(request: Request) -> bool:
+    login, password = getattr(request.app, "auth", None), place.flag("api_auth")
+    if login is None and not password:
+        return True
+    if password and _has_password(request.headers.get("authorization", ""), password):
+        return True
+    if login is None:
+        return request.method == "GET" and _from_page(request)
+    names = [name for name in request.cookies if name.startswith("access-token")]
+    return any(request.cookies[name] in request.app.tokens for name in names)
+
+
+def _from_page(request: Request) -> bool:
+    given = request.headers.get(HEADER) or request.query_params.get("page", "")
+    return secrets.compare_digest(given.encode(), KEY.encode())
+
+
+def _has_password(header: str, known: str) -> bool:
+    kind, _, told = header.partition(" ")
+    if kind.lower() != "basic":
+        return False
+    try:
+        given = base64.b64decode(told)
+    except ValueError:
+        return False
+    return any(secrets.compare_digest(given, pair.strip().encode()) for pair in known.split(","))

@@ -1,0 +1,171 @@
+"""Who may ask the tab's routes for what, under the very gradios that the WebUIs ship."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+
+from .page.served import GRADIOS, HERE, python_with, serving
+
+pytestmark = pytest.mark.skipif(sys.version_info >= (3, 12), reason="the WebUIs' packages are for Python 3.10 and 3.11")
+PASSWORD = {"Authorization": "Basic " + base64.b64encode(b"me:secret").decode()}
+FOREIGN = [
+    {"Origin": "http://elsewhere.example"},
+    {"Origin": "https://127.0.0.1:1"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:1"},
+]
+
+
+class Door:
+    """A server's answers: status and headers."""
+
+    def __init__(self, port, folder):
+        self.host, self.folder = f"127.0.0.1:{port}", folder
+
+    def ask(self, path, method="GET", **headers):
+        told = urllib.request.Request(f"http://{self.host}/{path}", method=method, headers=headers)
+        try:
+            with urllib.request.urlopen(told, timeout=60) as answer:
+                return answer.status, answer.headers, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers, error.read()
+
+    def status(self, path, method="GET", headers=None):
+        return self.ask(path, method, **(headers or {}))[0]
+
+    def picture(self, name="pictures/00.png"):
+        return f"lora-trainer/picture?path={urllib.parse.quote(str(self.folder / name))}"
+
+
+def opened(kind, tmp_path_factory, login="", **flags):
+    folder = tmp_path_factory.mktemp("guard")
+    return serving(kind, folder, login, **flags), folder
+
+
+@pytest.fixture(scope="module", params=GRADIOS)
+def door(request, tmp_path_factory):
+    served, folder = opened(request.param, tmp_path_factory)
+    with served as port:
+        yield Door(port, folder)
+
+
+@pytest.fixture(scope="module", params=GRADIOS)
+def locked(request, tmp_path_factory):
+    """With the API's password alone."""
+    served, folder = opened(request.param, tmp_path_factory, api_auth="you:other, me:secret")
+    with served as port:
+        yield Door(port, folder)
+
+
+@pytest.fixture(scope="module", params=GRADIOS)
+def with_login(request, tmp_path_factory):
+    served, folder = opened(request.param, tmp_path_factory, login="me:secret")
+    with served as port:
+        yield Door(port, folder)
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_another_sites_page_gets_nothing_and_changes_nothing(door, headers):
+    for path, method in (("lora-trainer/report", "GET"), ("lora-trainer/stop", "POST"), (door.picture(), "GET")):
+        assert door.status(path, method, headers) == 403
+
+
+def test_the_pages_own_requests_and_programs_are_answered(door):
+    own = [
+        {}, {"Origin": f"http://{door.host}"}, {"Sec-Fetch-Site": "same-origin", "Origin": "https://behind.a.proxy"},
+        {"Sec-Fetch-Site": "none"}, {"Origin": "https://shop.example", "X-Forwarded-Host": "shop.example"},
+        {"Origin": "https://Shop.example", "Host": "shop.example:443"},
+    ]  # fmt: skip
+    for headers in own:
+        assert door.status("lora-trainer/report", "GET", headers) == 200, headers
+        assert door.status("lora-trainer/stop", "POST", headers) == 200, headers
+        assert door.status(door.picture(), "GET", headers) == 200, headers
+
+
+def test_with_the_apis_password_alone_scripts_need_it_and_no_login_box_opens(locked):
+    for path, method in (("lora-trainer/report", "GET"), ("lora-trainer/stop", "POST"), (locked.picture(), "GET")):
+        for headers in (
+            {},
+            {"Authorization": "Basic !"},
+            {"Authorization": "Basic " + base64.b64encode(b"x:y").decode()},
+        ):
+            status, answered, _ = locked.ask(path, method, **headers)
+            assert (status, answered["WWW-Authenticate"]) == (401, None)
+        assert locked.status(path, method, PASSWORD) == 200
+        assert locked.status(path, method, PASSWORD | FOREIGN[0]) == 403
+
+
+def test_with_the_apis_password_alone_the_page_still_shows_how_it_goes(locked):
+    page = locked.ask("")[2].decode() + locked.ask("config")[2].decode()
+    key = re.search(r"data-page=\\?['\"]([\w-]+)", page).group(1)
+    assert locked.status("lora-trainer/report", "GET", {"X-LoRA-Trainer-Page": key}) == 200
+    assert locked.status(f"{locked.picture()}&page={key}") == 200
+    assert locked.status("lora-trainer/stop", "POST", {"X-LoRA-Trainer-Page": key}) == 401
+    assert locked.status("lora-trainer/report", "GET", {"X-LoRA-Trainer-Page": key + "x"}) == 401
+
+
+def test_with_a_login_its_cookie_is_needed(with_login):
+    status, answered, _ = with_login.ask("lora-trainer/report")
+    assert (status, answered["WWW-Authenticate"]) == (401, None)
+    assert with_login.status("lora-trainer/stop", "POST") == 401
+    form = urllib.parse.urlencode({"username": "me", "password": "secret"}).encode()
+    jar = urllib.request.HTTPCookieProcessor()
+    opener = urllib.request.build_opener(jar)
+    opener.open(f"http://{with_login.host}/login", form, timeout=60).close()
+    cookies = {"Cookie": "; ".join(f"{one.name}={one.value}" for one in jar.cookiejar)}
+    assert with_login.status("lora-trainer/report", "GET", cookies) == 200
+    assert with_login.status("lora-trainer/stop", "POST", cookies) == 200
+    assert with_login.status("lora-trainer/stop", "POST", {"Cookie": "access-token=guessed"}) == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        r"\\server\share\a.png",
+        "//server/share/a.png",
+        r"/\server/share/a.png",
+        r"\\?\UNC\server\share\a.png",
+        r"\\.\pipe\a.png",
+    ],
+)
+def test_no_network_path_is_shown(door, path):
+    assert door.status(f"lora-trainer/picture?path={urllib.parse.quote(path)}") == 403
+
+
+@pytest.mark.parametrize("gradio", GRADIOS)
+def test_where_others_reach_the_webui_no_handler_looks_at_what_it_may_not_read(gradio, tmp_path):
+    allowed, outside = tmp_path / "allowed", tmp_path / "outside"
+    for folder in (allowed, outside / "a.png"):
+        folder.mkdir(parents=True)
+    (allowed / "link").symlink_to(outside)
+    paths = [r"\\server\share", "//server/share", r"\\?\UNC\server\share", str(outside), f"{allowed}/../outside"]
+    flags = {"listen": True, "lora_trainer_allowed_root": [str(allowed)]}
+    arguments = ["model.safetensors", str(tmp_path / "data"), "", json.dumps(flags)]
+    command = [str(python_with(gradio)), str(HERE / "touched.py"), *arguments]
+    done = subprocess.run([*command, json.dumps(paths)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert [path for path in told["seen"] if "server" in path.split("site-packages")[-1] or "outside" in path] == []
+    assert len(told["answers"]) >= 100
+    refused = ("can be reached by others", "not shown from a network path", "output_name is")
+    assert [answer for answer in told["answers"] if not any(one in answer for one in refused)] == []
+    # A link inside is looked at, and not followed.
+    done = subprocess.run([*command, json.dumps([f"{allowed}/link"])], capture_output=True, text=True, timeout=300)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert [answer for answer in told["answers"] if not any(one in answer for one in refused)] == []
+
+
+def test_what_is_no_image_or_not_there_is_not_found(door):
+    (door.folder / "notes.txt").write_text("hush")
+    for name in ("notes.txt", "nowhere.png"):
+        assert door.status(door.picture(name)) == 404
+    assert door.status("lora-trainer/picture?path=a%00.png") == 403
