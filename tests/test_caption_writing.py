@@ -1,28 +1,28 @@
 """Captions written into people's own files: the fields concerned change, every other byte stays."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from lora_scripts_ext.captioning import choose
 from lora_scripts_ext.captioning.base import Wanted
+from lora_scripts_ext.captioning.command import main as auto_label
 from lora_scripts_ext.captioning.label import label
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.workshop import table
 from lora_scripts_ext.workshop.book import Book
-
-ROOT = Path(__file__).parents[1]
+from lora_scripts_ext.workshop.command import main as check_dataset
+from lora_scripts_ext.workshop.prepare_command import main as prepare_dataset
 
 
 @pytest.fixture
 def folder(tmp_path):
+    home = tmp_path / "in"
+    home.mkdir()
     for name in ("a.png", "b.png", "new.png"):
-        Image.new("RGB", (20, 20)).save(tmp_path / name)
-    return tmp_path
+        Image.new("RGB", (20, 20)).save(home / name)
+    return home
 
 
 def written(folder, content, name="metadata.csv", **captions):
@@ -48,19 +48,23 @@ def written(folder, content, name="metadata.csv", **captions):
         (b"\xef\xbb\xbf,file_name,text\n0,a.png,red\n1,b.png,old",
          b'\xef\xbb\xbf,file_name,text\n0,a.png,"new, one"\n1,b.png,old\n2,new.png,third\n'),
         (b"a.png,red, dress\nb.png,say \"hi\", old\n", b'a.png,"new, one"\nb.png,say "hi", old\nnew.png,third\n'),
-        (b'filename,prompt\na.png,"red shoe",5\nb.png,x\n', b'filename,prompt\na.png,"new, one",5\nb.png,x\nnew.png,third\n'),
+        (b'filename,prompt\na.png,"red shoe",5\nb.png,x\n',
+         b'filename,prompt\na.png,"new, one",5\nb.png,x\nnew.png,third\n'),
         (b'"filename","prompt"\n"a.png","red"\n"b.png","x"\n',
          b'"filename","prompt"\n"a.png","new, one"\n"b.png","x"\n"new.png","third"\n'),
         (b"file\ttags\tnote\na.png\nb.png\told\t\"two\nlines\"\n",
          b"file\ttags\tnote\na.png\tnew, one\nb.png\told\t\"two\nlines\"\nnew.png\tthird\t\n"),
-        (b"filename,prompt\na.png,one\na.png,two\nb.png,x\n", b'filename,prompt\na.png,one\na.png,"new, one"\nb.png,x\nnew.png,third\n'),
-        (b"filename,prompt\nC:\\x\\A.PNG,one\nb.png,x\n", b'filename,prompt\nC:\\x\\A.PNG,"new, one"\nb.png,x\nnew.png,third\n'),
+        (b"filename,prompt\na.png,one\na.png,two\nb.png,x\n",
+         b'filename,prompt\na.png,one\na.png,"new, one"\nb.png,x\nnew.png,third\n'),
+        (b"filename,prompt\nC:\\x\\A.PNG,one\nb.png,x\n",
+         b'filename,prompt\nC:\\x\\A.PNG,"new, one"\nb.png,x\nnew.png,third\n'),
         (b"sep=;\nfilename;prompt\na.png;one\n", b"sep=;\nfilename;prompt\na.png;new, one\nnew.png;third\n"),
         (b"", b'filename,prompt\na.png,"new, one"\nnew.png,third\n'),
         (b"filename,prompt,x", b'filename,prompt,x\na.png,"new, one",\nnew.png,third,\n'),
         ("文件名,描述,价格\r\na.png,红色连衣裙,5\r\nb.png,蓝牙耳机,6\r\n".encode("gbk"),
          '文件名,描述,价格\r\na.png,"new, one",5\r\nb.png,蓝牙耳机,6\r\nnew.png,third,\r\n'.encode("gbk")),
-        ("filename,prompt\na.png,Müller\n".encode("utf-16"), 'filename,prompt\na.png,"new, one"\nnew.png,third\n'.encode("utf-16")),
+        ("filename,prompt\na.png,Müller\n".encode("utf-16"),
+         'filename,prompt\na.png,"new, one"\nnew.png,third\n'.encode("utf-16")),
     ],
 )  # fmt: skip
 def test_only_the_captions_change(folder, before, after):
@@ -78,7 +82,8 @@ def test_only_the_captions_change(folder, before, after):
          b'{"image": "new.png", "prompt": "third"}\n'),
         ("metadata.json", b'[{"file": "a.png", "tags": ["red"]}\n]\n',
          b'[{"file": "a.png", "tags": ["new", "one"]}, {"file": "new.png", "tags": "third"}\n]\n'),
-        ("meta_cap.json", b'{\n  "a": {\n    "caption": "red",\n    "tags": "one", "train_resolution": [512, 512]\n  },\n  "b": {}\n}\n',
+        ("meta_cap.json", b'{\n  "a": {\n    "caption": "red",\n'
+         b'    "tags": "one", "train_resolution": [512, 512]\n  },\n  "b": {}\n}\n',
          b'{\n  "a": {\n    "caption": "new",\n    "tags": "one", "train_resolution": [512, 512]\n  },\n  "b": {},\n'
          b'  "new": {"caption": "third"}\n}\n'),
         ("meta_cap.json", b'{"a.png": {"caption": "red", "tags": "dress"}}',
@@ -112,7 +117,7 @@ def test_an_encoding_without_the_new_characters_is_a_sentence(folder):
     book = Book.open(folder)
     book.put("new.png", "shoe 😀")
     with pytest.raises(
-        UserError, match="it is saved in gbk, which has no '😀' .* save it as UTF-8 .* Nothing was written"
+        UserError, match=r"it is saved in gbk, which has no '😀' .* save it as UTF-8 .* Nothing was written"
     ):
         book.save()
     assert (folder / "metadata.csv").read_bytes() == before
@@ -137,19 +142,39 @@ def test_what_cannot_be_read_is_kept(folder):
     assert Book.open(folder, encoding="cp1252").entry("a.png").prompt == "new"
 
 
-def test_a_table_in_another_encoding_is_never_rewritten(folder):
+def test_a_table_in_another_encoding_is_never_rewritten(folder, capsys):
     before = "filename,prompt\na.png,Müller\n".encode("cp1252")
     (folder / "metadata.csv").write_bytes(before)
-    for command in ("auto_label.py", "check_dataset.py"):
-        done = subprocess.run([sys.executable, ROOT / command, "--input", folder], capture_output=True, text=True)
-        assert done.returncode == 2, done.stderr
-        assert "metadata.csv: line 2 is neither UTF-8, UTF-16 nor clearly Chinese GBK; save it as UTF-8" in done.stderr
-        assert "Traceback" not in done.stderr
+    (folder / "b.png").rename(folder / "blue hat.png")
+    (folder / "new.png").rename(folder / "naïve shoe.png")
+    out = ["--output", str(folder.parent / "ready")]
+    for main, more in ((auto_label, []), (check_dataset, []), (prepare_dataset, out)):
+        assert main(["--input", str(folder), *more]) == 2
+        said = capsys.readouterr().err
+        assert "metadata.csv: line 2 is neither UTF-8, UTF-16 nor clearly Chinese GBK; save it as UTF-8" in said
     assert (folder / "metadata.csv").read_bytes() == before
-    told = ["--input", folder, "--captioner", "names", "--encoding", "cp1252"]
-    done = subprocess.run([sys.executable, ROOT / "auto_label.py", *told], capture_output=True, text=True)
-    assert json.loads(done.stdout)["without_caption"] == 0
-    assert (folder / "metadata.csv").read_bytes() == before + b"b.png,blue hat\nnew.png,\"shoe, na\xefve\"\n"
+    named = ["--input", str(folder), "--encoding", "cp1252"]
+    assert auto_label([*named, "--captioner", "names"]) == 0
+    assert json.loads(capsys.readouterr().out)["without_caption"] == 0
+    added = "blue hat.png,blue hat\nnaïve shoe.png,naïve shoe\n".encode("cp1252")
+    assert (folder / "metadata.csv").read_bytes() == before + added
+    assert prepare_dataset([*named, *out]) == 0
+    assert Book.open(folder.parent / "ready").entry("a.png").prompt == "Müller"
+
+
+def test_the_commands_say_how_many_have_no_caption(folder, capsys):
+    (folder / "a.txt").write_bytes("Müller".encode("cp1252"))
+    (folder / "b.txt").write_text("blue")
+    folder = str(folder)
+    assert prepare_dataset(["--input", folder, "--output", folder + "-ready"]) == 0
+    said = capsys.readouterr()
+    assert "2 of 3 images have no caption." in said.err
+    assert "warning: Text files that cannot be read are not used; they are those of a.png (a.txt: line 1" in said.err
+    assert json.loads(said.out)["without_caption"] == 2
+    assert check_dataset(["--input", folder]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "captions  2 of 3 pictures have none" in lines
+    assert (json.loads(lines[-1])["without_caption"], len(json.loads(lines[-1])["warnings"])) == (2, 1)
 
 
 def test_a_caption_is_changed_where_it_is(folder):

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _stop_on_interrupt() as check:
             return _run(options, check)
     except _Stop:
-        say(f"stopped; what is captioned is kept, the same command goes on from there.")
+        say("stopped; what is captioned is kept, the same command goes on from there.")
         return STOPPED
     except (UserError, OSError) as error:
         say(f"error: {error}")
