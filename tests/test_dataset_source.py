@@ -255,7 +255,7 @@ def test_masks_that_match_nothing_or_cannot_be_read_are_reported(room):
 
 @pytest.mark.parametrize("key", ["train_data_dir", "reg_data_dir"])
 def test_a_folder_that_repeats_may_be_the_set_itself(room, key):
-    put(room / "in/plain.png")
+    put(room / "in/plain.png", text="x")
     home = room / "sets/10_red shoe"
     put(home / "a.png")
     put(home / "b.png", text="written")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..dataset.folder import no_images
+from ..dataset.text_file import ENCODING_HELP
 from ..errors import UserError
 from ..terminal import BAD_INPUT, DONE, STOPPED, answer, count, say, speak_any_encoding
 from ..workshop.book import Book
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _stop_on_interrupt() as check:
             return _run(options, check)
     except _Stop:
-        say(f"stopped; what is captioned is in {options.output}, the same command goes on from there.")
+        say("stopped; what is captioned is kept, the same command goes on from there.")
         return STOPPED
     except (UserError, OSError) as error:
         say(f"error: {error}")
@@ -47,7 +48,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--input", required=True, type=Path, metavar="DIR", help="folder of the pictures")
-    parser.add_argument("--output", type=Path, metavar="CSV", help="empty takes metadata.csv in that folder")
+    parser.add_argument(
+        "--output", type=Path, metavar="CSV", help="empty takes metadata.csv, .jsonl or .json in that folder"
+    )
+    parser.add_argument("--encoding", default="", metavar="NAME", help=ENCODING_HELP)
     parser.add_argument("--captioner", default="auto", metavar="NAME", help="see below")
     parser.add_argument("--model", default="", metavar="DIR_OR_ID", help="empty takes the captioner's usual one")
     parser.add_argument("--download", action="store_true", help="fetch the model from the hub if it is not here")
@@ -68,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, check: Callable[[], None]) -> int:
-    book = Book.open(options.input, options.output)
+    book = Book.open(options.input, options.output, options.encoding)
+    for text in book.warnings:
+        say(f"warning: {text}")
     if not book.names:
         raise no_images("input", options.input, book.skipped)
     captioner = choose.make(_wanted(options))
@@ -82,7 +88,10 @@ def _run(options: argparse.Namespace, check: Callable[[], None]) -> int:
         say(f"left out: {one.name} {one.reason}")
     told: dict[str, Any] = {"captioner": captioner.name, "written": done.written, "kept": done.kept}
     told |= {"skipped": [{"picture": one.name, "reason": one.reason} for one in skipped], "sidecars": sidecars}
-    answer(told)
+    without = len(book.without_caption)
+    if without:
+        say(f"{without} of {len(book.names)} images have no caption.")
+    answer(told | {"without_caption": without, "warnings": book.warnings})
     return DONE
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from .picture import EXTENSIONS
+from .kinds import EXTENSIONS
 
 #: names of the column with the image, the likelier ones first; as ``plain`` gives them
 FILES = (
@@ -17,7 +17,6 @@ FILES = (
 CAPTIONS = (
     "prompt", "prompts", "caption", "captions", "text", "description", "tags", "tag", "提示词", "描述", "说明", "标签",
 )  # fmt: skip
-_IMAGES = EXTENSIONS | {".jfif", ".heic", ".heif", ".avif", ".jxl", ".tif", ".tiff", ".gif"}
 _INDEX = re.compile(r"(unnamed: ?\d+)?", re.I)
 
 
@@ -29,7 +28,7 @@ def plain(name: str) -> str:
 def looks_like_image(value: str) -> bool:
     """Whether a cell is the name of an image file."""
     end = value.strip().casefold()
-    return any(end.endswith(extension) and len(end) > len(extension) for extension in _IMAGES)
+    return any(end.endswith(extension) and len(end) > len(extension) for extension in EXTENSIONS)
 
 
 def is_index(name: str) -> bool:

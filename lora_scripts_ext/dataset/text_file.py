@@ -10,6 +10,7 @@ from ..errors import UserError
 from . import chinese, words
 
 REMEDY = "save it as UTF-8, or name its encoding (caption_encoding, --encoding), such as cp1252 or shift_jis"
+ENCODING_HELP = "encoding of caption files that are not UTF-8, UTF-16 or clearly Chinese GBK, such as cp1252"
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 # bytes; in a longer text no Chinese is valid UTF-8
 _SHORT = 40

@@ -65,7 +65,8 @@ class Estimate:
         said = [
             f"base model   {model.name}: {model.family}, {model.prediction_type or 'asked when loaded'}, "
             f"on {model.device} in {str(model.dtype).removeprefix('torch.')}",
-            f"pictures     {len(self.dataset.examples)} used, {len(self.dataset.skipped)} skipped",
+            f"pictures     {len(self.dataset.examples)} used, {len(self.dataset.skipped)} skipped, "
+            f"{self.dataset.without_caption} without a caption",
         ]
         said += [f"  bucket     {w}x{h}: {count}" for (w, h), count in self.dataset.buckets().items()]
         said += [f"  skipped    {one.name}: {one.reason}" for one in self.dataset.skipped]
@@ -87,6 +88,8 @@ class Estimate:
             "pictures": len(self.dataset.examples),
             "buckets": {f"{w}x{h}": count for (w, h), count in self.dataset.buckets().items()},
             "skipped": [{"picture": one.name, "reason": one.reason} for one in self.dataset.skipped],
+            "without_caption": self.dataset.without_caption,
+            "warnings": list(self.dataset.warnings),
             "steps": self.steps,
             "steps_per_epoch": self.steps_per_epoch,
             "layers": self.layers,

@@ -60,7 +60,8 @@ class Book:
         self._known = known
         self._changed: set[str] = set()
         self._told = Captions(folder, names, known, table=path, encoding=encoding)
-        self.skipped, self.warnings = [*known, *self._told.skipped], self._told.warnings
+        self.skipped = [*known, *self._told.skipped]
+        self.warnings = self._told.warnings
         written = _read_fields(_fields_path(folder, self.path))
         self._entries = {name: self._entry(name, written.get(name)) for name in names}
 

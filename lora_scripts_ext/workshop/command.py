@@ -13,6 +13,7 @@ from ..dataset.bucket import check_side
 from ..dataset.example import Skipped
 from ..dataset.folder import no_images
 from ..dataset.source import folder_meaning
+from ..dataset.text_file import ENCODING_HELP
 from ..dataset.work import Check, Progress
 from ..errors import UserError
 from ..hosts.tokenizer import Tokenizer
@@ -26,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     speak_any_encoding()
     options = _parser().parse_args(arguments)
     try:
-        made = check(options.input, options.metadata, options.resolution, options.trigger, count)
+        made = check(
+            options.input, options.metadata, options.resolution, options.trigger, count, encoding=options.encoding
+        )
         for line in lines(made):
             show(line)
         if options.leave_out:
@@ -48,6 +51,8 @@ def check(
     trigger: str,
     progress: Progress,
     stop: Check = lambda: None,
+    *,
+    encoding: str = "",
 ) -> Report:
     """The report on a folder as training would read it, without what is left out already; ``stop`` as in ``report``.
 
@@ -57,7 +62,7 @@ def check(
     check_side(resolution)
     if metadata is not None and not metadata.is_file():
         raise UserError(f"metadata: there is no file {metadata}; check the path, or leave it empty.")
-    book = Book.open(folder, metadata)
+    book = Book.open(folder, metadata, encoding)
     unwanted = left_out.read(folder)
     names = [name for name in book.names if name not in unwanted]
     if not names:
@@ -65,18 +70,25 @@ def check(
             "input", folder, [*book.skipped, *(Skipped(name, "is left out by hand") for name in book.names)]
         )
     tokenizer = Tokenizer.shipped()
+    captions = {name: book.entry(name).prompt or folder_meaning(folder, name)[1] for name in names}
     made = report(
         folder,
         names,
         resolution=resolution,
-        captions={name: book.entry(name).prompt or folder_meaning(folder, name)[1] for name in names},
+        captions=captions,
         count_tokens=tokenizer.count,
         longest=tokenizer.room,
         trigger=trigger,
         progress=progress,
         check=stop,
     )
-    return replace(made, skipped=tuple(book.skipped), advice=(*made.advice, *_on_repeats(folder, names)))
+    return replace(
+        made,
+        skipped=tuple(book.skipped),
+        without_caption=sum(not caption for caption in captions.values()),
+        warnings=tuple(book.warnings),
+        advice=(*made.advice, *_on_repeats(folder, names)),
+    )
 
 
 def _on_repeats(folder: Path, names: Sequence[str]) -> list[str]:
@@ -104,6 +116,9 @@ def lines(made: Report) -> list[str]:
                 said.append(f"{grade:9} {one.name}: {'; '.join(reason.text for reason in one.reasons)}")
     said += [f"kept      {name}, in place of {', '.join(copies)}" for name, copies in made.kept.items()]
     said += [f"skipped   {one.name}: {one.reason}" for one in made.skipped]
+    said += [f"warning   {text}" for text in made.warnings]
+    if made.without_caption:
+        said.append(f"captions  {made.without_caption} of {len(made.verdicts)} pictures have none")
     told = made.settings
     said += [f"advice    {text}" for text in made.advice]
     return [*said, f"settings  repeats {told.repeats}, epochs {told.epochs}, rank {told.rank}"]
@@ -116,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resolution", type=int, default=512, help="side the base model was trained at: 512, 768, 1024"
     )
+    parser.add_argument("--encoding", default="", metavar="NAME", help=ENCODING_HELP)
     parser.add_argument("--trigger", default="", metavar="WORD", help="the trigger word, to look for in the captions")
     parser.add_argument("--leave-out", action="store_true", help="do not train on the bad ones from now on")
     return parser

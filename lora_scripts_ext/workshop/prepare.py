@@ -49,10 +49,17 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was made: the new name of each old one, both relative to their folders; and what was not, and why."""
+    """What was made: the new name of each old one, both relative to their folders; and what was not, and why.
+
+    Attributes:
+        without_caption: how many of those made have no caption.
+        warnings: sentences on captions that are not used.
+    """
 
     made: dict[str, str]
     skipped: list[Skipped]
+    without_caption: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(

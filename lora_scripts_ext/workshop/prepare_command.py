@@ -12,6 +12,7 @@ from ..dataset.bucket import check_side
 from ..dataset.folder import SYSTEM_FOLDERS, no_images
 from ..dataset.left_out import HIDDEN
 from ..dataset.source import folder_meaning
+from ..dataset.text_file import ENCODING_HELP
 from ..dataset.work import Check, Progress
 from ..errors import UserError
 from ..terminal import BAD_INPUT, DONE, STOPPED, answer, count, say, speak_any_encoding
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     wanted = Wanted(options.rename, options.crop, options.format, options.remove_background)
     try:
-        made = ready(options.input, options.output, options.resolution, wanted, count)
+        made = ready(options.input, options.output, options.resolution, wanted, count, encoding=options.encoding)
     except (UserError, OSError) as error:
         say(f"error: {error}")
         return BAD_INPUT
@@ -38,6 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for one in made.skipped:
         say(f"left out: {one.name} {one.reason}")
     told = {"made": len(made.made), "skipped": [{"file": one.name, "reason": one.reason} for one in made.skipped]}
+    for text in made.warnings:
+        say(f"warning: {text}")
+    if made.without_caption:
+        say(f"{made.without_caption} of {len(made.made)} images have no caption.")
+    told |= {"without_caption": made.without_caption, "warnings": list(made.warnings)}
     answer(told | {"output": str(options.output)})
     return DONE
 
@@ -49,6 +55,8 @@ def ready(
     wanted: Wanted,
     progress: Progress,
     check: Check = lambda: None,
+    *,
+    encoding: str = "",
 ) -> Prepared:
     """Prepare what training would read of ``source``, a folder or a zip, with its captions, in ``out``.
 
@@ -64,7 +72,7 @@ def ready(
         folder = out.with_name(f"{out.name}_unpacked")
         skipped = archive.unpack(source, folder, progress=progress, check=check).skipped
     folder = _entered(folder)
-    book = Book.open(folder)
+    book = Book.open(folder, encoding=encoding)
     unwanted = left_out.read(folder)
     names = [name for name in book.names if name not in unwanted]
     skipped = [*skipped, *book.skipped]
@@ -74,8 +82,9 @@ def ready(
     grid = bucket.grid(configs.from_dict(asked), [resolution], _VAE_FACTOR)
     below = folder.resolve().name if folder_meaning(folder, "", otherwise=0)[0] else ""
     made = prepare(folder, names, out, grid, wanted, below=below, progress=progress, check=check)
-    _write_captions(book, Book.open(out), made)
-    return Prepared(made.made, [*skipped, *made.skipped])
+    _write_captions(book, Book.open(out, encoding=encoding), made)
+    bare = [new for old, new in made.made.items() if not (book.entry(old).prompt or folder_meaning(out, new)[1])]
+    return Prepared(made.made, [*skipped, *made.skipped], len(bare), tuple(book.warnings))
 
 
 def _entered(folder: Path) -> Path:
@@ -106,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resolution", type=int, default=512, help="side the base model was trained at: 512, 768, 1024"
     )
+    parser.add_argument("--encoding", default="", metavar="NAME", help=ENCODING_HELP)
     parser.add_argument("--rename", default="{name}", metavar="PATTERN", help="such as brand_{number:03d}")
     parser.add_argument(
         "--crop", choices=("none", "centre", "smart", "pad"), default="smart",

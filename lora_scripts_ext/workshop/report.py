@@ -40,6 +40,8 @@ class Report:
         settings: what to train these with.
         kept: of images that look the same, the one to keep, and those that it stands for.
         skipped: files that cannot be trained on at all.
+        without_caption: how many of the pictures have none.
+        warnings: sentences on captions that are not used.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -47,6 +49,8 @@ class Report:
     settings: advice.Settings
     kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
+    without_caption: int = 0
+    warnings: tuple[str, ...] = ()
 
     def count(self, grade: str) -> int:
         """Pictures of a grade."""
@@ -64,6 +68,8 @@ class Report:
             ],
             "duplicates": [{"kept": name, "copies": list(copies)} for name, copies in self.kept.items()],
             "skipped": [{"name": one.name, "reason": one.reason} for one in self.skipped],
+            "without_caption": self.without_caption,
+            "warnings": list(self.warnings),
             "advice": list(self.advice),
             "settings": asdict(self.settings),
         }
