@@ -57,17 +57,18 @@ class Book:
         self._entries = entries
 
     @classmethod
-    def open(cls, folder: Path, path: Path | None = None) -> Book:
+    def open(cls, folder: Path, path: Path | None = None, key: str = "train_data_dir") -> Book:
         """Read the captions as training would: metadata.csv, else the text file beside the picture.
 
         Args:
             folder: of the pictures.
             path: the CSV; None takes the folder's own metadata.csv. It need not exist yet.
+            key: what the user calls the folder, for errors.
 
         Raises:
             UserError: the folder is missing, or a file cannot be read.
         """
-        names, skipped = folders.scan(folder, "train_data_dir")
+        names, skipped = folders.scan(folder, key)
         path = path or folder / "metadata.csv"
         rows: dict[str, str] = {}
         if path.is_file():
