@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import codecs
 import contextlib
 import json
 import re
 import sys
+from pathlib import Path
 from typing import Any, TextIO
 
 from . import json_text
@@ -15,6 +17,13 @@ DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 # Control characters and those that change the direction of writing: in a file's name they would rule the terminal.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def path(text: str) -> Path:
+    """The path in an argument; an empty one (a shell variable that is not set) would mean the working folder."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError("it is empty; name a file or folder")
+    return Path(text)
 
 
 def speak_any_encoding() -> None:
@@ -40,6 +49,15 @@ def write(text: str, stream: TextIO) -> None:
 def say(text: str) -> None:
     """A line for the user, on stderr."""
     write(printable(text) + "\n", sys.stderr)
+
+
+def complain(error: Exception) -> None:
+    """What went wrong, as a sentence on stderr; where the system says it, with the file and what to look at."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{error.filename2 or error.filename}: " if error.filename else ""
+        text = f"{name}it cannot be read or written ({error.strerror}); check the path, its rights and the free space."
+    say(f"error: {text}")
 
 
 def show(text: str) -> None:

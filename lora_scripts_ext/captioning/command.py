@@ -6,13 +6,12 @@ import argparse
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ..dataset.folder import no_images
 from ..dataset.text_file import ENCODING_HELP
 from ..errors import UserError
-from ..terminal import BAD_INPUT, DONE, STOPPED, answer, count, say, speak_any_encoding
+from ..terminal import BAD_INPUT, DONE, STOPPED, answer, complain, count, path, say, speak_any_encoding
 from ..workshop.book import Book
 from . import choose
 from .base import Captioner, Wanted
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("stopped; what is captioned is kept, the same command goes on from there.")
         return STOPPED
     except (UserError, OSError) as error:
-        say(f"error: {error}")
+        complain(error)
         return BAD_INPUT
 
 
@@ -47,9 +46,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"captioners:\n{listed}\n  auto         takes blip where its model is on this machine, else names",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--input", required=True, type=Path, metavar="DIR", help="folder of the pictures")
+    parser.add_argument("--input", required=True, type=path, metavar="DIR", help="folder of the pictures")
     parser.add_argument(
-        "--output", type=Path, metavar="CSV", help="empty takes metadata.csv, .jsonl or .json in that folder"
+        "--output", type=path, metavar="CSV", help="empty takes metadata.csv, .jsonl or .json in that folder"
     )
     parser.add_argument("--encoding", default="", metavar="NAME", help=ENCODING_HELP)
     parser.add_argument("--captioner", default="auto", metavar="NAME", help="see below")
@@ -60,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--template", default=TEMPLATE, help="of subject, attributes, scene, style (default: %(default)s)"
     )
-    parser.add_argument("--words", type=Path, metavar="FILE", help="your own words, for clip")
+    parser.add_argument("--words", type=path, metavar="FILE", help="your own words, for clip")
     parser.add_argument("--endpoint", default="", metavar="URL", help="pictures are sent there and nowhere else")
     parser.add_argument("--key-from", default="", metavar="VARIABLE", help="environment variable with its key")
     parser.add_argument(
@@ -72,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, check: Callable[[], None]) -> int:
-    book = Book.open(options.input, options.output, options.encoding)
+    if options.output and options.output.is_dir():
+        raise UserError(f"output {options.output}: this is a folder; name a file in it, such as metadata.csv.")
+    book = Book.open(options.input, options.output, options.encoding, key="input")
     for text in book.warnings:
         say(f"warning: {text}")
     if not book.names:

@@ -32,6 +32,8 @@ def scan(root: Path, key: str, leave_out: Iterable[Path] = ()) -> tuple[list[str
     Raises:
         UserError: ``root`` is not a folder.
     """
+    if file_name.too_long(str(root)):
+        raise UserError(f"{key}: the path {file_name.too_long(str(root))} is too long for a file system; check it.")
     if not root.is_dir():
         if root.is_file():
             raise UserError(f"{key}: {root} is a file; name the folder that the images are in.")
@@ -64,8 +66,7 @@ def scan(root: Path, key: str, leave_out: Iterable[Path] = ()) -> tuple[list[str
 def no_images(key: str, root: Path, skipped: Sequence[Skipped]) -> UserError:
     """The error to raise where no image is left to work on."""
     if not skipped:
-        listed = " ".join(sorted(extension[1:] for extension in kinds.EXTENSIONS))
-        return UserError(f"{key}: there is no picture in {root}; put some there ({listed}).")
+        return UserError(f"{key}: there is no picture in {root}; put some there (jpg, png, webp, avif, heic, tiff).")
     first = skipped[0]
     return UserError(f"{key}: no picture in {root} can be used; for example {first.name} {first.reason}.")
 
@@ -146,7 +147,9 @@ def of_unknown_extension(extension: str, head: bytes, otherwise: str) -> str | N
         return otherwise
     if kinds.is_reason(kind):
         return kind
-    return f"is a {kind} image under the extension {extension}, which is not read; rename it" if extension else None
+    return (
+        f"holds a picture ({kind}) under the extension {extension}, which is not read; rename it" if extension else None
+    )
 
 
 def _passed_over(name: str) -> bool:

@@ -198,8 +198,8 @@ def _upright(image: Image.Image) -> Image.Image:
     """The first frame, decoded and turned as its EXIF asks."""
     orientation = _orientation(image)
     image.load()
-    if image.format == "TIFF":  # newer Pillows turn a TIFF while loading it
-        orientation = _orientation(image)
+    if image.format == "TIFF":  # turned while it was loaded; older Pillows leave the tag as it was
+        orientation = 1
     turn = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,

@@ -66,18 +66,19 @@ class Book:
         self._entries = {name: self._entry(name, written.get(name)) for name in names}
 
     @classmethod
-    def open(cls, folder: Path, path: Path | None = None, encoding: str = "") -> Book:
+    def open(cls, folder: Path, path: Path | None = None, encoding: str = "", key: str = "train_data_dir") -> Book:
         """Read the captions as training would: tables such as metadata.csv, else the text file beside the picture.
 
         Args:
             folder: of the pictures.
             path: the table; None takes the folder's own. It need not exist yet.
             encoding: of files that are neither UTF-8 nor UTF-16; empty recognises GBK.
+            key: what the user calls the folder, for errors.
 
         Raises:
             UserError: the folder is missing, or a file cannot be read.
         """
-        names, skipped = folders.scan(folder, "train_data_dir")
+        names, skipped = folders.scan(folder, key)
         return cls(folder, names, path, encoding, skipped)
 
     @property

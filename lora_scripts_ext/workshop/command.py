@@ -17,7 +17,7 @@ from ..dataset.text_file import ENCODING_HELP
 from ..dataset.work import Check, Progress
 from ..errors import UserError
 from ..hosts.tokenizer import Tokenizer
-from ..terminal import BAD_INPUT, DONE, STOPPED, answer, count, say, show, speak_any_encoding
+from ..terminal import BAD_INPUT, DONE, STOPPED, answer, complain, count, path, say, show, speak_any_encoding
 from .book import Book
 from .report import Report, report
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             left_out.write(options.input, bad(made) | left_out.read(options.input))
         answer(made.to_dict())
     except (UserError, OSError) as error:
-        say(f"error: {error}")
+        complain(error)
         return BAD_INPUT
     except KeyboardInterrupt:
         say("stopped; what is measured is kept for the next time.")
@@ -62,7 +62,7 @@ def check(
     check_side(resolution)
     if metadata is not None and not metadata.is_file():
         raise UserError(f"metadata: there is no file {metadata}; check the path, or leave it empty.")
-    book = Book.open(folder, metadata, encoding)
+    book = Book.open(folder, metadata, encoding, key="input")
     unwanted = left_out.read(folder)
     names = [name for name in book.names if name not in unwanted]
     if not names:
@@ -126,8 +126,8 @@ def lines(made: Report) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="check_dataset.py", description="Say which pictures are fit to train on.")
-    parser.add_argument("--input", required=True, type=Path, metavar="DIR", help="folder of the pictures")
-    parser.add_argument("--metadata", type=Path, metavar="CSV", help="empty takes metadata.csv in that folder")
+    parser.add_argument("--input", required=True, type=path, metavar="DIR", help="folder of the pictures")
+    parser.add_argument("--metadata", type=path, metavar="CSV", help="empty takes metadata.csv in that folder")
     parser.add_argument(
         "--resolution", type=int, default=512, help="side the base model was trained at: 512, 768, 1024"
     )

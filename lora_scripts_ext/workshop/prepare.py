@@ -149,7 +149,7 @@ def _new_names(names: Sequence[str], wanted: Wanted) -> dict[str, str]:
     taken: set[str] = set()
     chosen = {}
     for number, name in enumerate(names, 1):
-        path = PurePosixPath(name)
+        path = PurePosixPath(*map(file_name.cleaned, PurePosixPath(name).parent.parts), PurePosixPath(name).name)
         # A name that begins with a dot would hide the copy.
         filled = pattern.fill(wanted.rename, {"name": path.stem, "number": number}).lstrip(". ")
         stem = file_name.shortened(file_name.cleaned(f"{filled}.{wanted.kind}").removesuffix(f".{wanted.kind}"))

@@ -15,7 +15,7 @@ from ..dataset.source import folder_meaning
 from ..dataset.text_file import ENCODING_HELP
 from ..dataset.work import Check, Progress
 from ..errors import UserError
-from ..terminal import BAD_INPUT, DONE, STOPPED, answer, count, say, speak_any_encoding
+from ..terminal import BAD_INPUT, DONE, STOPPED, answer, complain, count, path, say, speak_any_encoding
 from . import archive
 from .book import Book
 from .prepare import Prepared, Wanted, check_wanted, prepare
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         made = ready(options.input, options.output, options.resolution, wanted, count, encoding=options.encoding)
     except (UserError, OSError) as error:
-        say(f"error: {error}")
+        complain(error)
         return BAD_INPUT
     except KeyboardInterrupt:
         say("stopped; what is made is kept, the same command goes on from there.")
@@ -72,7 +72,7 @@ def ready(
         folder = out.with_name(f"{out.name}_unpacked")
         skipped = archive.unpack(source, folder, progress=progress, check=check).skipped
     folder = _entered(folder)
-    book = Book.open(folder, encoding=encoding)
+    book = Book.open(folder, encoding=encoding, key="input")
     unwanted = left_out.read(folder)
     names = [name for name in book.names if name not in unwanted]
     skipped = [*skipped, *book.skipped]
@@ -110,8 +110,8 @@ def _write_captions(book: Book, captions: Book, made: Prepared) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="prepare_dataset.py", description="Make photos ready to train on.")
-    parser.add_argument("--input", required=True, type=Path, metavar="DIR_OR_ZIP", help="photos; they are not changed")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="a new folder")
+    parser.add_argument("--input", required=True, type=path, metavar="DIR_OR_ZIP", help="photos; they are not changed")
+    parser.add_argument("--output", required=True, type=path, metavar="DIR", help="a new folder")
     parser.add_argument(
         "--resolution", type=int, default=512, help="side the base model was trained at: 512, 768, 1024"
     )
