@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="train.py", description="Train a LoRA as a YAML file says.")
-    parser.add_argument("--config", required=True, metavar="FILE", help="YAML file; see configs/ for examples")
+    parser = argparse.ArgumentParser(prog="train.py", description="Train a LoRA as a YAML or TOML file says.")
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML or TOML file; see configs/ for examples")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file; may be repeated"
     )
