@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
-from . import memory
+from . import files, memory
 
 
 def sentence(error: Exception, details: Path | None) -> str:
@@ -28,8 +28,7 @@ def write(folder: Path) -> Path | None:
     """
     path = folder / "crash.log"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(traceback.format_exc(), encoding="utf-8")
+        files.write_text(path, traceback.format_exc())
     except OSError:
         traceback.print_exc()
         return None
