@@ -6,12 +6,14 @@ Everything here is composed by script from the glossy drawings; nobody's trade m
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
 
+from lora_scripts_ext import files
 from pocket import art
 
 SIDE = 128
@@ -135,14 +137,18 @@ def write(
     outlines: write where the objects are, too, into ``folder/masks``. style: of the drawings. look: makes a brand
     picture of a drawing (RGBA, square).
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as table:
-        rows = csv.writer(table, lineterminator="\n")
-        rows.writerow(["filename", "prompt"])
-        for icon in icons:
-            drawing = art.draw(style, icon, 2 * SIDE, packs)
-            look(drawing).save(folder / f"{icon}.png", optimize=True)
-            if outlines:
-                (folder / "masks").mkdir(exist_ok=True)
-                outline(drawing).save(folder / "masks" / f"{icon}.png", optimize=True)
-            rows.writerow([f"{icon}.png", art.OBJECTS[icon]])
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(["filename", "prompt"])
+    for icon in icons:
+        drawing = art.draw(style, icon, 2 * SIDE, packs)
+        _save(look(drawing), folder / f"{icon}.png")
+        if outlines:
+            _save(outline(drawing), folder / "masks" / f"{icon}.png")
+        rows.writerow([f"{icon}.png", art.OBJECTS[icon]])
+    files.write_text(folder / "metadata.csv", table.getvalue())
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    with files.replacing(path) as temporary:
+        picture.save(temporary, format="PNG", optimize=True)

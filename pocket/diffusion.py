@@ -15,6 +15,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from lora_scripts_ext import files
 from pocket import art, text, vae
 
 COLOURS = {
@@ -204,9 +205,8 @@ def train(data: Latents, tokenizer: CLIPTokenizer, minutes: float, state: Path, 
 def keep(path: Path, pair: Pair, average: Pair, optimizer: torch.optim.Optimizer, step: int, seconds: float) -> None:
     """Write the resumable state in one go, so that a reader never sees half a file."""
     parts = {"pair": pair.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-    fresh = path.with_suffix(".new")
-    torch.save(parts | {"step": step, "seconds": seconds}, fresh)
-    fresh.replace(path)
+    with files.replacing(path) as temporary:
+        torch.save(parts | {"step": step, "seconds": seconds}, temporary)
 
 
 @torch.no_grad()

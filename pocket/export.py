@@ -9,6 +9,7 @@ import yaml
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
+from lora_scripts_ext import files
 from lora_scripts_ext.hosts.checkpoint import to_original
 from pocket.diffusion import Pair
 
@@ -89,10 +90,8 @@ def write(pair: Pair, model: AutoencoderKL, factor: float, path: Path) -> None:
     """
     texts = {name: part for name, part in pair.words.state_dict().items() if not name.endswith("position_ids")}
     tensors = to_original(pair.unet.state_dict(), model.state_dict(), [texts], "sd1")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.to(torch.float16) for name, tensor in tensors.items()}, path, {"format": "pt"})
+    with files.replacing(path) as temporary:
+        save_file({name: tensor.to(torch.float16) for name, tensor in tensors.items()}, temporary, {"format": "pt"})
     settings = yaml.safe_dump({"model": describe(pair, model, factor)}, sort_keys=False)
-    path.with_suffix(".yaml").write_text(settings, encoding="utf-8")
-    folder = path.parent / "text"
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(pair.words.config.to_json_string(), encoding="utf-8")
+    files.write_text(path.with_suffix(".yaml"), settings)
+    files.write_text(path.parent / "text" / "config.json", pair.words.config.to_json_string())

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from lora_scripts_ext import files
+
 START, END = "<|startoftext|>", "<|endoftext|>"
 GENERAL = 1000  # of CLIP's merges, kept whatever the captions are
 
@@ -53,12 +55,9 @@ def write_tokenizer(folder: Path, merges_file: Path, words: set[str]) -> None:
         kept += [pair for pair in zip(heads, parts[1:], strict=True) if pair not in kept]
     letters = byte_letters()
     tokens = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in kept), START, END]
-    folder.mkdir(parents=True, exist_ok=True)
     vocabulary = {token: number for number, token in enumerate(tokens)}
     save(folder / "vocab.json", vocabulary)
-    (folder / "merges.txt").write_text(
-        "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in kept), encoding="utf-8"
-    )
+    files.write_text(folder / "merges.txt", "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in kept))
     special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
     save(folder / "special_tokens_map.json", special)
     settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True, "errors": "replace"}
@@ -67,7 +66,7 @@ def write_tokenizer(folder: Path, merges_file: Path, words: set[str]) -> None:
 
 def save(path: Path, value: object) -> None:
     """Write *value* as JSON with a line break at the end."""
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    files.write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
 def build(tokenizer: CLIPTokenizer) -> CLIPTextModel:

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
+from lora_scripts_ext import files
+
 SIDE = 64
 LOG_VARIANCE = -5.0
 
@@ -154,10 +156,16 @@ def fit(model: AutoencoderKL, drawings: np.ndarray, plan: Plan, state: Path, see
                 f"autoencoder step {step}, {(time.time() - start) / 60:.1f} min: L1 {np.mean(shown[-100:]):.4f}",
                 flush=True,
             )
-            torch.save(model.state_dict(), state)
-    torch.save(model.state_dict(), state)
+            save(model, state)
+    save(model, state)
     for hook in hooks:
         hook.remove()
+
+
+def save(model: AutoencoderKL, path: Path) -> None:
+    """Write the weights."""
+    with files.replacing(path) as temporary:
+        torch.save(model.state_dict(), temporary)
 
 
 def train(drawings: np.ndarray, minutes: float, state: Path, seed: int = 0) -> AutoencoderKL:
@@ -177,5 +185,5 @@ def train(drawings: np.ndarray, minutes: float, state: Path, seed: int = 0) -> A
         seed + 1,
     )
     model = grow(core)
-    torch.save(model.state_dict(), state)
+    save(model, state)
     return model.eval()

@@ -74,7 +74,8 @@ def test_only_the_captions_change(folder, before, after):
 @pytest.mark.parametrize(
     ("name", "before", "after"),
     [
-        ("metadata.jsonl", b'{"file_name":"a.png",  "text":"red", "n": 1.50}\r\n{"file_name": "b.png", "text": "\\u00fc"}',
+        ("metadata.jsonl",
+         b'{"file_name":"a.png",  "text":"red", "n": 1.50}\r\n{"file_name": "b.png", "text": "\\u00fc"}',
          b'{"file_name":"a.png",  "text":"new, one", "n": 1.50}\r\n{"file_name": "b.png", "text": "\\u00fc"}\r\n'
          b'{"file_name": "new.png", "text": "third"}\r\n'),
         ("metadata.jsonl", b'{"image": "a.png", "id": 1}\n{"image": "b.png", "prompt": "x"}\n',

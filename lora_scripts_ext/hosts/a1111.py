@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from modules import devices, lowvram, sd_hijack, sd_models, sd_unet, sd_vae, shared
+from modules import call_queue, devices, lowvram, sd_hijack, sd_models, sd_unet, sd_vae, shared
 from torch import nn
 
 from ..config import Config
 from ..errors import UserError
-from . import queue, webui
+from . import queue, selection, webui
 from .a1111_session import A1111Session
 from .base import Family, Inspection, ModelInfo
 from .schedule import rescaled
@@ -38,17 +38,21 @@ class A1111Host:
         """``stop`` is called when the user presses the WebUI's Interrupt."""
         self._stop = stop
         self._replaced: set[str] = set()
+        self._asked = selection.stamps([chosen_checkpoint()])
 
     @contextmanager
     def open(self, config: Config) -> Iterator[A1111Session]:
-        """Wait for the queue, then hold the model until the end of the context.
+        """Wait for the queue, then hold the model until the end of the context. The chosen checkpoint is loaded if the
+        last picture was drawn with another (a refiner, or one that a request named).
 
         Raises:
-            UserError: no model is loaded, or one that cannot be trained on.
+            UserError: no model is loaded, one that cannot be trained on, or another one is chosen by now.
         """
         with ExitStack() as stack:
             stack.enter_context(queue.alone())
-            model = shared.sd_model
+            if shared.sd_model is not None:
+                selection.require(config.base_model, [chosen_checkpoint()], self._asked)
+            model = _chosen_model()
             info = inspect(model, config)
             stack.enter_context(webui.announced("LoRA training", self._stop))
             stack.enter_context(webui.model_kept())
@@ -91,18 +95,28 @@ def make(stop: Callable[[], None]) -> A1111Host:
 
 
 def chosen_checkpoint() -> str:
-    """Path of the checkpoint that is loaded; empty where there is none yet."""
+    """Path of the checkpoint that the next picture is drawn with; empty where none has been loaded yet."""
     model = _resident()
-    return str(model.sd_checkpoint_info.filename) if model is not None else ""
+    if model is None:
+        return ""
+    try:
+        return str(sd_models.select_checkpoint().filename)
+    except FileNotFoundError:
+        # All files are gone; the model is still there.
+        return str(model.sd_checkpoint_info.filename)
 
 
 def inspection(config: Config) -> Inspection:
-    """The WebUI's model for foretelling a run; it may be in use meanwhile.
+    """The WebUI's model for foretelling a run; it may be in use meanwhile. One that is chosen but not loaded is loaded,
+    unless a run holds the one that is.
 
     Raises:
         UserError: it cannot be trained on.
     """
     model = _resident()
+    if model is not None and model.sd_checkpoint_info.filename != chosen_checkpoint() and not queue.held():
+        with call_queue.queue_lock:
+            model = _chosen_model()
     session = A1111Session(model, inspect(model, config), config)
     try:
         return session.outline()
@@ -113,6 +127,12 @@ def inspection(config: Config) -> Inspection:
 def _resident() -> Any:
     # Not shared.sd_model: asking for it would load one.
     return sd_models.model_data.sd_model
+
+
+def _chosen_model() -> Any:
+    """The chosen checkpoint, loaded; None where there is none. To be called while nothing is drawn."""
+    model = shared.sd_model
+    return sd_models.reload_model_weights(model) if model is not None else None
 
 
 def _require_trainable(model: Any, config: Config) -> None:

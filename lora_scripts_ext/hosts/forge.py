@@ -16,7 +16,7 @@ from modules import call_queue, sd_models, shared
 
 from ..config import Config
 from ..errors import UserError
-from . import queue, webui
+from . import queue, selection, webui
 from .base import Family, Inspection, ModelInfo, PredictionType
 from .forge_flux import FluxSession
 from .forge_session import ForgeSession, load
@@ -43,6 +43,7 @@ class ForgeHost:
         """``stop`` is called when the user presses the WebUI's Interrupt."""
         self._stop = stop
         self._replaced: set[Path] = set()
+        self._asked = selection.stamps(_chosen_files())
 
     @contextmanager
     def open(self, config: Config) -> Iterator[ForgeSession]:
@@ -50,10 +51,12 @@ class ForgeHost:
         needed: if none is loaded, or another is chosen, that is done now.
 
         Raises:
-            UserError: no model is chosen, or one that cannot be trained on.
+            UserError: no model is chosen, one that cannot be trained on, or another one by now.
         """
         with ExitStack() as stack:
             stack.enter_context(queue.alone())
+            if chosen_checkpoint():
+                selection.require(config.base_model, _chosen_files(), self._asked)
             model = _chosen_model()
             info = inspect(model, config)
             stack.enter_context(webui.announced("LoRA training", self._stop))
@@ -194,8 +197,14 @@ def _session(model: Any, info: ModelInfo, config: Config) -> ForgeSession:
 
 def _modules_of_their_own() -> str:
     """What tells the VAE and text encoders that the user chose beside the checkpoint; empty where there are none."""
-    files = sd_models.model_data.forge_loading_parameters.get("additional_modules") or []
+    files = _chosen_files()[1:]
     return sha256([Path(file) for file in files]) if files else ""
+
+
+def _chosen_files() -> list[str]:
+    """The checkpoint, and the VAE and text encoders chosen beside it."""
+    beside = sd_models.model_data.forge_loading_parameters.get("additional_modules") or []
+    return [chosen_checkpoint(), *map(str, beside)]
 
 
 @contextmanager

@@ -89,7 +89,6 @@ class Estimate:
             "buckets": {f"{w}x{h}": count for (w, h), count in self.dataset.buckets().items()},
             "skipped": [{"picture": one.name, "reason": one.reason} for one in self.dataset.skipped],
             "without_caption": self.dataset.without_caption,
-            "warnings": list(self.dataset.warnings),
             "steps": self.steps,
             "steps_per_epoch": self.steps_per_epoch,
             "layers": self.layers,

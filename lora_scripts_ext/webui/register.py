@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from modules import script_callbacks
 
+from ..hosts import selection
 from . import routes, settings, tab
 
 
@@ -12,3 +15,8 @@ def register() -> None:
     script_callbacks.on_ui_tabs(tab.build)
     script_callbacks.on_ui_settings(settings.add)
     script_callbacks.on_app_started(routes.add)
+    script_callbacks.on_model_loaded(_loaded)
+
+
+def _loaded(model: Any) -> None:
+    selection.note_loaded(model, str(model.sd_checkpoint_info.filename))

@@ -2,11 +2,12 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from lora_scripts_ext import config as configs
 from lora_scripts_ext.captioning.blip import without_opening
@@ -197,6 +198,34 @@ def test_a_model_that_is_chosen_but_not_loaded_yet_is_loaded_to_foretell_a_run(k
     data = shop.write_pictures(tmp_path / "data", count=4, side=64)
     told = inside(kind, "lazy", checkpoint(kind, tmp_path / "model", "sd1"), tmp_path / "out", data, driver=LIMITS)
     assert told == {"steps": 3, "loaded": True, "locked": False}
+
+
+@pytest.mark.parametrize("kind", [marked("a1111"), marked("forge")])
+def test_a_webui_started_with_one_checkpoint_trains_and_keeps_the_one_that_was_chosen(kind, tmp_path):
+    data = shop.write_pictures(tmp_path / "data", count=4, side=64)
+    model = checkpoint(kind, tmp_path / "model", "sd1")
+    others = tmp_path / "out" / "webui" / "models" / "Stable-diffusion"
+    others.mkdir(parents=True)
+    tensors = load_file(model)
+    last = "model.diffusion_model.out.2.weight"
+    save_file({**tensors, last: tensors[last] * 0.5}, others / "other.safetensors")
+    if model.with_suffix(".yaml").is_file():
+        shutil.copy(model.with_suffix(".yaml"), others / "other.yaml")
+    told = inside(kind, "choosing", model, tmp_path / "out", data, driver="choosing.py")
+    assert told["first"] != told["before"], "the two checkpoints draw the same"
+    assert told["second"] == {"status": "done", "error": None, "chosen": "other.safetensors"}
+    assert told["after"] == told["before"]
+    assert told["trained on"] == "other"
+    assert told["listed"]
+    assert told["other chosen"]["status"] == "failed"
+    assert (
+        f"started for other.safetensors, but the WebUI's checkpoint is now {model.name}"
+        in told["other chosen"]["error"]
+    )
+    assert told["other chosen"]["chosen"] == model.name
+    assert told["replaced"]["status"] == "failed"
+    assert "is no longer the file" in told["replaced"]["error"]
+    assert (told["unloaded"]["status"], told["unloaded"]["trained on"]) == ("done", "other")
 
 
 @pytest.mark.parametrize("kind", [marked("a1111"), marked("forge")])

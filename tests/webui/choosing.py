@@ -1,0 +1,104 @@
+"""Runs inside a WebUI's own Python, as ``inside.py`` does: it was started with one checkpoint, another is chosen.
+
+INPUT is a folder with images and, in ``models``, the other checkpoint. The last line of stdout is one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from inside import CHECKPOINT, INPUT, KIND, OUT, PROMPT, draw, settings
+from modules import call_queue, sd_models, shared
+from safetensors import safe_open
+
+from lora_scripts_ext.hosts.kind import model_module
+from lora_scripts_ext.jobs.job import Job
+
+OTHER = OUT / "webui" / "models" / "Stable-diffusion" / f"other{CHECKPOINT.suffix}"
+
+
+def choose(path: Path) -> None:
+    """What the dropdown at the top of the page does, without waiting for the queue."""
+    title = next(one.title for one in sd_models.checkpoints_list.values() if Path(one.filename) == path)
+    if KIND == "forge":
+        from modules_forge import main_entry
+
+        main_entry.checkpoint_change(title, save=False)
+    else:
+        shared.opts.data["sd_model_checkpoint"] = title
+
+
+def load() -> None:
+    """What follows in A1111 once the queue is free, and in Forge when the next image is drawn."""
+    if KIND == "forge":
+        sd_models.forge_model_reload()
+    else:
+        sd_models.reload_model_weights()
+
+
+def chosen() -> str:
+    """The file that the WebUI says it draws with."""
+    return Path(sd_models.select_checkpoint().filename).name
+
+
+def job(name: str, path: Path) -> Job:
+    """A run as the tab starts it."""
+    return Job(settings(name, base_model=str(path), preview_epochs=1), model_module().make(lambda: None))
+
+
+def waiting(name: str, path: Path, meanwhile: Any) -> dict[str, Any]:
+    """What becomes of a run that waits for its turn while something changes."""
+    waits = job(name, path)
+    with call_queue.queue_lock:
+        waits.start()
+        waits.join(1)
+        assert waits.alive
+        meanwhile()
+    waits.join()
+    told = waits.report()
+    return {key: told.get(key) for key in ("status", "error", "lora")} | {"chosen": chosen()}
+
+
+def choosing() -> dict[str, Any]:
+    """Choose the other checkpoint, train, draw; then change what is chosen while runs wait."""
+    sd_models.list_models()
+    first = draw(PROMPT)
+    choose(OTHER)
+    load()
+    seen: dict[str, Any] = {"first": first, "before": draw(PROMPT)}
+    run = job("second", OTHER)
+    run.start()
+    run.join()
+    told = run.report()
+    seen["second"] = {"status": told["status"], "error": told.get("error"), "chosen": chosen()}
+    seen["after"] = draw(PROMPT)
+    with safe_open(told["lora"], "pt") as file:
+        seen["trained on"] = file.metadata()["ss_sd_model_name"]
+    seen["listed"] = "second" in sys.modules["networks"].available_networks
+    seen["other chosen"] = waiting("third", OTHER, lambda: choose(CHECKPOINT))
+    choose(OTHER)
+    load()
+    seen["replaced"] = waiting("fourth", OTHER, lambda: os.utime(OTHER, ns=(1, 1)))
+    seen["unloaded"] = unloaded()
+    return seen
+
+
+def unloaded() -> dict[str, Any]:
+    """Another checkpoint is in memory than the one that is chosen, as a request or a refiner leaves it."""
+    choose(CHECKPOINT)
+    load()
+    choose(OTHER)
+    told = waiting("fifth", OTHER, lambda: None)
+    with safe_open(told["lora"], "pt") as file:
+        return told | {"trained on": file.metadata()["ss_sd_model_name"]}
+
+
+if __name__ == "__main__":
+    assert INPUT.is_dir()
+    assert threading.current_thread() is threading.main_thread()
+    print(json.dumps(choosing()))
