@@ -74,7 +74,7 @@ def test_a_crash_is_a_sentence_too_and_leaves_its_details(place, tmp_path, monke
     monkeypatch.setattr(run, "Run", fail)
     told = finished(Job(shop.make_config(*place, tmp_path / "out"), StandaloneHost()))
     assert told["status"] == "failed"
-    assert told["error"].startswith("out of memory; lower batch_size")
+    assert told["error"].startswith("out of memory; set gradient_checkpointing: true")
     assert "Tried to allocate" in (tmp_path / "out" / "crash.log").read_text(encoding="utf-8")
 
 
