@@ -143,7 +143,10 @@ class Stepper:
         noisy = self.objective.noisy(latents, noises, timesteps)
         prediction = self.session.predict(noisy, timesteps, self._told(batch))
         answer = self.objective.answer(latents, noises, timesteps)
-        errors = loss.per_example(prediction, answer, config.loss, config.huber_delta, batch.mask)
+        weight = None
+        if batch.mask is not None:
+            weight = loss.cell_weight(batch.mask, config.unmasked_weight, config.normalize_masked_area_loss)
+        errors = loss.per_example(prediction, answer, config.loss, config.huber_delta, weight)
         if config.min_snr_gamma:
             errors = errors * self.objective.min_snr_weight(timesteps, config.min_snr_gamma)
         return errors
