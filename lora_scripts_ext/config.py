@@ -74,6 +74,12 @@ class Config:
     masked_loss: Literal["none", "alpha", "files"] = _key(
         "none", "Learn only where the mask is white: the picture's alpha, or mask files of the same name."
     )
+    unmasked_weight: float = _key(
+        0.0, "Weight of what the mask leaves out, 0 to 1; 0.1 keeps a little of the background.", low=0, high=1
+    )
+    normalize_masked_area_loss: bool = _key(
+        False, "Divide a masked loss by its mask's mean: small subjects count as much as large ones."
+    )
     mask_dir: str = _key("", "Folder with mask pictures for masked_loss: files.")
     cache_dir: str = _key("", "Folder of cached latents and text embeddings; empty takes output_dir/cache.")
 

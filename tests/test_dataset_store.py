@@ -252,6 +252,22 @@ def test_mask_files_are_cut_like_the_picture(room):
     assert len(session.batches) == 1 and batch(changed, (0, 0, 0)).mask[0, 0, :, :7].min() == 1
 
 
+def test_an_image_whose_mask_is_black_everywhere_is_skipped_unless_the_rest_counts(room):
+    put(room / "in/a.png")
+    put(room / "in/b.png")
+    (room / "masks").mkdir()
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(room / "masks/a.png")
+    values = {"masked_loss": "files", "mask_dir": str(room / "masks")}
+    store, _, _ = build(room, **values)
+    assert [example.name for example in store.examples] == ["b.png"]
+    assert [one.name for one in store.skipped] == ["a.png"]
+    assert "unmasked_weight" in store.skipped[0].reason
+    # The same cache serves every weight.
+    kept, session, _ = build(room, **values, unmasked_weight=0.1, normalize_masked_area_loss=True)
+    assert len(kept.examples) == 2 and session.batches == []
+    assert batch(kept, (0, 0, 0)).mask.max() == 0
+
+
 def test_every_kind_of_mask_has_its_own_cache(room):
     put(room / "in/a.png", mode="RGBA")
     (room / "masks").mkdir()

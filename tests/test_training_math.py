@@ -103,6 +103,51 @@ def test_losses_by_hand():
     torch.testing.assert_close(masked, torch.tensor([0.125, 0.25]))
 
 
+def onetrainers(losses, mask, unmasked_weight, normalize_masked_area_loss):
+    """OneTrainer's modules/util/loss/masked_loss.py, written out."""
+    clamped_mask = torch.clamp(mask, unmasked_weight, 1)
+    losses = losses * clamped_mask
+    if normalize_masked_area_loss:
+        losses = losses / clamped_mask.mean(dim=(1, 2, 3), keepdim=True)
+    return losses.mean(dim=(1, 2, 3))
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("unmasked", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("kind", ["l2", "huber"])
+def test_a_masked_loss_is_onetrainers(normalize, unmasked, kind):
+    mask = torch.rand(len(TIMESTEPS), 1, 8, 8, generator=torch.Generator().manual_seed(4))
+    mask[mask < 0.4] = 0
+    mask[1] = 1
+    prediction, answer = latents(1), latents(2)
+    if kind == "l2":
+        errors = (prediction - answer) ** 2
+    else:
+        errors = torch.nn.functional.huber_loss(prediction, answer, reduction="none", delta=0.1)
+    weight = loss.cell_weight(mask, unmasked, normalize)
+    ours = loss.per_example(prediction, answer, kind, 0.1, weight)
+    torch.testing.assert_close(ours, onetrainers(errors, mask, unmasked, normalize))
+    torch.testing.assert_close(ours[1], errors[1].mean())
+
+
+def test_with_normalisation_a_small_mask_counts_as_much_as_a_large_one():
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[0, 0, 0, 0], mask[1, 0, :4] = 1 / 255, 1
+    prediction, answer = torch.full((2, 4, 8, 8), 3.0), torch.zeros(2, 4, 8, 8)
+    errors = loss.per_example(prediction, answer, "l2", 0.1, loss.cell_weight(mask, 0.0, True))
+    torch.testing.assert_close(errors, torch.tensor([9.0, 9.0]))
+
+
+@pytest.mark.parametrize(("unmasked", "expected"), [(0.0, 0.0), (0.1, 9.0)])
+def test_a_black_mask_divides_by_nothing(unmasked, expected):
+    prediction = torch.full((1, 4, 8, 8), 3.0, requires_grad=True)
+    weight = loss.cell_weight(torch.zeros(1, 1, 8, 8), unmasked, True)
+    errors = loss.per_example(prediction, torch.zeros(1, 4, 8, 8), "l2", 0.1, weight)
+    errors.sum().backward()
+    torch.testing.assert_close(errors.detach(), torch.tensor([expected]))
+    assert prediction.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("name", ["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"])
 @pytest.mark.parametrize("warmup", [0, 7])
 def test_schedules_are_diffusers(name, warmup):

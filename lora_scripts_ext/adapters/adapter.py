@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
 from ..hosts.base import Target
-from . import functional
+from . import dropout, functional
+from .dropout import Dropout
 from .file import LoraLayer, LoraWeights
 from .functional import Frozen, Matrices
 from .layer import autocast_dtype, is_plain, is_replaced, overriding
@@ -27,9 +27,13 @@ Group = Literal["unet", "text"]
 
 @dataclass(frozen=True)
 class _Layer:
-    """One target with its views into the buffers: ``master`` float32, ``compute`` in the adapter's dtype."""
+    """One target with its views into the buffers: ``master`` float32, ``compute`` in the adapter's dtype.
+
+    ``number`` stands for its key where dropout is drawn.
+    """
 
     target: Target
+    number: int
     master: Matrices
     compute: Matrices
 
@@ -70,7 +74,7 @@ class Adapter:
             targets: frozen layers, in any order: neither weights nor their order in the buffer depend on it.
             rank: R, of every layer.
             alpha: scale is alpha / rank; None takes the rank.
-            dropout: share of a layer's adapter input that is dropped while gradients are recorded.
+            dropout: share of a layer's adapter input that is dropped within :meth:`dropping`.
             seed: of the starting weights, which are the same on every device.
             device: where the weights live; that of the activations.
             dtype: what the activations are computed in; :meth:`refresh` keeps a copy of the weights in it.
@@ -80,6 +84,7 @@ class Adapter:
         self.dropout = dropout
         self.strength = 1.0
         self._suspended = False
+        self._dropout: Dropout | None = None
         targets = sorted(targets, key=lambda target: (target.part != "unet", target.key))
         self._text_start = sum(_size(target, rank) for target in targets if target.part == "unet")
         start = torch.cat([_start(target, rank, seed) for target in targets])
@@ -134,6 +139,19 @@ class Adapter:
             yield
         finally:
             self._suspended = False
+
+    @contextmanager
+    def dropping(self, seeds: Sequence[int]) -> Iterator[None]:
+        """Within this context inputs are dropped; to be left when the backward pass is done.
+
+        ``seeds`` holds one for every example of the batch that is computed, 63 bits: what is dropped of an example is
+        the same whatever else is in its batch.
+        """
+        self._dropout = Dropout(self.dropout, seeds, self.weights.device) if self.dropout else None
+        try:
+            yield
+        finally:
+            self._dropout = None
 
     def layers(self) -> dict[str, LoraLayer]:
         """The weights as kohya files hold them, by key: views of the buffer, 4-D for convolutions."""
@@ -200,7 +218,11 @@ class Adapter:
         for target in targets:
             views = [_views(target, self.rank, flat[start:]) for flat in (self.weights.detach(), self.weights.grad)]
             compute = _views(target, self.rank, self._compute[start:])
-            layers.append(_Layer(target, Matrices(*views[0], *views[1]), Matrices(*compute, *views[1])))
+            layers.append(
+                _Layer(
+                    target, dropout.number(target.key), Matrices(*views[0], *views[1]), Matrices(*compute, *views[1])
+                )
+            )
             start += _size(target, self.rank)
         return layers
 
@@ -228,15 +250,16 @@ class Adapter:
         def forward(x: Tensor) -> Tensor:
             if self._suspended or not self.strength:
                 return original(x)
-            scale = self.strength * self.alpha / self.rank
+            scale, kept = self.strength * self.alpha / self.rank, None
             x = x.to(autocast_dtype(x.device.type) or x.dtype)
-            dropping = self.dropout > 0 and torch.is_grad_enabled()
-            if not (dropping or replaced_before) and is_plain(module.weight, x):
+            if not replaced_before and is_plain(module.weight, x):
                 frozen = Frozen(module.weight, module.bias)
             else:
                 frozen = Frozen(output=original(x))
-                x = F.dropout(x.to(frozen.output.dtype), self.dropout, training=dropping)
-            return adapted(x, frozen, layer.matrices(x.dtype), scale, self.weights, *arguments)
+                x = x.to(frozen.output.dtype)
+            if self._dropout is not None:
+                scale, kept = scale * self._dropout.scale, self._dropout.kept(x.shape, layer.number)
+            return adapted(x, frozen, layer.matrices(x.dtype), scale, self.weights, kept, *arguments)
 
         return forward
 

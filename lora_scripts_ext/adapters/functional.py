@@ -53,24 +53,35 @@ class Frozen:
     output: Tensor | None = None
 
 
-def linear(x: Tensor, frozen: Frozen, matrices: Matrices, scale: float, leaf: Tensor) -> Tensor:
+def linear(
+    x: Tensor, frozen: Frozen, matrices: Matrices, scale: float, leaf: Tensor, kept: Tensor | None = None
+) -> Tensor:
     """A frozen Linear plus its adapter: ``x`` [..., I] -> [..., O], contiguous.
 
     ``leaf`` is any leaf tensor that requires grad: through it autograd records the call where ``x`` needs no gradient.
+    ``kept``, uint8 shaped like ``x``, is 0 where the adapter does not see its input.
     """
-    return _Linear.apply(x, frozen.output, frozen.weight, frozen.bias, matrices, scale, leaf)
+    return _Linear.apply(x, frozen.output, frozen.weight, frozen.bias, matrices, scale, leaf, kept)
 
 
-def conv(x: Tensor, frozen: Frozen, matrices: Matrices, scale: float, leaf: Tensor, geometry: Geometry) -> Tensor:
+def conv(
+    x: Tensor,
+    frozen: Frozen,
+    matrices: Matrices,
+    scale: float,
+    leaf: Tensor,
+    kept: Tensor | None,
+    geometry: Geometry,
+) -> Tensor:
     """A frozen Conv2d plus its adapter: ``x`` [batch, I, height, width] -> [batch, O, height', width'].
 
     ``down`` moves over ``x`` as the frozen kernel does, ``up`` is a 1x1 convolution (kohya's LoCon). The memory layout
     of ``x``, contiguous or channels-last, is kept in both directions, but on a CPU see ``products.arranged``: a
-    different one makes every frozen convolution behind it convert. ``leaf``: see :func:`linear`.
+    different one makes every frozen convolution behind it convert. ``leaf``, ``kept``: see :func:`linear`.
     """
     if frozen.weight is not None:
         x = products.arranged(x, frozen.weight)
-    return _Conv.apply(x, frozen.output, frozen.weight, frozen.bias, matrices, scale, leaf, geometry)
+    return _Conv.apply(x, frozen.output, frozen.weight, frozen.bias, matrices, scale, leaf, kept, geometry)
 
 
 class _Linear(torch.autograd.Function):
@@ -84,32 +95,37 @@ class _Linear(torch.autograd.Function):
         matrices: Matrices,
         scale: float,
         leaf: Tensor,
+        kept: Tensor | None,
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
+        kept = None if kept is None else kept.view(rows.shape)
         y = output.reshape(-1, output.shape[-1]).clone() if weight is None else products.linear(rows, weight, bias)
-        hidden = products.linear(rows, matrices.down)
+        hidden = products.linear(_thinned(rows, kept), matrices.down)
         y.addmm_(hidden, matrices.up.t(), alpha=scale)
-        ctx.save_for_backward(rows, hidden, weight, matrices.down, matrices.up)
+        ctx.save_for_backward(rows, hidden, weight, matrices.down, matrices.up, kept)
         ctx.matrices, ctx.scale, ctx.shape = matrices, scale, x.shape
         return y.view(*x.shape[:-1], y.shape[-1])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, hidden, weight, down, up = ctx.saved_tensors
+        rows, hidden, weight, down, up, kept = ctx.saved_tensors
         grad_rows = grad.reshape(-1, grad.shape[-1])
         grad_hidden = products.linear(grad_rows, up.t())
         # Few rows times many columns; the other way round takes ten times as long on a CPU.
         ctx.matrices.up_grad.add_(products.linear(hidden.t(), grad_rows.t()).t(), alpha=ctx.scale)
-        ctx.matrices.down_grad.add_(products.linear(grad_hidden.t(), rows.t()), alpha=ctx.scale)
+        ctx.matrices.down_grad.add_(products.linear(grad_hidden.t(), _thinned(rows, kept).t()), alpha=ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[0]:
             if weight is None:
-                grad_x = (grad_hidden @ down).mul_(ctx.scale)
-            else:
+                grad_x = _thinned(grad_hidden @ down, kept).mul_(ctx.scale)
+            elif kept is None:
                 grad_x = products.linear(grad_rows, weight.t()).addmm_(grad_hidden, down, alpha=ctx.scale)
+            else:
+                grad_x = products.linear(grad_rows, weight.t())
+                grad_x.add_(_thinned(grad_hidden @ down, kept), alpha=ctx.scale)
             grad_x = grad_x.view(ctx.shape)
-        return grad_x, grad if ctx.needs_input_grad[1] else None, None, None, None, None, None
+        return grad_x, grad if ctx.needs_input_grad[1] else None, None, None, None, None, None, None
 
 
 class _Conv(torch.autograd.Function):
@@ -123,39 +139,52 @@ class _Conv(torch.autograd.Function):
         matrices: Matrices,
         scale: float,
         leaf: Tensor,
+        kept: Tensor | None,
         geometry: Geometry,
     ) -> Tensor:
         y = output.clone() if weight is None else products.conv(x, weight, bias, geometry)
+        seen = _thinned(x, kept)
         if products.is_pointwise(matrices.down, geometry):
-            hidden = _mix(matrices.down.flatten(1), x)
+            hidden = _mix(matrices.down.flatten(1), seen)
         else:
-            hidden = F.conv2d(x, matrices.down, None, **vars(geometry))
+            hidden = F.conv2d(seen, matrices.down, None, **vars(geometry))
         _add_mixed(y, matrices.up, hidden, scale)
-        ctx.save_for_backward(x, hidden, weight, matrices.down, matrices.up)
+        ctx.save_for_backward(x, hidden, weight, matrices.down, matrices.up, kept)
         ctx.matrices, ctx.scale, ctx.geometry = matrices, scale, geometry
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, hidden, weight, down, up = ctx.saved_tensors
+        x, hidden, weight, down, up, kept = ctx.saved_tensors
+        seen = _thinned(x, kept)
         grad_hidden = _mix(up.t(), grad)
         ctx.matrices.up_grad.add_(_outer(hidden, grad).t(), alpha=ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = _frozen_grad(grad, x, weight, ctx.geometry)
         if products.is_pointwise(down, ctx.geometry):
-            ctx.matrices.down_grad.flatten(1).add_(_outer(grad_hidden, x), alpha=ctx.scale)
-            if grad_x is not None:
+            ctx.matrices.down_grad.flatten(1).add_(_outer(grad_hidden, seen), alpha=ctx.scale)
+            if grad_x is not None and kept is None:
                 _add_mixed(grad_x, down.flatten(1).t(), grad_hidden, ctx.scale)
+            elif grad_x is not None:
+                grad_x.add_(_thinned(_mix(down.flatten(1).t(), grad_hidden), kept), alpha=ctx.scale)
         else:
             through_down, grad_down = products.conv_grads(
-                grad_hidden, x, down, ctx.geometry, to_input=grad_x is not None, to_kernel=True
+                grad_hidden, seen, down, ctx.geometry, to_input=grad_x is not None, to_kernel=True
             )
             ctx.matrices.down_grad.add_(grad_down, alpha=ctx.scale)
             if grad_x is not None:
-                grad_x.add_(through_down, alpha=ctx.scale)
-        return grad_x, grad if ctx.needs_input_grad[1] else None, None, None, None, None, None, None
+                grad_x.add_(_thinned(through_down, kept), alpha=ctx.scale)
+        return grad_x, grad if ctx.needs_input_grad[1] else None, None, None, None, None, None, None, None
+
+
+def _thinned(x: Tensor, kept: Tensor | None) -> Tensor:
+    """``x`` with zeros where it is not kept, in its own layout.
+
+    The cast by itself, as a CPU multiplies numbers of two kinds slowly.
+    """
+    return x if kept is None else x * kept.to(x.dtype)
 
 
 def _frozen_grad(grad: Tensor, x: Tensor, weight: Tensor | None, geometry: Geometry) -> Tensor:

@@ -111,7 +111,8 @@ class Store:
             UserError: no training picture could be decoded, the VAE gives NaN, the cache cannot be written.
         """
         cache.sweep(config)
-        results = latents.gather(dataset.examples, session, config, progress, check)
+        found = latents.gather(dataset.examples, session, config, progress, check)
+        results = [_unless_black(example, one, config) for example, one in zip(dataset.examples, found, strict=True)]
         _check_usable(dataset.examples, results, config)
         examples = tuple(
             example for example, one in zip(dataset.examples, results, strict=True) if isinstance(one, Latents)
@@ -153,6 +154,15 @@ class Store:
             conditioning=conditioning,
             captions=captions,
         )
+
+
+def _unless_black(example: Example, found: Latents | Skipped, config: Config) -> Latents | Skipped:
+    """Skip an image of which nothing would be learnt: its mask is black everywhere, and that has no weight."""
+    if isinstance(found, Skipped) or found.mask is None or config.unmasked_weight > 0 or found.mask.any():
+        return found
+    return Skipped(
+        example.name, "has a mask that is black everywhere; correct it, or set unmasked_weight above 0 to learn from it"
+    )
 
 
 def _check_usable(examples: Sequence[Example], results: Sequence[Latents | Skipped], config: Config) -> None:

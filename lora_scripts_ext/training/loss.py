@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,18 +30,30 @@ def min_snr_weight(prediction_type: PredictionType, alphas_cumprod: Tensor, gamm
     return snr.clamp(max=gamma) / (snr + 1)
 
 
+def cell_weight(mask: Tensor, unmasked_weight: float, normalize: bool) -> Tensor:
+    """How much each latent cell counts, shaped like ``mask`` [batch, 1, h, w] (0 to 1); as OneTrainer defines it.
+
+    max(mask, ``unmasked_weight``); with ``normalize`` divided by its mean over the image, which makes the loss the mean
+    over the masked area. All zero where the mask is, for an image of which nothing is to be learnt.
+    """
+    weight = mask.clamp(min=unmasked_weight)
+    if not normalize:
+        return weight
+    return weight / weight.mean(dim=(1, 2, 3), keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
+
+
 def per_example(
     prediction: Tensor,
     target: Tensor,
     kind: Literal["l2", "huber"],
     huber_delta: float,
-    mask: Tensor | None,
+    weight: Tensor | None,
 ) -> Tensor:
-    """Mean loss of each example, float32 [batch]; cells count as much as ``mask`` [batch, 1, h, w] says (0 to 1)."""
+    """Mean loss of each example, float32 [batch]; ``weight`` [batch, 1, h, w] says how much a cell counts."""
     if kind == "l2":
         error = F.mse_loss(prediction, target, reduction="none")
     else:
         error = F.huber_loss(prediction, target, reduction="none", delta=huber_delta)
-    if mask is not None:
-        error = error * mask
+    if weight is not None:
+        error = error * weight
     return error.mean(dim=(1, 2, 3))

@@ -18,6 +18,8 @@ from ..adapters.layer import overriding
 def checkpointed(blocks: Iterable[nn.Module], *, enabled: bool) -> Iterator[None]:
     """Wrap each block's forward for the time of the context; the modules are left as they were found.
 
+    Nothing in a block draws from torch's own generators, whose state is not kept: see ``adapters.dropout``.
+
     Non-reentrant, because a frozen model's inputs need no gradient and the re-entrant kind would drop the adapter's.
     """
     with ExitStack() as stack:
@@ -29,4 +31,4 @@ def checkpointed(blocks: Iterable[nn.Module], *, enabled: bool) -> Iterator[None
 def _recomputed(forward: Any, *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
-    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)

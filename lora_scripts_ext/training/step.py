@@ -25,9 +25,6 @@ _DROPOUT_STREAM = 2
 class Stepper:
     """Everything a step needs, put together once.
 
-    The global random generator is seeded anew for every micro-batch (adapter dropout draws from it); the host gives
-    its former state back at the end of the session.
-
     Attributes:
         at_once: as many pictures are computed together at most; None until memory has run out.
     """
@@ -110,8 +107,7 @@ class Stepper:
     def _gradients(self, number: int, micros: Step) -> Tensor:
         self.adapter.zero_grad()
         total = torch.zeros((), device=self.device)
-        for index, micro in enumerate(self._share(micros)):
-            torch.manual_seed(seeds.derive(self.config.seed, _DROPOUT_STREAM, number, index, self.world.rank))
+        for micro in self._share(micros):
             most = self.at_once or len(micro)
             for first in range(0, len(micro), most):
                 total += self._backward(number, micro[first : first + most])
@@ -123,9 +119,15 @@ class Stepper:
 
     def _backward(self, number: int, visits: Sequence[Visit]) -> Tensor:
         batch = self.store.batch(visits, self.device)
-        weighed = (self._errors(number, visits, batch) * batch.weight).sum()
-        self.scaler.scale(weighed).backward()
+        with self.adapter.dropping(self._dropout_seeds(number, visits)):
+            weighed = (self._errors(number, visits, batch) * batch.weight).sum()
+            self.scaler.scale(weighed).backward()
         return weighed.detach()
+
+    def _dropout_seeds(self, number: int, visits: Sequence[Visit]) -> list[int]:
+        if not self.config.lora_dropout:
+            return []
+        return [seeds.derive(self.config.seed, _DROPOUT_STREAM, number, visit.position) for visit in visits]
 
     def _errors(self, number: int, visits: Sequence[Visit], batch: Batch) -> Tensor:
         """The weighted loss of each example, float32 [batch]."""
@@ -144,7 +146,10 @@ class Stepper:
         noisy = self.objective.noisy(latents, noises, timesteps)
         prediction = self.session.predict(noisy, timesteps, self._told(batch))
         answer = self.objective.answer(latents, noises, timesteps)
-        errors = loss.per_example(prediction, answer, config.loss, config.huber_delta, batch.mask)
+        weight = None
+        if batch.mask is not None:
+            weight = loss.cell_weight(batch.mask, config.unmasked_weight, config.normalize_masked_area_loss)
+        errors = loss.per_example(prediction, answer, config.loss, config.huber_delta, weight)
         if config.min_snr_gamma:
             errors = errors * self.objective.min_snr_weight(timesteps, config.min_snr_gamma)
         return errors

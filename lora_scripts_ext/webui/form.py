@@ -42,7 +42,8 @@ FOLDED = {
     ],
     "Pictures": [
         "resolution", "enable_bucket", "bucket_step", "min_bucket_side", "max_bucket_side", "bucket_no_upscale",
-        "crop", "crop_variants", "flip", "masked_loss", "mask_dir", "reg_data_dir", "prior_loss_weight",
+        "crop", "crop_variants", "flip", "masked_loss", "unmasked_weight",
+        "normalize_masked_area_loss", "mask_dir", "reg_data_dir", "prior_loss_weight",
     ],
     "Captions": [
         "metadata_path", "caption_encoding", "shuffle_caption", "keep_tokens", "caption_variants", "caption_dropout",
