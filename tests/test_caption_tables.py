@@ -122,6 +122,7 @@ def test_an_open_quote_never_swallows_the_next_images(folder):
         ("file:///C:/photos/a.jpg", "a.jpg"),
         ("https://shop.example/images/a.jpg", "a.jpg"),
         (r"C:\photos\red\a.jpg", "red/a.jpg"),
+        (r"C:\photos\a.jpg", "red/a.jpg"),
         ("a.jpg", "red/a.jpg"),
         ("photos/a.jpg", "a.jpg"),
         ("red/a.jpg", "2024/red/a.jpg"),

@@ -35,16 +35,16 @@ class Index:
         return alike[0] if len(alike) == 1 else None
 
     def near(self, written: str) -> list[str]:
-        """The images that a path of another place may mean: those with all of its folders or whose own folders it ends
-        with. A name without folders means images of that name in any folder."""
+        """The images that a path of another place may mean: those with all of its folders, or whose own folders it ends
+        with. A name without folders means images of that name in any folder, and so does a path of another disk that
+        has no better one."""
         path = _parts(written)
         if not path or ".." in path:
             return []
-        groups = self._bare if looks_like_image(written) else self._bare_stems
-        found = groups.get(plain(path[-1]), [])
-        if groups is self._bare_stems:
-            return [name for name in found if _same_end(path, PurePosixPath(stem(name)).parts)]
-        return [name for name in found if _same_end(path, PurePosixPath(name).parts)]
+        whole = looks_like_image(written)
+        found = (self._bare if whole else self._bare_stems).get(plain(path[-1]), [])
+        best = [name for name in found if _same_end(path, PurePosixPath(name if whole else stem(name)).parts)]
+        return best or (found if is_elsewhere(written) else [])
 
 
 def candidates(written: str, bases: Sequence[Path], root: Path) -> list[str]:

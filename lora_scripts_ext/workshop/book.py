@@ -137,9 +137,9 @@ class Book:
         return written
 
     def _edited(self, tables: list[Metadata]) -> dict[Path, bytes]:
-        """The tables that change, as bytes: a caption is changed where it is, a new one goes into the main table."""
+        """The tables that change, as bytes: a caption is changed where it is, a new one goes into the nearest table."""
         changes: dict[Path, dict[int, str]] = {}
-        new: list[tuple[str, str]] = []
+        new: dict[Path, list[tuple[str, str]]] = {}
         for name in self.names:
             if name not in self._changed:
                 continue
@@ -149,14 +149,15 @@ class Book:
             for told in holding[:1] if prompt else holding:
                 changes.setdefault(told.path, {})[told.places[name]] = prompt
             if prompt and not holding:
-                new.append((self._written_name(name), prompt))
+                path = self._path_for(name, tables)
+                new.setdefault(path, []).append((_written_name(self._folder / name, path, name), prompt))
         texts = {told.path: (told.text, told.table) for told in tables}
         if self.path not in texts:
             empty = Text("")
             texts[self.path] = empty, metadata.parse(self.path, empty)
         edited = {}
         for path, (text, table) in texts.items():
-            changed = table.edited(changes.get(path, {}), new if path == self.path else [])
+            changed = table.edited(changes.get(path, {}), new.get(path, []))
             if changed != text.text:
                 edited[path] = _encoded(path, text, changed)
         return edited
@@ -169,10 +170,18 @@ class Book:
         fields = Fields(told["subject"], tuple(told["attributes"]), told["scene"], told["style"])
         return Entry(fields, prompt, written["by"], bool(prompt) and not written["by"])
 
-    def _written_name(self, name: str) -> str:
-        """A picture's name for a new row: relative to the table where it lies above, else to the folder."""
-        path, home = (self._folder / name).absolute(), self.path.parent.absolute()
-        return path.relative_to(home).as_posix() if path.is_relative_to(home) else name
+    def _path_for(self, name: str, tables: list[Metadata]) -> Path:
+        """The table for a picture that is in none: the one that is named, else the nearest in the folders above it."""
+        if self._named is not None:
+            return self.path
+        picture = self._folder / name
+        return next((told.path for told in tables if picture.is_relative_to(told.path.parent)), self.path)
+
+
+def _written_name(picture: Path, table: Path, name: str) -> str:
+    """A picture's name for a new row: relative to the table where it lies above, else ``name`` in its folder."""
+    path, home = picture.absolute(), table.parent.absolute()
+    return path.relative_to(home).as_posix() if path.is_relative_to(home) else name
 
 
 def _encoded(path: Path, text: Text, changed: str) -> bytes:
