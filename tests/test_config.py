@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lora_scripts_ext import cli
 from lora_scripts_ext import config as configs
 from lora_scripts_ext.errors import UserError
 
@@ -78,16 +79,32 @@ def test_alpha_defaults_to_the_rank():
         ({"optimizer_args": 3}, "optimizer_args is 3, expected a mapping"),
         ({"base_model": ""}, "base_model is missing"),
         ({"preview_prompts": [["a"]]}, "preview_prompts is"),
+        ({"lora_alpha": "1e400"}, "lora_alpha is '1e400', expected a number"),
+        ({"lora_alpha": 1e9}, "lora_alpha is 1000000000.0, it must be above 0 and at most 65536"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf, expected a number"),
+        ({"learning_rate": 1000}, "learning_rate is 1000.0, it must be above 0 and at most 10"),
+        ({"learning_rate": True}, "learning_rate is True, expected a number"),
+        ({"epochs": 10**400}, "epochs is 1000"),
+        ({"seed": -1}, "seed is -1, it must be at least 0"),
+        ({"save_steps": 10**30}, "save_steps is 1000"),
+        ({"lr_warmup_steps": 10.5}, "lr_warmup_steps is 10.5; write a whole number of steps"),
+        ({"trigger_word": True}, "trigger_word is True, expected text; put it in quotes"),
+        ({"trigger_word": "a\nb"}, "which holds the control character U[+]000A; take it out"),
+        ({"train_data_dir": "C:\new"}, "a backslash in double quotes makes one"),
+        ({"epochs": "x" * 10_000}, "expected a whole number"),
+        ({"lr_scheduler": 3}, "lr_scheduler is 3; valid: auto, constant"),
         ({"min_bucket_side": 512, "max_bucket_side": 256}, "min_bucket_side 512 is above max_bucket_side 256"),
     ],
 )
 def test_a_mistake_is_said_in_one_sentence(change, sentence):
     with pytest.raises(
-        UserError, match=re.escape(sentence) if "is nan" in sentence else sentence.replace("?", r"\?")
+        UserError,
+        match=re.escape(sentence) if "is nan" in sentence else sentence.replace("?", r"\?"),
     ) as error:
         configs.from_dict({**NEEDED, **change}, "my.yaml")
     assert str(error.value).startswith("my.yaml: ")
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
 
 
 @pytest.mark.parametrize(
@@ -109,3 +126,45 @@ def test_a_missing_file_and_a_malformed_override(tmp_path):
 def test_every_key_explains_itself():
     for name, field in configs.FIELDS.items():
         assert len(field.metadata["help"]) > 10, name
+
+
+def test_a_path_may_start_at_home_and_end_with_spaces(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    config = configs.from_dict({**NEEDED, "train_data_dir": "~/images ", "output_dir": " ./out", "base_model": "a~b"})
+    assert Path(config.train_data_dir) == tmp_path / "images"
+    assert (config.output_dir, config.base_model) == ("./out", "a~b")
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "sentence"),
+    [
+        ("metadata_path", "folder", "is a folder; name the file itself"),
+        ("init_lora", "folder", "is a folder; name the file itself"),
+        ("output_dir", "file", "is a file; name a folder"),
+        ("reg_data_dir", "file", "is a file; name a folder"),
+    ],
+)
+def test_a_folder_where_a_file_belongs_and_the_reverse(tmp_path, key, kind, sentence):
+    place = tmp_path / "there"
+    place.mkdir() if kind == "folder" else place.write_bytes(b"")
+    with pytest.raises(UserError, match=f"{key} is .*{sentence}"):
+        configs.load(write(tmp_path, SEED), [f"{key}={place}"])
+
+
+def test_input_and_output_are_not_one_folder_by_a_link_either(tmp_path):
+    (tmp_path / "images").mkdir()
+    try:
+        (tmp_path / "link").symlink_to(tmp_path / "images", target_is_directory=True)
+    except OSError:
+        pytest.skip("no links here")
+    with pytest.raises(UserError, match="output_dir and train_data_dir are both"):
+        configs.load(
+            write(tmp_path, SEED), [f"train_data_dir={tmp_path / 'images'}", f"output_dir={tmp_path / 'link'}"]
+        )
+
+
+def test_a_dry_run_finds_a_wrong_argument_before_anything_is_read(tmp_path, capsys):
+    file = write(tmp_path, SEED + 'optimizer_args: {betas: "fast"}\n')
+    assert cli.main(["--config", str(file), "--dry-run"]) == cli.BAD_INPUT
+    assert "betas in optimizer_args is 'fast', expected two numbers" in capsys.readouterr().err

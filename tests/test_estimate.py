@@ -94,7 +94,7 @@ def test_the_command_says_it_in_lines_and_json(tmp_path, capsys):
     data = shop.write_pictures(tmp_path / "data")
     (data / "broken.png").write_bytes(b"no picture")
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
-    config = shop.make_config(data, model, tmp_path / "out")
+    config = shop.make_config(data, model, tmp_path / "out", lr_warmup_steps=500)
     (tmp_path / "c.yaml").write_text(config.to_yaml(), encoding="utf-8")
     assert cli.main(["--config", str(tmp_path / "c.yaml"), "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -102,3 +102,5 @@ def test_the_command_says_it_in_lines_and_json(tmp_path, capsys):
     assert any("broken.png" in line for line in lines)
     answer = json.loads(lines[-1])
     assert (answer["steps"], answer["pictures"], answer["layers"]) == (6, 6, 72)
+    assert "the run has 6 steps: the warm-up is shortened to 0" in answer["warnings"][-1]
+    assert any(answer["warnings"][-1] in line for line in lines[:-1])

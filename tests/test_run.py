@@ -95,6 +95,7 @@ def test_a_folder_of_pictures_becomes_a_lora(family, data, tmp_path):
         {"optimizer": "adafactor"},
         {"optimizer": "lion", "learning_rate": 1e-4},
         {"optimizer": "prodigy", "learning_rate": 1.0},
+        {"optimizer": "prodigy", "learning_rate": None, "train_text_encoder": True, "target": "attention"},
         {"optimizer": "schedulefree"},
         {"target": "full", "gradient_checkpointing": True},
         {"target": "attention", "train_text_encoder": True},
