@@ -201,6 +201,32 @@ def test_reads_what_diffusers_and_peft_write(tmp_path):
 PEFT = {"lora_adapter_metadata": '{"unet.lora_alpha": "much"}'}
 
 
+KEY = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+OTHERS = {
+    "checkpoint": {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(4, 4)},
+    "DoRA": {f"{KEY}.dora_scale": torch.zeros(4), f"{KEY}.lora_down.weight": torch.zeros(2, 4)},
+    "PEFT's DoRA": {f"base_model.model.{KEY}.lora_magnitude_vector": torch.zeros(4)},
+    "LoKr": {f"{KEY}.lokr_w1": torch.zeros(4, 4)},
+    "OFT": {f"{KEY}.oft_blocks": torch.zeros(4, 4)},
+    "differences": {f"{KEY}.diff": torch.zeros(4, 4)},
+    "textual inversion": {"emb_params": torch.zeros(3, 768)},
+    "textual inversion of SDXL": {"clip_l": torch.zeros(3, 768), "clip_g": torch.zeros(3, 1280)},
+    "ControlNet": {"control_model.input_blocks.0.0.weight": torch.zeros(4, 4)},
+    "two alphas": {
+        f"{KEY}.lora_down.weight": torch.zeros(2, 4),
+        f"{KEY}.lora_up.weight": torch.zeros(4, 2),
+        f"{KEY}.alpha": torch.zeros(2),
+    },
+    "twice": {
+        f"{KEY}.lora_down.weight": torch.zeros(2, 4),
+        f"{KEY}.lora_up.weight": torch.zeros(4, 2),
+        "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight": torch.zeros(2, 4),
+        "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_B.weight": torch.zeros(4, 2),
+    },
+    "PEFT alone": {"base_model.model.down_blocks.0.attn1.to_q.lora_A.weight": torch.zeros(2, 4)},
+}
+
+
 def damaged(tmp_path, kind):
     path = tmp_path / "a.safetensors"
     _, adapter = made(target_set="attention", text=False)
@@ -228,8 +254,7 @@ def damaged(tmp_path, kind):
     if kind == "PEFT":
         save_file({"unet.x.lora_A.weight": torch.zeros(2, 4), "unet.x.lora_B.weight": torch.zeros(4, 2)}, path, PEFT)
         return path
-    if kind == "checkpoint":
-        tensors = {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(4, 4)}
+    tensors = OTHERS.get(kind, tensors)
     save_file(tensors, path)
     return path
 
@@ -238,19 +263,30 @@ def damaged(tmp_path, kind):
     ("kind", "sentence"),
     [
         ("missing", "there is no such LoRA file"),
-        ("cut off", "not a whole .safetensors file"),
-        ("pickle", "not a whole .safetensors file"),
+        ("cut off", "is cut off"),
+        ("pickle", "a pickle .* under another name"),
         ("half a layer", "is not whole"),
         ("ranks differ", "is not whole"),
         ("not a number", "its training failed"),
         ("empty", "the file is empty"),
         ("LoHa", "this is a LoHa file"),
         ("PEFT", "does not tell the alpha"),
-        ("checkpoint", "this is no Stable Diffusion LoRA"),
+        ("checkpoint", "this is no Stable Diffusion LoRA, but a checkpoint, which belongs in base_model"),
+        ("DoRA", "this is a DoRA file"),
+        ("PEFT's DoRA", "this is a DoRA file"),
+        ("LoKr", "this is a LoKr file"),
+        ("OFT", "this is an OFT file"),
+        ("differences", "but a LyCORIS of full differences"),
+        ("textual inversion", "but a textual inversion"),
+        ("textual inversion of SDXL", "but a textual inversion"),
+        ("ControlNet", "but a ControlNet"),
+        ("two alphas", "alpha of .* is not one number"),
+        ("twice", "there twice"),
+        ("PEFT alone", "adapter_config.json: this file is missing, PEFT keeps the alpha"),
     ],
 )
 def test_bad_files_are_named(tmp_path, kind, sentence):
     path = damaged(tmp_path, kind)
     with pytest.raises(UserError, match=sentence) as error:
         file.read(path)
-    assert str(path) in str(error.value)
+    assert str(path.parent) in str(error.value)

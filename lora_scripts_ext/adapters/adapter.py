@@ -18,7 +18,9 @@ from . import dropout, functional
 from .dropout import Dropout
 from .file import LoraLayer, LoraWeights
 from .functional import Frozen, Matrices
-from .layer import autocast_dtype, is_plain, is_replaced, overriding
+from .layer import autocast_dtype, is_plain, is_replaced, overriding, row_scale
+from .names import UNetLayout
+from .origin import made_for
 from .products import Geometry
 from .targets import smallest_set
 
@@ -181,14 +183,15 @@ class Adapter:
         if rank > self.rank:
             raise UserError(f"{weights.path}: its rank is {rank}, lora_rank is {self.rank}; set lora_rank: {rank}.")
         unknown = [key for key in weights.layers if key not in layers]
-        unet = [key for key in weights.layers if key.startswith("lora_unet")]
+        unet = [key for key in weights.layers if not key.startswith("lora_te")]
         alien = [key for key, x in weights.layers.items() if key in layers and not _fits(x, layers[key].master)]
         if unet and not any(key in layers for key in unet):
             alien = unet
         if alien:
+            kind = made_for(weights.layers)
             raise UserError(
-                f"{weights.path}: this LoRA was made for another kind of base model (its layer {alien[0]} does not "
-                "fit); choose the base model it was trained on, or another init_lora."
+                f"{weights.path}: this LoRA was made for {f'{kind}, ' if kind else ''}another kind of base model (its "
+                f"layer {alien[0]} does not fit); choose the base model it was trained on, or another init_lora."
             )
         if unknown:
             raise UserError(
@@ -205,9 +208,14 @@ class Adapter:
         return "choose the base model it was trained on, or another init_lora"
 
     def _by_any_key(self) -> dict[str, _Layer]:
-        """Layers by kohya key, and by the key that their diffusers path would give (files made with diffusers)."""
+        """Layers by kohya key, and by the keys that their paths would give: diffusers' (files made with diffusers), and
+        the original ones (ComfyUI and ai-toolkit)."""
         by_path = {f"lora_{x.target.part}_{x.target.path.replace('.', '_')}": x for x in self._layers}
-        return by_path | {layer.target.key: layer for layer in self._layers}
+        unet = {x.target.path: x for x in self._layers if x.target.part == "unet"}
+        layout = UNetLayout.of_paths(unet)
+        originals = {path: layout.find_original(path) for path in unet} if layout else {}
+        by_original = {f"lora_unet_{new.replace('.', '_')}": unet[path] for path, new in originals.items() if new}
+        return by_original | by_path | {layer.target.key: layer for layer in self._layers}
 
     def _as_file(self, layer: _Layer) -> LoraLayer:
         down, up = layer.master.down, layer.master.up
@@ -253,7 +261,7 @@ class Adapter:
             scale, kept = self.strength * self.alpha / self.rank, None
             x = x.to(autocast_dtype(x.device.type) or x.dtype)
             if not replaced_before and is_plain(module.weight, x):
-                frozen = Frozen(module.weight, module.bias)
+                frozen = Frozen(module.weight, module.bias, row_scale(module))
             else:
                 frozen = Frozen(output=original(x))
                 x = x.to(frozen.output.dtype)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,19 +16,19 @@ from torch import Tensor
 from .. import finite
 from ..errors import TrainingError, UserError
 from ..files import write_bytes
+from ..model_kinds import kind_of, method_of
+from ..safetensors_file import read_header
+from . import dialects, peft_config
+from .dialects import Role
 from .metadata import hashes
+from .peft_config import PeftConfig
 
 if TYPE_CHECKING:
     from .adapter import Adapter
 
-# (down, up) as kohya, PEFT and older diffusers end their keys.
-_SUFFIXES = (
-    (".lora_down.weight", ".lora_up.weight"),
-    (".lora_A.weight", ".lora_B.weight"),
-    (".lora.down.weight", ".lora.up.weight"),
-)
-_DIFFUSERS_PREFIXES = {"unet.": "lora_unet_", "text_encoder.": "lora_te1_", "text_encoder_2.": "lora_te2_"}
-_OTHER_METHODS = {"hada_": "LoHa", "lokr_": "LoKr", "dora_scale": "DoRA", "lora_mid": "Tucker LoCon", "oft_": "OFT"}
+
+_CHECKPOINT = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.")
+_FOLDER_FILES = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")
 
 
 @dataclass(frozen=True)
@@ -77,24 +76,90 @@ def save(path: Path, adapter: Adapter, dtype: torch.dtype, metadata: Mapping[str
 
 
 def read(path: Path) -> LoraWeights:
-    """Read a LoRA made by kohya's scripts, by this trainer, by PEFT or diffusers.
+    """Read a LoRA made by kohya's scripts, by this trainer, by PEFT, diffusers, ComfyUI or ai-toolkit.
 
-    Keys of PEFT and diffusers become ``lora_unet_``, ``lora_te1_`` or ``lora_te2_`` and the path with underscores.
-    Without an alpha the scale is 1.
+    ``path`` is a file, or a folder as PEFT or diffusers save one. The keys become ``lora_unet_``, ``lora_te1_`` or
+    ``lora_te2_`` and the path with underscores. Without an alpha the scale is 1; PEFT's is in ``adapter_config.json``.
 
     Raises:
         UserError: there is no such file, it is damaged, or no LoRA of this kind.
     """
+    layers: dict[str, LoraLayer] = {}
+    for one in _files(path):
+        for key, layer in _read_file(one).items():
+            if key in layers:
+                raise UserError(f"{one}: the layer {key} is there twice, under two names; choose another LoRA file.")
+            layers[key] = layer
+    return LoraWeights(path, layers)
+
+
+def _files(path: Path) -> list[Path]:
+    """The LoRA's files: itself, or what a folder of PEFT (one a model) or diffusers holds."""
+    if not path.is_dir():
+        return [path]
+    folders = [path, *(path / name for name in ("unet", "text_encoder", "text_encoder_2"))]
+    found = [folder / name for folder in folders for name in _FOLDER_FILES if (folder / name).is_file()]
+    if found:
+        return found
+    if any((folder / "adapter_model.bin").is_file() for folder in folders):
+        raise UserError(
+            f"{path}: the LoRA in this folder is adapter_model.bin, a pickle, which can run code when it is loaded; "
+            "save it with safe_serialization=True."
+        )
+    others = sorted(entry.name for entry in path.glob("*.safetensors"))
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise UserError(f"{path}: this is a folder; name the LoRA file itself ({others[0]}{more}).")
+    raise UserError(f"{path}: this folder holds no LoRA; name a .safetensors file.")
+
+
+def _read_file(path: Path) -> dict[str, LoraLayer]:
     tensors, metadata = _open(path)
-    matrices: dict[str, dict[str, Tensor]] = {}
+    found = _grouped(path, tensors)
+    configs = _configs(path, found, metadata)
+    layers: dict[str, LoraLayer] = {}
+    for name, matrices in found.items():
+        config = configs.get("" if dialects.is_peft(name) else name.partition(".")[0])
+        key = dialects.kohya(name, _text_encoder(path, config))
+        if key in layers:
+            raise UserError(f"{path}: the layer {key} is there twice, under two names; choose another LoRA file.")
+        layers[key] = _layer(path, name, matrices, config)
+    return layers
+
+
+def _grouped(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[Role, Tensor]]:
+    """The tensors of each layer, by its path as the file has it."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if method := method_of(shapes):
+        raise UserError(f"{path}: this is {method.what} file; only plain LoRA files can be continued.")
+    found: dict[str, dict[Role, Tensor]] = {}
     for name, tensor in tensors.items():
-        key, role = _parse(path, name)
-        if not torch.isfinite(tensor).all():
+        parsed = dialects.split(name)
+        if parsed is None:
+            raise UserError(
+                f"{path}: this is no Stable Diffusion LoRA, {_what_else(name, shapes)}; choose a LoRA file."
+            )
+        if not math.isfinite(finite.largest(tensor)):
             raise UserError(f"{path}: {name} holds values that are not numbers; its training failed, use another file.")
-        matrices.setdefault(key, {})[role] = tensor
-    if not matrices:
+        layer, role = parsed
+        found.setdefault(layer, {})[role] = tensor
+    if not found:
         raise UserError(f"{path}: the file is empty; choose a LoRA file.")
-    return LoraWeights(path, {_kohya(key): _layer(path, key, found, metadata) for key, found in matrices.items()})
+    return found
+
+
+def _configs(path: Path, found: Iterable[str], metadata: Mapping[str, str]) -> dict[str, PeftConfig]:
+    """What PEFT says, by the model that names start with; under an empty name for files of PEFT itself."""
+    configs = peft_config.from_metadata(path, metadata.get("lora_adapter_metadata", "{}"))
+    if any(dialects.is_peft(name) for name in found):
+        configs[""] = peft_config.read_config(path.parent / peft_config.FILE)
+    return configs
+
+
+def _text_encoder(path: Path, config: PeftConfig | None) -> Literal["te1", "te2"]:
+    """Which text encoder a file of PEFT is for: its folder or the class it was made on says it."""
+    second = config is not None and config.base_class == "CLIPTextModelWithProjection"
+    return "te2" if second or path.parent.name == "text_encoder_2" else "te1"
 
 
 def _stored(path: Path, key: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -114,50 +179,39 @@ def _stored(path: Path, key: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if not path.exists():
+        raise UserError(f"{path}: there is no such LoRA file; check the path.")
+    metadata = read_header(path).metadata
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such LoRA file; check the path.") from None
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{path}: this is not a whole .safetensors file ({error}); fetch it again or choose another."
+            f"{path}: this safetensors file cannot be read ({error}); fetch it again or choose another."
         ) from error
 
 
-def _parse(path: Path, name: str) -> tuple[str, str]:
-    """Split a tensor's name into its layer's key and ``down``, ``up`` or ``alpha``."""
-    for part, method in _OTHER_METHODS.items():
-        if part in name:
-            raise UserError(f"{path}: this is a {method} file ({name}); only plain LoRA files can be continued.")
-    if name.endswith(".alpha"):
-        return name.removesuffix(".alpha"), "alpha"
-    for down, up in _SUFFIXES:
-        for suffix, role in ((down, "down"), (up, "up")):
-            if name.endswith(suffix):
-                return name.removesuffix(suffix), role
-    raise UserError(f"{path}: this is no Stable Diffusion LoRA (it holds {name}); choose a LoRA file.")
+def _what_else(name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """What a file with a tensor that is of no LoRA is."""
+    if not any(dialects.split(other) for other in shapes) and any(other.startswith(_CHECKPOINT) for other in shapes):
+        return "but a checkpoint, which belongs in base_model"
+    kind = kind_of(shapes)
+    if kind is None or kind.what.startswith("a LoRA"):
+        return f"it holds {name}"
+    return f"but {kind.what.removesuffix(', not a base model')} ({name})"
 
 
-def _kohya(key: str) -> str:
-    for prefix, kohya in _DIFFUSERS_PREFIXES.items():
-        if key.startswith(prefix):
-            return kohya + key.removeprefix(prefix).replace(".", "_")
-    return key
-
-
-def _layer(path: Path, key: str, found: dict[str, Tensor], metadata: Mapping[str, str]) -> LoraLayer:
-    down, up = found.get("down"), found.get("up")
+def _layer(path: Path, name: str, found: Mapping[Role, Tensor], config: PeftConfig | None) -> LoraLayer:
+    down, up, alpha = found.get("down"), found.get("up"), found.get("alpha")
     if down is None or up is None or min(down.dim(), up.dim()) < 2 or down.shape[0] != up.shape[1]:
-        raise UserError(f"{path}: the layer {key} is not whole; fetch the file again or choose another.")
-    alpha = found["alpha"].item() if "alpha" in found else _peft_alpha(path, key, down.shape[0], metadata)
-    return LoraLayer(down, up, alpha)
-
-
-def _peft_alpha(path: Path, key: str, rank: int, metadata: Mapping[str, str]) -> float:
-    """diffusers keeps PEFT's config, one alpha a model, as JSON in the metadata; without it alpha is the rank."""
-    text = metadata.get("lora_adapter_metadata", "{}")
-    try:
-        return float(json.loads(text).get(f"{key.partition('.')[0]}.lora_alpha", rank))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: lora_adapter_metadata does not tell the alpha; save the file again.") from error
+        raise UserError(f"{path}: the layer {name} is not whole; fetch the file again or choose another.")
+    if alpha is not None and alpha.numel() != 1:
+        raise UserError(f"{path}: the alpha of {name} is not one number; fetch the file again or choose another.")
+    rank = down.shape[0]
+    if alpha is not None:
+        value = float(alpha.item())
+    elif config is not None:
+        value = config.alpha_of(dialects.module_path(name), rank)
+    else:
+        value = float(rank)
+    return LoraLayer(down.float(), up.float(), value)

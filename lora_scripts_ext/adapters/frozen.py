@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from ..hosts.base import Target
 from . import products
-from .layer import autocast_dtype, is_plain, is_replaced, overriding
+from .layer import autocast_dtype, is_plain, is_replaced, overriding, row_scale, widened
 from .products import Geometry
 
 
@@ -37,7 +37,7 @@ def _linear_forward(module: nn.Module) -> Callable[[Tensor], Tensor]:
     def forward(x: Tensor) -> Tensor:
         # torch would keep the cast copy of a weight of 8 bits until the backward.
         if (products.quick(x) or module.weight.dtype != x.dtype) and _ours(module, x):
-            return _Linear.apply(x, module.weight, module.bias)
+            return _Linear.apply(x, module.weight, row_scale(module), module.bias)
         return original(x)
 
     return forward
@@ -50,7 +50,8 @@ def _conv_forward(module: nn.Conv2d) -> Callable[[Tensor], Tensor]:
 
     def forward(x: Tensor) -> Tensor:
         if plain and _ours(module, x):
-            return _Conv.apply(products.arranged(x, module.weight), module.weight, module.bias, geometry)
+            x = products.arranged(x, module.weight)
+            return _Conv.apply(x, module.weight, row_scale(module), module.bias, geometry)
         return original(x)
 
     return forward
@@ -64,28 +65,31 @@ def _ours(module: nn.Module, x: Tensor) -> bool:
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(weight)
-        return products.linear(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight, scale)
+        rows = x.reshape(-1, x.shape[-1])
+        return products.linear(rows, widened(weight, scale, x.dtype), bias).view(*x.shape[:-1], -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (weight,) = ctx.saved_tensors
+        weight = widened(*ctx.saved_tensors, grad.dtype)
         rows = products.linear(grad.reshape(-1, grad.shape[-1]), weight.t())
-        return rows.view(*grad.shape[:-1], -1), None, None
+        return rows.view(*grad.shape[:-1], -1), None, None, None
 
 
 class _Conv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-        ctx.save_for_backward(weight)
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None, geometry: Geometry
+    ) -> Tensor:
+        ctx.save_for_backward(weight, scale)
         ctx.shape, ctx.layout, ctx.geometry = x.shape, products.layout(x), geometry
-        return products.conv(x, weight, bias, geometry)
+        return products.conv(x, widened(weight, scale, x.dtype), bias, geometry)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (weight,) = ctx.saved_tensors
+        weight = widened(*ctx.saved_tensors, grad.dtype)
         to_input = products.conv_input_grad(grad, ctx.shape, ctx.layout, weight, ctx.geometry)
-        return to_input, None, None, None
+        return to_input, None, None, None, None

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import products
+from .layer import widened
 from .products import Geometry
 
 
@@ -45,11 +46,13 @@ class Frozen:
     Attributes:
         weight: [O, I], or [O, I, height, width] for a convolution with one group.
         bias: [O].
+        row_scale: [O, 1, ...], what the rows of a weight of 8 bits are to be multiplied with.
         output: the layer's result for the same input; only looked at when ``weight`` is None.
     """
 
     weight: Tensor | None = None
     bias: Tensor | None = None
+    row_scale: Tensor | None = None
     output: Tensor | None = None
 
 
@@ -61,7 +64,7 @@ def linear(
     ``leaf`` is any leaf tensor that requires grad: through it autograd records the call where ``x`` needs no gradient.
     ``kept``, uint8 shaped like ``x``, is 0 where the adapter does not see its input.
     """
-    return _Linear.apply(x, frozen.output, frozen.weight, frozen.bias, matrices, scale, leaf, kept)
+    return _Linear.apply(x, frozen.output, frozen.weight, frozen.row_scale, frozen.bias, matrices, scale, leaf, kept)
 
 
 def conv(
@@ -81,7 +84,9 @@ def conv(
     """
     if frozen.weight is not None:
         x = products.arranged(x, frozen.weight)
-    return _Conv.apply(x, frozen.output, frozen.weight, frozen.bias, matrices, scale, leaf, kept, geometry)
+    return _Conv.apply(
+        x, frozen.output, frozen.weight, frozen.row_scale, frozen.bias, matrices, scale, leaf, kept, geometry
+    )
 
 
 class _Linear(torch.autograd.Function):
@@ -91,6 +96,7 @@ class _Linear(torch.autograd.Function):
         x: Tensor,
         output: Tensor | None,
         weight: Tensor | None,
+        row_scale: Tensor | None,
         bias: Tensor | None,
         matrices: Matrices,
         scale: float,
@@ -99,17 +105,20 @@ class _Linear(torch.autograd.Function):
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         kept = None if kept is None else kept.view(rows.shape)
-        y = output.reshape(-1, output.shape[-1]).clone() if weight is None else products.linear(rows, weight, bias)
+        if weight is None:
+            y = output.reshape(-1, output.shape[-1]).clone()
+        else:
+            y = products.linear(rows, widened(weight, row_scale, x.dtype), bias)
         hidden = products.linear(_thinned(rows, kept), matrices.down)
         y.addmm_(hidden, matrices.up.t(), alpha=scale)
-        ctx.save_for_backward(rows, hidden, weight, matrices.down, matrices.up, kept)
+        ctx.save_for_backward(rows, hidden, weight, row_scale, matrices.down, matrices.up, kept)
         ctx.matrices, ctx.scale, ctx.shape = matrices, scale, x.shape
         return y.view(*x.shape[:-1], y.shape[-1])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, hidden, weight, down, up, kept = ctx.saved_tensors
+        rows, hidden, weight, row_scale, down, up, kept = ctx.saved_tensors
         grad_rows = grad.reshape(-1, grad.shape[-1])
         grad_hidden = products.linear(grad_rows, up.t())
         # Few rows times many columns; the other way round takes ten times as long on a CPU.
@@ -119,13 +128,14 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             if weight is None:
                 grad_x = _thinned(grad_hidden @ down, kept).mul_(ctx.scale)
-            elif kept is None:
-                grad_x = products.linear(grad_rows, weight.t()).addmm_(grad_hidden, down, alpha=ctx.scale)
             else:
-                grad_x = products.linear(grad_rows, weight.t())
-                grad_x.add_(_thinned(grad_hidden @ down, kept), alpha=ctx.scale)
+                grad_x = products.linear(grad_rows, widened(weight, row_scale, grad.dtype).t())
+                if kept is None:
+                    grad_x.addmm_(grad_hidden, down, alpha=ctx.scale)
+                else:
+                    grad_x.add_(_thinned(grad_hidden @ down, kept), alpha=ctx.scale)
             grad_x = grad_x.view(ctx.shape)
-        return grad_x, grad if ctx.needs_input_grad[1] else None, None, None, None, None, None, None
+        return grad_x, grad if ctx.needs_input_grad[1] else None, None, None, None, None, None, None, None
 
 
 class _Conv(torch.autograd.Function):
@@ -135,6 +145,7 @@ class _Conv(torch.autograd.Function):
         x: Tensor,
         output: Tensor | None,
         weight: Tensor | None,
+        row_scale: Tensor | None,
         bias: Tensor | None,
         matrices: Matrices,
         scale: float,
@@ -142,27 +153,30 @@ class _Conv(torch.autograd.Function):
         kept: Tensor | None,
         geometry: Geometry,
     ) -> Tensor:
-        y = output.clone() if weight is None else products.conv(x, weight, bias, geometry)
+        if weight is None:
+            y = output.clone()
+        else:
+            y = products.conv(x, widened(weight, row_scale, x.dtype), bias, geometry)
         seen = _thinned(x, kept)
         if products.is_pointwise(matrices.down, geometry):
             hidden = _mix(matrices.down.flatten(1), seen)
         else:
             hidden = F.conv2d(seen, matrices.down, None, **vars(geometry))
         _add_mixed(y, matrices.up, hidden, scale)
-        ctx.save_for_backward(x, hidden, weight, matrices.down, matrices.up, kept)
+        ctx.save_for_backward(x, hidden, weight, row_scale, matrices.down, matrices.up, kept)
         ctx.matrices, ctx.scale, ctx.geometry = matrices, scale, geometry
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, hidden, weight, down, up, kept = ctx.saved_tensors
+        x, hidden, weight, row_scale, down, up, kept = ctx.saved_tensors
         seen = _thinned(x, kept)
         grad_hidden = _mix(up.t(), grad)
         ctx.matrices.up_grad.add_(_outer(hidden, grad).t(), alpha=ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = _frozen_grad(grad, x, weight, ctx.geometry)
+            grad_x = _frozen_grad(grad, x, weight, row_scale, ctx.geometry)
         if products.is_pointwise(down, ctx.geometry):
             ctx.matrices.down_grad.flatten(1).add_(_outer(grad_hidden, seen), alpha=ctx.scale)
             if grad_x is not None and kept is None:
@@ -176,7 +190,7 @@ class _Conv(torch.autograd.Function):
             ctx.matrices.down_grad.add_(grad_down, alpha=ctx.scale)
             if grad_x is not None:
                 grad_x.add_(_thinned(through_down, kept), alpha=ctx.scale)
-        return grad_x, grad if ctx.needs_input_grad[1] else None, None, None, None, None, None, None, None
+        return grad_x, grad if ctx.needs_input_grad[1] else None, None, None, None, None, None, None, None, None
 
 
 def _thinned(x: Tensor, kept: Tensor | None) -> Tensor:
@@ -187,11 +201,14 @@ def _thinned(x: Tensor, kept: Tensor | None) -> Tensor:
     return x if kept is None else x * kept.to(x.dtype)
 
 
-def _frozen_grad(grad: Tensor, x: Tensor, weight: Tensor | None, geometry: Geometry) -> Tensor:
+def _frozen_grad(
+    grad: Tensor, x: Tensor, weight: Tensor | None, row_scale: Tensor | None, geometry: Geometry
+) -> Tensor:
     """The gradient to ``x`` through the frozen kernel; zero where autograd itself sees to the frozen layer."""
     if weight is None:
         return torch.zeros_like(x)
-    return products.conv_input_grad(grad, x.shape, products.layout(x), weight, geometry)
+    wide = widened(weight, row_scale, grad.dtype)
+    return products.conv_input_grad(grad, x.shape, products.layout(x), wide, geometry)
 
 
 def _rows(image: Tensor) -> Tensor:

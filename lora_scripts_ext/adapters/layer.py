@@ -22,6 +22,17 @@ def is_plain(weight: Tensor, x: Tensor) -> bool:
     return type(weight) is nn.Parameter and weight.dtype in kinds and weight.device == x.device
 
 
+def row_scale(module: nn.Module) -> Tensor | None:
+    """What the rows of a weight of 8 bits are to be multiplied with, [outputs, 1, ...]; None where they are as they
+    are, as WebUIs keep them."""
+    return module._buffers.get("row_scale")
+
+
+def widened(weight: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """A frozen weight, with its ``row_scale``, in ``dtype``; the weight itself where it is that already."""
+    return weight.to(dtype) if scale is None else weight.to(dtype, copy=True).mul_(scale)
+
+
 def autocast_dtype(device_type: str) -> torch.dtype | None:
     """What autocast, where it is on, computes matrix products in."""
     if device_type == "meta":

@@ -7,7 +7,8 @@ or one of its parameters: a trailing ``.weight`` or ``.bias`` is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..hosts.base import Family, Part
 
+_ATTENTION_PATH = re.compile(r"^(down|up)_blocks\.(\d+)\.attentions\.(\d+)\.")
 _RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
@@ -66,6 +68,19 @@ class UNetLayout:
         """The layout of a diffusers config: ``CrossAttnDownBlock2D`` has attention, ``DownBlock2D`` has not."""
         return cls(layers_per_block, tuple("CrossAttn" in name for name in down_block_types))
 
+    @classmethod
+    def of_paths(cls, paths: Iterable[str]) -> UNetLayout | None:
+        """The layout of a UNet of which ``paths`` (diffusers) are the layers with attention, or more; None where there
+        is none."""
+        found = [(m[1], int(m[2]), int(m[3])) for path in paths if (m := _ATTENTION_PATH.match(path))]
+        if not found:
+            return None
+        ups = [level for side, level, _ in found if side == "up"]
+        levels = 1 + max(level for _, level, _ in found)
+        down = {level for side, level, _ in found if side == "down"} | {levels - 1 - level for level in ups}
+        layers = max(layer + (side == "down") for side, _, layer in found)
+        return cls(layers, tuple(level in down for level in range(levels)))
+
     def to_original(self, path: str) -> str:
         """Diffusers path -> original path; an original path comes back as it is.
 
@@ -85,6 +100,10 @@ class UNetLayout:
     def find_diffusers(self, path: str) -> str | None:
         """Original path -> diffusers path; None for what a UNet of this layout does not have in diffusers."""
         return _replace_head(path, self._diffusers)
+
+    def find_original(self, path: str) -> str | None:
+        """Diffusers path -> original path; None for what a UNet of this layout does not have."""
+        return _replace_head(path, self._originals)
 
     def _translate(self, path: str, table: dict[str, str], already: dict[str, str]) -> str:
         translated = _replace_head(path, table)

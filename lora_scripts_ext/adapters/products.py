@@ -5,7 +5,8 @@ on every call. oneDNN multiplies the weights of a Linear as they lie; and where 
 cheaper to lay its input out for a product (im2col; Chellapilla et al. 2006) than to re-arrange the weights. Nothing
 is kept between calls. Elsewhere all of this is torch's own.
 
-No function here records gradients: they are called inside of autograd functions. What is kept in 8 bits is cast.
+No function here records gradients: they are called inside of autograd functions. Weights come in the format of the
+activations.
 Letters in shapes: I inputs, O outputs, R rank.
 """
 
@@ -38,7 +39,7 @@ def quick(x: Tensor) -> bool:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x`` [rows, I] times ``weight`` [O, I] transposed, plus ``bias``: [rows, O]. Both may be transposed views."""
-    weight, bias = _cast(weight, x), _cast(bias, x)
+    bias = _cast(bias, x)
     if quick(x):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)
@@ -46,7 +47,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """``F.conv2d`` with one group: ``x`` [batch, I, height, width], ``weight`` [O, I, …], in the layout of ``x``."""
-    weight, bias = _cast(weight, x), _cast(bias, x)
+    bias = _cast(bias, x)
     height, width = _output(x.shape, weight, geometry)
     if not (quick(x) and x.is_contiguous() and _as_product(len(x) * height * width, weight, geometry)):
         return F.conv2d(x, weight, bias, **vars(geometry))
@@ -62,7 +63,7 @@ def conv_input_grad(
     grad: Tensor, shape: torch.Size, layout: torch.memory_format, weight: Tensor, geometry: Geometry
 ) -> Tensor:
     """The gradient of ``conv`` to its input, which has this shape and layout; ``grad`` [batch, O, height, width]."""
-    weight, positions = _cast(weight, grad), grad.numel() // grad.shape[1]
+    positions = grad.numel() // grad.shape[1]
     if not (quick(grad) and layout == torch.contiguous_format and _as_product(positions, weight, geometry)):
         # Only its shape and layout are looked at.
         x = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=layout)
@@ -122,9 +123,9 @@ def _has_onednn() -> bool:
 _ONEDNN = _has_onednn()
 
 
-def _cast(stored: Tensor | None, x: Tensor) -> Tensor | None:
-    """A weight or bias in the format of the activations, for what is kept in 8 bits."""
-    return None if stored is None else stored.to(x.dtype)
+def _cast(bias: Tensor | None, x: Tensor) -> Tensor | None:
+    """In the format of the activations, for what is kept in 8 bits."""
+    return None if bias is None else bias.to(x.dtype)
 
 
 def _as_product(positions: int, weight: Tensor, geometry: Geometry) -> bool:

@@ -5,22 +5,26 @@ Only headers and configs are read here. ``to_diffusers`` and ``to_original`` con
 
 from __future__ import annotations
 
+import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..config import Config
 from ..errors import UserError
+from ..safetensors_file import PICKLES, Header, read_header
 from .base import Family, PredictionType
 from .folder import read_folder
 from .inference_yaml import read_inference_yaml
 from .original import TEXTS, family_of, read_parts, to_diffusers, to_original
 from .parts import Checkpoint
-from .refusals import require_base_model
-from .weights import PICKLES, Header, read_header
+from .refusals import distilled, require_base_model
 
 __all__ = ["read_checkpoint", "read_file", "to_diffusers", "to_original"]
 
+_log = logging.getLogger(__name__)
+_V_PRED = re.compile(r"v[-_ ]?pred", re.IGNORECASE)
 SCALING: dict[Family, float] = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
 
 
@@ -36,12 +40,18 @@ def read_checkpoint(config: Config) -> Checkpoint:
     path = Path(config.base_model)
     if path.is_dir():
         checkpoint = read_folder(path, config.model_family)
-    elif path.suffix.lower() in (".safetensors", *PICKLES) or path.is_file():
+    elif path.suffix.lower() in (".safetensors", ".gguf", *PICKLES) or path.is_file():
         checkpoint = read_file(path, config.model_family)
     else:
         raise UserError(
             f"base_model {path}: there is no such file or folder; give a .safetensors checkpoint or a diffusers folder "
             "on this machine (models are not downloaded)."
+        )
+    if config.prediction_type == "auto" and checkpoint.prediction_type == "epsilon" and _V_PRED.search(checkpoint.name):
+        _log.warning(
+            "%s: the name says v-prediction, the model itself does not; if the name is right, set "
+            "prediction_type: v_prediction.",
+            path,
         )
     told: dict[str, Any] = {}
     if config.prediction_type != "auto":
@@ -58,8 +68,12 @@ def read_file(path: Path, family: str = "auto") -> Checkpoint:
         UserError: it is missing, damaged, or no base model that can be trained here.
     """
     header = read_header(path)
-    require_base_model(path, header.shapes)
-    known = family_of(header.shapes) if family == "auto" else family
+    require_base_model(path, header)
+    _warn(path, header)
+    try:
+        known = family_of(header.shapes) if family == "auto" else family
+    except ValueError as error:
+        raise UserError(f"{path}: this file cannot be trained on, {error}; take a full checkpoint.") from error
     if not any(name.startswith(TEXTS[known][0].prefix) for name in header.shapes):
         raise UserError(
             f"{path}: a text encoder of the {known} family is not in this file; "
@@ -68,9 +82,10 @@ def read_file(path: Path, family: str = "auto") -> Checkpoint:
     told = read_inference_yaml(path)
     try:
         unet, vae, texts = read_parts(path, header.shapes, known, told)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, IndexError) as error:
+        reason = f"the tensor {error.args[0]} is missing" if isinstance(error, KeyError) else error
         raise UserError(
-            f"{path}: this is not a Stable Diffusion 1, 2 or XL base model as it should be: {error}; "
+            f"{path}: this is not a Stable Diffusion 1, 2 or XL base model as it should be: {reason}; "
             "take another version of it."
         ) from error
     factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
@@ -86,6 +101,25 @@ def read_file(path: Path, family: str = "auto") -> Checkpoint:
         tokenizers=told.text_folders[: len(texts)],
         side=told.latent_side * factor if told.latent_side else None,
     )
+
+
+def _warn(path: Path, header: Header) -> None:
+    """Say what is right in form and may still not be what was meant."""
+    title = header.metadata.get("modelspec.title", "")
+    if word := distilled(path.stem) or distilled(title):
+        _log.warning(
+            "%s: the name says %s, a model distilled to a few steps. A LoRA trained on it undoes that and learns less "
+            "well; train on the model that it was made from, the LoRA works with both.",
+            path,
+            word,
+        )
+    if kinds := {kind for kind in header.dtypes.values() if kind.startswith("F8_E")}:
+        _log.warning(
+            "%s: its weights are stored in 8 bits (%s), which has made them less exact; take the fp16 version of this "
+            "model where there is one.",
+            path,
+            ", ".join(sorted(kinds)),
+        )
 
 
 def _prediction(header: Header, family: Family) -> PredictionType | None:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ..adapters.names import open_clip_to_hf
-from .weights import Shape, Source
+from ..safetensors_file import Shape
+from .weights import Source
 
 HEAD_CHANNELS = 64
 _EMBEDDINGS = "text_model.embeddings"

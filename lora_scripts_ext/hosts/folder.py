@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..safetensors_file import read_header
 from .base import Family, PredictionType
 from .parts import Checkpoint, Kind, ModelPart
+from .refusals import require_model_folder
 from .schedule import Schedule
-from .weights import Source, read_header
+from .weights import Source
 
 _WEIGHTS: dict[Kind, tuple[str, ...]] = {
     "unet": ("diffusion_pytorch_model",),
@@ -31,24 +33,27 @@ def read_folder(path: Path, family: str = "auto") -> Checkpoint:
     Raises:
         UserError: something is missing, damaged, or no Stable Diffusion 1, 2 or XL text-to-image model.
     """
-    if not (path / "unet" / "config.json").is_file():
-        raise UserError(
-            f"{path}: this is no diffusers folder of a Stable Diffusion model, unet/config.json is not in it; "
-            "give the folder that holds model_index.json, or a .safetensors checkpoint."
-        )
+    require_model_folder(path)
     unet = _part(path / "unet", "UNet", "unet")
+    if unet.config.get("time_cond_proj_dim") is not None:
+        raise UserError(
+            f"{path}: this is a Latent Consistency Model (LCM), distilled to few steps and no guidance; give the model "
+            "that it was distilled from."
+        )
     if unet.config.get("in_channels", 4) != 4:
         raise UserError(
             f"{path}: this is an inpainting, depth or editing model ({unet.config['in_channels']} input channels); "
             "give the plain text-to-image version."
         )
     known = _family(path, unet) if family == "auto" else family
+    if (known == "sdxl") != (unet.config.get("addition_embed_type") == "text_time"):
+        raise UserError(f"{path}: model_family is {known}, which this model is not; set model_family: auto.")
     texts = [_part(path / "text_encoder", "text encoder 1", "text")]
     if known == "sdxl":
         texts.append(_part(path / "text_encoder_2", "text encoder 2", "text_with_projection"))
     vae = _part(path / "vae", "VAE", "vae")
     cells = unet.config.get("sample_size")
-    factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+    factor = 2 ** (_levels(path / "vae", vae) - 1)
     prediction, schedule = _schedule(path / "scheduler" / "scheduler_config.json")
     return Checkpoint(
         path=path,
@@ -58,16 +63,25 @@ def read_folder(path: Path, family: str = "auto") -> Checkpoint:
         texts=tuple(texts),
         schedule=schedule,
         prediction_type=prediction or (None if known == "sd2" else "epsilon"),
-        scaling_factor=float(vae.config.get("scaling_factor", 0.18215)),
+        scaling_factor=_number(path / "vae" / "config.json", vae.config, "scaling_factor", 0.18215),
         tokenizers=tuple(_tokenizer(path / name) for name in ("tokenizer", "tokenizer_2")[: len(texts)]),
         side=cells * factor if isinstance(cells, int) else None,
     )
 
 
+def _levels(folder: Path, vae: ModelPart) -> int:
+    channels = vae.config.get("block_out_channels")
+    if not isinstance(channels, list) or not channels:
+        raise UserError(f"{folder / 'config.json'}: block_out_channels is missing; download the model again.")
+    return len(channels)
+
+
 def _part(folder: Path, name: str, kind: Kind) -> ModelPart:
     config = _read_json(folder / "config.json")
-    if config.get("_class_name", _CLASSES.get(kind)) != _CLASSES.get(kind):
+    if kind in _CLASSES and config.get("_class_name", _CLASSES[kind]) != _CLASSES[kind]:
         raise UserError(f"{folder}: this is a {config['_class_name']}, expected {_CLASSES[kind]}; take another model.")
+    if kind not in _CLASSES and config.get("model_type", "clip_text_model") not in ("clip_text_model", "clip"):
+        raise UserError(f"{folder}: this is a {config['model_type']}, expected a CLIP text model; take another model.")
     files = _weights(folder, _WEIGHTS[kind])
     shapes = {tensor: shape for file in files for tensor, shape in read_header(file).shapes.items()}
     sources = {_modern(tensor): Source(tensor) for tensor in shapes if not tensor.endswith(".position_ids")}
@@ -80,18 +94,36 @@ def _weights(folder: Path, stems: tuple[str, ...]) -> tuple[Path, ...]:
         if (whole := folder / f"{stem}.safetensors").is_file():
             return (whole,)
         if (index := folder / f"{stem}.safetensors.index.json").is_file():
-            return tuple(folder / name for name in sorted(set(_read_json(index)["weight_map"].values())))
+            return _shards(index)
         if variants := sorted(folder.glob(f"{stem}.*.safetensors")):
             return (variants[0],)
     if pickles := sorted(folder.glob("*.bin")):
-        read_header(pickles[0])
+        raise UserError(
+            f"{folder}: the weights are there as {pickles[0].name} only, a pickle, which can run code when it is "
+            "loaded; download the .safetensors version of this model, or convert it."
+        )
     raise UserError(f"{folder}: there is no {stems[0]}.safetensors in this folder; download the model again.")
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    """The files that an index names, all of them there."""
+    places = _read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()) or not places:
+        raise UserError(f"{index}: weight_map, which names the files, is missing; download the model again.")
+    files = [index.parent / name for name in sorted(set(places.values()))]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise UserError(
+            f"{index.parent}: {len(missing)} of the {len(files)} files of this model are missing (the first is "
+            f"{missing[0]}); download the model again."
+        )
+    return tuple(files)
 
 
 def _family(path: Path, unet: ModelPart) -> Family:
     """SDXL has a second text encoder; SD2's is open_clip's, with its own activation."""
     if unet.config.get("addition_embed_type") == "text_time":
-        if not (path / "text_encoder").is_dir():
+        if not (path / "text_encoder").is_dir() and (path / "text_encoder_2").is_dir():
             raise UserError(f"{path}: this is the SDXL refiner; give the SDXL base model.")
         return "sdxl"
     return "sd2" if _read_json(path / "text_encoder" / "config.json").get("hidden_act") == "gelu" else "sd1"
@@ -112,12 +144,19 @@ def _schedule(path: Path) -> tuple[PredictionType | None, Schedule]:
     stock = Schedule()
     return prediction, replace(
         stock,
-        beta_start=float(config.get("beta_start", stock.beta_start)),
-        beta_end=float(config.get("beta_end", stock.beta_end)),
+        beta_start=_number(path, config, "beta_start", stock.beta_start),
+        beta_end=_number(path, config, "beta_end", stock.beta_end),
         beta_schedule=shape,
-        timesteps=int(config.get("num_train_timesteps", stock.timesteps)),
+        timesteps=int(_number(path, config, "num_train_timesteps", stock.timesteps)),
         zero_terminal_snr=bool(config.get("rescale_betas_zero_snr", False)),
     )
+
+
+def _number(path: Path, config: Mapping[str, Any], key: str, stock: float) -> float:
+    value = config.get(key, stock)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise UserError(f"{path}: {key} is {value!r}, expected a number above 0; download the model again.")
+    return float(value)
 
 
 def _modern(name: str) -> str:
@@ -136,7 +175,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: this file is missing from the diffusers folder; download the model again.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: this file cannot be read ({error}); download the model again.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a JSON object; download the model again.")

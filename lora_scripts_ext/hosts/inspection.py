@@ -90,5 +90,6 @@ def _targets(checkpoint: Checkpoint) -> Iterator[Target]:
 
 
 def _size(model: nn.Module) -> Size:
-    parameters = list(model.parameters())
-    return Size(sum(one.numel() for one in parameters), sum(one.numel() * one.element_size() for one in parameters))
+    held = [*model.parameters(), *model.buffers()]
+    parameters = sum(one.numel() for one in model.parameters())
+    return Size(parameters, sum(one.numel() * one.element_size() for one in held))

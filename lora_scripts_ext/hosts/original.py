@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..safetensors_file import Shape
 from .base import Family
 from .clip import hf_sources, hf_to_open_clip, open_clip_layers, open_clip_sources, text_config
 from .inference_yaml import InferenceYaml
 from .parts import Kind, ModelPart
 from .unet import Heads, unet_config, unet_sources, unet_to_original
 from .vae import vae_config, vae_sources, vae_to_original
-from .weights import Shape, Source, take_all
+from .weights import Source, take_all
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."

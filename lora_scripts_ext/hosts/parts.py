@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from ..safetensors_file import Shape
 from .base import Family, Part, PredictionType
 from .schedule import Schedule
-from .weights import Shape, Source, read_tensors
+from .weights import Source, read_tensors
 
 Kind = Literal["unet", "vae", "text", "text_with_projection"]
 
@@ -44,8 +45,15 @@ class ModelPart:
         Raises:
             UserError: they do not.
         """
-        with torch.device("meta"):
-            model = _build(self.kind, self.config)
+        try:
+            with torch.device("meta"):
+                model = _build(self.kind, self.config)
+        # What the libraries raise for a configuration that is none.
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
+            raise UserError(
+                f"{self.files[0].parent}: the configuration of the {self.name} describes no model ({error}); download "
+                "the model again."
+            ) from error
         self._check(model)
         return model.requires_grad_(False).eval()
 
@@ -64,10 +72,7 @@ class ModelPart:
 
     def _check(self, model: nn.Module) -> None:
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        found = {
-            name: tuple(source.take(torch.empty(self.shapes[source.name], device="meta")).shape)
-            for name, source in self.sources.items()
-        }
+        found = {name: self._shape(source) for name, source in self.sources.items()}
         for name in [*expected, *found]:
             if expected.get(name) != found.get(name):
                 raise UserError(
@@ -75,6 +80,14 @@ class ModelPart:
                     f"{_told(expected.get(name))}; the file is incomplete or not a plain Stable Diffusion model, "
                     "take another version of it."
                 )
+
+    def _shape(self, source: Source) -> Shape:
+        """The shape that a tensor of the file has in the model; its own where it cannot be brought into one."""
+        shape = self.shapes[source.name]
+        try:
+            return tuple(source.take(torch.empty(shape, device="meta")).shape)
+        except (RuntimeError, IndexError):
+            return shape
 
 
 @dataclass(frozen=True)

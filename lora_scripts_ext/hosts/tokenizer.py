@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,6 +18,8 @@ from ..errors import UserError
 SHIPPED = Path(__file__).parents[1] / "assets" / "clip_tokenizer"
 #: as many of T5's tokens does Flux read
 FLUX_TOKENS = 256
+# The bytes, each also as the end of a word, start and end.
+_OF_NO_MERGE = 2 * 256 + 2
 _log = logging.getLogger(__name__)
 
 
@@ -132,6 +135,22 @@ def _load(folder: Path) -> CLIPTokenizer:
             f"{folder}: vocab.json and merges.txt of a CLIP tokenizer are not in this folder; check the path."
         )
     try:
+        _require_merges(folder)
         return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise UserError(f"{folder}: the tokenizer files cannot be read ({error}); download them again.") from error
+
+
+def _require_merges(folder: Path) -> None:
+    """Every token that is longer than a byte comes of a merge: with too few of them words would be cut up wrongly.
+
+    Raises:
+        ValueError: a merge is not two tokens, or some are missing.
+    """
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
+    merges = [line.split() for line in lines[1:] if line.strip()]
+    if any(len(pair) != 2 for pair in merges):
+        raise ValueError("a line of merges.txt is not two tokens")
+    tokens = len(json.loads((folder / "vocab.json").read_text(encoding="utf-8")))
+    if tokens - _OF_NO_MERGE > len(merges):
+        raise ValueError(f"merges.txt has {len(merges)} lines, too few for the {tokens} tokens of vocab.json")

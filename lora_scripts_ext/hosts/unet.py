@@ -12,7 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from ..adapters.names import UNetLayout
-from .weights import Shape, Source
+from ..safetensors_file import Shape
+from .weights import Source
 
 MIDDLE = "middle_block.1.transformer_blocks"
 

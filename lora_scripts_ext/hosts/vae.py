@@ -13,7 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .weights import Shape, Source
+from ..safetensors_file import Shape
+from .weights import Source
 
 _ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 _PROJECTIONS = ("to_q.weight", "to_k.weight", "to_v.weight", "to_out.0.weight")

@@ -1,4 +1,4 @@
-"""Safetensors files: names and shapes from the header, tensors one by one."""
+"""Safetensors files: tensors one by one, as a model names them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,6 @@ from torch import Tensor
 from .. import finite
 from ..errors import UserError
 
-Shape = tuple[int, ...]
-PICKLES = (".ckpt", ".pt", ".pth", ".bin")
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a safetensors file says of itself: shapes by tensor name, and its metadata."""
-
-    shapes: dict[str, Shape]
-    metadata: dict[str, str]
-
 
 @dataclass(frozen=True)
 class Source:
@@ -39,24 +28,6 @@ class Source:
     def take(self, tensor: Tensor) -> Tensor:
         """The model's tensor, made from the file's."""
         return self.change(tensor) if self.change else tensor
-
-
-def read_header(path: Path) -> Header:
-    """Read a file's header; the tensors stay on disk.
-
-    Raises:
-        UserError: there is no such file, it is a pickle, or it is damaged or cut off.
-    """
-    if path.suffix.lower() in PICKLES:
-        raise UserError(
-            f"{path}: a {path.suffix} file is a pickle and can run code when it is loaded; "
-            "download the .safetensors version of this model, or convert it."
-        )
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; check the path.")
-    with _opened(path) as file:
-        names = list(file.keys())
-        return Header({name: tuple(file.get_slice(name).get_shape()) for name in names}, dict(file.metadata() or {}))
 
 
 def read_tensors(
@@ -130,6 +101,6 @@ def _opened(path: Path) -> Iterator[safe_open]:
             yield file
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{path}: this is not a whole safetensors file ({error}); the download was cut off or damaged, "
-            "download it again."
+            f"{path}: this safetensors file cannot be read ({error}); it is damaged or in a number format that is not "
+            "known here, download it again in fp16, bf16 or fp32."
         ) from error

@@ -159,8 +159,8 @@ def _one_batch(model: Inspection, targets: list[Target], dataset: Dataset, confi
         counted = stack.enter_context(_Counted())
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))
         answer = model.predict(config.batch_size, width, height)
-        for parameter in (*model.unet.parameters(), adapter.weights):
-            kept.pop(parameter.untyped_storage()._cdata, None)
+        for stored in (*model.unet.parameters(), *model.unet.buffers(), adapter.weights):
+            kept.pop(stored.untyped_storage()._cdata, None)
         total = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     del answer
     # Frozen weights get no gradient: the way back costs as much as the way there.

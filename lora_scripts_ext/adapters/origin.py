@@ -1,0 +1,37 @@
+"""Which kind of base model a LoRA was made for, told by its layers' names and widths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .file import LoraLayer
+
+_BY_NAME = {
+    "double_blocks": "Flux",
+    "single_transformer_blocks": "Flux",
+    "joint_blocks": "Stable Diffusion 3",
+    "attn_add_q_proj": "Flux or Stable Diffusion 3",
+    "img_mlp": "Qwen-Image",
+    "cross_attn": "a Wan video model",
+    "lora_unet_layers_": "Z-Image or Lumina",
+    "lora_prior_": "Stable Cascade",
+}
+# Width of what the UNet attends to.
+_BY_CONTEXT = {
+    768: "Stable Diffusion 1",
+    1024: "Stable Diffusion 2",
+    2048: "Stable Diffusion XL",
+    1280: "the SDXL refiner",
+}
+
+
+def made_for(layers: Mapping[str, LoraLayer]) -> str | None:
+    """The kind of base model; None where the layers do not tell."""
+    names = "\n".join(layers)
+    found = next((kind for part, kind in _BY_NAME.items() if part in names), None)
+    if found:
+        return found
+    widths = {layer.down.shape[1] for key, layer in layers.items() if key.endswith(("attn2_to_k", "attn2_to_v"))}
+    return _BY_CONTEXT.get(widths.pop()) if len(widths) == 1 else None
