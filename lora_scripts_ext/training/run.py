@@ -22,10 +22,11 @@ from ..dataset.example import Skipped
 from ..dataset.plan import Step
 from ..dataset.store import Store
 from ..hosts.base import Host, Session
-from . import facts, optimizer, previews, processes
+from . import facts, memory_plan, optimizer, previews, processes
 from . import state as states
 from .attach import attached
 from .events import Events
+from .memory_plan import Fit
 from .output import Output
 from .processes import World
 from .step import Stepper
@@ -85,8 +86,9 @@ def train(
     started = time.time()
     with processes.joined() as world, host.open(config) as session, ExitStack() as stack:
         report = report if world.leads else _silent
-        store = _prepare(config, session, world, report, should_stop)
-        run = Run(config, session, store, world, report, should_stop, resume)
+        meter = memory.Meter(session.model.device)
+        store, fit = _prepare(config, session, world, report, should_stop)
+        run = Run(config, session, store, world, report, should_stop, resume, meter, fit)
         stack.callback(run.close)
         recomputed = config.gradient_checkpointing
         stack.enter_context(
@@ -100,12 +102,19 @@ def train(
     return result
 
 
-def _prepare(config: Config, session: Session, world: World, report: Report, should_stop: Callable[[], bool]) -> Store:
-    """Read the pictures and bring them to the device; with several processes the first fills the cache for all."""
+def _prepare(
+    config: Config, session: Session, world: World, report: Report, should_stop: Callable[[], bool]
+) -> tuple[Store, Fit | None]:
+    """Read the pictures and bring them to the device; with several processes the first fills the cache for all.
+
+    Before that it is reckoned whether the steps fit into the memory, and how.
+    """
     model = session.model
     dataset = source.read(config, config.sides(model.resolution), model.vae_factor)
     for warning in dataset.warnings:
         report({"event": "warning", "text": warning})
+
+    fit = memory_plan.check(session, config, dataset, world.size)
 
     def check() -> None:
         if should_stop():
@@ -131,7 +140,7 @@ def _prepare(config: Config, session: Session, world: World, report: Report, sho
             }
         )
     session.release_encoders(text=not config.train_text_encoder)
-    return store
+    return store, fit
 
 
 class Run:
@@ -146,6 +155,8 @@ class Run:
         report: Report,
         should_stop: Callable[[], bool],
         resume: bool,
+        meter: memory.Meter,
+        fit: Fit | None,
     ) -> None:
         self.config = config
         self.session = session
@@ -157,6 +168,8 @@ class Run:
         self.total_steps = total_steps(config, self.steps_per_epoch)
         self.adapter = _adapter(config, session)
         self.stepper = Stepper(config, session, self.adapter, store, world, self.total_steps, self._warn)
+        self.meter = meter
+        self.fit = fit
         self.identity = states.fingerprint(config, session.model.hash, store.content_hash)
         self.wanted = previews.requests(
             config, session.model, [e.caption for e in store.examples if not e.regularisation]
@@ -168,6 +181,7 @@ class Run:
         self.checkpoints: list[Path] = []
         self.previews: list[Path] = []
         self._resume(resume)
+        self.stepper.limit(fit)
         self.events = Events(Path(config.output_dir), self.step, config.tensorboard) if world.leads else None
         self._report = report
         self._waiting: tuple[int, float, Tensor] | None = None
@@ -186,6 +200,8 @@ class Run:
             "pictures": len(self.store.examples), "parameters": self.adapter.weights.numel(),
             "skipped": len(self.store.skipped),
         })  # fmt: skip
+        if self.fit is not None and (note := self.fit.sentence(self.config)):
+            self._warn(note)
         if self.step == 0:
             self._draw(0)
         stopped = False
@@ -251,7 +267,7 @@ class Run:
         try:
             self._draw_all(epoch)
             return
-        except RuntimeError as error:
+        except memory.ERRORS as error:
             if not memory.ran_out(error):
                 raise
             self._warn(
@@ -328,7 +344,7 @@ class Run:
         self.tell({
             "event": "step", "step": step, "steps": self.total_steps,
             "epoch": (step - 1) // self.steps_per_epoch + 1, "loss": value,
-            "learning_rate": rate, "rate": per_second, "memory_mb": round(memory.used_mb(self.session.model.device), 1),
+            "learning_rate": rate, "rate": per_second, "memory_mb": round(self.meter.peak_mb(), 1),
             "eta": round((self.total_steps - step) / per_second, 1) if per_second else None,
         })  # fmt: skip
 
