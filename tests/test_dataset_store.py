@@ -1,6 +1,7 @@
 """Caches, masks and batches, with a small real convolution as VAE."""
 
 import hashlib
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from PIL import Image
 
 from lora_scripts_ext.config import from_dict
-from lora_scripts_ext.dataset import source
+from lora_scripts_ext.dataset import latents, source
 from lora_scripts_ext.dataset.plan import Visit
 from lora_scripts_ext.dataset.store import Store
+from lora_scripts_ext.dataset.work import ahead
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.hosts.base import Conditioning, LatentDistribution
 
@@ -221,6 +223,62 @@ def test_check_stops_and_what_is_cached_stays(room):
     assert 0 < sum(shape[0] for shape in session.batches) < 40
 
 
+class Asked(Exception):
+    """Somebody wants the run to stop."""
+
+
+def stop_when(condition):
+    def check():
+        if condition():
+            raise Asked
+
+    return check
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch):
+    """As large images are encoded on a CPU."""
+    monkeypatch.setattr(latents, "_CPU_BATCH_PIXELS", 64 * 64)
+
+
+def test_a_stop_is_heeded_before_the_next_image_is_encoded(room, one_at_a_time):
+    for seed in range(4):
+        put(room / f"in/{seed}.png", seed=seed)
+    session = TinySession()
+    with pytest.raises(Asked):
+        build(room, session, check=stop_when(lambda: len(session.batches) == 2))
+    assert [shape[0] for shape in session.batches] == [1, 1]
+    _, again, _ = build(room)
+    # The image at which it was stopped is cached, too.
+    assert sum(shape[0] for shape in again.batches) == 2
+
+
+def test_a_stop_is_heeded_among_the_views_of_one_image(room, one_at_a_time):
+    put(room / "in/a.png")
+    session = TinySession()
+    with pytest.raises(Asked):
+        build(room, session, check=stop_when(lambda: session.batches), flip=True)
+    assert [shape[0] for shape in session.batches] == [1]
+
+
+def test_a_stop_is_heeded_between_captions(room):
+    for seed in range(20):
+        put(room / f"in/{seed:02}.png", seed=seed)
+        (room / f"in/{seed:02}.txt").write_text(f"caption {seed}", encoding="utf-8")
+    session = TinySession()
+    with pytest.raises(Asked):
+        build(room, session, check=stop_when(lambda: session.texts))
+    assert len(session.texts) == 1 and len(session.texts[0]) <= 4
+
+
+def test_work_ahead_that_has_not_begun_is_dropped():
+    begun = []
+    results = ahead(lambda item: begun.append(item) or time.sleep(0.01), range(1000))
+    next(results)
+    results.close()
+    assert len(begun) <= 13  # four workers, twice as many waiting, and one
+
+
 def test_alpha_mask_averages_cells(room):
     alpha = np.zeros((64, 64), np.uint8)
     alpha[:, :34] = 255  # eight whole cells, half of the ninth
@@ -303,7 +361,7 @@ def test_captions_are_encoded_in_batches_and_shared(room):
         put(room / f"in/{seed}.png", seed=seed)
         (room / f"in/{seed}.txt").write_text(f"a, b, c, {seed // 2}")  # two pictures a caption
     store, session, told = build(room, shuffle_caption=True, caption_variants=20, caption_dropout=0.5)
-    assert [len(texts) for texts in session.texts] == [16, 4] * 5 + [1]
+    assert [len(texts) for texts in session.texts] == [4] * 25 + [1]
     assert [event for event in told if event[2] == "captions"][-1] == (6, 6, "captions")
     assert len(list((room / "out/cache/text").iterdir())) == 6
     again, fresh, _ = build(room, shuffle_caption=True, caption_variants=20, caption_dropout=0.5)

@@ -1,20 +1,23 @@
 """A dry run against the run it foretells."""
 
 import json
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lora_scripts_ext import cli
+from lora_scripts_ext import cli, memory_limits
 from lora_scripts_ext import config as configs
 from lora_scripts_ext.adapters.adapter import Adapter
 from lora_scripts_ext.adapters.targets import select
 from lora_scripts_ext.hosts.base import Conditioning, Target
 from lora_scripts_ext.hosts.inspection import inspect
 from lora_scripts_ext.hosts.standalone import StandaloneHost
-from lora_scripts_ext.training import optimizer, recompute, run
+from lora_scripts_ext.training import optimizer, run
+from lora_scripts_ext.training.attach import attached
 from lora_scripts_ext.training.estimate import estimate
+from lora_scripts_ext.training.footprint import Live, keeps_scores
 
 from . import models, shop
 
@@ -33,36 +36,102 @@ def test_it_foretells_steps_size_and_file(family, tmp_path):
     assert 0 < result.lora.stat().st_size - told.file_bytes < 300_000
 
 
-@pytest.mark.parametrize("checkpointed", [False, True])
-def test_activations_are_what_autograd_keeps(checkpointed, tmp_path):
+@contextmanager
+def whole_attention():
+    """Attention as hosts without a fused kernel compute it: every score is kept."""
+    if hasattr(torch.nn, "attention"):
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            yield
+    else:
+        with torch.backends.cuda.sdp_kernel(enable_flash=False, enable_mem_efficient=False, enable_math=True):
+            yield
+
+
+def real_step(config, size, batch):
+    """What a step on real tensors keeps between its passes, and the most that is alive in them, in bytes."""
+    with StandaloneHost().open(config) as session, Live() as live:
+        adapter = Adapter(select(session.targets(), config.target, config.train_text_encoder), config.lora_rank)
+        side = size // session.model.vae_factor
+        with torch.no_grad():
+            words = session.encode_text(["a"] * batch)
+        known = live.now
+        with (
+            attached(
+                adapter, session.targets(), session.blocks(), gradient_checkpointing=config.gradient_checkpointing
+            ),
+            torch.autograd.graph.saved_tensors_hooks(live.keep, lambda tensor: tensor),
+        ):
+            live.most = live.now
+            if config.train_text_encoder:
+                words = session.encode_text(["a"] * batch)
+            words = Conditioning(words.context, words.pooled, torch.zeros(batch, 6))
+            words = words if session.model.family == "sdxl" else Conditioning(words.context)
+            times = torch.zeros(batch, dtype=torch.int64)
+            answer = session.predict(torch.zeros(batch, 4, side, side), times, words)
+            loss = torch.nn.functional.mse_loss(answer, torch.zeros_like(answer))
+            del answer, words
+            kept = live.now - known
+            loss.backward()
+        return kept, live.most - known
+
+
+@pytest.mark.parametrize("attention", [nullcontext, whole_attention])
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("sd1", {}),
+        ("sd1", {"gradient_checkpointing": True}),
+        ("sd2", {"train_text_encoder": True}),
+        ("sdxl", {"train_text_encoder": True, "gradient_checkpointing": True}),
+    ],
+)
+def test_a_step_takes_as_much_as_estimated(attention, family, changes, tmp_path):
+    data = shop.write_pictures(tmp_path / "data", side=64)
+    model = models.write_checkpoint(tmp_path / "m.safetensors", family)
+    config = shop.make_config(
+        data, model, tmp_path / "out", batch_size=3, resolution=64, enable_bucket=False, **changes
+    )
+    with attention():
+        told = estimate(config, inspect(config))
+        kept, peak = real_step(config, 64, 3)
+    assert told.activation_bytes == pytest.approx(kept, rel=0.1)
+    assert told.activation_bytes + told.transient_bytes == pytest.approx(peak, rel=0.25)
+
+
+def test_whole_attention_is_counted_where_a_kernel_keeps_it():
+    kind = (torch.device("cpu"), torch.float32, 40, False, False)
+    assert not keeps_scores(*kind)
+    with whole_attention():
+        assert keeps_scores(*kind)
+
+
+def test_a_loaded_model_is_estimated_as_its_file(tmp_path):
+    data = shop.write_pictures(tmp_path / "data")
+    model = models.write_checkpoint(tmp_path / "m.safetensors", "sdxl")
+    config = shop.make_config(data, model, tmp_path / "out", train_text_encoder=True)
+    told = estimate(config, inspect(config))
+    with StandaloneHost().open(config) as session:
+        loaded = estimate(config, session.outline())
+    assert loaded.activation_bytes == told.activation_bytes
+    assert (loaded.layers, loaded.weight_bytes, loaded.flops) == (told.layers, told.weight_bytes, told.flops)
+
+
+def test_too_little_memory_is_said_before_the_run(tmp_path, monkeypatch):
     data = shop.write_pictures(tmp_path / "data")
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
-    config = shop.make_config(
-        data, model, tmp_path / "out", batch_size=3, gradient_checkpointing=checkpointed, resolution=64
-    )
-    told = estimate(config, inspect(config))
-    kept = {}
+    config = shop.make_config(data, model, tmp_path / "out", batch_size=4)
+    enough = estimate(config, inspect(config))
+    assert enough.memory_note is None and enough.to_dict()["images_at_once"] == 4
 
-    def keep(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
+    monkeypatch.setattr(memory_limits, "available", lambda: enough.fit.needed - 1)
+    fewer = estimate(config, inspect(config))
+    assert fewer.to_dict()["fits"] and fewer.fit.at_once == 2
+    assert any("2 are computed at once" in line for line in fewer.lines())
 
-    with StandaloneHost().open(config) as session:
-        adapter = Adapter(select(session.targets(), config.target, False), config.lora_rank)
-        weights = {parameter.untyped_storage().data_ptr() for parameter in session._unet.parameters()}
-        weights.add(adapter.weights.untyped_storage().data_ptr())
-        words = session.encode_text(["a"] * 3)
-        with (
-            adapter.attached(),
-            recompute.checkpointed(session.blocks(), enabled=checkpointed),
-            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-        ):
-            answer = session.predict(
-                torch.zeros(3, 4, 32, 32), torch.zeros(3, dtype=torch.int64), Conditioning(words.context)
-            )
-            real = sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in weights)
-        del answer
-    assert told.activation_bytes == pytest.approx(real, rel=0.1)
+    monkeypatch.setattr(memory_limits, "available", lambda: 1 << 20)
+    none = estimate(config, inspect(config))
+    assert not none.to_dict()["fits"] and none.to_dict()["free_bytes"] == 1 << 20
+    assert "gradient_checkpointing: true" in none.memory_note
 
 
 @pytest.mark.parametrize("name", ["adamw", "lion", "prodigy", "schedulefree", "adafactor"])

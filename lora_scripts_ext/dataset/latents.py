@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from .example import Example, Skipped
 from .work import Check, Progress, ahead
 
 _BATCH_PIXELS = 2 * 1024 * 1024  # two pictures of 1024x1024, eight of 512x512
+# A CPU gains nothing by more, and between two batches a run can be stopped.
+_CPU_BATCH_PIXELS = 512 * 512
 _MOST_VIEWS = 16
 
 
@@ -61,23 +64,23 @@ def gather(
     """
     reader = _Reader(session, config)
     ordered = sorted(examples, key=lambda example: example.bucket)
-    found = ahead(reader.read, ordered)
     done: dict[Example, Latents | _Pixels | Skipped] = {}
-    for group in _groups(ordered):
-        for example in group:
-            check()
-            done[example] = next(found)
-        if any(isinstance(done[example], _Pixels) for example in group):
-            done.update(_encode([_again(example, done[example], reader) for example in group], group, session))
-        progress(len(done), len(ordered), "pictures")
+    with closing(ahead(reader.read, ordered)) as found:
+        for group in _groups(ordered, session.model.device):
+            for example in group:
+                check()
+                done[example] = next(found)
+            if any(isinstance(done[example], _Pixels) for example in group):
+                done.update(_encode([_again(one, done[one], reader) for one in group], group, session, check))
+            progress(len(done), len(ordered), "pictures")
     return [done[example] for example in examples]
 
 
-def _groups(ordered: Sequence[Example]) -> Iterator[list[Example]]:
+def _groups(ordered: Sequence[Example], device: torch.device) -> Iterator[list[Example]]:
     """What is encoded together: a batch of views, or a little more, of one bucket."""
     group: list[Example] = []
     for example in ordered:
-        if group and (example.bucket != group[0].bucket or _views(group) >= _batch_size(example)):
+        if group and (example.bucket != group[0].bucket or _views(group) >= _batch_size(example, device)):
             yield group
             group = []
         group.append(example)
@@ -155,9 +158,10 @@ def _cut(example: Example, image: Image.Image, resample: Image.Resampling) -> li
     return [picture.crop(image, example.resized, example.bucket, view, resample) for view in example.views]
 
 
-def _batch_size(example: Example) -> int:
+def _batch_size(example: Example, device: torch.device) -> int:
     width, height = example.bucket
-    return max(1, min(_MOST_VIEWS, _BATCH_PIXELS // (width * height)))
+    pixels = _CPU_BATCH_PIXELS if device.type == "cpu" else _BATCH_PIXELS
+    return max(1, min(_MOST_VIEWS, pixels // (width * height)))
 
 
 def _again(example: Example, found: Latents | _Pixels | Skipped, reader: _Reader) -> _Pixels | Skipped:
@@ -170,13 +174,14 @@ def _again(example: Example, found: Latents | _Pixels | Skipped, reader: _Reader
 
 
 def _encode(
-    found: Sequence[_Pixels | Skipped], group: Sequence[Example], session: Session
+    found: Sequence[_Pixels | Skipped], group: Sequence[Example], session: Session, check: Check
 ) -> Iterator[tuple[Example, Latents | Skipped]]:
-    """Encode the pictures of a group (at least one) together and cache each."""
+    """Encode the pictures of a group (at least one) together and cache each; ``check`` is called before each batch."""
     waiting = [one for one in found if isinstance(one, _Pixels)]
     means, stds = [], []
     with torch.no_grad():
-        for batch in torch.cat([one.pixels for one in waiting]).split(_batch_size(group[0])):
+        for batch in torch.cat([one.pixels for one in waiting]).split(_batch_size(group[0], session.model.device)):
+            check()
             for mean, std in _encoded(batch, session):
                 means.append(mean)
                 stds.append(std)
@@ -191,7 +196,7 @@ def _encoded(pixels: Tensor, session: Session) -> list[tuple[Tensor, Tensor]]:
     try:
         latents = session.encode_images(pixels.to(session.model.device).float() / 127.5 - 1)
         return [(latents.mean.float().cpu(), latents.std.float().cpu())]
-    except RuntimeError as error:
+    except memory.ERRORS as error:
         if not memory.ran_out(error) or len(pixels) == 1:
             raise
     # Outside of the handler, whose traceback holds on to what was computed.

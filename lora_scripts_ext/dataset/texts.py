@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,8 @@ from .example import Example
 from .work import Check, Progress, ahead
 
 _BATCH = 16
+# A CPU gains little by more, and between two batches a run can be stopped.
+_CPU_BATCH = 4
 
 Variants = tuple[str, ...]
 """The texts of one caption, which share a cache file."""
@@ -56,17 +59,17 @@ def gather(wanted: Sequence[Variants], session: Session, config: Config, progres
     place = Cache(config, session.model)
     names = ("context", "pooled") if session.model.family in ("sdxl", "flux") else ("context",)
     found: dict[Variants, dict[str, Tensor]] = {}
-    loaded = ahead(lambda caption: cache.load(place.of_caption(caption), names), wanted)
-    for caption, tensors in zip(wanted, loaded, strict=True):
-        check()
-        if tensors is not None and _finite(tensors):
-            found[caption] = tensors
+    with closing(ahead(lambda caption: cache.load(place.of_caption(caption), names), wanted)) as loaded:
+        for caption, tensors in zip(wanted, loaded, strict=True):
+            check()
+            if tensors is not None and _finite(tensors):
+                found[caption] = tensors
     progress(len(found), len(wanted), "captions")
-    for group in _groups(wanted):
+    for group in _groups(wanted, _batch_size(session)):
         check()
         if all(caption in found for caption in group):
             continue
-        for caption, tensors in zip(group, _encode(group, session), strict=True):
+        for caption, tensors in zip(group, _encode(group, session, check), strict=True):
             if not _finite(tensors):
                 raise UserError(finite.explain(session, f"The text encoder gives NaN for the caption {caption[0]!r}"))
             cache.save(place.of_caption(caption), tensors)
@@ -81,23 +84,33 @@ def _finite(tensors: dict[str, Tensor]) -> bool:
     return all(math.isfinite(finite.largest(tensor)) for tensor in tensors.values())
 
 
-def _groups(captions: Sequence[Variants]) -> Iterator[list[Variants]]:
+def _batch_size(session: Session) -> int:
+    return _CPU_BATCH if session.model.device.type == "cpu" else _BATCH
+
+
+def _groups(captions: Sequence[Variants], batch: int) -> Iterator[list[Variants]]:
     """Captions with a batch of texts together, or a little more."""
     group: list[Variants] = []
     for caption in captions:
         group.append(caption)
-        if sum(map(len, group)) >= _BATCH:
+        if sum(map(len, group)) >= batch:
             yield group
             group = []
     if group:
         yield group
 
 
-def _encode(group: Sequence[Variants], session: Session) -> list[dict[str, Tensor]]:
-    """The tensors of each caption: context [variants, tokens, width]; SDXL and Flux also pooled [variants, width]."""
+def _encode(group: Sequence[Variants], session: Session, check: Check) -> list[dict[str, Tensor]]:
+    """The tensors of each caption: context [variants, tokens, width]; SDXL and Flux also pooled [variants, width].
+
+    ``check`` is called before each batch.
+    """
     texts = [text for caption in group for text in caption]
+    encoded, batch = [], _batch_size(session)
     with torch.no_grad():
-        encoded = [session.encode_text(texts[first : first + _BATCH]) for first in range(0, len(texts), _BATCH)]
+        for first in range(0, len(texts), batch):
+            check()
+            encoded.append(session.encode_text(texts[first : first + batch]))
     counts = [len(caption) for caption in group]
     tables = {"context": torch.cat([one.context.cpu() for one in encoded]).split(counts)}
     if encoded[0].pooled is not None:

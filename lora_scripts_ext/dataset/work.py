@@ -18,13 +18,20 @@ R = TypeVar("R")
 
 
 def ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Results in order, computed by a few threads that never run far ahead of the consumer."""
+    """Results in order, computed by a few threads that never run far ahead of the consumer.
+
+    Where the consumer ends early, what has not begun is not begun any more; what has is waited for.
+    """
     workers = min(4, os.cpu_count() or 1)
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 2 * workers:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

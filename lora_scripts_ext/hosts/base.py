@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from .text_states import text_states
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -121,8 +123,12 @@ class Inspection(ABC):
         prediction_type: None where only loading the model would tell.
         sizes: by part: ``unet``, ``te1``, ``te2``, and ``vae`` where a run loads it.
         unet: on the meta device, in the number format of training (Flux: the transformer).
-        targets: as ``Session.targets``; the UNet's modules are on the meta device.
+        texts: the text encoders that can learn, on the meta device.
+        targets: as ``Session.targets``, on the meta device.
+        loaded: whether the weights are in memory already.
     """
+
+    loaded: ClassVar[bool]
 
     name: str
     family: Family
@@ -133,6 +139,7 @@ class Inspection(ABC):
     dtype: torch.dtype
     sizes: dict[str, Size]
     unet: nn.Module
+    texts: list[nn.Module]
     targets: list[Target]
 
     @abstractmethod
@@ -140,8 +147,15 @@ class Inspection(ABC):
         """As ``Session.blocks``."""
 
     @abstractmethod
-    def predict(self, batch: int, width: int, height: int) -> Tensor:
-        """What the UNet would do with ``batch`` pictures of ``width`` x ``height`` pixels, on the meta device."""
+    def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
+        """What the UNet would do with ``batch`` images of ``width`` x ``height`` pixels, on the meta device.
+
+        ``states``: what :meth:`encode_text` gives; without it the text is taken to be encoded already.
+        """
+
+    def encode_text(self, batch: int) -> list[Tensor]:
+        """What the text encoders would do with ``batch`` captions: the hidden states of each, on the meta device."""
+        return [text_states(text, batch, self.dtype) for text in self.texts]
 
 
 class Session(Protocol):
@@ -162,6 +176,9 @@ class Session(Protocol):
 
     def parts(self) -> Mapping[str, nn.Module]:
         """The base model's parts, by what errors call them: ``UNet``, ``VAE``, ``text encoder 1``."""
+
+    def outline(self) -> Inspection:
+        """The model without its numbers, for estimating what a step takes."""
 
     def targets(self) -> Iterable[Target]:
         """Every Linear and Conv2d of the UNet and text encoders that has a kohya name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,13 +10,16 @@ from torch import Tensor, nn
 
 from ..adapters.targets import text_targets, unet_targets
 from ..config import Config
-from .base import Inspection, Size, Target
+from .base import Inspection, ModelInfo, Target
 from .checkpoint import read_checkpoint
 from .device import pick_device, pick_dtype
 from .low_bits import keep_in_8_bits
+from .outline import facts, size, text_without_numbers, without_numbers
 from .parts import Checkpoint
-from .standalone_session import unet_blocks
 from .text import tokenizers
+from .text_states import TOKENS
+
+_BLOCKS = ("ResnetBlock2D", "BasicTransformerBlock")
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,16 @@ class CheckpointInspection(Inspection):
         prediction_type: None for an SD2 checkpoint that does not say; training asks the model itself.
     """
 
+    loaded = False
+
     zero_terminal_snr: bool
 
     def blocks(self) -> Iterator[nn.Module]:
         """As ``Session.blocks``."""
         return unet_blocks(self.unet)
 
-    def predict(self, batch: int, width: int, height: int) -> Tensor:
-        """What the UNet would do with ``batch`` pictures of ``width`` x ``height`` pixels, on the meta device."""
+    def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
+        """See ``hosts.base.Inspection.predict``."""
         told = self.unet.config
 
         def empty(*shape: int) -> Tensor:
@@ -47,10 +52,17 @@ class CheckpointInspection(Inspection):
         return self.unet(
             empty(told.in_channels, height // self.vae_factor, width // self.vae_factor),
             torch.zeros(batch, dtype=torch.int64, device="meta"),
-            encoder_hidden_states=empty(77, told.cross_attention_dim),
+            encoder_hidden_states=torch.cat(states, -1) if states else empty(TOKENS, told.cross_attention_dim),
             added_cond_kwargs=added,
             return_dict=False,
         )[0]
+
+
+@dataclass(frozen=True)
+class LoadedInspection(CheckpointInspection):
+    """A base model that has been loaded; see ``hosts.base.Inspection``."""
+
+    loaded = True
 
 
 def inspect(config: Config) -> CheckpointInspection:
@@ -66,8 +78,9 @@ def inspect(config: Config) -> CheckpointInspection:
     unet = checkpoint.unet.skeleton.to(dtype)
     if config.fp8_base:
         keep_in_8_bits(unet)
-    sizes = {"unet": _size(unet), "vae": _size(checkpoint.vae.skeleton.to(torch.float32))}
-    sizes.update({name: _size(part.skeleton.to(dtype)) for name, part in checkpoint.text_parts().items()})
+    texts = {name: part.skeleton.to(dtype) for name, part in checkpoint.text_parts().items()}
+    sizes = {"unet": size(unet), "vae": size(checkpoint.vae.skeleton.to(torch.float32))}
+    sizes |= {name: size(text) for name, text in texts.items()}
     return CheckpointInspection(
         name=checkpoint.name,
         family=checkpoint.family,
@@ -79,17 +92,35 @@ def inspect(config: Config) -> CheckpointInspection:
         dtype=dtype,
         sizes=sizes,
         unet=unet,
-        targets=list(_targets(checkpoint)),
+        texts=list(texts.values()),
+        targets=list(targets(checkpoint, unet, list(texts.values()))),
     )
 
 
-def _targets(checkpoint: Checkpoint) -> Iterator[Target]:
-    yield from unet_targets(checkpoint.unet.skeleton, checkpoint.family)
-    for part, text in checkpoint.text_parts().items():
-        yield from text_targets(text.skeleton, checkpoint.family, part)
+def outline(
+    model: ModelInfo, checkpoint: Checkpoint, unet: nn.Module, vae: nn.Module, texts: Sequence[nn.Module]
+) -> LoadedInspection:
+    """The same of a model that has been loaded from ``checkpoint``; no weight is copied, nothing changed."""
+    sizes = {"unet": size(unet), "vae": size(vae)}
+    sizes |= {name: size(text) for name, text in zip(checkpoint.text_parts(), texts, strict=True)}
+    unet, texts = without_numbers(unet), [text_without_numbers(text) for text in texts]
+    return LoadedInspection(
+        **facts(model),
+        zero_terminal_snr=model.zero_terminal_snr,
+        sizes=sizes,
+        unet=unet,
+        texts=texts,
+        targets=list(targets(checkpoint, unet, texts)),
+    )
 
 
-def _size(model: nn.Module) -> Size:
-    held = [*model.parameters(), *model.buffers()]
-    parameters = sum(one.numel() for one in model.parameters())
-    return Size(parameters, sum(one.numel() * one.element_size() for one in held))
+def targets(checkpoint: Checkpoint, unet: nn.Module, texts: Sequence[nn.Module]) -> Iterator[Target]:
+    """See ``Session.targets``; ``unet`` and ``texts`` are those of ``checkpoint``, on any device."""
+    yield from unet_targets(unet, checkpoint.family)
+    for part, text in zip(checkpoint.text_parts(), texts, strict=True):
+        yield from text_targets(text, checkpoint.family, part)
+
+
+def unet_blocks(unet: nn.Module) -> Iterator[nn.Module]:
+    """The residual and transformer blocks of a diffusers UNet: most activations live inside them, few between."""
+    return (module for module in unet.modules() if type(module).__name__ in _BLOCKS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..adapters.targets import flux_targets, original_unet_targets, text_targets
 from .base import Inspection, ModelInfo, Size
+from .text_states import TOKENS
 from .tokenizer import FLUX_TOKENS
 
 _BLOCKS = ("ResBlock", "BasicTransformerBlock", "DoubleStreamBlock", "SingleStreamBlock")
@@ -24,12 +25,14 @@ _TEXT_PARTS = ("te1", "te2")
 class Outline(Inspection):
     """A model in the original layout (``UNetModel`` of ldm and sgm); see ``hosts.base.Inspection``."""
 
+    loaded = True
+
     def blocks(self) -> Iterator[nn.Module]:
         """As ``Session.blocks``."""
         return unet_blocks(self.unet)
 
-    def predict(self, batch: int, width: int, height: int) -> Tensor:
-        """What the UNet would do with ``batch`` pictures of ``width`` x ``height`` pixels, on the meta device."""
+    def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
+        """See ``hosts.base.Inspection.predict``."""
 
         def empty(*shape: int) -> Tensor:
             return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
@@ -39,7 +42,7 @@ class Outline(Inspection):
         return self.unet(
             empty(self.unet.in_channels, height // self.vae_factor, width // self.vae_factor),
             torch.zeros(batch, dtype=torch.int64, device="meta"),
-            context=empty(77, keys.in_features),
+            context=torch.cat(states, -1) if states else empty(TOKENS, keys.in_features),
             y=vector,
         )
 
@@ -48,12 +51,14 @@ class Outline(Inspection):
 class FluxOutline(Inspection):
     """A Flux transformer in the original layout; see ``hosts.base.Inspection``."""
 
+    loaded = True
+
     def blocks(self) -> Iterator[nn.Module]:
         """As ``Session.blocks``."""
         return unet_blocks(self.unet)
 
-    def predict(self, batch: int, width: int, height: int) -> Tensor:
-        """What the transformer would do with ``batch`` pictures of ``width`` x ``height``, on the meta device."""
+    def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
+        """See ``hosts.base.Inspection.predict``; its text encoders do not learn."""
 
         def empty(*shape: int) -> Tensor:
             return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
@@ -70,23 +75,24 @@ class FluxOutline(Inspection):
 
 
 def outline(model: ModelInfo, unet: nn.Module, texts: list[nn.Module]) -> Outline:
-    """The outline of a resident UNet, whose text encoders are only measured; no weight is copied, nothing changed."""
+    """The outline of a resident UNet and its text encoders; no weight is copied, nothing changed."""
     sizes = _sizes(unet, texts)
-    unet = _without_numbers(unet)
+    unet, texts = without_numbers(unet), [text_without_numbers(text) for text in texts]
     for module in unet.modules():
         if hasattr(module, "to_q") and hasattr(module, "to_out"):
             module.forward = MethodType(_attend, module)
     targets = list(original_unet_targets(unet, model.family))
     for part, text in zip(_TEXT_PARTS, texts, strict=False):
         targets += text_targets(text, model.family, part)
-    return Outline(**_facts(model), sizes=sizes, unet=unet, targets=targets)
+    return Outline(**facts(model), sizes=sizes, unet=unet, texts=texts, targets=targets)
 
 
 def flux_outline(model: ModelInfo, transformer: nn.Module, texts: list[nn.Module]) -> FluxOutline:
     """As :func:`outline`, of a resident Flux transformer."""
     sizes = _sizes(transformer, texts)
-    transformer = _without_numbers(transformer)
-    return FluxOutline(**_facts(model), sizes=sizes, unet=transformer, targets=list(flux_targets(transformer)))
+    transformer = without_numbers(transformer)
+    targets = list(flux_targets(transformer))
+    return FluxOutline(**facts(model), sizes=sizes, unet=transformer, texts=[], targets=targets)
 
 
 def unet_blocks(unet: nn.Module) -> Iterator[nn.Module]:
@@ -94,9 +100,19 @@ def unet_blocks(unet: nn.Module) -> Iterator[nn.Module]:
     return (module for module in unet.modules() if type(module).__name__ in _BLOCKS)
 
 
-def _without_numbers(root: nn.Module) -> nn.Module:
-    """A copy whose tensors are all on the meta device; what a WebUI has hung on the modules is not taken along."""
-    memo: dict[int, Any] = {}
+def text_without_numbers(text: nn.Module) -> nn.Module:
+    """As :func:`without_numbers`, of a text encoder; its embeddings, which the WebUIs wrap, are left out."""
+    model = text.text_model
+    held = [vars(model).get("_embeddings"), model._modules.get("embeddings")]
+    return without_numbers(text, {id(embeddings): nn.Module() for embeddings in held if embeddings is not None})
+
+
+def without_numbers(root: nn.Module, instead: Mapping[int, Any] | None = None) -> nn.Module:
+    """A copy whose tensors are all on the meta device; what a WebUI has hung on the modules is not taken along.
+
+    ``instead``: by the ``id`` of what the model holds, what the copy holds in its place.
+    """
+    memo: dict[int, Any] = dict(instead or {})
     for module in root.modules():
         for tensors in (module._parameters, module._buffers, vars(module)):
             memo.update({id(value): _on_meta(value) for value in tensors.values() if isinstance(value, Tensor)})
@@ -126,15 +142,18 @@ def _attend(self: Any, x: Tensor, context: Tensor | None = None, *_: Any, **__: 
     return self.to_out(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
 
 
-def _facts(model: ModelInfo) -> dict[str, Any]:
+def facts(model: ModelInfo) -> dict[str, Any]:
+    """What an ``Inspection`` takes over from the facts of a session."""
     names = ("name", "family", "prediction_type", "vae_factor", "resolution", "device", "dtype")
     return {name: getattr(model, name) for name in names}
 
 
 def _sizes(unet: nn.Module, texts: list[nn.Module]) -> dict[str, Size]:
-    return {"unet": _size(unet)} | {part: _size(text) for part, text in zip(_TEXT_PARTS, texts, strict=False)}
+    return {"unet": size(unet)} | {part: size(text) for part, text in zip(_TEXT_PARTS, texts, strict=False)}
 
 
-def _size(model: nn.Module) -> Size:
-    parameters = list(model.parameters())
-    return Size(sum(p.numel() for p in parameters), sum(p.numel() * p.element_size() for p in parameters))
+def size(model: nn.Module) -> Size:
+    """Parameters of a model, and the bytes of these and of its buffers."""
+    held = [*model.parameters(), *model.buffers()]
+    parameters = sum(one.numel() for one in model.parameters())
+    return Size(parameters, sum(one.numel() * one.element_size() for one in held))

@@ -11,13 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..adapters.targets import text_targets, unet_targets
+from . import inspection
 from .base import Conditioning, LatentDistribution, ModelInfo, PreviewRequest, Target, named_parts
 from .parts import Checkpoint
 from .sampler import make_scheduler, sample
 from .text import TextEncoders
-
-_BLOCKS = ("ResnetBlock2D", "BasicTransformerBlock")
 
 
 class StandaloneSession:
@@ -51,13 +49,15 @@ class StandaloneSession:
 
     def targets(self) -> Iterator[Target]:
         """Every Linear and Conv2d of the UNet and every Linear of the text encoders' layers."""
-        yield from unet_targets(self._unet, self.model.family)
-        for part, text in zip(self._checkpoint.text_parts(), self._text.models, strict=True):
-            yield from text_targets(text, self.model.family, part)
+        return inspection.targets(self._checkpoint, self._unet, self._text.models)
+
+    def outline(self) -> inspection.LoadedInspection:
+        """The model without its numbers, for estimating what a step takes."""
+        return inspection.outline(self.model, self._checkpoint, self._unet, self._vae, self._text.models)
 
     def blocks(self) -> Iterator[nn.Module]:
         """The UNet's residual and transformer blocks: most activations live inside them, few pass between."""
-        return unet_blocks(self._unet)
+        return inspection.unet_blocks(self._unet)
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> LatentDistribution:
@@ -169,11 +169,6 @@ class StandaloneSession:
         finally:
             for model, place in zip(models, places, strict=True):
                 model.to(place)
-
-
-def unet_blocks(unet: nn.Module) -> Iterator[nn.Module]:
-    """The residual and transformer blocks of a diffusers UNet."""
-    return (module for module in unet.modules() if type(module).__name__ in _BLOCKS)
 
 
 def _to_picture(pixels: Tensor) -> Image.Image:

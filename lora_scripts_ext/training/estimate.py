@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
-
-from ..adapters.adapter import Adapter
-from ..adapters.targets import select
 from ..config import Config
 from ..dataset import plan, source
 from ..dataset.source import Dataset
-from . import notices, optimizer, run
-from .attach import attached
+from . import memory_plan, notices, run
+from .memory_plan import Fit, gigabytes
 
 if TYPE_CHECKING:
-    from ..hosts.base import Inspection, Target
+    from ..hosts.base import Inspection
 
 _FILE_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
-# A weight and its gradient, float32 each.
-_BYTES_PER_PARAMETER = 8
 
 
 @dataclass(frozen=True)
@@ -32,6 +22,9 @@ class Estimate:
     """A run foretold; memory in bytes.
 
     Attributes:
+        activation_bytes: kept between the forward and the backward pass of a batch.
+        transient_bytes: what the two passes need beside these at their peak.
+        memory_note: a sentence where fewer images are computed at once than a batch has, or the run does not fit.
         flops: floating-point operations of all steps.
         notices: what the user should know about the config.
     """
@@ -46,17 +39,20 @@ class Estimate:
     weight_bytes: int
     adapter_bytes: int
     activation_bytes: int
+    transient_bytes: int
+    fit: Fit
+    memory_note: str | None
     flops: float
     notices: list[str]
 
     @property
     def extra_bytes(self) -> int:
         """What a step takes beside the frozen weights."""
-        return self.adapter_bytes + self.activation_bytes
+        return self.adapter_bytes + self.activation_bytes + self.transient_bytes
 
     @property
     def memory_bytes(self) -> int:
-        """Peak of a step: frozen weights, adapter with its optimizer, activations kept for the backward pass."""
+        """Peak of a step: frozen weights, adapter with its optimizer, activations and what the passes need beside."""
         return self.weight_bytes + self.extra_bytes
 
     def lines(self) -> list[str]:
@@ -73,11 +69,12 @@ class Estimate:
         said += [f"  warning    {text}" for text in (*self.dataset.warnings, *self.notices)]
         said += [
             f"steps        {self.steps} ({self.steps_per_epoch} an epoch)",
-            f"adapter      {self.layers} layers, {self.parameters:,} parameters, file {_mb(self.file_bytes)}",
-            f"memory       about {_mb(self.memory_bytes)}: model {_mb(self.weight_bytes)}, "
-            f"adapter and optimizer {_mb(self.adapter_bytes)}, activations {_mb(self.activation_bytes)}",
+            f"adapter      {self.layers} layers, {self.parameters:,} parameters, file {gigabytes(self.file_bytes)}",
+            f"memory       about {gigabytes(self.memory_bytes)}: model {gigabytes(self.weight_bytes)}, "
+            f"adapter and optimizer {gigabytes(self.adapter_bytes)}, activations {gigabytes(self.activation_bytes)}, "
+            f"computing {gigabytes(self.transient_bytes)}",
         ]
-        return said
+        return said + ([f"  warning    {self.memory_note}"] if self.memory_note else [])
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate for a program."""
@@ -96,6 +93,9 @@ class Estimate:
             "file_bytes": self.file_bytes,
             "memory_bytes": self.memory_bytes,
             "warnings": [*self.dataset.warnings, *self.notices],
+            "free_bytes": self.fit.free,
+            "images_at_once": self.fit.at_once,
+            "fits": self.fit.fits,
         }
 
 
@@ -107,23 +107,26 @@ def estimate(config: Config, model: Inspection, processes: int = 1) -> Estimate:
     """
     dataset = source.read(config, config.sides(model.resolution), model.vae_factor)
     steps_per_epoch = plan.steps_per_epoch(dataset.examples, config, processes)
-    targets = select(model.targets, config.target, config.train_text_encoder)
-    adapter = Adapter(targets, config.lora_rank, config.alpha, device="meta", dtype=model.dtype)
-    parameters = adapter.weights.numel()
     steps = run.total_steps(config, steps_per_epoch)
-    activation_bytes, flops = _one_batch(model, targets, dataset, config)
+    step = memory_plan.StepMemory(model, config, dataset)
+    passes = step.footprint(step.largest)
+    beside = 0 if model.loaded else _weight_bytes(model, config)
+    fit = memory_plan.fit(lambda images: beside + step.needs(images), memory_plan.free_for(model.device), step.largest)
     return Estimate(
         model=model,
         dataset=dataset,
         steps=steps,
         steps_per_epoch=steps_per_epoch,
-        layers=len(targets),
-        parameters=parameters,
-        file_bytes=parameters * _FILE_BYTES[config.save_precision],
+        layers=step.layers,
+        parameters=step.parameters,
+        file_bytes=step.parameters * _FILE_BYTES[config.save_precision],
         weight_bytes=_weight_bytes(model, config),
-        adapter_bytes=parameters * (_BYTES_PER_PARAMETER + optimizer.state_bytes(config.optimizer)),
-        activation_bytes=activation_bytes,
-        flops=flops / config.batch_size * _visits(dataset, config) * steps / steps_per_epoch,
+        adapter_bytes=step.adapter_bytes,
+        activation_bytes=passes.kept_bytes,
+        transient_bytes=passes.peak_bytes - passes.kept_bytes,
+        fit=fit,
+        memory_note=fit.sentence(config),
+        flops=passes.flops / step.largest * _visits(dataset, config) * steps / steps_per_epoch,
         notices=notices.of(config, steps),
     )
 
@@ -139,63 +142,3 @@ def _visits(dataset: Dataset, config: Config) -> float:
     areas = [width * height for width, height in (example.bucket for example in dataset.examples)]
     steps = plan.epoch_steps(dataset.examples, config, 0, 1)
     return sum(areas[visit.example] for micros in steps for micro in micros for visit in micro) / max(areas)
-
-
-def _one_batch(model: Inspection, targets: list[Target], dataset: Dataset, config: Config) -> tuple[int, int]:
-    """A batch of the largest bucket, computed on meta tensors: the bytes autograd keeps between forward and backward,
-    and the operations of both."""
-    width, height = max(dataset.buckets(), key=lambda size: size[0] * size[1])
-    unet = [target for target in targets if target.part == "unet"]
-    adapter = Adapter(unet, config.lora_rank, config.alpha, device="meta", dtype=model.dtype)
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor
-        return tensor
-
-    with ExitStack() as stack:
-        recomputed = config.gradient_checkpointing
-        stack.enter_context(attached(adapter, model.targets, model.blocks(), gradient_checkpointing=recomputed))
-        counted = stack.enter_context(_Counted())
-        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))
-        answer = model.predict(config.batch_size, width, height)
-        for stored in (*model.unet.parameters(), *model.unet.buffers(), adapter.weights):
-            kept.pop(stored.untyped_storage()._cdata, None)
-        total = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-    del answer
-    # Frozen weights get no gradient: the way back costs as much as the way there.
-    return total, counted.flops * (3 if config.gradient_checkpointing else 2)
-
-
-class _Counted(TorchFunctionMode):
-    """Counts the operations of matrix products and convolutions; attention is computed as CPUs and GPUs do, without
-    keeping the scores, where meta tensors would take the long way."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flops = 0
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function is F.scaled_dot_product_attention:
-            query, key = args[:2]
-            self.flops += 4 * query.numel() * key.shape[-2]
-            return _Attention.apply(*args[:3])
-        answer = function(*args, **(kwargs or {}))
-        if function in (F.linear, F.conv2d):
-            self.flops += 2 * answer.numel() * args[1][0].numel()
-        return answer
-
-
-class _Attention(torch.autograd.Function):
-    """What fused attention keeps: its three inputs and its output."""
-
-    @staticmethod
-    def forward(context: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Shapes as ``scaled_dot_product_attention``'s; the numbers mean nothing."""
-        answer = query.new_empty(*query.shape[:-1], value.shape[-1])
-        context.save_for_backward(query, key, value, answer)
-        return answer
-
-
-def _mb(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -25,10 +25,11 @@ from ..dataset.plan import Step
 from ..dataset.store import Store
 from ..errors import TrainingError, UserError
 from ..hosts.base import Host, Session
-from . import facts, lock, notices, optimizer, previews, processes, publication
+from . import facts, lock, memory_plan, notices, optimizer, previews, processes, publication
 from . import state as states
 from .attach import attached
 from .events import Events
+from .memory_plan import Fit
 from .output import Output
 from .processes import World
 from .step import Stepper
@@ -106,8 +107,9 @@ def train(
             stack.enter_context(lock.locked(output_dir))
         session = stack.enter_context(host.open(config))
         report = report if world.leads else _silent
-        store = _prepare(config, session, world, report, should_stop)
-        run = Run(config, session, store, world, report, should_stop, resume)
+        meter = memory.Meter(session.model.device)
+        store, fit = _prepare(config, session, world, report, should_stop)
+        run = Run(config, session, store, world, report, should_stop, resume, meter, fit)
         stack.callback(run.close)
         recomputed = config.gradient_checkpointing
         stack.enter_context(
@@ -121,12 +123,19 @@ def train(
     return result
 
 
-def _prepare(config: Config, session: Session, world: World, report: Report, should_stop: Callable[[], bool]) -> Store:
-    """Read the pictures and bring them to the device; with several processes the first fills the cache for all."""
+def _prepare(
+    config: Config, session: Session, world: World, report: Report, should_stop: Callable[[], bool]
+) -> tuple[Store, Fit | None]:
+    """Read the pictures and bring them to the device; with several processes the first fills the cache for all.
+
+    Before that it is reckoned whether the steps fit into the memory, and how.
+    """
     model = session.model
     dataset = source.read(config, config.sides(model.resolution), model.vae_factor)
     for warning in dataset.warnings:
         report({"event": "warning", "text": warning})
+
+    fit = memory_plan.check(session, config, dataset)
 
     def check() -> None:
         if should_stop():
@@ -152,7 +161,7 @@ def _prepare(config: Config, session: Session, world: World, report: Report, sho
             }
         )
     session.release_encoders(text=not config.train_text_encoder)
-    return store
+    return store, fit
 
 
 class Run:
@@ -167,6 +176,8 @@ class Run:
         report: Report,
         should_stop: Callable[[], bool],
         resume: Resume,
+        meter: memory.Meter,
+        fit: Fit | None,
     ) -> None:
         self.config = config
         self.session = session
@@ -185,6 +196,8 @@ class Run:
             effective_batch=plan.effective_batch(config, world.size),
             total_steps=self.total_steps,
         )
+        self.meter = meter
+        self.fit = fit
         self.wanted = previews.requests(
             config, session.model, [e.caption for e in store.examples if not e.regularisation]
         )
@@ -196,6 +209,7 @@ class Run:
         self.previews: list[Path] = []
         warnings: list[str] = []
         self._resume(bool(resume), warnings.append)
+        self.stepper.limit(fit)
         self.events = Events(Path(config.output_dir), self.step, config.tensorboard) if world.leads else None
         self._report = report
         for text in warnings:
@@ -219,6 +233,8 @@ class Run:
         })  # fmt: skip
         for text in notices.of(self.config, self.total_steps):
             self.warn(text)
+        if self.fit is not None and (note := self.fit.sentence(self.config)):
+            self.warn(note)
         try:
             stopped = self._loop()
             return self._finish(started, stopped and self.step < self.total_steps)
@@ -301,7 +317,7 @@ class Run:
         try:
             self._draw_all(epoch)
             return
-        except RuntimeError as error:
+        except memory.ERRORS as error:
             if not memory.ran_out(error):
                 raise
             self.warn(
@@ -380,7 +396,7 @@ class Run:
         self.tell({
             "event": "step", "step": step, "steps": self.total_steps,
             "epoch": (step - 1) // self.steps_per_epoch + 1, "loss": value,
-            "learning_rate": rate, "rate": per_second, "memory_mb": round(memory.used_mb(self.session.model.device), 1),
+            "learning_rate": rate, "rate": per_second, "memory_mb": round(self.meter.peak_mb(), 1),
             "eta": round((self.total_steps - step) / per_second, 1) if per_second else None,
         })  # fmt: skip
 

@@ -17,6 +17,7 @@ from ..dataset.store import Batch, Store
 from ..hosts.base import Conditioning, Session
 from . import loss, noise, objective, optimizer, schedule, seeds
 from .loss_scale import SkippedSteps, make_scaler
+from .memory_plan import Fit
 from .processes import World
 
 _DROPOUT_STREAM = 2
@@ -26,7 +27,7 @@ class Stepper:
     """Everything a step needs, put together once.
 
     Attributes:
-        at_once: as many pictures are computed together at most; None until memory has run out.
+        at_once: as many pictures are computed together at most; None while the memory is large enough for all.
     """
 
     def __init__(
@@ -70,6 +71,11 @@ class Stepper:
         self.world.sum_(total)
         return total, self._update(number)
 
+    def limit(self, fit: Fit | None) -> None:
+        """Compute no more images at once than ``fit`` says, or than was found before."""
+        if fit is not None and fit.at_once < fit.largest:
+            self.at_once = min(self.at_once or fit.at_once, fit.at_once)
+
     @torch.no_grad()
     def restore(self, weights: Tensor, optimizer_state: dict[str, Any], scaler_state: dict[str, Any]) -> None:
         """Go on from the saved weights (float32 [parameters]) and the states of the optimizer and the loss scaler."""
@@ -84,7 +90,7 @@ class Stepper:
         """The step's gradients, and its loss; None where memory ran out and the next try takes fewer pictures."""
         try:
             return self._gradients(number, micros)
-        except RuntimeError as error:
+        except memory.ERRORS as error:
             if not memory.ran_out(error) or not self._take_fewer(micros):
                 raise
         # Outside of the handler, whose traceback holds on to the activations.

@@ -116,8 +116,10 @@ def _look(*values: Any) -> str:
         said += f" {len(dataset.skipped)} left out: " + "; ".join(
             f"{one.name} ({one.reason})" for one in dataset.skipped[:5]
         )
+    if told.memory_note:
+        said += f" {told.memory_note}"
     cells = [_cell(example) for example in dataset.examples[:_GALLERY]]
-    return sentence(said, "good") + f"<div class='lt_gallery'>{''.join(cells)}</div>"
+    return sentence(said, "good" if told.fit.fits else "bad") + f"<div class='lt_gallery'>{''.join(cells)}</div>"
 
 
 def _cell(example: Example) -> str:

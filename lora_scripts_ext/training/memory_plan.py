@@ -1,0 +1,178 @@
+"""Whether a run fits into the memory that is free, and how many images it computes at once so that it does.
+
+On a CPU no error comes when memory runs out: the kernel kills the process. So it is reckoned before.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from .. import memory_limits
+from ..adapters.adapter import Adapter
+from ..adapters.targets import select
+from ..config import Config
+from ..dataset.source import Dataset
+from ..errors import UserError
+from ..hosts.base import Inspection, Session
+from . import optimizer
+from .footprint import Footprint, measure
+
+# A weight and its gradient, float32 each.
+_BYTES_PER_PARAMETER = 8
+# Measured: the C library holds on to a fifth more than what is in use, and oneDNN lays out weights in other orders.
+_HELD_BACK = 1.2
+_LIBRARIES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a run fits into the memory of its device, in bytes.
+
+    Attributes:
+        needed: for a step with all the images of a batch at once, or with one where not even that fits.
+        free: what there is, on a graphics card in all; None where nothing tells.
+        at_once: images that are computed together; 0 where not even one fits.
+        largest: images of a batch.
+    """
+
+    needed: int
+    free: int | None
+    at_once: int
+    largest: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether the run can be done at all."""
+        return self.at_once > 0
+
+    def sentence(self, config: Config) -> str | None:
+        """What the user should know; None where all is well."""
+        if self.free is None or self.at_once == self.largest:
+            return None
+        if not self.fits:
+            return _too_small(self.needed, self.free, remedies(config))
+        return (
+            f"A step of {self.largest} images needs about {gigabytes(self.needed)} of memory, there are "
+            f"{gigabytes(self.free)}: {self.at_once} are computed at once. They still count together as one batch; it "
+            "takes longer, the result stays the same."
+        )
+
+
+def images_at_once(needs: Callable[[int], int], free: int, largest: int, remedy: str = "lower resolution") -> int:
+    """As many images, ``largest`` at most, as a step computes together within ``free`` bytes, in parts of like size.
+
+    ``needs`` gives the bytes of a step with so many images, which grow with their number.
+
+    Raises:
+        UserError: one image alone needs more; ``remedy`` says what to do.
+    """
+    if needs(largest) <= free:
+        return largest
+    least = needs(1)
+    if least > free:
+        raise UserError(_too_small(least, free, remedy))
+    fitting, too_many = 1, largest
+    while too_many - fitting > 1:
+        middle = (fitting + too_many) // 2
+        fitting, too_many = (middle, too_many) if needs(middle) <= free else (fitting, middle)
+    return math.ceil(largest / math.ceil(largest / fitting))
+
+
+def fit(needs: Callable[[int], int], free: int | None, largest: int) -> Fit:
+    """As :func:`images_at_once`, said instead of raised."""
+    try:
+        at_once = largest if free is None else images_at_once(needs, free, largest)
+    except UserError:
+        at_once = 0
+    return Fit(needs(largest if at_once else 1), free, at_once, largest)
+
+
+def _too_small(needed: int, free: int, remedy: str) -> str:
+    return (
+        f"The memory is too small for this run: a step needs about {gigabytes(needed)} with one image at a time, there "
+        f"are {gigabytes(free)}; {remedy}."
+    )
+
+
+def remedies(config: Config) -> str:
+    """What makes a run of ``config`` smaller, as a sentence's end."""
+    wanted = ["set a smaller resolution"]
+    if not config.gradient_checkpointing:
+        wanted.append("set gradient_checkpointing: true")
+    if not config.fp8_base:
+        wanted.append("set fp8_base: true")
+    if config.train_text_encoder:
+        wanted.append("set train_text_encoder: false")
+    return ", ".join(wanted[:-1]) + f" or {wanted[-1]}" if len(wanted) > 1 else wanted[0]
+
+
+class StepMemory:
+    """What a step of a run takes beside the frozen weights, in bytes.
+
+    Attributes:
+        largest: images that this process computes of a batch.
+        layers: of the adapter; so are ``parameters``.
+        adapter_bytes: the adapter with its gradient and the optimizer's state.
+    """
+
+    def __init__(self, model: Inspection, config: Config, dataset: Dataset) -> None:
+        self.largest = config.batch_size
+        self._model = model
+        self._config = config
+        self._size = max(dataset.buckets(), key=lambda size: size[0] * size[1])
+        self._adapter = Adapter(
+            select(model.targets, config.target, config.train_text_encoder),
+            config.lora_rank,
+            config.alpha,
+            dropout=config.lora_dropout,
+            device="meta",
+            dtype=model.dtype,
+        )
+        self.layers = len(self._adapter.keys())
+        self.parameters = self._adapter.weights.numel()
+        self.adapter_bytes = self.parameters * (_BYTES_PER_PARAMETER + optimizer.state_bytes(config.optimizer))
+        self._footprints: dict[int, Footprint] = {}
+
+    def needs(self, images: int) -> int:
+        """With so many images at once, what the libraries take for themselves included."""
+        return self.adapter_bytes + int(self.footprint(images).peak_bytes * _HELD_BACK) + _LIBRARIES
+
+    def footprint(self, images: int) -> Footprint:
+        """What the passes with so many images of the largest bucket take."""
+        if images not in self._footprints:
+            self._footprints[images] = measure(self._model, self._adapter, self._config, images, self._size)
+        return self._footprints[images]
+
+
+def free_for(device: torch.device) -> int | None:
+    """Bytes that a process may take on a CPU, or that a card has in all; None where nothing tells."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    if device.type != "cpu":
+        return None
+    free = memory_limits.available()
+    return None if free is None else free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def check(session: Session, config: Config, dataset: Dataset) -> Fit | None:
+    """How the steps of a run fit beside the model that is loaded; None on an accelerator, which says so by itself.
+
+    Raises:
+        UserError: not even one image fits.
+    """
+    free = free_for(session.model.device) if session.model.device.type == "cpu" else None
+    if free is None:
+        return None
+    step = StepMemory(session.outline(), config, dataset)
+    at_once = images_at_once(step.needs, free, step.largest, remedies(config))
+    return Fit(step.needs(step.largest), free, at_once, step.largest)
+
+
+def gigabytes(count: int) -> str:
+    """Bytes for a person."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

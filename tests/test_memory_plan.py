@@ -1,0 +1,93 @@
+"""Runs that are larger than the memory: fewer images at once, or a sentence with figures."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lora_scripts_ext import memory_limits
+from lora_scripts_ext.dataset import source
+from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.hosts.inspection import inspect
+from lora_scripts_ext.hosts.standalone import StandaloneHost
+from lora_scripts_ext.training import memory_plan, run
+from lora_scripts_ext.training.step import Stepper
+
+from . import models, shop
+
+
+@pytest.mark.parametrize(
+    ("free", "largest", "expected"),
+    # 100 bytes and 50 for each image.
+    [(1000, 4, 4), (300, 4, 4), (299, 4, 2), (250, 4, 2), (150, 4, 1), (299, 8, 3), (400, 8, 4), (150, 1, 1)],
+)
+def test_as_many_at_once_as_fit_in_parts_of_like_size(free, largest, expected):
+    assert memory_plan.images_at_once(lambda images: 100 + 50 * images, free, largest) == expected
+
+
+def test_more_than_linear_needs_still_fit():
+    assert memory_plan.images_at_once(lambda images: 10 * images**2, 250, 16) == 4
+
+
+def test_one_image_too_many_is_refused_with_figures():
+    with pytest.raises(UserError, match=r"needs about 3\.0 GiB with one image at a time, there are 2\.0 GiB; buy more"):
+        memory_plan.images_at_once(lambda images: images * (3 << 30), 2 << 30, 4, "buy more")
+
+
+@pytest.fixture
+def shop_run(tmp_path):
+    data = shop.write_pictures(tmp_path / "data")
+    model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
+
+    def make(name, **changes):
+        return shop.make_config(
+            data,
+            model,
+            tmp_path / name,
+            batch_size=4,
+            max_steps=2,
+            enable_bucket=False,
+            save_precision="fp32",
+            **changes,
+        )
+
+    return make
+
+
+def needs(config):
+    model = inspect(config)
+    dataset = source.read(config, config.sides(model.resolution), model.vae_factor)
+    return memory_plan.StepMemory(model, config, dataset).needs
+
+
+def test_a_run_that_is_too_large_is_refused_before_any_image_is_encoded(shop_run, monkeypatch):
+    config = shop_run("out")
+    free = needs(config)(1) - 1
+    monkeypatch.setattr(memory_limits, "available", lambda: free)
+    with pytest.raises(UserError, match=r"one image at a time.*resolution.*gradient_checkpointing: true"):
+        run.train(config, StandaloneHost())
+    assert not list(config.cache_path.rglob("*.safetensors"))
+
+
+def test_a_run_computes_fewer_at_once_from_the_start_with_the_same_result(shop_run, monkeypatch):
+    whole = run.train(shop_run("whole"), StandaloneHost())
+    config, events, seen = shop_run("parts"), [], []
+    free = needs(config)(4) - 1
+    backward = Stepper._backward
+
+    def counted(stepper, number, visits, *more):
+        seen.append(len(visits))
+        return backward(stepper, number, visits, *more)
+
+    monkeypatch.setattr(Stepper, "_backward", counted)
+    monkeypatch.setattr(memory_limits, "available", lambda: free)
+    parts = run.train(config, StandaloneHost(), report=events.append)
+    assert set(seen) == {2}
+    assert any("2 are computed at once" in event["text"] for event in events if event["event"] == "warning")
+    expected, found = load_file(whole.lora), load_file(parts.lora)
+    assert all(torch.allclose(found[key], expected[key], atol=1e-5) for key in expected)
+
+
+def test_processes_on_one_machine_share_its_memory(monkeypatch):
+    monkeypatch.setattr(memory_limits, "available", lambda: 1000)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert memory_plan.free_for(torch.device("cpu")) == 500
