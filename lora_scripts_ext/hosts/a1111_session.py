@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from modules import devices, lowvram, sd_hijack
+from modules import devices, lowvram, sd_hijack, sd_models
 from torch import Tensor, nn
 
 from ..config import Config
@@ -88,6 +88,9 @@ class A1111Session(WebUISession):
         sd_hijack.model_hijack.apply_optimizations()
         try:
             with ExitStack() as stack:
+                # The refresh button of the cards may have chosen the checkpoint of --ckpt meanwhile.
+                kept = {"reload_model_weights": lambda *_, **__: self._resident}
+                stack.enter_context(webui.replaced(sd_models, kept))
                 if lora is not None:
                     stack.enter_context(webui.listed(lora))
                     stack.enter_context(_merged_no_longer(self._resident))

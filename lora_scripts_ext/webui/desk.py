@@ -47,7 +47,8 @@ class Desk:
         if self._job is None:
             return {"status": "idle"}
         told = self._job.report()
-        if told["status"] == "done":
+        # The status is said a moment before the end is.
+        if told["status"] == "done" and "ended" in told:
             self._made[told["name"]] = told["ended"]
         return {**told, "made": dict(self._made)}
 

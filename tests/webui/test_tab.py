@@ -106,6 +106,23 @@ def test_a_click_on_start_ends_with_a_lora_that_changes_the_picture(server, page
     assert page.locator("#txt2img_prompt textarea").input_value() == "brnd <lora:brand:0.8>"
 
 
+def test_its_card_appears_and_the_checkpoint_that_was_chosen_stays_so(server, page, data):
+    server.post("sdapi/v1/options", sd_model_checkpoint="other.safetensors")
+    before = server.txt2img("a phone")
+    fill(page, data, "chosen", preview_epochs=0)
+    page.locator("#lt_start").click()
+    page.locator("#lt_message", has_text="on other").wait_for(timeout=60_000)
+    page.locator("#lt_headline", has_text="is done").wait_for(timeout=240_000)
+    for tab in ("txt2img", "img2img"):
+        page.locator(f"#{tab}_lora_cards .card[data-name=chosen]").wait_for(state="attached", timeout=30_000)
+    assert server.get("sdapi/v1/options")["sd_model_checkpoint"].startswith("other.safetensors")
+    assert server.txt2img("a phone") == before
+    page.reload()
+    page.locator("#txt2img_lora_cards .card[data-name=chosen]").wait_for(state="attached", timeout=90_000)
+    assert page.locator("#txt2img_lora_cards .card[data-name=chosen]").count() == 1
+    server.post("sdapi/v1/options", sd_model_checkpoint=started_with(server.kind))
+
+
 def test_a_name_used_again_serves_the_new_weights(server, page, data):
     drawn = []
     for seed in (1, 2):
@@ -119,6 +136,11 @@ def test_a_name_used_again_serves_the_new_weights(server, page, data):
     server.post("sdapi/v1/refresh-loras")
     assert drawn[0] != drawn[1]
     assert drawn[1] == server.txt2img("a phone <lora:fresh:0.8>")
+
+
+def started_with(kind: str) -> str:
+    """The checkpoint of ``--ckpt``, as the WebUI calls it."""
+    return f"{'tiny' if kind == 'a1111' else 'wide'}_sd1.safetensors"
 
 
 def wait_for_end(server, since: float) -> None:

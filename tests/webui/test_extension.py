@@ -1,0 +1,61 @@
+"""The extension's frame and the pocket model in real WebUIs."""
+
+import base64
+import io
+import json
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pocket import install
+
+from .kinds import marked, python, root
+from .server import CHECKOUT, running
+
+# What the WebUI does at its start, and how it reads metadata.ini (both need only its own modules).
+START = """
+import json, sys
+sys.argv = ["launch.py", "--skip-torch-cuda-test"]
+from modules import launch_utils, errors
+reported = []
+errors.report = lambda text, **_: reported.append(text)
+launch_utils.run_extension_installer({path!r})
+import configparser, importlib
+from modules import extensions
+extensions.errors.report = errors.report
+told = extensions.ExtensionMetadata({path!r}, "lora-trainer")
+orders = list(told.list_callback_order_instructions())
+print(json.dumps({{"reported": reported, "requires": told.get_script_requirements("Requires", "Extension"),
+                  "orders": len(orders)}}))
+"""
+
+
+@pytest.mark.parametrize("kind", [marked("a1111"), marked("forge")])
+def test_the_webui_runs_the_installer_in_silence_and_reads_the_metadata(kind):
+    command = [str(python(kind)), "-c", START.format(path=str(CHECKOUT))]
+    done = subprocess.run(command, cwd=root(kind), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == {"reported": [], "requires": [], "orders": 0}
+    assert "LoRA Trainer" not in done.stdout
+
+
+@pytest.mark.parametrize("kind", [marked("a1111")])
+def test_the_pocket_model_draws_in_the_webui_as_its_read_me_says(kind, tmp_path):
+    folder = tmp_path / "data" / "models" / "Stable-diffusion"
+    folder.mkdir(parents=True)
+    assert install.main([str(tmp_path / "data")]) == 0
+    with running(kind, folder / "pocket.safetensors", tmp_path / "data") as server:
+        told = {"seed": 11, "steps": 12, "width": 128, "height": 128, "sampler_name": "DDIM", "cfg_scale": 4}
+        drawn = {}
+        for prompt in ("a trophy", "an umbrella"):
+            made = base64.b64decode(server.post("sdapi/v1/txt2img", prompt=prompt, **told)["images"][0])
+            drawn[prompt] = np.asarray(Image.open(io.BytesIO(made)).convert("RGB"), dtype=float)
+    for picture in drawn.values():
+        assert picture.shape == (64, 64, 3)
+        assert picture[:6].mean() > 215
+        assert picture[20:44, 20:44].mean() < 200
+    # A trophy is golden, an umbrella purple; see tests/test_pocket.py.
+    assert drawn["a trophy"][10:30, 22:42, 0].mean() > drawn["a trophy"][10:30, 22:42, 2].mean() + 60
+    assert drawn["an umbrella"][12:28, 22:42, 2].mean() > drawn["an umbrella"][12:28, 22:42, 1].mean() + 60
