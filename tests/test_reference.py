@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from PIL import Image
 from torch import nn
 
 from lora_scripts_ext.adapters.adapter import Adapter
@@ -145,6 +146,38 @@ def _pairs(adapter):
     """(gradient of down, gradient of up) of every layer, in the order of the buffer."""
     flat = [tensor.grad for tensors in adapter.tensors().values() for tensor in tensors]
     return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_masks_huber_and_min_snr_are_multiplied(normalize, data, tmp_path):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for index in range(6):
+        mask = Image.new("L", (32, 32), 0)
+        mask.paste(255, (0, 0, 8 + 4 * index, 32))
+        mask.save(masks / f"{index:02d}.png")
+    model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
+    settings = {"batch_size": 6, "enable_bucket": False, "masked_loss": "files", "mask_dir": str(masks)}
+    settings |= {"unmasked_weight": 0.1, "normalize_masked_area_loss": normalize, "loss": "huber", "min_snr_gamma": 5}
+    config = shop.make_config(data, model, tmp_path / "out", learning_rate=1e-9, max_grad_norm=0, **settings)
+    with StandaloneHost().open(config) as session:
+        store, adapter = build(session, config)
+        (visits,) = plan.epoch_steps(store.examples, config, 0, 1)[0]
+        with adapter.attached():
+            ours, _ = Stepper(config, session, adapter, store, World(0, 1), 100).step(STEP, (visits,))
+        batch, positions = store.batch(visits, session.model.device), [visit.position for visit in visits]
+        with torch.no_grad():
+            prediction, answer = reference(session, copy.deepcopy(session._unet).double(), batch, config, positions)
+    errors = nn.functional.huber_loss(prediction, answer, reduction="none", delta=config.huber_delta)
+    weight = batch.mask.clamp(min=0.1)
+    assert len(weight.mean(dim=(1, 2, 3)).unique()) > 3
+    errors = (errors * weight).mean(dim=(1, 2, 3))
+    if normalize:
+        errors = errors / weight.mean(dim=(1, 2, 3))
+    drawn = noise.draw(config.seed, STEP, positions, batch.mean.shape[1:], objective.of(session.model).timestep, 0.0)
+    a = session.model.alphas_cumprod[drawn.timesteps]
+    snr = a / (1 - a)
+    torch.testing.assert_close(ours, (errors * snr.clamp(max=5) / snr).mean(), rtol=1e-5, atol=0)
 
 
 class Alone(World):
