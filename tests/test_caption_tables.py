@@ -236,6 +236,12 @@ def test_a_json_caption_that_is_no_text_is_said(folder):
     )
 
 
+def test_characters_that_no_file_can_hold(folder):
+    table = '{"file_name": "a.png", "text": "x\\ud83d"}\n{"file_name": "\\u0000\\ud83d", "text": "y"}\n'
+    assert captions(folder, table, "metadata.jsonl") == {"a.png": "", "b.png": ""}
+    assert set(skipped(folder)) == {"a.png", "?"}
+
+
 def test_a_table_in_a_sub_folder_is_about_that_folder(tmp_path):
     folder = put(tmp_path / "in", "x/a.png", "x/deep/b.png", "y/a.png", "a.png")
     (folder / "x/metadata.csv").write_text("filename,prompt\na.png,one\nx/deep/b.png,two\n")

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from .columns import looks_like_image
 
@@ -21,9 +21,9 @@ class Index:
         names = list(names)
         self._exact = frozenset(names)
         self._alike = _grouped(names, plain)
-        self._bare = _grouped(names, lambda name: plain(PurePosixPath(name).name))
+        self._bare = _grouped(names, lambda name: plain(_last(name)))
         self._stems = _grouped(names, lambda name: plain(stem(name)))
-        self._bare_stems = _grouped(names, lambda name: plain(PurePosixPath(stem(name)).name))
+        self._bare_stems = _grouped(names, lambda name: plain(_last(stem(name))))
 
     def find(self, name: str) -> str | None:
         """The image of that name, or None; a name without an extension may stand for the one image that has it."""
@@ -43,18 +43,18 @@ class Index:
             return []
         whole = looks_like_image(written)
         found = (self._bare if whole else self._bare_stems).get(plain(path[-1]), [])
-        best = [name for name in found if _same_end(path, PurePosixPath(name if whole else stem(name)).parts)]
+        best = [name for name in found if _same_end(path, (name if whole else stem(name)).split("/"))]
         return best or (found if is_elsewhere(written) else [])
 
 
 def candidates(written: str, bases: Sequence[Path], root: Path) -> list[str]:
     """The names relative to ``root`` that a row may mean; none when each of them leaves ``root``."""
-    home = Path(os.path.normpath(root.absolute()))
+    home = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118 - tables have tens of thousands of rows
     found = []
     for base in bases:
-        path = Path(os.path.normpath(base.absolute() / written.replace("\\", "/")))
-        if path.is_relative_to(home):
-            found.append(path.relative_to(home).as_posix())
+        path = os.path.normpath(os.path.join(os.path.abspath(base), written.replace("\\", "/")))  # noqa: PTH100, PTH118
+        if os.path.normcase(path).startswith(os.path.normcase(home)):
+            found.append(path[len(home) :].replace(os.sep, "/"))
     return found
 
 
@@ -74,6 +74,10 @@ def _same_end(written: Sequence[str], name: Sequence[str]) -> bool:
     return list(map(plain, written[-count:])) == list(map(plain, name[-count:]))
 
 
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
 def _grouped(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for name in names:
@@ -83,7 +87,8 @@ def _grouped(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[
 
 def stem(name: str) -> str:
     """A name without its extension."""
-    return name[: -len(PurePosixPath(name).suffix)] if PurePosixPath(name).suffix else name
+    dot = name.rfind(".")
+    return name[:dot] if name.rfind("/") + 1 < dot < len(name) - 1 else name
 
 
 def plain(name: str) -> str:

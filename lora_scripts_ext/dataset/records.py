@@ -136,7 +136,7 @@ class Records:
         texts = [_text(value.value) for value in entry.caption.values()]
         doubt = "has a caption that is not text; write it as text" if None in texts else ""
         caption = "" if doubt else ", ".join(filter(None, map(tidy, filter(None, texts))))
-        return Row(entry.file.strip(), caption, self._line(entry.whole.start), doubt)
+        return Row(_writable(entry.file).strip(), caption, self._line(entry.whole.start), doubt)
 
     def _changed(self, text: str, entry: _Entry, caption: str) -> str:
         """One caption changed. Of caption and tags, which are one caption together, the tags stay where it ends so."""
@@ -209,7 +209,12 @@ def _text(value: Any) -> str | None:
         return ""
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return ", ".join(value)
-    return value if isinstance(value, str) else None
+    return value if isinstance(value, str) and _writable(value) == value else None
+
+
+def _writable(value: str) -> str:
+    """A string without zero bytes and half characters, which JSON's escapes can give and no file can hold."""
+    return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def _value(text: str, start: int) -> _Value:
