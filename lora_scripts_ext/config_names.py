@@ -1,7 +1,7 @@
 """Other trainers' keys: kohya's sd-scripts, diffusers' example scripts and, where simple, ai-toolkit and OneTrainer.
 
 A key that means the same is taken for ours, one that changes nothing here is ignored with a warning, and one whose
-effect cannot be had is refused with a sentence.
+effect is not available is refused with a sentence.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def translated(values: dict[str, Any], where: str) -> tuple[Ours, list[str]]:
     """``values`` under our keys, and what the user should know about it; keys that no trainer knows stay.
 
     Raises:
-        UserError: a key asks for what cannot be had, or two names of one key have different values.
+        UserError: a key asks for what is not available, or two names of one key have different values.
     """
     asked = {key: value for key, value in values.items() if value not in (None, "") or not _foreign(key)}
     found: Ours = {}
