@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -22,6 +23,10 @@ from .attach import attached
 
 if TYPE_CHECKING:
     from ..hosts.base import Inspection
+
+
+# One thread at a time gives torch the name that it looks for.
+_ALIAS = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -212,11 +217,9 @@ def keeps_scores(device: torch.device, dtype: torch.dtype, width: int, masked: b
 @contextmanager
 def _recomputing_on_meta() -> Iterator[None]:
     """``torch.utils.checkpoint`` takes meta tensors; before torch 2.4 it looks for a module of the device's name."""
-    if hasattr(torch, "meta"):
-        yield
-        return
-    torch.meta = torch.cpu
-    try:
-        yield
-    finally:
-        del torch.meta
+    with _ALIAS:
+        torch.meta = torch.cpu
+        try:
+            yield
+        finally:
+            del torch.meta
