@@ -31,6 +31,11 @@ def resident() -> int:
     return psutil.Process().memory_info().rss
 
 
+def gigabytes(count: int) -> str:
+    """Bytes for a person."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
 def kilobytes(table: Path, name: str) -> int | None:
     """Bytes of a line ``Name:  123 kB``, as in ``/proc/meminfo``; None where there is no such file or line."""
     for line in _lines(table):

@@ -50,7 +50,11 @@ def whole_attention():
 def real_step(config, size, batch):
     """What a step on real tensors keeps between its passes, and the most that is alive in them, in bytes."""
     with StandaloneHost().open(config) as session, Live() as live:
-        adapter = Adapter(select(session.targets(), config.target, config.train_text_encoder), config.lora_rank)
+        adapter = Adapter(
+            select(session.targets(), config.target, config.train_text_encoder),
+            config.lora_rank,
+            dropout=config.lora_dropout,
+        )
         side = size // session.model.vae_factor
         with torch.no_grad():
             words = session.encode_text(["a"] * batch)
@@ -60,6 +64,7 @@ def real_step(config, size, batch):
                 adapter, session.targets(), session.blocks(), gradient_checkpointing=config.gradient_checkpointing
             ),
             torch.autograd.graph.saved_tensors_hooks(live.keep, lambda tensor: tensor),
+            adapter.dropping(range(batch)),
         ):
             live.most = live.now
             if config.train_text_encoder:
@@ -79,6 +84,7 @@ def real_step(config, size, batch):
     ("attention", "family", "changes"),
     [
         (nullcontext, "sd1", {}),
+        (nullcontext, "sd1", {"lora_dropout": 0.1}),
         (nullcontext, "sd2", {"train_text_encoder": True}),
         (whole_attention, "sd1", {"gradient_checkpointing": True}),
         (whole_attention, "sdxl", {"train_text_encoder": True}),

@@ -68,6 +68,12 @@ def test_a_run_that_is_too_large_is_refused_before_any_image_is_encoded(shop_run
     assert not list(config.cache_path.rglob("*.safetensors"))
 
 
+def test_a_model_that_is_too_large_is_refused_before_it_is_loaded(shop_run, monkeypatch):
+    monkeypatch.setattr(memory_limits, "available", lambda: 10 << 20)
+    with pytest.raises(UserError, match=r"m: loading this base model needs about \d+\.\d MiB of memory, .* 10\.0 MiB"):
+        run.train(shop_run("out"), StandaloneHost())
+
+
 def test_a_run_computes_fewer_at_once_from_the_start_with_the_same_result(shop_run, monkeypatch):
     whole = run.train(shop_run("whole"), StandaloneHost())
     config, events, seen = shop_run("parts"), [], []

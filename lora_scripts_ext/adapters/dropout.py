@@ -27,7 +27,8 @@ class Dropout:
         self._kept_levels = max(1, round((1 - rate) * _LEVELS))
         self._seeds = list(seeds)
         self._device = device
-        self._generator = torch.Generator(device)
+        # Meta tensors hold no numbers to be drawn.
+        self._generator = torch.Generator(device) if device.type != "meta" else None
         self.scale = _LEVELS / self._kept_levels
 
     def kept(self, shape: torch.Size, layer: int) -> Tensor:
@@ -37,7 +38,7 @@ class Dropout:
         """
         count = shape.numel() // len(self._seeds)
         bits = torch.empty(len(self._seeds), (count + 1) // 2, dtype=torch.int32, device=self._device)
-        for row, seed in zip(bits, self._seeds, strict=True):
+        for row, seed in zip(bits, self._seeds, strict=True) if self._generator else ():
             row.random_(generator=self._generator.manual_seed(seed ^ layer))
         levels = bits.view(torch.int16).bitwise_and_(_LEVELS - 1)[:, :count]
         return (levels < self._kept_levels).view(torch.uint8).view(shape)

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import torch
 
-from .. import finite
+from .. import finite, memory_limits
 from ..config import Config
 from ..errors import UserError
+from ..memory_limits import gigabytes
 from .base import ModelInfo, PredictionType
 from .checkpoint import read_checkpoint
 from .device import pick_device, pick_dtype
 from .low_bits import keep_in_8_bits
+from .outline import size
 from .parts import Checkpoint
 from .prediction import ask_prediction
 from .standalone_session import StandaloneSession
@@ -68,6 +70,7 @@ class StandaloneHost:
 def _load(config: Config, device: torch.device) -> StandaloneSession:
     dtype = pick_dtype(config, device)
     checkpoint = read_checkpoint(config)
+    _require_room(checkpoint, dtype)
     # The hash reads the file a second time; beside the loading it costs nothing.
     with ThreadPoolExecutor(1) as beside:
         digest = beside.submit(sha256, checkpoint.files)
@@ -85,6 +88,23 @@ def _load(config: Config, device: torch.device) -> StandaloneSession:
     if checkpoint.prediction_type is None:
         session.model = _with_prediction(session, checkpoint)
     return session
+
+
+def _require_room(checkpoint: Checkpoint, dtype: torch.dtype) -> None:
+    """Refuse a model that would not fit into the machine's memory: the kernel would kill the process instead.
+
+    Raises:
+        UserError: it would not; with figures.
+    """
+    frozen = [checkpoint.unet, *checkpoint.texts]
+    needed = sum(size(part.skeleton).parameters for part in frozen) * dtype.itemsize
+    needed += size(checkpoint.vae.skeleton).parameters * torch.float32.itemsize
+    free = memory_limits.available()
+    if free is not None and needed > free:
+        raise UserError(
+            f"{checkpoint.name}: loading this base model needs about {gigabytes(needed)} of memory, there are "
+            f"{gigabytes(free)}; close other programs, or choose a smaller model or a machine with more memory."
+        )
 
 
 def _model_info(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, digest: str) -> ModelInfo:

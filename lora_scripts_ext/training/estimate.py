@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ..config import Config
 from ..dataset import plan, source
 from ..dataset.source import Dataset
+from ..memory_limits import gigabytes
 from . import memory_plan, notices, run
-from .memory_plan import Fit, gigabytes
+from .memory_plan import Fit
 
 if TYPE_CHECKING:
     from ..hosts.base import Inspection

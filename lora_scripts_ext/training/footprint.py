@@ -54,6 +54,7 @@ def measure(model: Inspection, adapter: Adapter, config: Config, batch: int, siz
             # What is computed a second time, in the backward pass, is outside of the mode.
             stack.enter_context(overriding(block, counted.within(block.forward)))
         stack.enter_context(attached(adapter, model.targets, model.blocks(), gradient_checkpointing=recomputed))
+        stack.enter_context(adapter.dropping([0] * batch))
         stack.enter_context(_recomputing_on_meta())
         live = stack.enter_context(Live())
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(live.keep, lambda tensor: tensor))

@@ -19,6 +19,7 @@ from ..config import Config
 from ..dataset.source import Dataset
 from ..errors import UserError
 from ..hosts.base import Inspection, Session
+from ..memory_limits import gigabytes
 from . import optimizer
 from .footprint import Footprint, measure
 
@@ -171,8 +172,3 @@ def check(session: Session, config: Config, dataset: Dataset) -> Fit | None:
     step = StepMemory(session.outline(), config, dataset)
     at_once = images_at_once(step.needs, free, step.largest, remedies(config))
     return Fit(step.needs(step.largest), free, at_once, step.largest)
-
-
-def gigabytes(count: int) -> str:
-    """Bytes for a person."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
