@@ -90,6 +90,7 @@ def _targets(checkpoint: Checkpoint) -> Iterator[Target]:
 
 
 def _size(model: nn.Module) -> Size:
-    held = [*model.parameters(), *model.buffers()]
+    # Of buffers only the scales of weights of 8 bits.
+    held = [*model.parameters(), *(one for one in model.buffers() if one.is_floating_point())]
     parameters = sum(one.numel() for one in model.parameters())
     return Size(parameters, sum(one.numel() * one.element_size() for one in held))
