@@ -9,12 +9,14 @@ from diffusers import StableDiffusionPipeline
 from peft import LoraConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from lora_scripts_ext.adapters import dialects, file
 from lora_scripts_ext.adapters.adapter import Adapter
 from lora_scripts_ext.adapters.names import UNetLayout
 from lora_scripts_ext.adapters.targets import select
 from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.hosts.base import Target
 
 from .test_adapter_file import made, unet_output
 from .test_adapter_maths import ALPHA, CLOSE, RANK, all_targets, fresh_parts
@@ -210,6 +212,18 @@ def test_a_lora_of_another_kind_of_model_is_named(tmp_path, key, width, kind):
     )
     with pytest.raises(UserError, match=f"was made for {kind}, another kind of base model"):
         continued(tmp_path / "a.safetensors", fresh_parts("sd1"))
+
+
+def test_a_flux_lora_with_names_of_diffusers_is_not_called_one_of_another_model(tmp_path):
+    key = "lora_unet_double_blocks_0_img_attn_qkv"
+    adapter = Adapter([Target(nn.Linear(8, 24), key, "double_blocks.0.img_attn.qkv", "unet", "linear")], 4)
+    name = "transformer.single_transformer_blocks.0.attn.to_q"
+    save_file(
+        {f"{name}.lora_A.weight": torch.ones(2, 8), f"{name}.lora_B.weight": torch.ones(8, 2)},
+        tmp_path / "a.safetensors",
+    )
+    with pytest.raises(UserError, match=r"for Flux, as the base model is, but its layer .* choose a file with kohya's"):
+        adapter.load(file.read(tmp_path / "a.safetensors"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])

@@ -188,16 +188,24 @@ class Adapter:
         if unet and not any(key in layers for key in unet):
             alien = unet
         if alien:
-            kind = made_for(weights.layers)
-            raise UserError(
-                f"{weights.path}: this LoRA was made for {f'{kind}, ' if kind else ''}another kind of base model (its "
-                f"layer {alien[0]} does not fit); choose the base model it was trained on, or another init_lora."
-            )
+            raise UserError(self._misfit(weights, alien[0]))
         if unknown:
             raise UserError(
                 f"{weights.path}: {len(unknown)} of its {len(weights.layers)} layers do not learn here "
                 f"(the first is {unknown[0]}); {self._remedy(unknown)}."
             )
+
+    def _misfit(self, weights: LoraWeights, key: str) -> str:
+        kind = made_for(weights.layers)
+        if kind and kind == made_for(self.layers()):
+            return (
+                f"{weights.path}: this LoRA is for {kind}, as the base model is, but its layer {key} is not found "
+                "there; choose a file with kohya's names, made on this very model."
+            )
+        return (
+            f"{weights.path}: this LoRA was made for {f'{kind}, ' if kind else ''}another kind of base model (its "
+            f"layer {key} does not fit); choose the base model it was trained on, or another init_lora."
+        )
 
     def _remedy(self, unknown: list[str]) -> str:
         if any(key.startswith("lora_te") for key in unknown) and "text" not in self._groups:

@@ -153,7 +153,7 @@ def _sizes(unet: nn.Module, texts: list[nn.Module]) -> dict[str, Size]:
 
 
 def size(model: nn.Module) -> Size:
-    """Parameters of a model, and the bytes of these and of its buffers."""
-    held = [*model.parameters(), *model.buffers()]
+    """Parameters of a model, and the bytes of these and of the scales of weights in 8 bits, its only large buffers."""
+    held = [*model.parameters(), *(one for one in model.buffers() if one.is_floating_point())]
     parameters = sum(one.numel() for one in model.parameters())
     return Size(parameters, sum(one.numel() * one.element_size() for one in held))
