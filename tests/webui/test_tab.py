@@ -111,7 +111,7 @@ def test_its_card_appears_and_the_checkpoint_that_was_chosen_stays_so(server, pa
     before = server.txt2img("a phone")
     fill(page, data, "chosen", preview_epochs=0)
     page.locator("#lt_start").click()
-    page.locator("#lt_message", has_text="on other").wait_for(timeout=60_000)
+    page.locator("#lt_message", has_text="on other").first.wait_for(timeout=60_000)
     page.locator("#lt_headline", has_text="is done").wait_for(timeout=240_000)
     for tab in ("txt2img", "img2img"):
         page.locator(f"#{tab}_lora_cards .card[data-name=chosen]").wait_for(state="attached", timeout=30_000)
