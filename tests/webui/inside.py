@@ -135,7 +135,7 @@ FAILURES = {
     "saving the state": (run.states, "save", OSError, 0),
     "last preview": (webui.Session, "preview", RuntimeError, 1),
     "writing the LoRA": (run.Output, "write_final", OSError, 0),
-    "placing the LoRA": (run.sidecar, "place", OSError, 0),
+    "placing the LoRA": (run.publication, "publish", OSError, 0),
 }
 
 
