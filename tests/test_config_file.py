@@ -101,9 +101,11 @@ def test_yaml_within_reason_is_read(tmp_path):
 
 
 def test_escapes_that_are_meant_stay(tmp_path):
-    written = NEEDED.replace("images", '"C:\\\\photos\\\\\\u54c1\\u724c"').replace(": out", ": 'C:\\new\\table'")
+    written = NEEDED.replace("images", '"C:\\\\photos\\\\\\u54c1\\u724c"').replace(
+        "model.safetensors", "'C:\\new\\table'"
+    )
     config = load(tmp_path, written)
-    assert (config.train_data_dir, config.output_dir) == ("C:\\photos\\品牌", "C:\\new\\table")
+    assert (config.train_data_dir, config.base_model) == ("C:\\photos\\品牌", "C:\\new\\table")
 
 
 def test_text_that_looks_like_a_number_or_date_stays_as_written(tmp_path):

@@ -177,9 +177,9 @@ def test_where_memory_runs_out_pictures_are_encoded_by_fewer(data, checkpoint, t
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return encode(self, pixels)
 
-    roomy = train(shop.make_config(data, checkpoint, tmp_path / "roomy", save_precision="fp32"))
+    roomy = train(shop.make_config(data, checkpoint, tmp_path / "roomy", save_precision="fp32", **STEADY))
     monkeypatch.setattr(StandaloneSession, "encode_images", tight)
-    tight_run = train(shop.make_config(data, checkpoint, tmp_path / "tight", save_precision="fp32"))
+    tight_run = train(shop.make_config(data, checkpoint, tmp_path / "tight", save_precision="fp32", **STEADY))
     assert {1, 2, 4} <= set(asked)
     one, other = load_file(roomy.lora), load_file(tight_run.lora)
     for key in one:
@@ -398,7 +398,9 @@ def test_killed_at_any_moment_and_resumed_ends_byte_identical(data, checkpoint, 
     config = write_yaml(tmp_path / "c.yaml", shop.settings(data, checkpoint, tmp_path / "killed", **values))
     log = tmp_path / "killed" / "events.jsonl"
     for kill_after in (6, 15):
-        process = subprocess.Popen(command(config, "--resume"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command(config, "--resume-if-possible"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
             if log.exists() and log.read_text(encoding="utf-8").count('"event": "step"') >= kill_after:
@@ -407,7 +409,7 @@ def test_killed_at_any_moment_and_resumed_ends_byte_identical(data, checkpoint, 
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
         assert not (tmp_path / "killed" / "killed.safetensors").exists()
-    last = subprocess.run(command(config, "--resume"), capture_output=True, text=True, check=True)
+    last = subprocess.run(command(config, "--resume-if-possible"), capture_output=True, text=True, check=True)
     answer = json.loads(last.stdout.splitlines()[-1])
     assert answer["steps"] == whole.steps
     assert same_tensors(Path(answer["lora"]), whole.lora)
@@ -431,7 +433,7 @@ def test_killed_while_a_file_is_written_and_resumed_ends_byte_identical(data, ch
         ("before", "killed/killed.safetensors"),
         ("before", "killed/killed.json"),
     ):
-        run_dying = [sys.executable, "-m", "tests.dying", moment, pattern, *command(config, "--resume")[2:]]
+        run_dying = [sys.executable, "-m", "tests.dying", moment, pattern, *command(config, "--resume-if-possible")[2:]]
         died = subprocess.run(run_dying, capture_output=True, text=True, cwd=ROOT)
         assert died.returncode == -signal.SIGKILL, f"{moment} {pattern}: {died.stderr}"
         for path in whole_files(out):
