@@ -20,16 +20,6 @@ from . import models, shop
 STORED = torch.float8_e4m3fn
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return shop.write_pictures(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return models.write_checkpoint(tmp_path_factory.mktemp("model") / "tiny.safetensors", "sd1")
-
-
 def gradients(session, target):
     """Prediction and the adapter's gradients, in the way that a step computes them."""
     targets = select(session.targets(), target, False)

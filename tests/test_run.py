@@ -26,18 +26,6 @@ from . import models, shop
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    return shop.write_pictures(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    models.write_checkpoint(path, "sd1")
-    return path
-
-
 def train(config, **options):
     return run.train(config, StandaloneHost(), **options)
 
