@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,15 +35,21 @@ class Damage:
 
 
 def largest(tensor: Tensor) -> float:
-    """The largest absolute value; NaN or infinity where the tensor holds one. One pass, and no copy of the tensor.
-
-    Waits for the device the tensor is on.
-    """
+    """The largest absolute value; NaN or infinity where the tensor holds one. Waits for the device the tensor is on."""
     if not tensor.numel() or tensor.dtype == torch.bool:
         return 0.0
-    # torch does not compare numbers of 8 bits.
-    low, high = torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)
+    low, high = torch.aminmax(tensor if _compares(tensor.dtype, tensor.device.type) else tensor.float())
     return max(abs(low.item()), abs(high.item()))
+
+
+@functools.cache
+def _compares(dtype: torch.dtype, device_type: str) -> bool:
+    """Whether torch finds the largest number of a dtype: of no 8-bit one, of float16 on a CPU since 2.2 or so."""
+    try:
+        torch.aminmax(torch.zeros(1, dtype=dtype, device=device_type))
+    except RuntimeError:
+        return False
+    return True
 
 
 def damage(tensors: Iterable[tuple[str, Tensor]]) -> Damage | None:
