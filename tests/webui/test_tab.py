@@ -145,7 +145,7 @@ def started_with(kind: str) -> str:
 
 def wait_for_end(server, since: float) -> None:
     """Until the run that was started after *since* is done."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while True:
         told = server.report()
         if told["status"] == "done" and told["ended"] > since:
@@ -216,7 +216,7 @@ def test_what_others_may_do_meanwhile(server, page, data):
 
 def wait_for_step(server, step: int, name: str) -> None:
     """Until the run called *name* has done this many steps."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while (told := server.report())["name"] != name or told.get("step", 0) < step:
         assert time.monotonic() < deadline, told
         time.sleep(0.1)
