@@ -12,12 +12,12 @@ from PIL import Image
 from pocket import install
 
 from .kinds import marked, python, root
-from .server import CHECKOUT, running
+from .server import CHECKOUT, ON_A_CPU, running
 
 # What the WebUI does at its start, and how it reads metadata.ini (both need only its own modules).
 START = """
 import json, sys
-sys.argv = ["launch.py", "--skip-torch-cuda-test"]
+sys.argv = ["launch.py", "--skip-torch-cuda-test", *{flags!r}]
 from modules import launch_utils, errors
 reported = []
 errors.report = lambda text, **_: reported.append(text)
@@ -34,7 +34,8 @@ print(json.dumps({{"reported": reported, "requires": told.get_script_requirement
 
 @pytest.mark.parametrize("kind", [marked("a1111"), marked("forge")])
 def test_the_webui_runs_the_installer_in_silence_and_reads_the_metadata(kind):
-    command = [str(python(kind)), "-c", START.format(path=str(CHECKOUT))]
+    # Forge looks for its device as soon as its modules are imported.
+    command = [str(python(kind)), "-c", START.format(path=str(CHECKOUT), flags=ON_A_CPU[kind])]
     done = subprocess.run(command, cwd=root(kind), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout.splitlines()[-1]) == {"reported": [], "requires": [], "orders": 0}
