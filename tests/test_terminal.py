@@ -39,14 +39,18 @@ def test_answers_are_readable_where_they_can_be(capsys):
 
 
 def test_a_reader_that_has_gone_away_does_not_stop_the_work(monkeypatch):
+    tries = []
+
     class Gone(io.StringIO):
         def flush(self):
+            tries.append(0)
             raise BrokenPipeError
 
     monkeypatch.setattr(sys, "stderr", Gone())
     terminal.say("anything")
     terminal.count(1, 1, "pictures")
     Progress(sys.stderr)({"event": "warning", "text": "anything"})
+    assert len(tries) == 3
 
 
 def test_events_and_json_files_take_any_name(tmp_path):

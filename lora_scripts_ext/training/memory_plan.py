@@ -1,6 +1,6 @@
 """Whether a run fits into the memory that is free, and how many images it computes at once so that it does.
 
-On a CPU no error comes when memory runs out: the kernel kills the process. So it is reckoned before.
+On a CPU no error comes when memory runs out: the kernel kills the process. So it is estimated before.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def _prepare(
 ) -> tuple[Store, Fit | None]:
     """Read the pictures and bring them to the device; with several processes the first fills the cache for all.
 
-    Before that it is reckoned whether the steps fit into the memory, and how.
+    Before that it is estimated whether the steps fit into the memory, and how.
     """
     model = session.model
     dataset = source.read(config, config.sides(model.resolution), model.vae_factor)
