@@ -297,6 +297,13 @@ def test_several_text_files_of_an_image(folder):
     assert found.warnings == ("Text files of the same image differ; used are a.caption (not a.png.txt).",)
 
 
+def test_a_short_chinese_caption_is_read_as_its_neighbours_are(folder):
+    (folder / "a.txt").write_bytes("猫".encode("gbk"))
+    assert read(folder).examples[0].caption == ""
+    (folder / "b.txt").write_bytes("白色背景,产品图".encode("gbk"))
+    assert [one.caption for one in read(folder).examples] == ["猫", "白色背景,产品图"]
+
+
 def test_images_that_differ_in_case_keep_their_own_text(tmp_path):
     folder = put(tmp_path / "in", "A.png", "a.png")
     if len(list(folder.iterdir())) < 2:

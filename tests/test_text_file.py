@@ -12,6 +12,7 @@ CHINESE = [
     "蕾丝衬衫,女士,春季新款", "陶瓷杯子,木桌上,柔和光线", "红鞋", "男士手表", "碎花连衣裙,模特,户外",
     "翡翠手镯", "保温杯,不锈钢",
     "一只猫,坐着", "红色跑鞋", "帆布包,米色", "特斯拉汽车 Model Y,侧面", "口红,玻璃瓶,粉色", "a photo of 红色 连衣裙",
+    "产品图", "商品图", "主图", "运动鞋", "红裙", "连衣裙",
     "蓝牙耳机,充电盒", "filename,prompt\r\n中文.png,“红色”连衣裙（女款）￥99\r\n",
 ]  # fmt: skip
 FOREIGN = {
@@ -98,6 +99,19 @@ def test_utf_16_without_a_mark_is_known_by_its_latin_letters(encoding, text):
 def test_what_is_not_certain_is_refused(content):
     with pytest.raises(Unknown):
         text_file.decode(content)
+
+
+def test_short_chinese_captions_are_known_by_the_others_of_their_folder():
+    chinese = [text.encode("gbk") for text in ("猫", "狗", "一些", "红色连衣裙,白色背景")]
+    assert text_file.shared_encoding([*chinese, "Müller".encode(), b"shoe"]) == "gbk"
+    assert text_file.shared_encoding([*chinese, "Müller".encode("cp1252")]) == ""
+    assert text_file.shared_encoding(chinese[:2]) == ""
+    assert text_file.shared_encoding(["猫".encode(), b"shoe"]) == ""
+
+
+@pytest.mark.parametrize("encoding", [name for name in FOREIGN if name != "big5"])
+def test_a_folder_of_captions_in_another_encoding_is_no_chinese(encoding):
+    assert text_file.shared_encoding(text.encode(encoding) for text in FOREIGN[encoding]) == ""
 
 
 def test_the_line_is_named_and_the_remedy(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from . import text_file
@@ -65,7 +66,7 @@ class Sidecars:
         unread = reason = ""
         for file in self.files(name):
             try:
-                told.append((tidy(text_file.read_text(self._root / file, self._encoding)), file))
+                told.append((tidy(self._text(file)), file))
             except Unknown as error:
                 unread, reason = unread or file, reason or str(error)
             except OSError as error:
@@ -81,6 +82,27 @@ class Sidecars:
         """Text files that belong to no image."""
         used = {file for files in self._files.values() for file in files}
         return sorted(text for texts in self._texts.values() for text in texts if text not in used)
+
+    def _text(self, file: str) -> str:
+        path = self._root / file
+        try:
+            return text_file.read_text(path, self._encoding)
+        except Unknown:
+            if self._encoding or not self._shared_encoding:
+                raise
+            return text_file.read_text(path, self._shared_encoding)
+
+    @cached_property
+    def _shared_encoding(self) -> str:
+        """Of the text files together: one short caption may not show in which it is, a folder of them does."""
+        contents = []
+        for files in self._files.values():
+            for file in files:
+                try:
+                    contents.append((self._root / file).read_bytes())
+                except OSError:
+                    continue  # reported where it is read
+        return text_file.shared_encoding(contents)
 
     def _found(self, name: str) -> list[str]:
         found = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from . import chinese, words
 REMEDY = "save it as UTF-8, or name its encoding (caption_encoding, --encoding), such as cp1252 or shift_jis"
 ENCODING_HELP = "encoding of caption files that are not UTF-8, UTF-16 or clearly Chinese GBK, such as cp1252"
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_CHINESE = ("gbk", "gb18030")
 # bytes; in a longer text no Chinese is valid UTF-8
 _SHORT = 40
 
@@ -88,6 +90,21 @@ def decode(content: bytes, encoding: str = "") -> Text:
     return found
 
 
+def shared_encoding(contents: Iterable[bytes]) -> str:
+    """The encoding of files that cannot be told one by one, such as captions of a word: Chinese in GBK if together they
+    are, else empty."""
+    together = b"\n".join(content for content in contents if not _is_unicode(content))
+    found = _gbk(together)
+    return found.encoding if found else ""
+
+
+def _is_unicode(content: bytes) -> bool:
+    try:
+        return decode(content).encoding not in _CHINESE
+    except Unknown:
+        return False
+
+
 def _strange(content: bytes, text: str) -> str:
     """A word by which a text seems to be UTF-8 by chance only: such as nobody writes, or one that is Chinese in GBK."""
     if len(content) > _SHORT or text.isascii():
@@ -129,7 +146,7 @@ def _utf16(content: bytes) -> Text | None:
 
 def _gbk(content: bytes) -> Text | None:
     """What Chinese Windows writes; only what decodes to Chinese beyond doubt and would be written back as it was."""
-    for encoding in ("gbk", "gb18030"):
+    for encoding in _CHINESE:
         try:
             text = content.decode(encoding)
         except UnicodeDecodeError:
