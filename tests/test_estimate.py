@@ -36,6 +36,15 @@ def test_it_foretells_steps_size_and_file(family, tmp_path):
     assert 0 < result.lora.stat().st_size - told.file_bytes < 300_000
 
 
+def test_a_doubtful_model_is_warned_of_in_the_estimate_and_in_the_run(tmp_path):
+    model = models.write_checkpoint(tmp_path / "m_turbo.safetensors", "sd1")
+    config = shop.make_config(shop.write_pictures(tmp_path / "data"), model, tmp_path / "out", max_steps=1)
+    (notice,) = (text for text in estimate(config, inspect(config)).notices if "says turbo" in text)
+    events = []
+    run.train(config, StandaloneHost(), report=events.append)
+    assert [event["text"] for event in events if event["event"] == "warning"].count(notice) == 1
+
+
 @contextmanager
 def whole_attention():
     """Attention as hosts without a fused kernel compute it: every score is kept."""

@@ -10,6 +10,7 @@ from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.hosts.inspection import inspect
 from lora_scripts_ext.hosts.standalone import StandaloneHost
 from lora_scripts_ext.training import memory_plan, run
+from lora_scripts_ext.training.footprint import Footprint
 from lora_scripts_ext.training.step import Stepper
 
 from . import models, shop
@@ -92,6 +93,18 @@ def test_a_run_computes_fewer_at_once_from_the_start_with_the_same_result(shop_r
     assert any("2 are computed at once" in event["text"] for event in events if event["event"] == "warning")
     expected, found = load_file(whole.lora), load_file(parts.lora)
     assert all(torch.allclose(found[key], expected[key], atol=1e-5) for key in expected)
+
+
+def test_what_the_vae_takes_for_a_large_image_counts(shop_run, monkeypatch):
+    # With the VAE of a real model its share is the larger one where a step is small.
+    monkeypatch.setattr(memory_plan, "measure", lambda *step: Footprint(kept_bytes=0, peak_bytes=0, flops=0))
+    config, drawing = shop_run("out", resolution=512), shop_run("out", resolution=512, preview_epochs=1)
+    assert needs(config)(1) >= 512 * 512 * 2_600
+    assert needs(drawing)(1) - needs(config)(1) == 512 * 512 * 1_300
+    monkeypatch.setattr(memory_limits, "available", lambda: 600 << 20)
+    with pytest.raises(UserError, match=r"needs about \d+\.\d MiB with one image at a time, there are 600\.0 MiB"):
+        run.train(config, StandaloneHost())
+    assert not list(config.cache_path.rglob("*.safetensors"))
 
 
 def test_processes_on_one_machine_share_its_memory(monkeypatch):

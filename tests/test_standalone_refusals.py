@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from lora_scripts_ext.config import Config
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.hosts.inspection import inspect
-from lora_scripts_ext.hosts.refusals import distilled
+from lora_scripts_ext.hosts.refusals import distilled, warnings_on_file
 from lora_scripts_ext.hosts.standalone import StandaloneHost
 
 from . import models
@@ -212,15 +212,17 @@ def eight_bits(state):
             state[name] = tensor.to(torch.float8_e4m3fn)
 
 
-def test_plain_fp8_is_taken_with_a_warning(tmp_path, checkpoint, caplog):
+def test_plain_fp8_is_taken_with_a_warning(tmp_path, checkpoint):
     path = changed(tmp_path, checkpoint, eight_bits)
     config = Config(base_model=str(path), device="cpu", output_dir=str(tmp_path / "out"))
     with StandaloneHost().open(config) as session:
         loaded = session.parts()["UNet"].conv_in.weight
+        warnings = session.model.warnings
     stored = load_file(path)["model.diffusion_model.input_blocks.0.0.weight"]
     assert stored.dtype == torch.float8_e4m3fn
     assert loaded.dtype == torch.float32 and torch.equal(loaded, stored.float())
-    assert "stored in 8 bits (F8_E4M3)" in caplog.text
+    assert len(warnings) == 1 and "stored in 8 bits (F8_E4M3)" in warnings[0]
+    assert warnings_on_file(path) == warnings
 
 
 @pytest.mark.parametrize(
@@ -243,18 +245,19 @@ def test_names_of_distilled_models(name, word):
     assert distilled(name) == word
 
 
-def test_a_distilled_model_is_taken_with_a_warning(tmp_path, checkpoint, caplog):
+def test_a_distilled_model_is_taken_with_a_warning(tmp_path, checkpoint):
     path = shutil.copy(checkpoint, tmp_path / "dream_turbo.safetensors")
-    inspect(Config(base_model=str(path), device="cpu"))
-    assert "says turbo, a model distilled" in caplog.text
+    (warning,) = inspect(Config(base_model=str(path), device="cpu")).warnings
+    assert "says turbo, a model distilled" in warning
+    assert warnings_on_file(path) == (warning,)
+    assert warnings_on_file(path.with_suffix(".ckpt")) == ()
 
 
-def test_a_name_that_says_v_prediction(tmp_path, checkpoint, caplog):
+def test_a_name_that_says_v_prediction(tmp_path, checkpoint):
     path = shutil.copy(checkpoint, tmp_path / "dream-vpred.safetensors")
-    inspect(Config(base_model=str(path), device="cpu", prediction_type="v_prediction"))
-    assert not caplog.text
-    inspect(Config(base_model=str(path), device="cpu"))
-    assert "the name says v-prediction" in caplog.text
+    assert not inspect(Config(base_model=str(path), device="cpu", prediction_type="v_prediction")).warnings
+    (warning,) = inspect(Config(base_model=str(path), device="cpu")).warnings
+    assert "the name says v-prediction" in warning
 
 
 def test_no_vae(tmp_path, checkpoint):

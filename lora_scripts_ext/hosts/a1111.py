@@ -19,6 +19,7 @@ from ..errors import UserError
 from . import queue, selection, webui
 from .a1111_session import A1111Session
 from .base import Family, Inspection, ModelInfo
+from .refusals import warnings_on_file
 from .schedule import rescaled
 from .weights import sha256
 
@@ -176,6 +177,7 @@ def _info(model: Any, config: Config) -> ModelInfo:
         alphas_cumprod=rescaled(alphas.double()).float() if rescale else alphas,
         name=checkpoint.name_for_extra,
         hash=checkpoint.sha256 or sha256([Path(checkpoint.filename)]),
+        warnings=warnings_on_file(Path(checkpoint.filename)),
         vae_factor=2 ** (encoder.num_resolutions - 1),
         resolution={"sd1": 512, "sd2": 768 if prediction == "v_prediction" else 512, "sdxl": 1024}[family],
         device=devices.device,

@@ -37,6 +37,7 @@ class ModelInfo:
         resolution: the side in pixels that the family was trained at (512, 768, 1024).
         dtype: the compute dtype of the frozen weights.
         variant: which of a family's models it is, where they differ: Flux's ``dev`` or ``schnell``.
+        warnings: sentences on a model that can be trained on and may still not be what was meant.
     """
 
     family: Family
@@ -51,6 +52,7 @@ class ModelInfo:
     dtype: torch.dtype
     vae: str = ""
     variant: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class Inspection(ABC):
         texts: the text encoders that can learn, on the meta device.
         targets: as ``Session.targets``, on the meta device.
         loaded: whether the weights are in memory already.
+        warnings: as ``ModelInfo.warnings``.
     """
 
     loaded: ClassVar[bool]
@@ -141,6 +144,7 @@ class Inspection(ABC):
     unet: nn.Module
     texts: list[nn.Module]
     targets: list[Target]
+    warnings: tuple[str, ...]
 
     @abstractmethod
     def blocks(self) -> Iterable[nn.Module]:

@@ -5,7 +5,6 @@ Only headers and configs are read here. ``to_diffusers`` and ``to_original`` con
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +18,10 @@ from .folder import read_folder
 from .inference_yaml import read_inference_yaml
 from .original import TEXTS, family_of, read_parts, to_diffusers, to_original
 from .parts import Checkpoint
-from .refusals import distilled, require_base_model
+from .refusals import require_base_model, warnings_on
 
 __all__ = ["read_checkpoint", "read_file", "to_diffusers", "to_original"]
 
-_log = logging.getLogger(__name__)
 _V_PRED = re.compile(r"v[-_ ]?pred", re.IGNORECASE)
 SCALING: dict[Family, float] = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
 
@@ -47,13 +45,13 @@ def read_checkpoint(config: Config) -> Checkpoint:
             f"base_model {path}: there is no such file or folder; give a .safetensors checkpoint or a diffusers folder "
             "on this machine (models are not downloaded)."
         )
-    if config.prediction_type == "auto" and checkpoint.prediction_type == "epsilon" and _V_PRED.search(checkpoint.name):
-        _log.warning(
-            "%s: the name says v-prediction, the model itself does not; if the name is right, set "
-            "prediction_type: v_prediction.",
-            path,
-        )
     told: dict[str, Any] = {}
+    if config.prediction_type == "auto" and checkpoint.prediction_type == "epsilon" and _V_PRED.search(checkpoint.name):
+        told["warnings"] = (
+            *checkpoint.warnings,
+            f"{path}: the name says v-prediction, the model itself does not; if the name is right, set "
+            "prediction_type: v_prediction.",
+        )
     if config.prediction_type != "auto":
         told["prediction_type"] = config.prediction_type
     if config.zero_terminal_snr is not None:
@@ -69,7 +67,6 @@ def read_file(path: Path, family: str = "auto") -> Checkpoint:
     """
     header = read_header(path)
     require_base_model(path, header)
-    _warn(path, header)
     try:
         known = family_of(header.shapes) if family == "auto" else family
     except ValueError as error:
@@ -100,26 +97,8 @@ def read_file(path: Path, family: str = "auto") -> Checkpoint:
         scaling_factor=told.scaling_factor or SCALING[known],
         tokenizers=told.text_folders[: len(texts)],
         side=told.latent_side * factor if told.latent_side else None,
+        warnings=tuple(warnings_on(path, header)),
     )
-
-
-def _warn(path: Path, header: Header) -> None:
-    """Say what is right in form and may still not be what was meant."""
-    title = header.metadata.get("modelspec.title", "")
-    if word := distilled(path.stem) or distilled(title):
-        _log.warning(
-            "%s: the name says %s, a model distilled to a few steps. A LoRA trained on it undoes that and learns less "
-            "well; train on the model that it was made from, the LoRA works with both.",
-            path,
-            word,
-        )
-    if kinds := {kind for kind in header.dtypes.values() if kind.startswith("F8_E")}:
-        _log.warning(
-            "%s: its weights are stored in 8 bits (%s), which has made them less exact; take the fp16 version of this "
-            "model where there is one.",
-            path,
-            ", ".join(sorted(kinds)),
-        )
 
 
 def _prediction(header: Header, family: Family) -> PredictionType | None:

@@ -20,6 +20,7 @@ from . import queue, selection, webui
 from .base import Family, Inspection, ModelInfo, PredictionType
 from .forge_flux import FluxSession
 from .forge_session import ForgeSession, load
+from .refusals import warnings_on_file
 from .schedule import rescaled
 from .weights import sha256
 
@@ -170,6 +171,7 @@ def _info(model: Any, config: Config) -> ModelInfo:
         alphas_cumprod=_schedule(predictor, rescale),
         name=checkpoint.name_for_extra,
         hash=checkpoint.sha256 or sha256([Path(checkpoint.filename)]),
+        warnings=warnings_on_file(Path(checkpoint.filename)),
         vae_factor=2 ** (blocks - 1),
         resolution=stock[family],
         device=unet.load_device,

@@ -94,6 +94,7 @@ def inspect(config: Config) -> CheckpointInspection:
         unet=unet,
         texts=list(texts.values()),
         targets=list(targets(checkpoint, unet, list(texts.values()))),
+        warnings=checkpoint.warnings,
     )
 
 

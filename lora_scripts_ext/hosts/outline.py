@@ -144,7 +144,7 @@ def _attend(self: Any, x: Tensor, context: Tensor | None = None, *_: Any, **__: 
 
 def facts(model: ModelInfo) -> dict[str, Any]:
     """What an ``Inspection`` takes over from the facts of a session."""
-    names = ("name", "family", "prediction_type", "vae_factor", "resolution", "device", "dtype")
+    names = ("name", "family", "prediction_type", "vae_factor", "resolution", "device", "dtype", "warnings")
     return {name: getattr(model, name) for name in names}
 
 

@@ -100,6 +100,7 @@ class Checkpoint:
         prediction_type: None when an SD2 checkpoint does not say.
         tokenizers: for each text encoder, a folder with its own tokenizer files; None takes the shipped one.
         side: pixels of the side it was trained at; None where it does not say.
+        warnings: as ``ModelInfo.warnings``.
     """
 
     path: Path
@@ -112,6 +113,7 @@ class Checkpoint:
     scaling_factor: float
     tokenizers: tuple[Path | None, ...]
     side: int | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

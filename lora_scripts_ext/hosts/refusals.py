@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..model_kinds import kind_of
-from ..safetensors_file import Header, Shape
+from ..safetensors_file import Header, Shape, read_header
 
 _TAKE = "give the checkpoint of a full Stable Diffusion 1, 2 or XL model."
 _UNET = "model.diffusion_model."
@@ -108,6 +108,29 @@ def _json(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def warnings_on(path: Path, header: Header) -> list[str]:
+    """``ModelInfo.warnings`` of a single-file checkpoint."""
+    warnings = []
+    if word := distilled(path.stem) or distilled(header.metadata.get("modelspec.title", "")):
+        warnings.append(
+            f"{path}: the name says {word}, a model distilled to a few steps. A LoRA trained on it undoes that and "
+            "learns less well; train on the model that it was made from, the LoRA works with both."
+        )
+    if kinds := {kind for kind in header.dtypes.values() if kind.startswith("F8_E")}:
+        warnings.append(
+            f"{path}: its weights are stored in 8 bits ({', '.join(sorted(kinds))}), which has made them less exact; "
+            "take the fp16 version of this model where there is one."
+        )
+    return warnings
+
+
+def warnings_on_file(path: Path) -> tuple[str, ...]:
+    """As :func:`warnings_on`, for a checkpoint that a WebUI has loaded; of another format nothing is known."""
+    if path.suffix.lower() != ".safetensors":
+        return ()
+    return tuple(warnings_on(path, read_header(path)))
 
 
 def distilled(name: str) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -28,7 +27,6 @@ from .text import TextEncoders, tokenizers
 from .weights import sha256
 
 _CPU = torch.device("cpu")
-_log = logging.getLogger(__name__)
 
 
 class StandaloneHost:
@@ -121,6 +119,7 @@ def _model_info(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
         resolution=checkpoint.resolution(prediction),
         device=device,
         dtype=dtype,
+        warnings=checkpoint.warnings,
     )
 
 
@@ -132,12 +131,16 @@ def _with_prediction(session: StandaloneSession, checkpoint: Checkpoint) -> Mode
     found = ask_prediction(session.predict, empty, channels, checkpoint.schedule.timesteps - 1)
     if found is None:
         raise UserError(finite.explain(session, "The base model predicts NaN"))
-    _log.warning(
-        "%s does not say what it predicts; asked, it answers %s. Set prediction_type if that is wrong.",
-        checkpoint.name,
-        found,
+    warning = (
+        f"{checkpoint.name} does not say what it predicts; tested, it predicts {found}. Set prediction_type if that is "
+        "wrong."
     )
-    return replace(session.model, prediction_type=found, resolution=checkpoint.resolution(found))
+    return replace(
+        session.model,
+        prediction_type=found,
+        resolution=checkpoint.resolution(found),
+        warnings=(*session.model.warnings, warning),
+    )
 
 
 @contextmanager

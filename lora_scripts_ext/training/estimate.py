@@ -25,6 +25,8 @@ class Estimate:
     Attributes:
         activation_bytes: kept between the forward and the backward pass of a batch.
         transient_bytes: what the two passes need beside these at their peak.
+        vae_bytes: for encoding an image or drawing a preview, when the passes' memory is free again; 0 on an
+            accelerator.
         memory_note: a sentence where fewer images are computed at once than a batch has, or the run does not fit.
         flops: floating-point operations of all steps.
         notices: what the user should know about the config.
@@ -41,6 +43,7 @@ class Estimate:
     adapter_bytes: int
     activation_bytes: int
     transient_bytes: int
+    vae_bytes: int
     fit: Fit
     memory_note: str | None
     flops: float
@@ -53,8 +56,9 @@ class Estimate:
 
     @property
     def memory_bytes(self) -> int:
-        """Peak of a step: frozen weights, adapter with its optimizer, activations and what the passes need beside."""
-        return self.weight_bytes + self.extra_bytes
+        """Peak of a run: frozen weights, adapter with its optimizer, and the larger one of a step's two passes and the
+        VAE's work on an image."""
+        return self.weight_bytes + max(self.extra_bytes, self.adapter_bytes + self.vae_bytes)
 
     def lines(self) -> list[str]:
         """The estimate for a person."""
@@ -75,6 +79,8 @@ class Estimate:
             f"adapter and optimizer {gigabytes(self.adapter_bytes)}, activations {gigabytes(self.activation_bytes)}, "
             f"computing {gigabytes(self.transient_bytes)}",
         ]
+        if self.vae_bytes > self.activation_bytes + self.transient_bytes:
+            said.append(f"             of these {gigabytes(self.vae_bytes)} for encoding and drawing images")
         return said + ([f"  warning    {self.memory_note}"] if self.memory_note else [])
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,10 +131,11 @@ def estimate(config: Config, model: Inspection, processes: int = 1) -> Estimate:
         adapter_bytes=step.adapter_bytes,
         activation_bytes=passes.kept_bytes,
         transient_bytes=passes.peak_bytes - passes.kept_bytes,
+        vae_bytes=step.vae_bytes,
         fit=fit,
         memory_note=fit.sentence(config),
         flops=passes.flops / step.largest * _visits(dataset, config) * steps / steps_per_epoch,
-        notices=notices.of(config, steps),
+        notices=[*model.warnings, *notices.of(config, steps)],
     )
 
 

@@ -28,6 +28,8 @@ _BYTES_PER_PARAMETER = 8
 # Measured: the C library holds on to a fifth more than what is in use, and oneDNN lays out weights in other orders.
 _HELD_BACK = 1.2
 _LIBRARIES = 64 << 20
+# Bytes for each pixel of one image, measured with Stable Diffusion's VAE in float32.
+_ENCODING, _DECODING = 2_600, 3_900
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def fit(needs: Callable[[int], int], free: int | None, largest: int) -> Fit:
 
 def _too_small(needed: int, free: int, remedy: str) -> str:
     return (
-        f"The memory is too small for this run: a step needs about {gigabytes(needed)} with one image at a time, there "
+        f"The memory is too small for this run: it needs about {gigabytes(needed)} with one image at a time, there "
         f"are {gigabytes(free)}; {remedy}."
     )
 
@@ -119,6 +121,8 @@ class StepMemory:
         largest: images that this process computes of a batch.
         layers: of the adapter; so are ``parameters``.
         adapter_bytes: the adapter with its gradient and the optimizer's state.
+        vae_bytes: encoding an image or drawing a preview, before or between the steps; 0 on an accelerator, where the
+            VAE's share is much smaller and running out is an error that is handled.
     """
 
     def __init__(self, model: Inspection, config: Config, dataset: Dataset) -> None:
@@ -137,17 +141,24 @@ class StepMemory:
         self.layers = len(self._adapter.keys())
         self.parameters = self._adapter.weights.numel()
         self.adapter_bytes = self.parameters * (_BYTES_PER_PARAMETER + optimizer.state_bytes(config.optimizer))
+        self.vae_bytes = _vae_bytes(self._size, config) if model.device.type == "cpu" else 0
         self._footprints: dict[int, Footprint] = {}
 
     def needs(self, images: int) -> int:
         """With so many images at once, what the libraries take for themselves included."""
-        return self.adapter_bytes + int(self.footprint(images).peak_bytes * _HELD_BACK) + _LIBRARIES
+        passes = int(self.footprint(images).peak_bytes * _HELD_BACK)
+        return self.adapter_bytes + max(passes, self.vae_bytes) + _LIBRARIES
 
     def footprint(self, images: int) -> Footprint:
         """What the passes with so many images of the largest bucket take."""
         if images not in self._footprints:
             self._footprints[images] = measure(self._model, self._adapter, self._config, images, self._size)
         return self._footprints[images]
+
+
+def _vae_bytes(size: tuple[int, int], config: Config) -> int:
+    """What the VAE takes for one image of ``size`` (width, height in pixels)."""
+    return size[0] * size[1] * (_DECODING if config.preview_epochs else _ENCODING)
 
 
 def free_for(device: torch.device) -> int | None:

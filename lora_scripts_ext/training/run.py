@@ -231,7 +231,7 @@ class Run:
             "pictures": len(self.store.examples), "parameters": self.adapter.weights.numel(),
             "skipped": len(self.store.skipped),
         })  # fmt: skip
-        for text in notices.of(self.config, self.total_steps):
+        for text in (*self.session.model.warnings, *notices.of(self.config, self.total_steps)):
             self.warn(text)
         if self.fit is not None and (note := self.fit.sentence(self.config)):
             self.warn(note)

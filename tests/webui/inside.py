@@ -145,7 +145,8 @@ def end(way: str) -> str:
     if way == "done":
         return "stopped" if run.train(settings(name), webui.Host()).stopped else "done"
     if way == "stopped":
-        return "stopped" if run.train(settings(name), webui.Host(), should_stop=stop_soon()).stopped else "done"
+        config = settings(name, save_precision="fp16")
+        return "stopped" if run.train(config, webui.Host(), should_stop=stop_soon()).stopped else "done"
     owner, function, error, after = FAILURES[way]
     before = getattr(owner, function)
     fail = failing(way, error, after)
