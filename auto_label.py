@@ -2,7 +2,7 @@
 
 import sys
 
-from lora_scripts_ext.captioning.command import main
+from lora_scripts_ext.commands.auto_label import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from lora_scripts_ext.workshop.command import main
+from lora_scripts_ext.commands.check_dataset import main
 
 if __name__ == "__main__":
     sys.exit(main())

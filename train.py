@@ -2,7 +2,7 @@
 
 import sys
 
-from lora_scripts_ext.cli import main
+from lora_scripts_ext.commands.train import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,7 +20,7 @@ from benchmarks import ways
 from benchmarks.ways import Wanted
 from lora_scripts_ext import config as configs
 from lora_scripts_ext.config import Config
-from lora_scripts_ext.hosts.inspection import inspect
+from lora_scripts_ext.hosts.standalone.inspection import inspect
 from lora_scripts_ext.training.estimate import estimate
 
 STEPS = 3

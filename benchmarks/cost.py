@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import ways
 from benchmarks.ways import Wanted
-from lora_scripts_ext.hosts.inspection import inspect
+from lora_scripts_ext.hosts.standalone.inspection import inspect
 from lora_scripts_ext.training import speed
 from lora_scripts_ext.training.estimate import estimate
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from benchmarks.quality import pixels_of
 from benchmarks.ways import twin
-from lora_scripts_ext.hosts.standalone_session import StandaloneSession
+from lora_scripts_ext.hosts.standalone.session import StandaloneSession
 
 TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
 RATE = 1e-4

@@ -26,7 +26,7 @@ from benchmarks.ways import Wanted
 from lora_scripts_ext.adapters import frozen, products
 from lora_scripts_ext.dataset.plan import Visit
 from lora_scripts_ext.dataset.store import Batch
-from lora_scripts_ext.hosts.standalone_session import StandaloneSession
+from lora_scripts_ext.hosts.standalone.session import StandaloneSession
 from lora_scripts_ext.training import optimizer
 from lora_scripts_ext.training.step import Stepper
 

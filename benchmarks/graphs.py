@@ -11,10 +11,10 @@ import torch
 from benchmarks import ways
 from benchmarks.ways import Way
 from lora_scripts_ext.config import Config
+from lora_scripts_ext.contract import Conditioning
 from lora_scripts_ext.dataset import plan
 from lora_scripts_ext.dataset.store import Batch, Store
-from lora_scripts_ext.hosts.base import Conditioning
-from lora_scripts_ext.hosts.standalone_session import StandaloneSession
+from lora_scripts_ext.hosts.standalone.session import StandaloneSession
 from lora_scripts_ext.training import noise, optimizer
 from lora_scripts_ext.training.step import Stepper
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lora_scripts_ext.config import Config
-from lora_scripts_ext.hosts.base import Conditioning
-from lora_scripts_ext.hosts.standalone_session import StandaloneSession
+from lora_scripts_ext.contract import Conditioning
+from lora_scripts_ext.hosts.standalone.session import StandaloneSession
 from lora_scripts_ext.training import noise
 from pocket import demo
 

@@ -28,8 +28,8 @@ warnings.filterwarnings("ignore", module="diffusers")
 from benchmarks import candidates, quality, training
 from benchmarks.diffusers_recipe import Recipe
 from benchmarks.training import Point
-from lora_scripts_ext.hosts.standalone import StandaloneHost
-from lora_scripts_ext.hosts.standalone_session import StandaloneSession
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
+from lora_scripts_ext.hosts.standalone.session import StandaloneSession
 
 RATES = (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
 BEST_RATE = 8e-3

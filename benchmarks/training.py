@@ -19,7 +19,7 @@ from lora_scripts_ext.config import Config
 from lora_scripts_ext.dataset import plan, source
 from lora_scripts_ext.dataset.plan import Step
 from lora_scripts_ext.dataset.store import Store
-from lora_scripts_ext.hosts.standalone_session import StandaloneSession
+from lora_scripts_ext.hosts.standalone.session import StandaloneSession
 from lora_scripts_ext.training import optimizer
 from lora_scripts_ext.training.attach import attached
 from lora_scripts_ext.training.processes import World

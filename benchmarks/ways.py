@@ -22,8 +22,8 @@ from lora_scripts_ext.adapters.targets import select
 from lora_scripts_ext.config import Config
 from lora_scripts_ext.dataset import plan, source
 from lora_scripts_ext.dataset.store import Store
-from lora_scripts_ext.hosts.standalone import StandaloneHost
-from lora_scripts_ext.hosts.standalone_session import StandaloneSession
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
+from lora_scripts_ext.hosts.standalone.session import StandaloneSession
 from lora_scripts_ext.training import recompute
 from lora_scripts_ext.training.attach import attached
 from lora_scripts_ext.training.processes import World

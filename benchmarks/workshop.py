@@ -26,10 +26,10 @@ from PIL import Image
 from lora_scripts_ext.captioning import choose
 from lora_scripts_ext.captioning.base import Wanted
 from lora_scripts_ext.captioning.label import label
-from lora_scripts_ext.workshop.book import Book
-from lora_scripts_ext.workshop.command import check
-from lora_scripts_ext.workshop.prepare import Wanted as WantedCopies
-from lora_scripts_ext.workshop.prepare_command import ready
+from lora_scripts_ext.captions.store import Book
+from lora_scripts_ext.preparation.check import check
+from lora_scripts_ext.preparation.prepare import Wanted as WantedCopies
+from lora_scripts_ext.preparation.training_set import ready
 from tests.photos import photo
 
 _DIFFERENT = 40

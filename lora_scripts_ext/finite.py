@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from .hosts.base import Session
+    from .contract import Session
 
 
 @dataclass(frozen=True)

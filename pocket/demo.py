@@ -20,8 +20,8 @@ from lora_scripts_ext.adapters import file
 from lora_scripts_ext.adapters.adapter import Adapter
 from lora_scripts_ext.adapters.targets import select
 from lora_scripts_ext.config import Config
-from lora_scripts_ext.hosts.base import PreviewRequest, Session
-from lora_scripts_ext.hosts.standalone import StandaloneHost
+from lora_scripts_ext.contract import PreviewRequest, Session
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 from lora_scripts_ext.progress import Progress
 from lora_scripts_ext.training import run
 

@@ -10,7 +10,7 @@ import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
-from lora_scripts_ext import cli
+from lora_scripts_ext.commands import train
 
 
 def dying(put_in_place, moment: str, pattern: str):
@@ -32,4 +32,4 @@ if __name__ == "__main__":
     moment, pattern, *arguments = sys.argv[1:]
     Path.rename = dying(Path.rename, moment, pattern)
     Path.replace = dying(Path.replace, moment, pattern)
-    sys.exit(cli.main(arguments))
+    sys.exit(train.main(arguments))

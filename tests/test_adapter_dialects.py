@@ -13,10 +13,10 @@ from torch import nn
 
 from lora_scripts_ext.adapters import dialects, file
 from lora_scripts_ext.adapters.adapter import Adapter
-from lora_scripts_ext.adapters.names import UNetLayout
 from lora_scripts_ext.adapters.targets import select
+from lora_scripts_ext.contract import Target
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.hosts.base import Target
+from lora_scripts_ext.models.layer_names import UNetLayout
 
 from .test_adapter_file import made, unet_output
 from .test_adapter_maths import ALPHA, CLOSE, RANK, all_targets, fresh_parts
@@ -229,7 +229,7 @@ def test_a_flux_lora_with_names_of_diffusers_is_not_called_one_of_another_model(
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
 def test_number_formats_of_a_file(tmp_path, dtype):
     _, adapter = made(target_set="attention", text=False)
-    file.save(tmp_path / "a.safetensors", adapter, torch.float32, {})
+    file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float32, {})
     stored = {name: tensor.to(dtype) for name, tensor in load_file(tmp_path / "a.safetensors").items()}
     save_file(stored, tmp_path / "b.safetensors")
     _, other = made(target_set="attention", text=False, seed=1)

@@ -9,8 +9,9 @@ from torch import nn
 
 from lora_scripts_ext.adapters.adapter import Adapter
 from lora_scripts_ext.adapters.dropout import Dropout, number
-from lora_scripts_ext.adapters.targets import select, unet_targets
-from lora_scripts_ext.hosts.base import Target
+from lora_scripts_ext.adapters.targets import select
+from lora_scripts_ext.contract import Target
+from lora_scripts_ext.models.targets import unet_targets
 from lora_scripts_ext.training import recompute, seeds
 
 from .models import TEXT_WIDTH, tiny_parts

@@ -9,8 +9,9 @@ from safetensors.torch import load_file, save_file
 
 from lora_scripts_ext.adapters import file
 from lora_scripts_ext.adapters.adapter import Adapter
-from lora_scripts_ext.adapters.targets import select, unet_targets
+from lora_scripts_ext.adapters.targets import select
 from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.models.targets import unet_targets
 
 from .models import POOLED_WIDTH, pipeline
 from .test_adapter_maths import ALPHA, CLOSE, RANK, all_targets, fresh_parts, randomised, unet_inputs, with_peft
@@ -52,7 +53,7 @@ def test_diffusers_loads_the_file(tmp_path, family, target_set):
     base = outputs(parts.unet, parts.texts, family)
     with adapter.attached():
         expected = outputs(parts.unet, parts.texts, family)
-    file.save(tmp_path / "a.safetensors", adapter, torch.float32, {})
+    file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float32, {})
     pipe = pipeline(family)
     pipe.load_lora_weights(tmp_path, weight_name="a.safetensors")
     texts = [pipe.text_encoder, pipe.text_encoder_2] if family == "sdxl" else [pipe.text_encoder]
@@ -65,7 +66,7 @@ def test_peft_with_the_file_s_tensors(tmp_path):
     parts, adapter = made(text=False)
     with adapter.attached():
         expected = unet_output(parts.unet, "sd1")
-    file.save(tmp_path / "a.safetensors", adapter, torch.float32, {})
+    file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float32, {})
     other = Adapter(select(unet_targets(parts.unet, "sd1"), "full", False), RANK, ALPHA)
     other.load(file.read(tmp_path / "a.safetensors"))
     twin = with_peft(parts.unet, select(unet_targets(parts.unet, "sd1"), "full", False), other)
@@ -75,7 +76,7 @@ def test_peft_with_the_file_s_tensors(tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_what_is_in_the_file(tmp_path, dtype):
     _, adapter = made("sd1")
-    file.save(tmp_path / "a.safetensors", adapter, dtype, {"ss_seed": "42", "modelspec.title": "a"})
+    file.save(tmp_path / "a.safetensors", adapter.layers(), dtype, {"ss_seed": "42", "modelspec.title": "a"})
     tensors = load_file(tmp_path / "a.safetensors")
     assert {name.split(".", 1)[1] for name in tensors} == {"lora_down.weight", "lora_up.weight", "alpha"}
     assert len(tensors) == 3 * len(adapter.keys())
@@ -94,7 +95,7 @@ def test_what_is_in_the_file(tmp_path, dtype):
 
 def test_linear_projections_are_matrices(tmp_path):
     _, adapter = made("sd2")
-    file.save(tmp_path / "a.safetensors", adapter, torch.float16, {})
+    file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float16, {})
     down = load_file(tmp_path / "a.safetensors")["lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight"]
     assert down.shape == (RANK, 64)
 
@@ -102,7 +103,7 @@ def test_linear_projections_are_matrices(tmp_path):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_saved_and_loaded_is_the_same(tmp_path, family):
     _, adapter = made(family)
-    file.save(tmp_path / "a.safetensors", adapter, torch.float32, {})
+    file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float32, {})
     _, other = made(family, seed=1)
     other.load(file.read(tmp_path / "a.safetensors"))
     assert torch.equal(other.weights, adapter.weights)
@@ -111,17 +112,17 @@ def test_saved_and_loaded_is_the_same(tmp_path, family):
 def test_a_failed_save_leaves_the_old_file(tmp_path):
     _, adapter = made()
     path = tmp_path / "a.safetensors"
-    file.save(path, adapter, torch.float16, {})
+    file.save(path, adapter.layers(), torch.float16, {})
     before = path.read_bytes()
     with pytest.raises(Exception, match=r"(?i)str"):
-        file.save(path, adapter, torch.float16, {"ss_seed": 42})
+        file.save(path, adapter.layers(), torch.float16, {"ss_seed": 42})
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.safetensors"]
 
 
 def loaded_effect(tmp_path, adapter, **options):
     """UNet output of ``adapter``, and of another one with ``options`` that continues from its file."""
-    file.save(tmp_path / "a.safetensors", adapter, torch.float32, {})
+    file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float32, {})
     parts, other = made(text=False, seed=1, **options)
     other.load(file.read(tmp_path / "a.safetensors"))
     with other.attached():
@@ -143,7 +144,7 @@ def test_other_rank_and_alpha_have_the_same_effect(tmp_path, options):
 
 def test_layers_that_the_file_lacks_start_fresh(tmp_path):
     _, adapter = made(text=False, target_set="attention")
-    file.save(tmp_path / "a.safetensors", adapter, torch.float32, {})
+    file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float32, {})
     parts = fresh_parts("sd1")
     other = Adapter(select(all_targets(parts, "sd1"), "full", True), RANK, ALPHA)
     fresh = {key: layer.down.clone() for key, layer in other.layers().items()}
@@ -171,7 +172,7 @@ def test_layers_that_the_file_lacks_start_fresh(tmp_path):
 )
 def test_files_that_do_not_fit(tmp_path, source, options, remedy):
     _, adapter = made(**source)
-    file.save(tmp_path / "a.safetensors", adapter, torch.float16, {})
+    file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float16, {})
     _, other = made(**options)
     before = other.weights.detach().clone()
     with pytest.raises(UserError, match=remedy) as error:
@@ -230,7 +231,7 @@ OTHERS = {
 def damaged(tmp_path, kind):
     path = tmp_path / "a.safetensors"
     _, adapter = made(target_set="attention", text=False)
-    file.save(path, adapter, torch.float16, {})
+    file.save(path, adapter.layers(), torch.float16, {})
     tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
     key = adapter.keys()[0]
     if kind == "missing":

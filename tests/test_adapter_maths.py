@@ -11,8 +11,9 @@ from torch.utils.checkpoint import checkpoint
 
 from lora_scripts_ext.adapters.adapter import Adapter
 from lora_scripts_ext.adapters.dropout import Dropout, number
-from lora_scripts_ext.adapters.targets import select, text_targets, unet_targets
-from lora_scripts_ext.hosts.base import Target
+from lora_scripts_ext.adapters.targets import select
+from lora_scripts_ext.contract import Target
+from lora_scripts_ext.models.targets import text_targets, unet_targets
 
 from .models import TEXT_WIDTH, tiny_parts
 

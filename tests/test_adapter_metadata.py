@@ -9,11 +9,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from lora_scripts_ext import config
-from lora_scripts_ext.adapters import file, metadata, sidecar
+from lora_scripts_ext.adapters import card, file, file_metadata
 from lora_scripts_ext.adapters.adapter import Adapter
-from lora_scripts_ext.adapters.metadata import Folder, RunFacts
+from lora_scripts_ext.adapters.file_metadata import Folder, RunFacts
+from lora_scripts_ext.contract import ModelInfo, Target
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.hosts.base import ModelInfo, Target
 
 
 def model(family="sd1", prediction_type="epsilon"):
@@ -62,7 +62,7 @@ FACTS = RunFacts(
     ],
 )
 def test_the_webuis_know_the_family(family, prediction_type, version, v2, architecture, resolution):
-    found = metadata.build(asked(), model(family, prediction_type), FACTS)
+    found = file_metadata.build(asked(), model(family, prediction_type), FACTS)
     assert found["ss_base_model_version"] == version
     assert found["ss_v2"] == v2
     assert found["modelspec.architecture"] == architecture
@@ -71,7 +71,9 @@ def test_the_webuis_know_the_family(family, prediction_type, version, v2, archit
 
 
 def test_what_a_file_tells_of_its_run():
-    found = metadata.build(asked(target="full", optimizer_args={"eps": 1e-6}, resolution=[512, 640]), model(), FACTS)
+    found = file_metadata.build(
+        asked(target="full", optimizer_args={"eps": 1e-6}, resolution=[512, 640]), model(), FACTS
+    )
     assert all(isinstance(value, str) for value in found.values())
     expected = {
         "ss_output_name": "fox",
@@ -105,7 +107,7 @@ def test_what_a_file_tells_of_its_run():
 
 
 def test_captions_stay_private_when_asked():
-    found = metadata.build(asked(save_captions=False), model(), FACTS)
+    found = file_metadata.build(asked(save_captions=False), model(), FACTS)
     text = json.dumps(found)
     for private in ("red fox", "snow", "10_fox", "den", "2_animal"):
         assert private not in text
@@ -117,7 +119,7 @@ def test_hashes(tmp_path, inputs):
     """By the algorithm in hosts.md, from the written file; a small file ends before the legacy hash's window."""
     target = Target(torch.nn.Linear(inputs, 64), "lora_unet_x", "x", "unet", "linear")
     path = tmp_path / "a.safetensors"
-    file.save(path, Adapter([target], 16), torch.float32, metadata.build(asked(), model(), FACTS))
+    file.save(path, Adapter([target], 16).layers(), torch.float32, file_metadata.build(asked(), model(), FACTS))
     with safe_open(path, "pt") as opened:
         found = opened.metadata()
     data = path.read_bytes()
@@ -132,17 +134,17 @@ def test_hashes(tmp_path, inputs):
 
 def test_card_keeps_what_the_user_wrote(tmp_path):
     lora = tmp_path / "fox.safetensors"
-    path = sidecar.write(lora, asked(), model("sdxl"))
-    card = json.loads(path.read_text(encoding="utf-8"))
+    path = card.write(lora, asked(), model("sdxl"))
+    written = json.loads(path.read_text(encoding="utf-8"))
     assert path.name == "fox.json"
-    assert card["sd version"] == "SDXL"
-    assert card["activation text"] == "fx"
-    assert set(card) == {
+    assert written["sd version"] == "SDXL"
+    assert written["activation text"] == "fx"
+    assert set(written) == {
         "description", "sd version", "activation text", "preferred weight", "negative text", "notes", "lora trainer",
     }  # fmt: skip
     mine = {"activation text": "my fox", "preferred weight": 0.7, "notes": "狐", "category": "animals"}
-    path.write_text(json.dumps(card | mine), encoding="utf-8")
-    sidecar.write(lora, asked(trigger_word="other", lora_rank=4), model("sd1"))
+    path.write_text(json.dumps(written | mine), encoding="utf-8")
+    card.write(lora, asked(trigger_word="other", lora_rank=4), model("sd1"))
     again = json.loads(path.read_text(encoding="utf-8"))
     assert {key: again[key] for key in mine} == mine
     assert again["sd version"] == "SD1"
@@ -156,8 +158,8 @@ def test_card_of_an_older_lora_of_the_name_gets_the_new_words(tmp_path):
         lora = tmp_path / word / "fox.safetensors"
         lora.parent.mkdir()
         lora.write_bytes(b"")
-        sidecar.write(lora, asked(trigger_word=word), model("sdxl"))
-        sidecar.copy(lora, there)
+        card.write(lora, asked(trigger_word=word), model("sdxl"))
+        card.copy(lora, there)
         assert json.loads((there / "fox.json").read_text(encoding="utf-8"))["activation text"] == word
 
 
@@ -166,12 +168,12 @@ def test_card_that_is_none_is_named(tmp_path, text):
     path = tmp_path / "fox.json"
     path.write_text(text)
     with pytest.raises(UserError, match=r"fox\.json"):
-        sidecar.write(tmp_path / "fox.safetensors", asked(), model())
+        card.write(tmp_path / "fox.safetensors", asked(), model())
     assert path.read_text() == text
 
 
 def test_preview_is_copied_beside(tmp_path):
     picture = tmp_path / "000010-01.png"
     picture.write_bytes(b"png")
-    assert sidecar.write_preview(tmp_path / "fox.safetensors", picture).read_bytes() == b"png"
+    assert card.write_preview(tmp_path / "fox.safetensors", picture).read_bytes() == b"png"
     assert (tmp_path / "fox.png").exists()

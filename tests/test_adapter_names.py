@@ -11,9 +11,10 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from benchmarks import models as real
-from lora_scripts_ext.adapters.names import UNetLayout, open_clip_to_hf, text_key, unet_key
-from lora_scripts_ext.adapters.targets import flux_targets, select, smallest_set, text_targets, unet_targets
+from lora_scripts_ext.adapters.targets import select, smallest_set
 from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.models.layer_names import UNetLayout, open_clip_to_hf, text_key, unet_key
+from lora_scripts_ext.models.targets import flux_targets, text_targets, unet_targets
 
 from .models import tiny_parts
 

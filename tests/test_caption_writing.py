@@ -7,13 +7,13 @@ from PIL import Image
 
 from lora_scripts_ext.captioning import choose
 from lora_scripts_ext.captioning.base import Wanted
-from lora_scripts_ext.captioning.command import main as auto_label
 from lora_scripts_ext.captioning.label import label
+from lora_scripts_ext.captions import editing
+from lora_scripts_ext.captions.store import Book
+from lora_scripts_ext.commands.auto_label import main as auto_label
+from lora_scripts_ext.commands.check_dataset import main as check_dataset
+from lora_scripts_ext.commands.prepare_dataset import main as prepare_dataset
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.workshop import table
-from lora_scripts_ext.workshop.book import Book
-from lora_scripts_ext.workshop.command import main as check_dataset
-from lora_scripts_ext.workshop.prepare_command import main as prepare_dataset
 
 
 @pytest.fixture
@@ -201,8 +201,8 @@ def test_the_tab_writes_as_the_command_does(folder):
     before = b'rating;caption;file\r\n5;"red; shoe";a.png\r\n4;blue;b.png\r\n'
     (folder / "metadata.csv").write_bytes(before)
     book = Book.open(folder)
-    rows = table.rows(book)
-    assert table.save(book, table.replaced(rows, "blue", "green")) == 1
+    rows = editing.rows(book)
+    assert editing.save(book, editing.replaced(rows, "blue", "green")) == 1
     book.save()
     assert (folder / "metadata.csv").read_bytes() == before.replace(b"blue", b"green")
 

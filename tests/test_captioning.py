@@ -29,11 +29,11 @@ from lora_scripts_ext.captioning import choose, exchange
 from lora_scripts_ext.captioning.base import Seen, Wanted
 from lora_scripts_ext.captioning.clip_rank import read_words
 from lora_scripts_ext.captioning.endpoint import parse
-from lora_scripts_ext.captioning.fields import Fields, check, join
 from lora_scripts_ext.captioning.file_names import read
 from lora_scripts_ext.captioning.label import label
+from lora_scripts_ext.captions.fields import Fields, check, join
+from lora_scripts_ext.captions.store import Book
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.workshop.book import Book
 
 from . import captioners
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lora_scripts_ext import cli
-from lora_scripts_ext.captioning import command as label_command
-from lora_scripts_ext.workshop import archive, prepare_command
-from lora_scripts_ext.workshop import command as check_command
-from lora_scripts_ext.workshop.book import Book
+from lora_scripts_ext.captions.store import Book
+from lora_scripts_ext.commands import auto_label as label_command
+from lora_scripts_ext.commands import check_dataset as check_command
+from lora_scripts_ext.commands import prepare_dataset, train
+from lora_scripts_ext.preparation import archive
 
 from .photos import photo
 
@@ -33,7 +33,7 @@ def check(*arguments):
 
 
 def prepare(*arguments):
-    return prepare_command.main([*arguments])
+    return prepare_dataset.main([*arguments])
 
 
 def label(*arguments):
@@ -268,5 +268,5 @@ def test_a_pipe_of_any_encoding_takes_any_name(encoding, tmp_path):
 def test_a_name_that_fails_later_stops_the_dry_run(mixed, tmp_path, capsys):
     (tmp_path / "a.yaml").write_text(f"train_data_dir: '{mixed}'\nbase_model: m\noutput_dir: '{tmp_path / 'out'}'\n")
     for name in ("鞋" * 80, "brand.safetensors", "nul"):
-        assert cli.main(["--config", str(tmp_path / "a.yaml"), "--set", f"output_name={name}", "--dry-run"]) == 2
+        assert train.main(["--config", str(tmp_path / "a.yaml"), "--set", f"output_name={name}", "--dry-run"]) == 2
         assert "output_name is" in capsys.readouterr().err

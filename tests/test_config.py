@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lora_scripts_ext import cli
 from lora_scripts_ext import config as configs
+from lora_scripts_ext.commands import train
 from lora_scripts_ext.errors import UserError
 
 # The example of the articles the project comes from, key for key.
@@ -166,5 +166,5 @@ def test_input_and_output_are_not_one_folder_by_a_link_either(tmp_path):
 
 def test_a_dry_run_finds_a_wrong_argument_before_anything_is_read(tmp_path, capsys):
     file = write(tmp_path, SEED + 'optimizer_args: {betas: "fast"}\n')
-    assert cli.main(["--config", str(file), "--dry-run"]) == cli.BAD_INPUT
+    assert train.main(["--config", str(file), "--dry-run"]) == train.BAD_INPUT
     assert "betas in optimizer_args is 'fast', expected two numbers" in capsys.readouterr().err

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from lora_scripts_ext.config import from_dict
-from lora_scripts_ext.dataset import bucket, picture
-from lora_scripts_ext.dataset.bucket import View
 from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.images import bucket, decode
+from lora_scripts_ext.images.bucket import View
 
 
 def config(**values):
@@ -151,7 +151,7 @@ def test_crop_equals_resize_then_cut(flip):
     view = View(25, 0, flip)
     whole = np.asarray(image.resize(resized, Image.Resampling.LANCZOS))[0:48, 25:89]
     expected = whole[:, ::-1] if flip else whole
-    got = picture.crop(image, resized, target, view, Image.Resampling.LANCZOS)
+    got = decode.crop(image, resized, target, view, Image.Resampling.LANCZOS)
     assert got.shape == (48, 64, 3)
     assert np.abs(got.astype(int) - expected).max() <= 1
 
@@ -159,8 +159,8 @@ def test_crop_equals_resize_then_cut(flip):
 def test_tiny_picture_is_enlarged_and_panorama_is_cheap():
     tiny = Image.new("RGB", (3, 2), (5, 6, 7))
     resized = bucket.cover(tiny.size, (512, 512))
-    assert picture.crop(tiny, resized, (512, 512), View(100, 0, False), Image.Resampling.LANCZOS).max() == 7
+    assert decode.crop(tiny, resized, (512, 512), View(100, 0, False), Image.Resampling.LANCZOS).max() == 7
     strip = Image.new("RGB", (20_000, 2), (5, 6, 7))
     resized = bucket.cover(strip.size, (256, 256))
     assert math.prod(resized) > 500_000_000
-    assert picture.crop(strip, resized, (256, 256), View(1_000_000, 0, False), Image.Resampling.LANCZOS).min() == 5
+    assert decode.crop(strip, resized, (256, 256), View(1_000_000, 0, False), Image.Resampling.LANCZOS).min() == 5

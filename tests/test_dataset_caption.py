@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
+from lora_scripts_ext.captions import caption
 from lora_scripts_ext.config import from_dict
-from lora_scripts_ext.dataset import caption
 
 
 def config(**values):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms, features
 from PIL.PngImagePlugin import PngInfo
 
-from lora_scripts_ext.dataset import folder, kinds, picture, plugins
+from lora_scripts_ext.images import decode, folder, kinds, plugins
 
 RED = (200, 30, 40)
 links = pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
@@ -55,8 +55,8 @@ def near(pixel, expected=RED):
 def test_usual_kinds_are_read(tmp_path, name, kind):
     (tmp_path / name).write_bytes(content(kind))
     assert scan(tmp_path) == ([name], {})
-    assert picture.size(tmp_path / name) == (24, 16)
-    assert near(picture.decode((tmp_path / name).read_bytes()).pixels.getpixel((3, 3)))
+    assert decode.size(tmp_path / name) == (24, 16)
+    assert near(decode.decode((tmp_path / name).read_bytes()).pixels.getpixel((3, 3)))
 
 
 @pytest.mark.skipif(not features.check("jpg_2000"), reason="this Pillow is built without OpenJPEG")
@@ -64,7 +64,7 @@ def test_usual_kinds_are_read(tmp_path, name, kind):
 def test_jpeg_2000_is_read(tmp_path, name):
     Image.new("RGB", (24, 16), RED).save(tmp_path / name)
     assert scan(tmp_path) == ([name], {})
-    assert near(picture.decode((tmp_path / name).read_bytes()).pixels.getpixel((3, 3)))
+    assert near(decode.decode((tmp_path / name).read_bytes()).pixels.getpixel((3, 3)))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"])
@@ -75,7 +75,7 @@ def test_content_counts_not_the_extension(tmp_path, kind):
     names, skipped = scan(tmp_path)
     assert names == ["none", "wrong.jpg"]
     assert list(skipped) == ["odd.img"] and "rename it" in skipped["odd.img"]
-    assert [picture.size(tmp_path / name) for name in names] == [(24, 16)] * 2
+    assert [decode.size(tmp_path / name) for name in names] == [(24, 16)] * 2
 
 
 def test_captions_are_never_taken_for_images(tmp_path):
@@ -118,10 +118,10 @@ def test_what_hides_behind_an_extension_is_told(tmp_path, head, said):
     names, skipped = scan(tmp_path)
     assert names == ["a.jpg"]
     assert said in skipped["without"] and said in skipped["a.unknown"]
-    with pytest.raises(picture.Unreadable, match=said):
-        picture.size(tmp_path / "a.jpg")
-    with pytest.raises(picture.Unreadable, match=said):
-        picture.decode((tmp_path / "a.jpg").read_bytes())
+    with pytest.raises(decode.Unreadable, match=said):
+        decode.size(tmp_path / "a.jpg")
+    with pytest.raises(decode.Unreadable, match=said):
+        decode.decode((tmp_path / "a.jpg").read_bytes())
 
 
 def test_what_systems_leave_behind_is_passed_over(tmp_path):
@@ -185,9 +185,9 @@ def test_a_png_with_megabytes_of_text_is_read(tmp_path, kind, at_end):
     for _ in range(20):
         png = with_chunk(png, kind, head + (text if kind == b"tEXt" else zlib.compress(text)), at_end)
     (tmp_path / "a.png").write_bytes(png)
-    assert picture.size(tmp_path / "a.png") == (24, 16)
-    assert picture.decode(png).pixels.getpixel((3, 3)) == RED
-    assert picture.small(tmp_path / "a.png", 12).size == (12, 8)
+    assert decode.size(tmp_path / "a.png") == (24, 16)
+    assert decode.decode(png).pixels.getpixel((3, 3)) == RED
+    assert decode.small(tmp_path / "a.png", 12).size == (12, 8)
 
 
 def test_text_and_transparency_of_a_png_do_not_mix():
@@ -195,7 +195,7 @@ def test_text_and_transparency_of_a_png_do_not_mix():
     info.add_itxt("prompt", "红鞋" * 5000, zip=True)
     packed = io.BytesIO()
     Image.new("RGBA", (4, 4), (*RED, 0)).save(packed, "PNG", pnginfo=info)
-    decoded = picture.decode(packed.getvalue())
+    decoded = decode.decode(packed.getvalue())
     assert decoded.pixels.getpixel((1, 1)) == (255, 255, 255) and decoded.alpha.getextrema() == (0, 0)
 
 
@@ -205,17 +205,17 @@ def test_a_png_with_a_huge_profile_is_read_and_a_usable_one_still_counts():
     tags = {bytes(swapped[place : place + 4]): place for place in range(132, 132 + 12 * count, 12)}
     swapped[tags[b"rXYZ"] : tags[b"rXYZ"] + 4], swapped[tags[b"bXYZ"] : tags[b"bXYZ"] + 4] = b"bXYZ", b"rXYZ"
     swapped = bytes(swapped).replace(b"s\0R\0G\0B", b"t\0e\0s\0t").replace(b"sRGB", b"test")
-    expected = picture.decode(content(icc_profile=swapped)).pixels.getpixel((3, 3))
+    expected = decode.decode(content(icc_profile=swapped)).pixels.getpixel((3, 3))
     assert not near(expected)  # red and blue are swapped by the profile
     padded = bytearray(swapped + os.urandom(3 << 20))  # larger than what Pillow inflates
     padded[0:4] = struct.pack(">I", len(padded))
     huge = with_chunk(content(), b"iCCP", b"test\0\0" + zlib.compress(bytes(padded)))
-    assert picture.decode(huge).pixels.getpixel((3, 3)) == expected
+    assert decode.decode(huge).pixels.getpixel((3, 3)) == expected
 
 
 @pytest.mark.parametrize("profile", [b"", b"name", b"name\0\0not zlib", b"name\0\0" + zlib.compress(bytes(80 << 20))])
 def test_a_png_with_a_damaged_or_absurd_profile_is_read_as_it_is(profile):
-    assert picture.decode(with_chunk(content(), b"iCCP", profile)).pixels.getpixel((3, 3)) == RED
+    assert decode.decode(with_chunk(content(), b"iCCP", profile)).pixels.getpixel((3, 3)) == RED
 
 
 def test_a_decompression_bomb_is_still_refused(tmp_path):
@@ -223,10 +223,10 @@ def test_a_decompression_bomb_is_still_refused(tmp_path):
     png = content()
     bomb = png[:8] + chunk(b"IHDR", header) + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2 << 20))) + png[33:]
     (tmp_path / "a.png").write_bytes(bomb)
-    with pytest.raises(picture.Unreadable, match="megapixels"):
-        picture.size(tmp_path / "a.png")
-    with pytest.raises(picture.Unreadable, match="megapixels"):
-        picture.decode(bomb)
+    with pytest.raises(decode.Unreadable, match="megapixels"):
+        decode.size(tmp_path / "a.png")
+    with pytest.raises(decode.Unreadable, match="megapixels"):
+        decode.decode(bomb)
 
 
 @pytest.mark.parametrize(("kind", "size"), [("GIF", (24, 16)), ("WEBP", (24, 16)), ("PNG", (24, 16))])
@@ -234,7 +234,7 @@ def test_of_an_animation_the_first_frame_is_taken(kind, size):
     packed = io.BytesIO()
     frames = [Image.new("RGB", size, colour) for colour in (RED, "green", "blue")]
     frames[0].save(packed, kind, save_all=True, append_images=frames[1:])
-    assert near(picture.decode(packed.getvalue()).pixels.getpixel((3, 3)))
+    assert near(decode.decode(packed.getvalue()).pixels.getpixel((3, 3)))
 
 
 def heic(size=(24, 16), **options):
@@ -250,17 +250,17 @@ def test_heic_is_read_where_its_package_is_installed(tmp_path):
     (tmp_path / "a.HEIC").write_bytes(heic((64, 32), exif=exif.tobytes()))
     (tmp_path / "b.jpg").write_bytes(heic((64, 32)))  # as some phones and messengers name them
     assert scan(tmp_path) == (["a.HEIC", "b.jpg"], {})
-    assert [picture.size(tmp_path / name) for name in ("a.HEIC", "b.jpg")] == [(32, 64), (64, 32)]
+    assert [decode.size(tmp_path / name) for name in ("a.HEIC", "b.jpg")] == [(32, 64), (64, 32)]
     for name in ("a.HEIC", "b.jpg"):
-        decoded = picture.decode((tmp_path / name).read_bytes()).pixels
-        assert decoded.size == picture.size(tmp_path / name) and near(decoded.getpixel((3, 3)))
+        decoded = decode.decode((tmp_path / name).read_bytes()).pixels
+        assert decoded.size == decode.size(tmp_path / name) and near(decoded.getpixel((3, 3)))
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow does not read AVIF")
 def test_avif_is_read(tmp_path):
     (tmp_path / "a.avif").write_bytes(content("AVIF"))
     assert scan(tmp_path) == (["a.avif"], {})
-    assert near(picture.decode((tmp_path / "a.avif").read_bytes()).pixels.getpixel((3, 3)))
+    assert near(decode.decode((tmp_path / "a.avif").read_bytes()).pixels.getpixel((3, 3)))
 
 
 @pytest.mark.parametrize(
@@ -277,8 +277,8 @@ def test_without_its_package_an_image_is_reported_with_what_to_install(tmp_path,
     monkeypatch.setattr(Image, "OPEN", {name: how for name, how in Image.OPEN.items() if name in ("PNG", "JPEG")})
     (tmp_path / "a.heic").write_bytes(head + bytes(100))
     assert scan(tmp_path)[0] == ["a.heic"]
-    with pytest.raises(picture.Unreadable, match=f"pip install {package}, or convert it to JPEG"):
-        picture.size(tmp_path / "a.heic")
+    with pytest.raises(decode.Unreadable, match=f"pip install {package}, or convert it to JPEG"):
+        decode.size(tmp_path / "a.heic")
 
 
 def test_a_missing_package_is_no_error():

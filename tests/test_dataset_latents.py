@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import torch
 
-from lora_scripts_ext import cli
+from lora_scripts_ext.commands import train
+from lora_scripts_ext.contract import LatentDistribution
 from lora_scripts_ext.dataset import latents, source
 from lora_scripts_ext.dataset.plan import Visit
 from lora_scripts_ext.dataset.store import Store
-from lora_scripts_ext.hosts.base import LatentDistribution
-from lora_scripts_ext.hosts.standalone import StandaloneHost
-from lora_scripts_ext.hosts.standalone_session import StandaloneSession
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
+from lora_scripts_ext.hosts.standalone.session import StandaloneSession
 from lora_scripts_ext.training import memory_plan
 
 from . import models, shop
@@ -60,7 +60,7 @@ def interrupted_run(tmp_path, monkeypatch, presses):
 
     monkeypatch.setattr(StandaloneSession, "encode_images", encode)
     monkeypatch.setattr(memory_plan, "check", lambda *run: None)
-    code = cli.main(["--config", str(tmp_path / "c.yaml")])
+    code = train.main(["--config", str(tmp_path / "c.yaml")])
     return code, calls, [path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 

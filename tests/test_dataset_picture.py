@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, features
 
-from lora_scripts_ext.dataset import picture
+from lora_scripts_ext.images import decode
 
 
 def saved(image, kind="PNG", **options):
@@ -18,7 +18,7 @@ def saved(image, kind="PNG", **options):
 
 
 def pixels(content):
-    return np.asarray(picture.decode(content).pixels).astype(int)
+    return np.asarray(decode.decode(content).pixels).astype(int)
 
 
 def halves(mode, left, right, size=(8, 4)):
@@ -31,18 +31,18 @@ def test_alpha_is_laid_on_white():
     image = Image.new("RGBA", (2, 1))
     image.putpixel((0, 0), (200, 0, 0, 255))
     image.putpixel((1, 0), (200, 0, 0, 51))  # a fifth: 0.2 * 200 + 0.8 * 255 = 244, 0.8 * 255 = 204
-    decoded = picture.decode(saved(image))
+    decoded = decode.decode(saved(image))
     assert decoded.pixels.mode == "RGB"
     assert np.asarray(decoded.pixels).tolist() == [[[200, 0, 0], [244, 204, 204]]]
     assert np.asarray(decoded.alpha).tolist() == [[255, 51]]
 
 
 def test_opaque_picture_has_no_alpha():
-    assert picture.decode(saved(Image.new("RGB", (3, 3), "red"))).alpha is None
+    assert decode.decode(saved(Image.new("RGB", (3, 3), "red"))).alpha is None
 
 
 def test_transparent_parts_of_a_mask_do_not_count():
-    mask = picture.decode_mask(saved(halves("LA", (255, 255), (255, 0))))
+    mask = decode.decode_mask(saved(halves("LA", (255, 255), (255, 0))))
     assert mask.mode == "L" and np.asarray(mask)[0, [0, 7]].tolist() == [255, 0]
 
 
@@ -50,7 +50,7 @@ def test_palette_with_transparency():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
-    decoded = picture.decode(saved(image, transparency=0))
+    decoded = decode.decode(saved(image, transparency=0))
     assert np.asarray(decoded.pixels).tolist() == [[[255, 255, 255], [40, 50, 60]]]
     assert np.asarray(decoded.alpha).tolist() == [[0, 255]]
 
@@ -73,7 +73,7 @@ def test_grey_bilevel_and_palette(mode, left, right):
 
 def test_grey_with_alpha():
     image = halves("LA", (100, 255), (100, 0))
-    decoded = picture.decode(saved(image))
+    decoded = decode.decode(saved(image))
     assert np.asarray(decoded.pixels)[0, [0, 7], 0].tolist() == [100, 255]
     assert np.asarray(decoded.alpha)[0, [0, 7]].tolist() == [255, 0]
 
@@ -130,8 +130,8 @@ def test_exif_rotation(tmp_path, kind, orientation):
     options = {"TIFF": {"tiffinfo": {274: orientation}}, "WEBP": {"lossless": True, "exif": exif}}
     path = tmp_path / "turned"
     path.write_bytes(saved(image, kind, **options.get(kind, {"exif": exif})))
-    assert picture.size(path) == (32, 16)
-    decoded = picture.decode(path.read_bytes()).pixels
+    assert decode.size(path) == (32, 16)
+    decoded = decode.decode(path.read_bytes()).pixels
     assert decoded.size == (32, 16)
     assert np.abs(np.asarray(decoded).astype(int) - upright).max() < 16
 
@@ -159,10 +159,10 @@ def test_truncated_and_foreign_bytes_are_unreadable():
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     for kind in ("PNG", "JPEG", "WEBP", "BMP", "TIFF"):
         content = saved(noise, kind)
-        with pytest.raises(picture.Unreadable):
-            picture.decode(content[: len(content) // 2])
-    with pytest.raises(picture.Unreadable, match="not in a format"):
-        picture.decode(b"<html>404</html>")
+        with pytest.raises(decode.Unreadable):
+            decode.decode(content[: len(content) // 2])
+    with pytest.raises(decode.Unreadable, match="not in a format"):
+        decode.decode(b"<html>404</html>")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -176,17 +176,17 @@ def test_damaged_bytes_never_raise_anything_else():
             for place in draw.integers(0, min(len(damaged), 200), 4):
                 damaged[place] = draw.integers(256)
             try:
-                assert picture.decode(bytes(damaged)).pixels.mode == "RGB"
-            except picture.Unreadable as error:
+                assert decode.decode(bytes(damaged)).pixels.mode == "RGB"
+            except decode.Unreadable as error:
                 assert str(error)
 
 
 def test_empty_and_missing_file(tmp_path):
     (tmp_path / "a.png").touch()
-    with pytest.raises(picture.Unreadable, match="is empty"):
-        picture.size(tmp_path / "a.png")
-    with pytest.raises(picture.Unreadable, match="cannot be read"):
-        picture.size(tmp_path / "b.png")
+    with pytest.raises(decode.Unreadable, match="is empty"):
+        decode.size(tmp_path / "a.png")
+    with pytest.raises(decode.Unreadable, match="cannot be read"):
+        decode.size(tmp_path / "b.png")
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -202,5 +202,5 @@ def test_decompression_bomb_is_refused_by_its_header(tmp_path, monkeypatch, side
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
     if lifted:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    with pytest.raises(picture.Unreadable, match="more than 178 megapixels"):
-        picture.size(path)
+    with pytest.raises(decode.Unreadable, match="more than 178 megapixels"):
+        decode.size(path)

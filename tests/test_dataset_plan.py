@@ -8,8 +8,8 @@ import pytest
 
 from lora_scripts_ext.config import from_dict
 from lora_scripts_ext.dataset import plan
-from lora_scripts_ext.dataset.bucket import View
 from lora_scripts_ext.dataset.example import Example
+from lora_scripts_ext.images.bucket import View
 
 
 def config(**values):

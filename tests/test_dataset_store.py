@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from lora_scripts_ext.config import from_dict
+from lora_scripts_ext.contract import Conditioning, LatentDistribution
 from lora_scripts_ext.dataset import latents, source
 from lora_scripts_ext.dataset.plan import Visit
 from lora_scripts_ext.dataset.store import Store
-from lora_scripts_ext.dataset.work import ahead
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.hosts.base import Conditioning, LatentDistribution
+from lora_scripts_ext.parallel import ahead
 
 
 class TinySession:

@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lora_scripts_ext import cli, memory_limits
 from lora_scripts_ext import config as configs
+from lora_scripts_ext import memory_limits
 from lora_scripts_ext.adapters.adapter import Adapter
 from lora_scripts_ext.adapters.targets import select
-from lora_scripts_ext.hosts.base import Conditioning, Target
-from lora_scripts_ext.hosts.inspection import inspect
-from lora_scripts_ext.hosts.standalone import StandaloneHost
+from lora_scripts_ext.commands import train
+from lora_scripts_ext.contract import Conditioning, Target
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
+from lora_scripts_ext.hosts.standalone.inspection import inspect
 from lora_scripts_ext.training import optimizer, run
 from lora_scripts_ext.training.attach import attached
 from lora_scripts_ext.training.estimate import estimate
@@ -179,7 +180,7 @@ def test_the_command_says_it_in_lines_and_json(tmp_path, capsys):
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
     config = shop.make_config(data, model, tmp_path / "out", lr_warmup_steps=500)
     (tmp_path / "c.yaml").write_text(config.to_yaml(), encoding="utf-8")
-    assert cli.main(["--config", str(tmp_path / "c.yaml"), "--dry-run"]) == 0
+    assert train.main(["--config", str(tmp_path / "c.yaml"), "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("  bucket     32x32: 4") for line in lines)
     assert any("broken.png" in line for line in lines)

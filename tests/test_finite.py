@@ -10,11 +10,11 @@ from lora_scripts_ext import finite
 from lora_scripts_ext.adapters import file
 from lora_scripts_ext.adapters.adapter import Adapter
 from lora_scripts_ext.adapters.targets import select
+from lora_scripts_ext.contract import Conditioning
 from lora_scripts_ext.dataset import source
 from lora_scripts_ext.dataset.store import Store
 from lora_scripts_ext.errors import TrainingError, UserError
-from lora_scripts_ext.hosts.base import Conditioning
-from lora_scripts_ext.hosts.standalone import StandaloneHost
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 
 from . import models, shop
 
@@ -177,7 +177,7 @@ def adapter(data, checkpoint, tmp_path):
 def test_a_lora_that_is_not_finite_is_never_written(tmp_path, adapter, value):
     adapter.weights.data[-1] = value
     with pytest.raises(TrainingError, match=r"a\.safetensors: not written.*diverged, lower learning_rate"):
-        file.save(tmp_path / "a.safetensors", adapter, torch.float32, {})
+        file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float32, {})
     assert not list(tmp_path.glob("*.safetensors"))
 
 
@@ -186,7 +186,7 @@ def test_a_lora_too_large_for_fp16_is_written_in_another_format(tmp_path, adapte
     with pytest.raises(
         TrainingError, match=r"too large .* \(up to 1e\+05 in lora_unet_.*\); set save_precision: fp32 or"
     ):
-        file.save(tmp_path / "a.safetensors", adapter, torch.float16, {})
+        file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float16, {})
     assert not list(tmp_path.glob("*.safetensors"))
-    file.save(tmp_path / "a.safetensors", adapter, torch.bfloat16, {})
+    file.save(tmp_path / "a.safetensors", adapter.layers(), torch.bfloat16, {})
     assert max(finite.largest(tensor) for tensor in load_file(tmp_path / "a.safetensors").values()) == 99840

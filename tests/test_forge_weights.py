@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lora_scripts_ext.hosts.forge_weights import mend, ordinary, out_of_place
+from lora_scripts_ext.hosts.webui.forge.weights import mend, ordinary, out_of_place
 
 
 class BasicTransformerBlock(nn.Module):

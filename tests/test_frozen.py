@@ -6,7 +6,7 @@ from torch import nn
 
 from lora_scripts_ext.adapters import frozen, products
 from lora_scripts_ext.adapters.products import Geometry
-from lora_scripts_ext.hosts.base import Target
+from lora_scripts_ext.contract import Target
 
 # inputs, outputs, kernel, stride, padding, side, batch; the first four are few positions for their channels
 CONVS = [

@@ -6,7 +6,7 @@ import time
 import pytest
 from safetensors.torch import load_file
 
-from lora_scripts_ext.hosts.standalone import StandaloneHost
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 from lora_scripts_ext.jobs.job import Job
 from lora_scripts_ext.training import run
 

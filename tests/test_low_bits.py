@@ -6,12 +6,12 @@ from torch import nn
 
 from lora_scripts_ext.adapters import frozen
 from lora_scripts_ext.adapters.adapter import Adapter
-from lora_scripts_ext.adapters.layer import row_scale, widened
 from lora_scripts_ext.adapters.targets import select
-from lora_scripts_ext.hosts.base import Conditioning, Target
-from lora_scripts_ext.hosts.inspection import inspect
-from lora_scripts_ext.hosts.low_bits import keep_in_8_bits
-from lora_scripts_ext.hosts.standalone import StandaloneHost
+from lora_scripts_ext.contract import Conditioning, Target
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
+from lora_scripts_ext.hosts.standalone.inspection import inspect
+from lora_scripts_ext.models.layer import row_scale, widened
+from lora_scripts_ext.models.low_bits import keep_in_8_bits
 from lora_scripts_ext.training import run
 from lora_scripts_ext.training.attach import attached
 

@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 from lora_scripts_ext import memory_limits
 from lora_scripts_ext.dataset import source
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.hosts.inspection import inspect
-from lora_scripts_ext.hosts.standalone import StandaloneHost
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
+from lora_scripts_ext.hosts.standalone.inspection import inspect
 from lora_scripts_ext.training import memory_plan, run
 from lora_scripts_ext.training.footprint import Footprint
 from lora_scripts_ext.training.step import Stepper

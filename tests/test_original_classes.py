@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from lora_scripts_ext.adapters.adapter import Adapter
-from lora_scripts_ext.adapters.targets import original_unet_targets, select, unet_targets
-from lora_scripts_ext.hosts import outline
-from lora_scripts_ext.hosts.base import ModelInfo
+from lora_scripts_ext.adapters.targets import select
+from lora_scripts_ext.contract import ModelInfo
+from lora_scripts_ext.models import outline
+from lora_scripts_ext.models.targets import original_unet_targets, unet_targets
 
 from . import models
 from .webui import checkpoints

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lora_scripts_ext import cli
+from lora_scripts_ext.commands import train
 
 from . import shop
 from .page.served import GRADIOS, HERE, ROOT, python_with, serving
@@ -108,7 +108,7 @@ def test_a_file_made_in_the_tab_runs_headless(page, capsys):
     told = page.does("lt_export", asked(page, output_name="headless", max_steps=2))
     file = page.folder / "headless.yaml"
     file.write_text(told["lt_yaml"], encoding="utf-8")
-    assert cli.main(["--config", str(file)]) == 0
+    assert train.main(["--config", str(file)]) == 0
     assert Path(json.loads(capsys.readouterr().out.splitlines()[-1])["lora"]).name == "headless.safetensors"
 
 

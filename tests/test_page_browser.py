@@ -8,8 +8,8 @@ import pytest
 import yaml
 from playwright.sync_api import expect, sync_playwright
 
-from lora_scripts_ext.dataset import left_out
-from lora_scripts_ext.workshop.book import Book
+from lora_scripts_ext.captions.store import Book
+from lora_scripts_ext.images import excluded
 
 from . import captioners, shop
 from .page import browser
@@ -106,7 +106,7 @@ def test_a_pile_of_pictures_is_checked_captioned_and_corrected(page, served):
     page.wait_for_function("() => [...document.querySelectorAll('.lt_findings img')].some(one => one.naturalWidth > 0)")
     page.locator("#lt_leave").click()
     expect(findings).to_contain_text("1 pictures are left out", timeout=60_000)
-    assert left_out.read(pile) == {"turned.jpg"}
+    assert excluded.read(pile) == {"turned.jpg"}
     page.locator("#lt_captioner input").fill("names")
     page.locator("#lt_captioner input").press("Enter")
     page.locator("#lt_caption").click()

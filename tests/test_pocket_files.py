@@ -13,8 +13,9 @@ from PIL import Image
 from pocket import vae
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ["pocket", "lora_scripts_ext/webui", "lora_scripts_ext/workshop", "lora_scripts_ext/hosts",
-        "lora_scripts_ext/captioning", "lora_scripts_ext/jobs", "lora_scripts_ext/dataset"]  # fmt: skip
+OURS = ["pocket", *(f"lora_scripts_ext/{name}" for name in (
+    "webui", "preparation", "hosts", "captioning", "captions", "images", "jobs", "dataset", "models", "commands",
+))]  # fmt: skip
 
 
 def test_a_brand_is_written_with_its_table(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from lora_scripts_ext.adapters.adapter import Adapter
 from lora_scripts_ext.adapters.targets import select
 from lora_scripts_ext.dataset import plan, source
 from lora_scripts_ext.dataset.store import Store
-from lora_scripts_ext.hosts.standalone import StandaloneHost
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 from lora_scripts_ext.training import noise, objective
 from lora_scripts_ext.training.processes import World
 from lora_scripts_ext.training.step import Stepper

@@ -15,10 +15,11 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from lora_scripts_ext import cli, crash
+from lora_scripts_ext import crash
+from lora_scripts_ext.commands import train as train_command
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.hosts.standalone import StandaloneHost
-from lora_scripts_ext.hosts.standalone_session import StandaloneSession
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
+from lora_scripts_ext.hosts.standalone.session import StandaloneSession
 from lora_scripts_ext.training import run, state
 
 from . import models, shop
@@ -325,7 +326,7 @@ def test_a_crash_is_one_sentence_and_exit_code_1(data, checkpoint, tmp_path, mon
 
     monkeypatch.setattr(run, "train", crash)
     config = write_yaml(tmp_path / "c.yaml", shop.settings(data, checkpoint, tmp_path / "out"))
-    assert cli.main(["--config", str(config)]) == 1
+    assert train_command.main(["--config", str(config)]) == 1
     said = capsys.readouterr().err
     log = tmp_path / "out" / "crash.log"
     assert said == f"error: RuntimeError: the model fell over; the details are in {log}.\n"

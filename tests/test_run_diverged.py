@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from lora_scripts_ext.errors import TrainingError
-from lora_scripts_ext.hosts.standalone import StandaloneHost
-from lora_scripts_ext.hosts.standalone_session import StandaloneSession
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
+from lora_scripts_ext.hosts.standalone.session import StandaloneSession
 from lora_scripts_ext.jobs.job import Job
 from lora_scripts_ext.training import loss_scale, run, state
 

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from lora_scripts_ext import crash
-from lora_scripts_ext.hosts.standalone import StandaloneHost
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 from lora_scripts_ext.training import publication, run
 
 from . import shop

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.hosts import selection
+from lora_scripts_ext.hosts.webui import selection
 
 
 @pytest.fixture

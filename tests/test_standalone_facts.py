@@ -12,11 +12,11 @@ from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from safetensors.torch import load_file, save_file
 
 from lora_scripts_ext.config import Config
-from lora_scripts_ext.hosts.checkpoint import read_checkpoint
-from lora_scripts_ext.hosts.inspection import inspect
-from lora_scripts_ext.hosts.schedule import Schedule
-from lora_scripts_ext.hosts.standalone import StandaloneHost
-from lora_scripts_ext.hosts.weights import sha256
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
+from lora_scripts_ext.hosts.standalone.inspection import inspect
+from lora_scripts_ext.models.checkpoint import read_checkpoint
+from lora_scripts_ext.models.noise_schedule import Schedule
+from lora_scripts_ext.models.weights import sha256
 
 from . import models
 

@@ -9,10 +9,10 @@ from diffusers.loaders import single_file_utils as theirs
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from benchmarks import models as real
-from lora_scripts_ext.hosts.checkpoint import to_diffusers, to_original
-from lora_scripts_ext.hosts.original import HEADS
-from lora_scripts_ext.hosts.unet import unet_config
-from lora_scripts_ext.hosts.vae import vae_config
+from lora_scripts_ext.models.checkpoint import to_diffusers, to_original
+from lora_scripts_ext.models.original_layout import HEADS
+from lora_scripts_ext.models.unet import unet_config
+from lora_scripts_ext.models.vae import vae_config
 
 from . import models
 

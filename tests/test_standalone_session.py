@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from lora_scripts_ext.config import Config
+from lora_scripts_ext.contract import Conditioning, PreviewRequest
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.hosts import standalone_session
-from lora_scripts_ext.hosts.base import Conditioning, PreviewRequest
-from lora_scripts_ext.hosts.sampler import make_scheduler
-from lora_scripts_ext.hosts.schedule import Schedule
-from lora_scripts_ext.hosts.standalone import StandaloneHost
-from lora_scripts_ext.hosts.tokenizer import SHIPPED, Tokenizer
+from lora_scripts_ext.hosts.standalone import session as standalone_session
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
+from lora_scripts_ext.hosts.standalone.sampler import make_scheduler
+from lora_scripts_ext.models.noise_schedule import Schedule
+from lora_scripts_ext.models.tokenizer import SHIPPED, Tokenizer
 
 from . import models
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lora_scripts_ext.dataset import text_file, words
-from lora_scripts_ext.dataset.text_file import Unknown
+from lora_scripts_ext.captions import text_file, words
+from lora_scripts_ext.captions.text_file import Unknown
 from lora_scripts_ext.errors import UserError
 
 CHINESE = [

@@ -10,7 +10,7 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from diffusers.training_utils import compute_snr
 
 from lora_scripts_ext import config as configs
-from lora_scripts_ext.hosts.base import ModelInfo
+from lora_scripts_ext.contract import ModelInfo
 from lora_scripts_ext.training import loss, noise, objective, schedule, seeds
 
 SCHEDULER = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)

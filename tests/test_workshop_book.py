@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from lora_scripts_ext import config as configs
-from lora_scripts_ext.captioning.fields import Fields
+from lora_scripts_ext.captions.fields import Fields
+from lora_scripts_ext.captions.store import Book, Entry
 from lora_scripts_ext.dataset import source
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.workshop.book import Book, Entry
 
 CUP = Fields("cup", ("red", "matte"), "on a table", "soft light")
 

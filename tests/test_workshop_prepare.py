@@ -12,12 +12,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 from lora_scripts_ext import config as configs
-from lora_scripts_ext.dataset import bucket
-from lora_scripts_ext.dataset.left_out import HIDDEN
+from lora_scripts_ext.captions.store import Book
+from lora_scripts_ext.commands import prepare_dataset
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.workshop import adopt, archive, prepare, prepare_command, subject
-from lora_scripts_ext.workshop.book import Book
-from lora_scripts_ext.workshop.prepare import Wanted
+from lora_scripts_ext.images import bucket
+from lora_scripts_ext.images.excluded import HIDDEN
+from lora_scripts_ext.preparation import archive, prepare, subject, upload
+from lora_scripts_ext.preparation.prepare import Wanted
 
 from .photos import photo
 
@@ -289,14 +290,14 @@ def test_the_command_takes_a_zip_to_a_folder_that_can_be_trained_on(tmp_path, ca
     source = packed(tmp_path / "set.zip", members)
     out = tmp_path / "ready"
     told = ["--input", str(source), "--output", str(out), "--resolution", "256", "--rename", "brand_{number:02d}"]
-    assert prepare_command.main(told) == 0
+    assert prepare_dataset.main(told) == 0
     assert json.loads(capsys.readouterr().out)["made"] == 3
     book = Book.open(out)
     assert book.names == [f"photos/brand_0{number}.png" for number in (1, 2, 3)]
     assert [book.entry(name).prompt for name in book.names] == ["", "a cup, red", ""]
     assert {Image.open(out / name).size for name in book.names} == {(256, 256)}
     assert (out / HIDDEN / "prepared.json").is_file()
-    assert prepare_command.main(["--input", str(tmp_path / "no"), "--output", str(out)]) == 2
+    assert prepare_dataset.main(["--input", str(tmp_path / "no"), "--output", str(out)]) == 2
     assert "there is no folder" in capsys.readouterr().err
 
 
@@ -307,6 +308,6 @@ def test_dropped_files_never_replace_each_other_and_are_stored_once(tmp_path):
         (tmp_path / name).write_bytes(jpeg(photo(seed, side=64)))
     given = [tmp_path / name / "a.jpg" for name in ("one", "two", "three")]
     quiet = {"progress": lambda *told: None, "check": lambda: None}
-    assert adopt.adopt(given, into, **quiet).names == ["a.jpg", "a_2.jpg", "a.jpg"]
+    assert upload.adopt(given, into, **quiet).names == ["a.jpg", "a_2.jpg", "a.jpg"]
     assert sorted(snapshot(into)) == ["a.jpg", "a_2.jpg"]
     assert (into / "a_2.jpg").read_bytes() == given[1].read_bytes()

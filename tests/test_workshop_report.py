@@ -8,9 +8,11 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from lora_scripts_ext import config as configs
-from lora_scripts_ext.dataset import left_out, picture, source
-from lora_scripts_ext.workshop import advice, command, report
-from lora_scripts_ext.workshop.measure import blur, difference_hash
+from lora_scripts_ext.commands import check_dataset
+from lora_scripts_ext.dataset import source
+from lora_scripts_ext.images import decode, excluded
+from lora_scripts_ext.preparation import advice, report
+from lora_scripts_ext.preparation.measure import blur, difference_hash
 
 from .photos import photo
 
@@ -155,7 +157,7 @@ def test_of_copies_the_better_one_is_kept_whatever_its_name(tmp_path):
     assert codes(flat)["c_large.jpg"] == []
     kept = {folder: [*told(tmp_path / folder).kept] for folder in sets}
     assert kept == {"soft": ["b_sharp.png"], "packed": ["c_good.jpg"], "equal": ["a.png"]}
-    assert "kept      c_large.jpg, in place of a_small.jpg, b_middle.jpg" in command.lines(flat)
+    assert "kept      c_large.jpg, in place of a_small.jpg, b_middle.jpg" in check_dataset.lines(flat)
     assert flat.to_dict()["duplicates"] == [{"kept": "c_large.jpg", "copies": ["a_small.jpg", "b_middle.jpg"]}]
 
 
@@ -175,7 +177,7 @@ def test_in_a_chain_only_what_looks_like_a_kept_one_goes():
 def test_tiny_and_thin_pictures_are_measured(size, tmp_path, capsys):
     Image.new("RGB", size, "red").save(tmp_path / "thin.png")
     save(photo(1), tmp_path / "good.png")
-    assert command.main(["--input", str(tmp_path)]) == 0
+    assert check_dataset.main(["--input", str(tmp_path)]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])["pictures"]
     assert {one["name"]: one["verdict"] for one in found} == {"good.png": "good", "thin.png": "bad"}
 
@@ -258,8 +260,8 @@ def test_suggested_settings_show_about_two_thousand_pictures(count, rank):
 def test_a_second_report_measures_only_what_changed(clean, monkeypatch):
     first = told(clean)
     looked = []
-    real = picture.small
-    monkeypatch.setattr(picture, "small", lambda path, side: looked.append(path.name) or real(path, side))
+    real = decode.small
+    monkeypatch.setattr(decode, "small", lambda path, side: looked.append(path.name) or real(path, side))
     assert told(clean).to_dict() == first.to_dict()
     assert looked == []
     save(photo(99), clean / "03.jpg")
@@ -284,8 +286,8 @@ def test_a_stopped_report_goes_on_where_it_was(tmp_path, monkeypatch):
     with pytest.raises(Stop):
         told(tmp_path, progress=stop)
     looked = []
-    real = picture.small
-    monkeypatch.setattr(picture, "small", lambda path, side: looked.append(path.name) or real(path, side))
+    real = decode.small
+    monkeypatch.setattr(decode, "small", lambda path, side: looked.append(path.name) or real(path, side))
     told(tmp_path)
     assert sorted(looked) == ["5.jpg", "6.jpg", "7.jpg"]
 
@@ -294,7 +296,7 @@ def test_what_is_left_out_is_not_trained_on_and_not_looked_at_again(tmp_path, ca
     for seed in range(3):
         save(photo(seed), tmp_path / f"{seed}.jpg")
     save(photo(3).filter(ImageFilter.GaussianBlur(6)), tmp_path / "blurred.jpg")
-    assert command.main(["--input", str(tmp_path), "--leave-out"]) == 0
+    assert check_dataset.main(["--input", str(tmp_path), "--leave-out"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "4 pictures: 3 good, 0 doubtful, 1 bad"
     assert json.loads(out[-1])["bad"] == 1
@@ -302,10 +304,10 @@ def test_what_is_left_out_is_not_trained_on_and_not_looked_at_again(tmp_path, ca
     dataset = source.read(told, [64], 8)
     assert [example.name for example in dataset.examples] == ["0.jpg", "1.jpg", "2.jpg"]
     assert [(one.name, one.reason) for one in dataset.skipped] == [("blurred.jpg", "is left out by hand")]
-    assert command.main(["--input", str(tmp_path), "--leave-out"]) == 0
-    assert left_out.read(tmp_path) == {"blurred.jpg"}
+    assert check_dataset.main(["--input", str(tmp_path), "--leave-out"]) == 0
+    assert excluded.read(tmp_path) == {"blurred.jpg"}
     (tmp_path / ".lora_trainer" / "left_out.json").write_text("[]")
-    assert command.main(["--input", str(tmp_path)]) == 2
+    assert check_dataset.main(["--input", str(tmp_path)]) == 2
     assert "this list of left-out pictures is damaged" in capsys.readouterr().err
 
 

@@ -3,10 +3,10 @@
 import pytest
 from PIL import Image
 
-from lora_scripts_ext.captioning.fields import Fields
-from lora_scripts_ext.workshop import table
-from lora_scripts_ext.workshop.book import Book, Entry
-from lora_scripts_ext.workshop.table import Row
+from lora_scripts_ext.captions import editing
+from lora_scripts_ext.captions.editing import Row
+from lora_scripts_ext.captions.fields import Fields
+from lora_scripts_ext.captions.store import Book, Entry
 
 CUP = Fields("cup", ("red", "matte"), "on a table", "soft light")
 
@@ -29,30 +29,30 @@ ROWS = [
 
 
 def test_rows_and_what_they_hold(book):
-    assert table.rows(book) == ROWS
-    assert table.holding(ROWS, "RED") == ROWS[:2]
-    assert table.holding(ROWS, "tag: red") == ROWS[:2]
-    assert table.holding(ROWS, "tag:lamp") == []
-    assert table.holding(ROWS, "none") == ROWS[2:]
-    assert table.holding(ROWS, "") == ROWS
+    assert editing.rows(book) == ROWS
+    assert editing.holding(ROWS, "RED") == ROWS[:2]
+    assert editing.holding(ROWS, "tag: red") == ROWS[:2]
+    assert editing.holding(ROWS, "tag:lamp") == []
+    assert editing.holding(ROWS, "none") == ROWS[2:]
+    assert editing.holding(ROWS, "") == ROWS
 
 
 def test_tags_are_counted_once_a_caption():
-    assert table.frequency([Row("x", "red, red, cup", "", "", "", ""), Row("y", "cup", "", "", "", "")]) == [
+    assert editing.frequency([Row("x", "red, red, cup", "", "", "", ""), Row("y", "cup", "", "", "", "")]) == [
         ("cup", 2), ("red", 1),
     ]  # fmt: skip
 
 
 def test_bulk_changes():
-    added = table.with_tag(ROWS, "red")
+    added = editing.with_tag(ROWS, "red")
     assert added == ROWS
-    added = table.with_tag(ROWS, "studio")
+    added = editing.with_tag(ROWS, "studio")
     assert added[0].attributes == "red, matte, studio"
     assert [row.caption for row in added] == [ROWS[0].caption + ", studio", "a Red lamp, Red, studio", ""]
-    removed = table.without_tag(ROWS, "RED")
+    removed = editing.without_tag(ROWS, "RED")
     assert removed[0] == Row("a.png", "cup, matte, on a table, soft light", "cup", "matte", "on a table", "soft light")
     assert removed[1].caption == "a Red lamp"
-    replaced = table.replaced(ROWS, "a", "o")
+    replaced = editing.replaced(ROWS, "a", "o")
     assert [row.picture for row in replaced] == ["a.png", "b.png", "c.png"]
     assert replaced[0].caption == "cup, red, motte, on o toble, soft light"
     assert replaced[0][2:] == ("cup", "red, motte", "on o toble", "soft light")
@@ -65,7 +65,7 @@ def test_saving_joins_fields_and_lets_a_typed_caption_rule(book, tmp_path):
         ROWS[2],
         ROWS[2]._replace(picture="gone.png", caption="x"),
     ]
-    assert table.save(book, typed) == 2
+    assert editing.save(book, typed) == 2
     assert book.entry("a.png").prompt == "mug, red, matte, on a table, soft light"
     assert book.entry("a.png").fields.subject == "mug"
     assert book.entry("b.png") == Entry(Fields(), "my own", "", edited=True)
@@ -73,12 +73,12 @@ def test_saving_joins_fields_and_lets_a_typed_caption_rule(book, tmp_path):
     again = Book.open(tmp_path)
     # A captioner does not take back what a person chose.
     assert again.entry("a.png").edited
-    assert table.save(again, [ROWS[0]._replace(caption="typed")]) == 1
+    assert editing.save(again, [ROWS[0]._replace(caption="typed")]) == 1
     assert again.entry("a.png").prompt == "typed"
-    assert table.save(again, table.rows(again)) == 0
+    assert editing.save(again, editing.rows(again)) == 0
 
 
 def test_bulk_changes_keep_fields_in_step(book):
-    assert table.save(book, table.with_tag(table.rows(book), "studio")) == 2
+    assert editing.save(book, editing.with_tag(editing.rows(book), "studio")) == 2
     assert book.entry("a.png").fields.attributes == ("red", "matte", "studio")
     assert book.entry("b.png").fields == Fields()

@@ -1,1 +1,1 @@
-"""LoRA adapters: the maths, attaching to a model, kohya names, the .safetensors file."""
+"""LoRA: the maths, attaching it to a model, the .safetensors file."""

@@ -12,14 +12,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ..contract import Target
 from ..errors import UserError
-from ..hosts.base import Target
+from ..models.layer import autocast_dtype, is_plain, is_replaced, overriding, row_scale
+from ..models.layer_names import UNetLayout
 from . import dropout, functional
 from .dropout import Dropout
-from .file import LoraLayer, LoraWeights
 from .functional import Frozen, Matrices
-from .layer import autocast_dtype, is_plain, is_replaced, overriding, row_scale
-from .names import UNetLayout
+from .lora_weights import LoraLayer, LoraWeights
 from .origin import made_for
 from .products import Geometry
 from .targets import smallest_set

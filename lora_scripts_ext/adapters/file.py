@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,49 +15,20 @@ from torch import Tensor
 from .. import finite
 from ..errors import TrainingError, UserError
 from ..files import write_bytes
-from ..model_kinds import kind_of, method_of
-from ..safetensors_file import read_header
+from ..models.kinds import kind_of, method_of
+from ..models.safetensors_file import read_header
 from . import dialects, peft_config
 from .dialects import Role
-from .metadata import hashes
+from .file_metadata import hashes
+from .lora_weights import LoraLayer, LoraWeights
 from .peft_config import PeftConfig
-
-if TYPE_CHECKING:
-    from .adapter import Adapter
-
 
 _CHECKPOINT = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.")
 _FOLDER_FILES = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")
 
 
-@dataclass(frozen=True)
-class LoraLayer:
-    """One layer of a file; its effect is ``alpha / rank · up · down``.
-
-    Attributes:
-        down: [rank, inputs], or [rank, inputs, height, width] for a convolution.
-        up: [outputs, rank], or [outputs, rank, 1, 1] for a convolution.
-    """
-
-    down: Tensor
-    up: Tensor
-    alpha: float
-
-    @property
-    def rank(self) -> int:
-        return self.down.shape[0]
-
-
-@dataclass(frozen=True)
-class LoraWeights:
-    """A LoRA file that was read: its layers by kohya key."""
-
-    path: Path
-    layers: dict[str, LoraLayer]
-
-
-def save(path: Path, adapter: Adapter, dtype: torch.dtype, metadata: Mapping[str, str]) -> None:
-    """Write the adapter as kohya's files are, atomically; the hashes are added to ``metadata``.
+def save(path: Path, layers: Mapping[str, LoraLayer], dtype: torch.dtype, metadata: Mapping[str, str]) -> None:
+    """Write a LoRA's ``layers`` as kohya's files are, atomically; the hashes are added to ``metadata``.
 
     ``<key>.lora_down.weight``, ``<key>.lora_up.weight`` in ``dtype``, ``<key>.alpha`` float32 without dimensions.
 
@@ -66,7 +36,7 @@ def save(path: Path, adapter: Adapter, dtype: torch.dtype, metadata: Mapping[str
         TrainingError: a weight is NaN or infinite, or too large for ``dtype``; nothing is written.
     """
     tensors = {}
-    for key, layer in adapter.layers().items():
+    for key, layer in layers.items():
         tensors[f"{key}.lora_down.weight"] = _stored(path, key, layer.down, dtype)
         tensors[f"{key}.lora_up.weight"] = _stored(path, key, layer.up, dtype)
         tensors[f"{key}.alpha"] = torch.tensor(layer.alpha)

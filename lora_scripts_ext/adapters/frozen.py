@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ..hosts.base import Target
+from ..contract import Target
+from ..models.layer import autocast_dtype, is_plain, is_replaced, overriding, row_scale, widened
 from . import products
-from .layer import autocast_dtype, is_plain, is_replaced, overriding, row_scale, widened
 from .products import Geometry
 
 

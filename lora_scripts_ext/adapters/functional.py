@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..models.layer import widened
 from . import products
-from .layer import widened
 from .products import Geometry
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .file import LoraLayer
+from .lora_weights import LoraLayer
 
 _BY_NAME = {
     "double_blocks": "Flux",

@@ -1,1 +1,1 @@
-"""A picture -> a caption."""
+"""An image -> a caption: one file a captioner."""

@@ -1,4 +1,4 @@
-"""The contract between the workshop and whatever looks at a picture."""
+"""The contract of a captioner."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from .fields import Fields
+from ..captions.fields import Fields
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
+from ..captions.fields import Fields
 from . import models
 from .base import Seen, Wanted
-from .fields import Fields
 
 USUAL = "Salesforce/blip-image-captioning-base"
 _TOKENS = 40

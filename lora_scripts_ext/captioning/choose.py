@@ -17,8 +17,8 @@ _KNOWN = {
     "vit": ("classify", "Classify", "transformers and an image classifier"),
     "clip": ("clip_rank", "ClipRank", "transformers, a CLIP model and a file of your own words"),
     "wd14": ("wd14", "Wd14", "onnxruntime and the folder of a WD14 tagger"),
-    "interrogate": ("webui", "Interrogator", "a WebUI, with its BLIP"),
-    "deepbooru": ("webui", "DeepBooru", "a WebUI, with its DeepBooru"),
+    "interrogate": ("interrogator", "Interrogator", "a WebUI, with its BLIP"),
+    "deepbooru": ("interrogator", "DeepBooru", "a WebUI, with its DeepBooru"),
     "endpoint": ("endpoint", "Endpoint", "the address of an OpenAI-compatible service"),
 }
 NAMES = ("auto", *_KNOWN)

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..dataset.text_file import read_text
+from ..captions.fields import NAMES, Fields
+from ..captions.text_file import read_text
 from ..errors import UserError
 from . import models
 from .base import Seen, Wanted
-from .fields import NAMES, Fields
 
 USUAL = "openai/clip-vit-base-patch32"
 _ATTRIBUTES = 3

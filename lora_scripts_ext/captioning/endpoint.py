@@ -13,10 +13,10 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from ..captions.fields import Fields
 from ..errors import UserError
 from . import exchange
 from .base import Seen, Wanted
-from .fields import Fields
 
 _LONGEST = 20_000
 _ASK = (

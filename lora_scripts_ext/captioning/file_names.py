@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from ..captions.fields import Fields
 from .base import Seen
-from .fields import Fields
 
 _CAMERA = re.compile(
     r"^(img|dsc[nf]?|dcim|pxl|image|photo|pic|picture|screenshot|wechat ?img|mmexport|untitled)$", re.I

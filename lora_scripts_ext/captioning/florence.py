@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
+from ..captions.fields import Fields
 from . import models
 from .base import Seen, Wanted
 from .blip import without_opening
-from .fields import Fields
 
 USUAL = "florence-community/Florence-2-base"
 _TASK = "<CAPTION>"

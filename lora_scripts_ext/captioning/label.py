@@ -9,13 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, Protocol
 
-from ..dataset import picture
-from ..dataset.caption import with_trigger
-from ..dataset.example import Skipped
-from ..dataset.work import Check, Progress, ahead
-from . import fields as captions
+from ..captions import fields as captions
+from ..captions.caption import with_trigger
+from ..captions.fields import TEMPLATE, Fields
+from ..images import decode
+from ..images.skipped import Skipped
+from ..parallel import Check, Progress, ahead
 from .base import Captioner, Seen
-from .fields import TEMPLATE, Fields
 
 Overwrite = Literal["none", "ours", "all"]
 # What captioners look at is 224 to 768 pixels wide.
@@ -24,7 +24,7 @@ _SAVE_SECONDS = 10
 
 
 class Captions(Protocol):
-    """Where captions are kept; see ``workshop.book``."""
+    """Where captions are kept; see ``captions.store``."""
 
     names: list[str]
 
@@ -39,7 +39,7 @@ class Captions(Protocol):
 
 
 class Entry(Protocol):
-    """A picture's caption; see ``workshop.book``."""
+    """A picture's caption; see ``captions.store``."""
 
     prompt: str
     by: str
@@ -116,8 +116,8 @@ def _seen(folder: Path, names: Iterable[str], captioner: Captioner) -> Iterator[
 
     def look(name: str) -> Seen | Skipped:
         try:
-            return Seen(name, picture.small(folder / name, _SIDE))
-        except picture.Unreadable as error:
+            return Seen(name, decode.small(folder / name, _SIDE))
+        except decode.Unreadable as error:
             return Skipped(name, str(error))
 
     return ahead(look, names) if captioner.looks else map(Seen, names)

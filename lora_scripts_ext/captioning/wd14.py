@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..captions.fields import Fields
 from ..errors import UserError
 from .base import Seen, Wanted
-from .fields import Fields
 
 _THRESHOLD = 0.35
 # Categories of selected_tags.csv: 0 is general, 4 a character, 9 the rating, which is no part of a caption.

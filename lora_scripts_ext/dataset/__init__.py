@@ -1,1 +1,1 @@
-"""Pictures and captions -> examples -> buckets -> cached latents and text embeddings -> a batch on the device."""
+"""Images and captions -> examples -> buckets -> cached latents and text embeddings -> a batch on the device."""

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from .. import files
 from ..config import Config
+from ..contract import ModelInfo
 from ..errors import UserError
-from ..hosts.base import ModelInfo
 from .example import Example
 
 _VERSION = 1

@@ -1,11 +1,11 @@
-"""One picture of the training set, and one that was left out."""
+"""One image of the training set."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from .bucket import Size, View
+from ..images.bucket import Size, View
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,3 @@ class Example:
     resized: Size
     views: tuple[View, ...]
     mask: Path | None
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A file that is not trained on: its ``name`` and the ``reason``, which together read as a sentence."""
-
-    name: str
-    reason: str

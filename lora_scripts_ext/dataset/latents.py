@@ -15,12 +15,14 @@ from torch import Tensor
 
 from .. import finite, memory
 from ..config import Config
+from ..contract import Session
 from ..errors import UserError
-from ..hosts.base import Session
-from . import cache, picture
+from ..images import decode
+from ..images.skipped import Skipped
+from ..parallel import Check, Progress, ahead
+from . import cache
 from .cache import Cache
-from .example import Example, Skipped
-from .work import Check, Progress, ahead
+from .example import Example
 
 _BATCH_PIXELS = 2 * 1024 * 1024  # two pictures of 1024x1024, eight of 512x512
 # A CPU gains nothing by more, and between two batches a run can be stopped.
@@ -118,14 +120,14 @@ class _Reader:
     def _decoded(self, example: Example, content: bytes, mask: bytes | None) -> tuple[Tensor, Tensor | None] | Skipped:
         """Pixels and mask cells of all views."""
         try:
-            decoded = picture.decode(content)
-        except picture.Unreadable as error:
+            decoded = decode.decode(content)
+        except decode.Unreadable as error:
             return Skipped(example.name, str(error))
         if decoded.pixels.size != (example.width, example.height):
             return Skipped(example.name, "has changed since it was first read; start again")
         try:
-            alone = picture.decode_mask(mask) if mask is not None else None
-        except picture.Unreadable as error:
+            alone = decode.decode_mask(mask) if mask is not None else None
+        except decode.Unreadable as error:
             return Skipped(example.name, f"has a mask, {example.mask}, that {error}")
         cells = None
         if self._masked != "none":
@@ -155,7 +157,7 @@ def _pixels(example: Example, image: Image.Image) -> Tensor:
 
 
 def _cut(example: Example, image: Image.Image, resample: Image.Resampling) -> list[np.ndarray]:
-    return [picture.crop(image, example.resized, example.bucket, view, resample) for view in example.views]
+    return [decode.crop(image, example.resized, example.bucket, view, resample) for view in example.views]
 
 
 def _batch_size(example: Example, device: torch.device) -> int:

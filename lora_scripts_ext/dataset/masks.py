@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from . import folder, picture
-from .example import Example, Skipped
+from ..images import decode, folder
+from ..images.skipped import Skipped
+from .example import Example
 
 _LISTED = 5
 
@@ -65,8 +66,8 @@ def _files(mask_dir: Path) -> tuple[dict[str, Path], list[Skipped]]:
 
 def _unreadable(mask: Path) -> str | None:
     try:
-        picture.size(mask)
-    except picture.Unreadable as error:
+        decode.size(mask)
+    except decode.Unreadable as error:
         return f"has a mask, {mask}, that {error}"
     return None
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..config import Config
-from .bucket import Size
-from .draw import generator
+from ..images.bucket import Size
+from ..random_streams import generator
 from .example import Example
 
 

@@ -12,12 +12,15 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from ..captions import caption
+from ..captions.captions import Captions
 from ..config import FIELDS, Config
 from ..errors import UserError
-from . import bucket, caption, folder, left_out, masks, picture
-from .bucket import Grid, Size
-from .captions import Captions
-from .example import Example, Skipped
+from ..images import bucket, decode, excluded, folder
+from ..images.bucket import Grid, Size
+from ..images.skipped import Skipped
+from . import masks
+from .example import Example
 
 _REPEAT_FOLDER = re.compile(r"(\d+)_(.+)")
 _MOST_REPEATS = FIELDS["num_repeats"].metadata["high"]
@@ -83,7 +86,7 @@ def read(config: Config, resolution: Sequence[int], vae_factor: int) -> Dataset:
 def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
     root = Path(getattr(config, key))
     found, skipped = folder.scan(root, key, _other_folders(config))
-    unwanted = left_out.read(root)
+    unwanted = excluded.read(root)
     names = [name for name in found if name not in unwanted]
     skipped += [Skipped(name, "is left out by hand") for name in found if name in unwanted]
     told = _captions(config, key, root, names, skipped)
@@ -139,8 +142,8 @@ def _picture_sizes(root: Path, names: Iterable[str]) -> list[Size | str]:
 
     def measure(name: str) -> Size | str:
         try:
-            return picture.size(root / name)
-        except picture.Unreadable as error:
+            return decode.size(root / name)
+        except decode.Unreadable as error:
             return str(error)
 
     Image.init()  # Pillow loads its plugins lazily, which is not meant for several threads at once

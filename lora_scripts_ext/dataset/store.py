@@ -13,16 +13,18 @@ import torch
 from torch import Tensor
 
 from ..config import Config
+from ..contract import Conditioning, Session
 from ..errors import UserError
-from ..hosts.base import Conditioning, Session
-from . import bucket, cache, latents, texts
-from .bucket import Size
-from .example import Example, Skipped
+from ..images import bucket
+from ..images.bucket import Size
+from ..images.skipped import Skipped
+from ..parallel import Check, Progress
+from . import cache, latents, texts
+from .example import Example
 from .latents import Latents
 from .plan import Visit
 from .source import Dataset
 from .texts import Texts
-from .work import Check, Progress
 
 
 @dataclass(frozen=True)

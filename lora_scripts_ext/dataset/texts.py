@@ -12,12 +12,12 @@ from torch import Tensor
 
 from .. import finite
 from ..config import Config
+from ..contract import Session
 from ..errors import UserError
-from ..hosts.base import Session
+from ..parallel import Check, Progress, ahead
 from . import cache
 from .cache import Cache
 from .example import Example
-from .work import Check, Progress, ahead
 
 _BATCH = 16
 # A CPU gains little by more, and between two batches a run can be stopped.

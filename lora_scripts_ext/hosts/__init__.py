@@ -1,1 +1,1 @@
-"""Where the model lives: one contract (base.py), one file a host."""
+"""Where the model lives: a folder a host, all behind one contract (``contract.py``)."""

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from .. import crash, json_text
 from ..config import Config
+from ..contract import Host
 from ..errors import TrainingError, UserError
-from ..hosts.base import Host
 from ..training import run
 
 Status = Literal["waiting", "preparing", "training", "done", "stopped", "failed"]

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..adapters import frozen
 from ..adapters.adapter import Adapter
-from ..hosts.base import Target
+from ..contract import Target
 from . import recompute
 
 

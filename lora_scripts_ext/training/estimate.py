@@ -13,7 +13,7 @@ from . import memory_plan, notices, run
 from .memory_plan import Fit
 
 if TYPE_CHECKING:
-    from ..hosts.base import Inspection
+    from ..contract import Inspection
 
 _FILE_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from ..adapters import metadata
-from ..adapters.metadata import Folder, RunFacts
+from ..adapters import file_metadata
+from ..adapters.file_metadata import Folder, RunFacts
+from ..captions import caption
 from ..config import Config
-from ..dataset import caption
+from ..contract import ModelInfo
 from ..dataset.example import Example
 from ..dataset.store import Store
-from ..hosts.base import ModelInfo
 from . import optimizer
 
 
@@ -54,7 +54,7 @@ class Facts:
             tag_frequency=self._tags,
             dataset_version=self._version,
         )
-        return metadata.build(config, self._model, facts)
+        return file_metadata.build(config, self._model, facts)
 
 
 def _folder_name(example: Example, root: str) -> str:

@@ -17,12 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from ..adapters.adapter import Adapter
-from ..adapters.layer import overriding
 from ..config import Config
+from ..models.layer import overriding
 from .attach import attached
 
 if TYPE_CHECKING:
-    from ..hosts.base import Inspection
+    from ..contract import Inspection
 
 
 # One thread at a time gives torch the name that it looks for.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..hosts.base import PredictionType
+from ..contract import PredictionType
 
 
 def target(prediction_type: PredictionType, latents: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:

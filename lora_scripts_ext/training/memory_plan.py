@@ -16,9 +16,9 @@ from .. import memory_limits
 from ..adapters.adapter import Adapter
 from ..adapters.targets import select
 from ..config import Config
+from ..contract import Inspection, Session
 from ..dataset.source import Dataset
 from ..errors import UserError
-from ..hosts.base import Inspection, Session
 from ..memory_limits import gigabytes
 from . import optimizer
 from .footprint import Footprint, measure

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..hosts.base import ModelInfo
+from ..contract import ModelInfo
 from . import loss, noise
 
 # Flux's schedule (diffusers' ``FluxPipeline``, after arXiv 2403.03206, section 5.3.2): the logarithm of the shift grows

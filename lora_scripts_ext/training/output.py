@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from .. import files
-from ..adapters import file, sidecar
+from ..adapters import card, file
 from ..adapters.adapter import Adapter
 from ..config import Config
-from ..hosts.base import ModelInfo
+from ..contract import ModelInfo
 from . import state as states
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
@@ -63,9 +63,9 @@ class Output:
     def write_final(self, adapter: Adapter, metadata: dict[str, str], preview: Path | None) -> Path:
         """Write ``NAME.safetensors``, its sidecar JSON and, given one, its preview picture."""
         path = self._write(adapter, self.config.name, metadata)
-        sidecar.write(path, self.config, self.model)
+        card.write(path, self.config, self.model)
         if preview is not None and preview.exists():
-            sidecar.write_preview(path, preview)
+            card.write_preview(path, preview)
         return path
 
     @contextmanager
@@ -73,7 +73,7 @@ class Output:
         """The adapter as a file, just as it would be written now, for as long as previews are drawn from it."""
         path = self._preview_lora
         try:
-            file.save(path, adapter, _DTYPES[self.config.save_precision], {})
+            file.save(path, adapter.layers(), _DTYPES[self.config.save_precision], {})
             yield path
         finally:
             path.unlink(missing_ok=True)
@@ -97,7 +97,7 @@ class Output:
 
     def _write(self, adapter: Adapter, stem: str, metadata: dict[str, str]) -> Path:
         path = self.folder / f"{stem}.safetensors"
-        file.save(path, adapter, _DTYPES[self.config.save_precision], {**metadata, "ss_output_name": stem})
+        file.save(path, adapter.layers(), _DTYPES[self.config.save_precision], {**metadata, "ss_output_name": stem})
         return path
 
 

@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from .. import files
 from ..config import Config
-from ..hosts.base import ModelInfo, PreviewRequest, Session
+from ..contract import ModelInfo, PreviewRequest, Session
 
 _PROMPTS_FROM_CAPTIONS = 2
 # What the WebUIs offer for a new picture.

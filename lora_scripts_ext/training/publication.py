@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import files
-from ..adapters import sidecar
+from ..adapters import card
 from ..errors import UserError
 
 _RECORD = "published.json"
@@ -46,11 +46,11 @@ def publish(lora: Path, folder: Path, warn: Callable[[str], None]) -> Path:
 
 def _copy_card(lora: Path, folder: Path, warn: Callable[[str], None]) -> None:
     try:
-        sidecar.copy(lora, folder)
+        card.copy(lora, folder)
     except UserError as error:
         (kept,) = _back_up(folder / lora.with_suffix(".json").name)
         warn(f"{error} It was renamed to {kept.name}.")
-        sidecar.copy(lora, folder)
+        card.copy(lora, folder)
 
 
 def _back_up(*paths: Path) -> list[Path]:

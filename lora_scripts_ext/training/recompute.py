@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..adapters.layer import overriding
+from ..models.layer import overriding
 
 
 @contextmanager

@@ -19,12 +19,12 @@ from ..adapters import file
 from ..adapters.adapter import Adapter
 from ..adapters.targets import select
 from ..config import Config
+from ..contract import Host, Session
 from ..dataset import plan, source
-from ..dataset.example import Skipped
 from ..dataset.plan import Step
 from ..dataset.store import Store
 from ..errors import TrainingError, UserError
-from ..hosts.base import Host, Session
+from ..images.skipped import Skipped
 from . import facts, lock, memory_plan, notices, optimizer, previews, processes, publication
 from . import state as states
 from .attach import attached

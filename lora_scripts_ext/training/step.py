@@ -11,10 +11,10 @@ from torch import Tensor
 from .. import memory
 from ..adapters.adapter import Adapter
 from ..config import Config
+from ..contract import Conditioning, Session
 from ..dataset import plan
 from ..dataset.plan import Step, Visit
 from ..dataset.store import Batch, Store
-from ..hosts.base import Conditioning, Session
 from . import loss, noise, objective, optimizer, schedule, seeds
 from .loss_scale import SkippedSteps, make_scaler
 from .memory_plan import Fit

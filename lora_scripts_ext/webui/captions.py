@@ -11,14 +11,14 @@ import gradio as gr
 from .. import files
 from ..captioning import choose
 from ..captioning.base import Wanted
-from ..captioning.fields import TEMPLATE
 from ..captioning.label import label
+from ..captions import editing as captions
+from ..captions.fields import TEMPLATE
+from ..captions.store import Book
 from ..errors import UserError
-from ..workshop import table as captions
-from ..workshop.book import Book
-from . import form, place
-from .folder import TASK, asked
-from .say import sentence
+from . import form, paths
+from .folder_field import TASK, asked
+from .messages import sentence
 from .task import Stopped
 
 _Rows = list[list[str]]
@@ -221,9 +221,9 @@ def _wanted(captioner: str, model: str, words: str, endpoint: str, key_from: str
     """
     return Wanted(
         captioner=captioner,
-        model=place.captioner_model(model.strip()),
+        model=paths.captioner_model(model.strip()),
         words=_keep_words(words) if captioner == "clip" else None,
-        endpoint=place.service(endpoint.strip()) if captioner == "endpoint" else "",
+        endpoint=paths.service(endpoint.strip()) if captioner == "endpoint" else "",
         key_from=key_from.strip(),
     )
 
@@ -231,7 +231,7 @@ def _wanted(captioner: str, model: str, words: str, endpoint: str, key_from: str
 def _keep_words(text: str) -> Path | None:
     if not text.strip():
         return None
-    path = place.data_dir() / _WORDS
+    path = paths.data_dir() / _WORDS
     files.write_text(path, text)
     return path
 
@@ -239,6 +239,6 @@ def _keep_words(text: str) -> Path | None:
 def _kept_words() -> str:
     """The words of the last time."""
     try:
-        return (place.data_dir() / _WORDS).read_text(encoding="utf-8")
+        return (paths.data_dir() / _WORDS).read_text(encoding="utf-8")
     except (OSError, ValueError):
         return ""

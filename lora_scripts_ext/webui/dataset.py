@@ -10,16 +10,17 @@ from typing import Any
 
 import gradio as gr
 
-from ..dataset import left_out
 from ..errors import UserError
-from ..workshop import background, command
-from ..workshop.adopt import adopt
-from ..workshop.prepare import Wanted
-from ..workshop.prepare_command import ready
-from ..workshop.report import Report
-from . import captions, form, place, shown
-from .folder import TASK, asked
-from .say import sentence
+from ..images import excluded
+from ..preparation import background
+from ..preparation.check import bad, check
+from ..preparation.prepare import Wanted
+from ..preparation.report import Report
+from ..preparation.training_set import ready
+from ..preparation.upload import adopt
+from . import captions, form, paths, thumbnails
+from .folder_field import TASK, asked
+from .messages import sentence
 from .task import Stopped
 
 _FOUND = 60
@@ -48,7 +49,7 @@ def take(given: Any) -> Iterator[tuple[str, Any]]:
     dropped = [Path(getattr(one, "name", one)) for one in given or []]
     if not dropped:
         return
-    into = place.data_dir() / "pictures" / time.strftime("dropped-%Y%m%d-%H%M%S")
+    into = paths.data_dir() / "pictures" / time.strftime("dropped-%Y%m%d-%H%M%S")
     try:
         for told in TASK.run(lambda progress, check: adopt(dropped, into, progress=progress, check=check)):
             if isinstance(told, str):
@@ -104,9 +105,7 @@ def wire(fields: dict[str, Any], parts: dict[str, Any]) -> None:
 def _check(*values: Any) -> Iterator[str]:
     try:
         folder, metadata, resolution, trigger = asked(values)
-        for told in TASK.run(
-            lambda progress, check: command.check(folder, metadata, resolution, trigger, progress, check)
-        ):
+        for told in TASK.run(lambda progress, stop: check(folder, metadata, resolution, trigger, progress, stop)):
             yield _findings(folder, told) if isinstance(told, Report) else sentence(told, "good")
     except Stopped:
         yield sentence("Stopped; what is looked at is remembered.", "good")
@@ -118,14 +117,12 @@ def _leave(*values: Any) -> Iterator[str]:
     """Check anew, which is quick the second time, and leave out what is bad."""
     try:
         folder, metadata, resolution, trigger = asked(values)
-        for told in TASK.run(
-            lambda progress, check: command.check(folder, metadata, resolution, trigger, progress, check)
-        ):
+        for told in TASK.run(lambda progress, stop: check(folder, metadata, resolution, trigger, progress, stop)):
             if not isinstance(told, Report):
                 yield sentence(told, "good")
                 continue
-            unwanted = command.bad(told)
-            left_out.write(folder, unwanted | left_out.read(folder))
+            unwanted = bad(told)
+            excluded.write(folder, unwanted | excluded.read(folder))
             yield sentence(f"{len(unwanted)} pictures are left out from now on; the files stay where they are.", "good")
     except Stopped:
         yield sentence("Stopped; nothing is left out.", "good")
@@ -136,8 +133,8 @@ def _leave(*values: Any) -> Iterator[str]:
 def _take(*values: Any) -> str:
     try:
         folder = asked(values)[0]
-        count = len(left_out.read(folder))
-        left_out.write(folder, [])
+        count = len(excluded.read(folder))
+        excluded.write(folder, [])
     except (UserError, OSError) as error:
         return sentence(str(error), "bad")
     return sentence(f"All pictures are taken again ({count} had been left out).", "good")
@@ -148,7 +145,7 @@ def _ready(*values: Any) -> Iterator[tuple[str, Any]]:
     *told, crop, rename, plain = values
     try:
         source, _, resolution, _ = asked(tuple(told))
-        out = place.data_dir() / "pictures" / (source.stem if source.is_file() else source.name)
+        out = paths.data_dir() / "pictures" / (source.stem if source.is_file() else source.name)
         wanted = Wanted(rename=rename.strip() or "{name}", crop=_CROPS[crop], without_background=bool(plain))
         for result in TASK.run(lambda progress, check: ready(source, out, resolution, wanted, progress, check)):
             if isinstance(result, str):
@@ -175,7 +172,7 @@ def _findings(folder: Path, made: Report) -> str:
     for one in worst[:_FOUND]:
         reasons = html.escape("; ".join(reason.text for reason in one.reasons))
         cells.append(
-            f"<figure class='lt_{one.grade}_one'>{shown.image(folder / one.name)}"
+            f"<figure class='lt_{one.grade}_one'>{thumbnails.image(folder / one.name)}"
             f"<figcaption><b>{html.escape(one.name)}</b> {reasons}</figcaption></figure>"
         )
     more = f"<p>… and {len(worst) - _FOUND} more.</p>" if len(worst) > _FOUND else ""

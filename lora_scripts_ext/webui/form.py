@@ -13,7 +13,7 @@ from .. import config as configs
 from .. import config_file
 from ..config import FIELDS, Config
 from ..errors import UserError
-from . import place
+from . import paths
 
 #: what the page asks at once: its label and help there
 ASKED = {
@@ -117,10 +117,10 @@ def config(values: tuple[Any, ...]) -> Config:
     """
     told = {key: from_field(key, value) for key, value in zip(KEYS, values, strict=True)}
     for key in PATHS:
-        told[key] = str(place.readable(told[key])) if told[key] else ""
+        told[key] = str(paths.readable(told[key])) if told[key] else ""
     told["output_name"] = told["output_name"].strip() or "my_lora"
-    told["base_model"] = place.require_checkpoint()
-    told["output_dir"] = str(place.run_dir(told["output_name"]))
+    told["base_model"] = paths.require_checkpoint()
+    told["output_dir"] = str(paths.run_dir(told["output_name"]))
     return configs.from_dict(told, "The form")
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
 
-from . import place
+from . import paths
 
 #: what the page's own requests carry: in this header, or as ``page`` in the query of an image's address
 KEY = secrets.token_urlsafe(24)
@@ -53,7 +53,7 @@ def _same_site(request: Request) -> bool:
 
 
 def _known(request: Request) -> bool:
-    login, password = getattr(request.app, "auth", None), place.flag("api_auth")
+    login, password = getattr(request.app, "auth", None), paths.flag("api_auth")
     if login is None and not password:
         return True
     if password and _has_password(request.headers.get("authorization", ""), password):

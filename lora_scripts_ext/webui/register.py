@@ -6,7 +6,7 @@ from typing import Any
 
 from modules import script_callbacks
 
-from ..hosts import selection
+from ..hosts.webui import selection
 from . import routes, settings, tab
 
 

@@ -12,10 +12,10 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from fastapi.responses import Response
 from PIL import Image
 
-from ..dataset import picture
 from ..errors import UserError
-from . import guard, place
-from .desk import DESK
+from ..images import decode
+from . import guard, paths
+from .job_slot import DESK
 
 _THUMBNAIL = 160
 # A page of thumbnails is asked for at once, and a photo takes up to half a gigabyte while it is decoded.
@@ -46,17 +46,17 @@ def add(_blocks: Any, app: FastAPI) -> None:
 
 def _png(path: str, full: bool) -> bytes:
     """A picture as PNG, upright; small unless ``full``."""
-    if PurePath(path).suffix.lower() not in picture.EXTENSIONS:
+    if PurePath(path).suffix.lower() not in decode.EXTENSIONS:
         raise HTTPException(404, "no image")
     try:
-        found = place.servable(path)
+        found = paths.servable(path)
         if not full:
             return _thumbnail(found, found.stat().st_mtime_ns)
         with _DECODING:
-            return _packed(picture.decode(found.read_bytes()).pixels)
+            return _packed(decode.decode(found.read_bytes()).pixels)
     except UserError as error:
         raise HTTPException(403, str(error)) from error
-    except (OSError, picture.Unreadable) as error:
+    except (OSError, decode.Unreadable) as error:
         raise HTTPException(404, f"{PurePath(path).name} cannot be read") from error
 
 
@@ -64,7 +64,7 @@ def _png(path: str, full: bool) -> bytes:
 def _thumbnail(path: Path, _changed: int) -> bytes:
     """Remembered until the file changes; some 30 kB each."""
     with _DECODING:
-        return _packed(picture.small(path, _THUMBNAIL))
+        return _packed(decode.small(path, _THUMBNAIL))
 
 
 def _packed(pixels: Image.Image) -> bytes:

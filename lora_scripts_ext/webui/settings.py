@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 from modules import shared
 
-from ..hosts.meanwhile import REFUSE, SETTING, WAIT
+from ..hosts.webui.generation_setting import REFUSE, SETTING, WAIT
 
 
 def add() -> None:

@@ -13,9 +13,9 @@ from .. import config as configs
 from ..dataset.example import Example
 from ..errors import UserError
 from ..training import estimate
-from . import dataset, foretold, form, guard, place, presets, shown
-from .desk import DESK
-from .say import sentence
+from . import dataset, estimate_text, form, guard, paths, presets, thumbnails
+from .job_slot import DESK
+from .messages import sentence
 
 _GALLERY = 60
 _GUIDE = """<p id='lt_headline'>Nothing is being trained.</p><div class='lt_guide'><ol>
@@ -107,11 +107,11 @@ def _look(*values: Any) -> str:
     """The pictures with their captions, and what a run with them would take."""
     try:
         config = form.config(values)
-        told = estimate.estimate(config, place.inspection(config))
+        told = estimate.estimate(config, paths.inspection(config))
     except UserError as error:
         return sentence(str(error), "bad")
     dataset = told.dataset
-    said = foretold.sentence(told)
+    said = estimate_text.sentence(told)
     if dataset.skipped:
         said += f" {len(dataset.skipped)} left out: " + "; ".join(
             f"{one.name} ({one.reason})" for one in dataset.skipped[:5]
@@ -124,7 +124,7 @@ def _look(*values: Any) -> str:
 
 def _cell(example: Example) -> str:
     words = html.escape(example.caption) or "<i>no caption</i>"
-    return f"<figure>{shown.image(example.path)}<figcaption>{words}</figcaption></figure>"
+    return f"<figure>{thumbnails.image(example.path)}<figcaption>{words}</figcaption></figure>"
 
 
 def _start(resume: bool) -> Callable[..., str]:
@@ -156,8 +156,8 @@ def _import(text: str) -> list[Any]:
     try:
         asked, notes = configs.read_text(text, "YAML")
         for path in filter(None, map(asked.get, form.PATHS)):
-            place.readable(str(path))
-        told = {"base_model": place.loaded_checkpoint(), **asked, "output_dir": str(place.run_dir("my_lora"))}
+            paths.readable(str(path))
+        told = {"base_model": paths.loaded_checkpoint(), **asked, "output_dir": str(paths.run_dir("my_lora"))}
         config = configs.from_dict(told, "YAML", notes)
     except UserError as error:
         return [gr.update() for _ in form.KEYS] + [sentence(str(error), "bad")]

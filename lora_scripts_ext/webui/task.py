@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..dataset.work import Check, Progress
 from ..errors import UserError
+from ..parallel import Check, Progress
 
 _PERIOD = 0.5
 

@@ -40,10 +40,10 @@ double()
 import gradio  # noqa: E402
 
 from lora_scripts_ext.config import Config  # noqa: E402
-from lora_scripts_ext.hosts.base import Session  # noqa: E402
-from lora_scripts_ext.hosts.inspection import inspect  # noqa: E402
-from lora_scripts_ext.hosts.standalone import StandaloneHost  # noqa: E402
-from lora_scripts_ext.webui import place, routes, tab  # noqa: E402
+from lora_scripts_ext.contract import Session  # noqa: E402
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost  # noqa: E402
+from lora_scripts_ext.hosts.standalone.inspection import inspect  # noqa: E402
+from lora_scripts_ext.webui import paths, routes, tab  # noqa: E402
 
 
 class Host:
@@ -63,10 +63,10 @@ class Host:
         """No one lists it."""
 
 
-place.make_host = lambda stop: Host()
-place.listen = lambda event: None
-place.inspection = inspect
-place.loaded_checkpoint = lambda: str(CHECKPOINT)
+paths.make_host = lambda stop: Host()
+paths.listen = lambda event: None
+paths.inspection = inspect
+paths.loaded_checkpoint = lambda: str(CHECKPOINT)
 
 if __name__ == "__main__":
     # As the WebUI does: inside of the whole page's context the tab would be on it twice.

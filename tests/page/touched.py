@@ -13,7 +13,7 @@ import yaml
 from fastapi import HTTPException
 
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.webui import captions, dataset, form, place, routes, tab
+from lora_scripts_ext.webui import captions, dataset, form, paths, routes, tab
 
 PATHS = json.loads(sys.argv[5])
 KEYS = ("train_data_dir", "metadata_path", "reg_data_dir", "mask_dir", "init_lora", "output_name")
@@ -60,7 +60,7 @@ for path in PATHS:
         captions._wanted("blip", path, "", "", "")
     except UserError as error:
         answers.append(f"lt_bad {error}")
-    for asked in (place.readable, lambda path: routes._png(path + "/a.png", False)):
+    for asked in (paths.readable, lambda path: routes._png(path + "/a.png", False)):
         try:
             asked(path)
         except (UserError, HTTPException) as error:

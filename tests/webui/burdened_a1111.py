@@ -17,7 +17,7 @@ from modules import processing, sd_hijack, shared
 from modules.hypernetworks.hypernetwork import Hypernetwork
 
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.hosts.a1111 import A1111Host
+from lora_scripts_ext.hosts.webui.a1111.host import A1111Host
 from lora_scripts_ext.training import run
 
 

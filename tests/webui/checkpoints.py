@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from benchmarks import models as real
-from lora_scripts_ext.hosts.checkpoint import to_original
-from lora_scripts_ext.hosts.tokenizer import SHIPPED
+from lora_scripts_ext.models.checkpoint import to_original
+from lora_scripts_ext.models.tokenizer import SHIPPED
 from tests import models
 
 ARCHITECTURES = {"sd2": "lora-trainer-tiny-sd2", "sdxl": "lora-trainer-tiny-sdxl"}

@@ -16,7 +16,7 @@ from inside import CHECKPOINT, INPUT, KIND, OUT, PROMPT, draw, settings
 from modules import call_queue, sd_models, shared
 from safetensors import safe_open
 
-from lora_scripts_ext.hosts.kind import model_module
+from lora_scripts_ext.hosts.webui.which import model_module
 from lora_scripts_ext.jobs.job import Job
 
 OTHER = OUT / "webui" / "models" / "Stable-diffusion" / f"other{CHECKPOINT.suffix}"

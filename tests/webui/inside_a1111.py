@@ -23,9 +23,9 @@ import torch  # noqa: E402
 from modules import script_callbacks, sd_hijack, shared  # noqa: E402
 from torch import nn  # noqa: E402
 
-from lora_scripts_ext.hosts.a1111 import A1111Host as Host  # noqa: E402, F401
-from lora_scripts_ext.hosts.a1111 import inspection  # noqa: E402, F401
-from lora_scripts_ext.hosts.a1111_session import A1111Session as Session  # noqa: E402
+from lora_scripts_ext.hosts.webui.a1111.host import A1111Host as Host  # noqa: E402, F401
+from lora_scripts_ext.hosts.webui.a1111.host import inspection  # noqa: E402, F401
+from lora_scripts_ext.hosts.webui.a1111.session import A1111Session as Session  # noqa: E402
 
 #: merged LoRAs leave the weights where they are
 MOVED_BY_MERGING: tuple[str, ...] = ()

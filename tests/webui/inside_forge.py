@@ -33,10 +33,10 @@ from modules import script_callbacks, sd_models, shared  # noqa: E402
 from modules_forge import main_entry  # noqa: E402
 from torch import nn  # noqa: E402
 
-from lora_scripts_ext.hosts.forge import ForgeHost as Host  # noqa: E402, F401
-from lora_scripts_ext.hosts.forge import inspection  # noqa: E402, F401
-from lora_scripts_ext.hosts.forge_flux import FluxSession  # noqa: E402
-from lora_scripts_ext.hosts.forge_session import ForgeSession, load  # noqa: E402
+from lora_scripts_ext.hosts.webui.forge.flux import FluxSession  # noqa: E402
+from lora_scripts_ext.hosts.webui.forge.host import ForgeHost as Host  # noqa: E402, F401
+from lora_scripts_ext.hosts.webui.forge.host import inspection  # noqa: E402, F401
+from lora_scripts_ext.hosts.webui.forge.session import ForgeSession, load  # noqa: E402
 
 #: Forge makes new weights for the layers that a LoRA changes, and puts the old ones back
 MOVED_BY_MERGING = ("places", "objects")

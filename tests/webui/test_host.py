@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from lora_scripts_ext import config as configs
 from lora_scripts_ext.captioning.blip import without_opening
-from lora_scripts_ext.hosts.standalone import StandaloneHost
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 from lora_scripts_ext.training import run
 from tests import shop
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lora_scripts_ext.workshop.book import Book
+from lora_scripts_ext.captions.store import Book
 from tests import shop
 
 from .kinds import checkpoint, marked, python, root

@@ -1,0 +1,77 @@
+"""What lies beside a LoRA for the WebUI's card: ``NAME.json``, which users edit there, and ``NAME.png``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..config import Config
+from ..contract import ModelInfo
+from ..errors import UserError
+from ..files import write_bytes, write_text
+
+#: what a run wrote on the card: where that still stands, a later run of the same name writes its own
+_WRITTEN = "lora trainer"
+_VERSIONS = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL", "flux": "Flux"}
+
+
+def write(lora: Path, config: Config, model: ModelInfo) -> Path:
+    """Write ``NAME.json`` beside ``lora``; what a user has filled in there, and keys of other tools, stay.
+
+    Raises:
+        UserError: there is a file of that name which is not a card's.
+    """
+    path = lora.with_suffix(".json")
+    card = {
+        "description": f"LoRA of rank {config.lora_rank}, trained on {model.name}.",
+        "sd version": _VERSIONS[model.family],
+        "activation text": config.trigger_word,
+        "preferred weight": 1.0,
+        "negative text": "",
+        "notes": "",
+    }
+    _write_card(path, card)
+    return path
+
+
+def write_preview(lora: Path, picture: Path) -> Path:
+    """Copy a PNG file to ``NAME.png`` beside ``lora``."""
+    path = lora.with_suffix(".png")
+    write_bytes(path, picture.read_bytes())
+    return path
+
+
+def copy(lora: Path, folder: Path) -> None:
+    """Copy the card beside ``lora`` into ``folder``; what a user has filled in on a card of that name there stays.
+
+    Raises:
+        UserError: there is a file of that name which is not a card's.
+    """
+    card = lora.with_suffix(".json")
+    if card.exists():
+        _write_card(folder / card.name, _read(card))
+
+
+def _write_card(path: Path, card: dict[str, Any]) -> None:
+    """Write ``card``, but for what a user or another tool has filled in on the one that is there."""
+    there = _read(path)
+    ours = there.pop(_WRITTEN, None)
+    ours = ours if isinstance(ours, dict) else {}
+    edited = {
+        key: value for key, value in there.items() if (value or key not in card) and (key, value) not in ours.items()
+    }
+    new = {key: value for key, value in card.items() if key != _WRITTEN}
+    write_text(path, json.dumps({**new, **edited, _WRITTEN: new}, indent=4, ensure_ascii=False) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{path}: this file is not valid JSON ({error}); mend it or move it away.") from error
+    if not isinstance(card, dict):
+        raise UserError(f"{path}: this file is not a LoRA's card; move it away.")
+    return card

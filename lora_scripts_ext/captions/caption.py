@@ -1,0 +1,55 @@
+"""The text of a caption: its comma-separated parts, the trigger word in front, shuffled variants."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+
+from ..config import Config
+from ..random_streams import generator
+
+_COMMA = re.compile("[,\N{FULLWIDTH COMMA}]")
+
+
+def parts(caption: str) -> list[str]:
+    """The parts between commas (Latin or Chinese), trimmed, empty ones left out."""
+    return [part for part in (text.strip() for text in _COMMA.split(caption)) if part]
+
+
+def tidy(caption: str) -> str:
+    """One line, single spaces."""
+    return " ".join(caption.split())
+
+
+def with_trigger(caption: str, trigger: str) -> str:
+    """``caption`` with ``trigger`` in front, once: a part that repeats it (in any case) is taken out."""
+    own = parts(trigger)
+    if not own:
+        return caption
+    known = {part.casefold() for part in own}
+    everything = parts(caption)
+    rest = [part for part in everything if part.casefold() not in known]
+    if len(rest) < len(everything):
+        return ", ".join(own + rest)
+    return ", ".join([*own, caption]) if caption else ", ".join(own)
+
+
+def variants(caption: str, config: Config, trigger: str) -> tuple[str, ...]:
+    """The texts a visit may show: ``caption`` itself or, with ``shuffle_caption``, distinct orders of its parts.
+
+    The trigger's parts and the ``keep_tokens`` after them stay in place. There are ``caption_variants`` orders,
+    fewer where fewer exist, and they depend on the seed and the caption alone.
+    """
+    everything = parts(caption)
+    fixed = config.keep_tokens + len(parts(trigger))
+    head, tail = everything[:fixed], everything[fixed:]
+    if not config.shuffle_caption or len(tail) < 2:
+        return (caption,)
+    repeats = math.prod(math.factorial(count) for count in Counter(tail).values())
+    wanted = min(config.caption_variants, math.factorial(len(tail)) // repeats)
+    draw = generator(config.seed, "caption", caption)
+    found: dict[str, None] = {}
+    while len(found) < wanted:
+        found[", ".join(head + [tail[place] for place in draw.permutation(len(tail))])] = None
+    return tuple(found)

@@ -1,0 +1,137 @@
+"""``auto_label.py``'s command line: pictures in, metadata.csv out."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..captioning import choose
+from ..captioning.base import Captioner, Wanted
+from ..captioning.label import Labelled, label
+from ..captions.fields import TEMPLATE
+from ..captions.store import Book
+from ..captions.text_file import ENCODING_HELP
+from ..errors import UserError
+from ..images.folder import no_images
+from ..terminal import BAD_INPUT, DONE, STOPPED, answer, complain, count, path, say, speak_any_encoding
+
+
+class _Stop(Exception):
+    """The user asked to stop; what is captioned is kept."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``auto_label.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (captions so far are saved)."""
+    speak_any_encoding()
+    options = _parser().parse_args(arguments)
+    try:
+        with _stop_on_interrupt() as check:
+            return _run(options, check)
+    except _Stop:
+        say("stopped; what is captioned is kept, the same command goes on from there.")
+        return STOPPED
+    except (UserError, OSError) as error:
+        complain(error)
+        return BAD_INPUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    listed = "\n".join(f"  {name:12} needs {told}" for name, told in choose.needs().items())
+    parser = argparse.ArgumentParser(
+        prog="auto_label.py",
+        description="Caption the pictures of a folder that have no caption yet.",
+        epilog=f"captioners:\n{listed}\n  auto         takes blip where its model is on this machine, else names",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--input", required=True, type=path, metavar="DIR", help="folder of the pictures")
+    parser.add_argument(
+        "--output", type=path, metavar="CSV", help="empty takes metadata.csv, .jsonl or .json in that folder"
+    )
+    parser.add_argument("--encoding", default="", metavar="NAME", help=ENCODING_HELP)
+    parser.add_argument("--captioner", default="auto", metavar="NAME", help="see below")
+    parser.add_argument("--model", default="", metavar="DIR_OR_ID", help="empty takes the captioner's usual one")
+    parser.add_argument("--download", action="store_true", help="fetch the model from the hub if it is not here")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--trigger", default="", metavar="WORD", help="put this in front of every caption")
+    parser.add_argument(
+        "--template", default=TEMPLATE, help="of subject, attributes, scene, style (default: %(default)s)"
+    )
+    parser.add_argument("--words", type=path, metavar="FILE", help="your own words, for clip")
+    parser.add_argument("--endpoint", default="", metavar="URL", help="pictures are sent there and nowhere else")
+    parser.add_argument("--key-from", default="", metavar="VARIABLE", help="environment variable with its key")
+    parser.add_argument(
+        "--overwrite", choices=("none", "ours", "all"), default="none",
+        help="ours: replace what a captioner wrote; all: also what people wrote",
+    )  # fmt: skip
+    parser.add_argument("--sidecars", action="store_true", help="also write a text file beside each picture")
+    return parser
+
+
+def _run(options: argparse.Namespace, check: Callable[[], None]) -> int:
+    if options.output and options.output.is_dir():
+        raise UserError(f"output {options.output}: this is a folder; name a file in it, such as metadata.csv.")
+    book = Book.open(options.input, options.output, options.encoding, key="input")
+    for text in book.warnings:
+        say(f"warning: {text}")
+    if not book.names:
+        raise no_images("input", options.input, book.skipped)
+    captioner = choose.make(_wanted(options))
+    try:
+        done = _label(options, book, captioner, check)
+    finally:
+        captioner.close()
+    sidecars = book.write_sidecars() if options.sidecars else 0
+    skipped = [*book.skipped, *done.skipped]
+    for one in skipped:
+        say(f"left out: {one.name} {one.reason}")
+    told: dict[str, Any] = {"captioner": captioner.name, "written": done.written, "kept": done.kept}
+    told |= {"skipped": [{"picture": one.name, "reason": one.reason} for one in skipped], "sidecars": sidecars}
+    without = len(book.without_caption)
+    if without:
+        say(f"{without} of {len(book.names)} images have no caption.")
+    answer(told | {"without_caption": without, "warnings": book.warnings})
+    return DONE
+
+
+def _label(options: argparse.Namespace, book: Book, captioner: Captioner, check: Callable[[], None]) -> Labelled:
+    return label(
+        options.input, book, captioner, template=options.template, trigger=options.trigger,
+        overwrite=options.overwrite, progress=count, check=check,
+    )  # fmt: skip
+
+
+def _wanted(options: argparse.Namespace) -> Wanted:
+    return Wanted(
+        captioner=options.captioner,
+        model=options.model,
+        device=options.device,
+        words=options.words,
+        endpoint=options.endpoint,
+        key_from=options.key_from,
+        download=options.download,
+    )
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[Callable[[], None]]:
+    """The first SIGINT ends the work between two batches, with everything saved."""
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    def check() -> None:
+        if asked:
+            raise _Stop
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)

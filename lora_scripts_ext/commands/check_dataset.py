@@ -1,0 +1,66 @@
+"""``check_dataset.py``'s command line: a verdict for every picture of a folder, and advice for the set."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from ..captions.text_file import ENCODING_HELP
+from ..errors import UserError
+from ..images import excluded
+from ..preparation.check import bad, check
+from ..preparation.report import Report
+from ..terminal import BAD_INPUT, DONE, STOPPED, answer, complain, count, path, say, show, speak_any_encoding
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``check_dataset.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (what is measured is kept)."""
+    speak_any_encoding()
+    options = _parser().parse_args(arguments)
+    try:
+        made = check(
+            options.input, options.metadata, options.resolution, options.trigger, count, encoding=options.encoding
+        )
+        for line in lines(made):
+            show(line)
+        if options.leave_out:
+            excluded.write(options.input, bad(made) | excluded.read(options.input))
+        answer(made.to_dict())
+    except (UserError, OSError) as error:
+        complain(error)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        say("stopped; what is measured is kept for the next time.")
+        return STOPPED
+    return DONE
+
+
+def lines(made: Report) -> list[str]:
+    """The report for a person."""
+    said = [f"{len(made.verdicts)} pictures: {made.count('good')} good, {made.count('doubtful')} doubtful, "
+            f"{made.count('bad')} bad"]  # fmt: skip
+    for grade in ("bad", "doubtful"):
+        for one in made.verdicts:
+            if one.grade == grade:
+                said.append(f"{grade:9} {one.name}: {'; '.join(reason.text for reason in one.reasons)}")
+    said += [f"kept      {name}, in place of {', '.join(copies)}" for name, copies in made.kept.items()]
+    said += [f"skipped   {one.name}: {one.reason}" for one in made.skipped]
+    said += [f"warning   {text}" for text in made.warnings]
+    if made.without_caption:
+        said.append(f"captions  {made.without_caption} of {len(made.verdicts)} pictures have none")
+    told = made.settings
+    said += [f"advice    {text}" for text in made.advice]
+    return [*said, f"settings  repeats {told.repeats}, epochs {told.epochs}, rank {told.rank}"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="check_dataset.py", description="Say which pictures are fit to train on.")
+    parser.add_argument("--input", required=True, type=path, metavar="DIR", help="folder of the pictures")
+    parser.add_argument("--metadata", type=path, metavar="CSV", help="empty takes metadata.csv in that folder")
+    parser.add_argument(
+        "--resolution", type=int, default=512, help="side the base model was trained at: 512, 768, 1024"
+    )
+    parser.add_argument("--encoding", default="", metavar="NAME", help=ENCODING_HELP)
+    parser.add_argument("--trigger", default="", metavar="WORD", help="the trigger word, to look for in the captions")
+    parser.add_argument("--leave-out", action="store_true", help="do not train on the bad ones from now on")
+    return parser

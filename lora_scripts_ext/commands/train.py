@@ -1,0 +1,133 @@
+"""``train.py``'s command line: arguments in, progress to stderr, one JSON line to stdout, an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from .. import config as configs
+from .. import crash, terminal
+from ..config import Config
+from ..errors import TrainingError, UserError
+from ..progress import Progress
+from ..terminal import BAD_INPUT, DONE, FAILED, STOPPED
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``train.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (state saved), 1 anything else.
+
+    With 1 the last state that was good is kept.
+    """
+    terminal.speak_any_encoding()
+    options = _parser().parse_args(arguments)
+    config: Config | None = None
+    try:
+        config = configs.load(Path(options.config), options.set)
+        return _dry_run(config) if options.dry_run else _train(config, options.resume)
+    except UserError as error:
+        _say(f"error: {error}")
+        return BAD_INPUT
+    except TrainingError as error:
+        _say(f"error: {error}")
+        return FAILED
+    except KeyboardInterrupt:
+        _say("stopped before a state could be saved; what was saved before is still there.")
+        return STOPPED
+    except Exception as error:  # noqa: BLE001 - the last place where a crash can become a sentence
+        details = crash.write(Path(config.output_dir) if config else Path())
+        _say(f"error: {crash.sentence(error, details)}")
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="train.py", description="Train a LoRA as a YAML or TOML file says.")
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML or TOML file; see configs/ for examples")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file; may be repeated"
+    )
+    resume = parser.add_mutually_exclusive_group()
+    resume.add_argument("--resume", action="store_true", help="go on from the newest saved state in output_dir")
+    resume.add_argument(
+        "--resume-if-possible",
+        dest="resume",
+        action="store_const",
+        const="if-possible",
+        help="the same, but start at 0 where there is no saved state: for scripts",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would happen, train nothing")
+    return parser
+
+
+def _train(config: Config, resume: bool | Literal["if-possible"]) -> int:
+    # Heavy imports wait until the config is known to be right.
+    from ..hosts.standalone.host import StandaloneHost
+    from ..training import run
+
+    progress = Progress(sys.stderr)
+    with _stop_on_signals() as asked_to_stop:
+        try:
+            result = run.train(config, StandaloneHost(), resume=resume, report=progress, should_stop=asked_to_stop)
+        except run.Stopped:
+            _say("stopped while preparing; the cached pictures stay for the next run.")
+            return STOPPED
+        finally:
+            progress.close()
+    if _leads():
+        terminal.answer({
+            "lora": str(result.lora) if result.lora else None,
+            "steps": result.steps,
+            "seconds": result.seconds,
+            "loss": round(result.loss, 6),
+            "checkpoints": [str(path) for path in result.checkpoints],
+            "skipped": [{"picture": one.name, "reason": one.reason} for one in result.skipped],
+        })  # fmt: skip
+    if result.stopped:
+        _say(f"stopped at step {result.steps}; run the same command with --resume to go on.")
+        return STOPPED
+    return DONE
+
+
+def _dry_run(config: Config) -> int:
+    from ..hosts.standalone.inspection import inspect
+    from ..training.estimate import estimate
+
+    plan = estimate(config, inspect(config), int(os.environ.get("WORLD_SIZE", "1")))
+    for line in plan.lines():
+        terminal.show(line)
+    terminal.answer(plan.to_dict())
+    return DONE
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[Any]:
+    """Turn the first SIGINT or SIGTERM into a request to stop after the step; the second interrupts at once."""
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        _say("stopping after this step; once more to stop at once.")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leads() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _say(text: str) -> None:
+    if _leads():
+        terminal.say(text)

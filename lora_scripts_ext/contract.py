@@ -1,0 +1,222 @@
+"""The contract between the trainer and whatever holds the Stable Diffusion model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from .config import Config
+
+Family = Literal["sd1", "sd2", "sdxl", "flux"]
+PredictionType = Literal["epsilon", "v_prediction", "flow"]
+Part = Literal["unet", "te1", "te2"]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the trainer must know of the base model.
+
+    Attributes:
+        alphas_cumprod: float32 [num_timesteps] on CPU, the schedule training uses (already rescaled when
+            ``zero_terminal_snr`` is set); empty where the prediction is ``flow``.
+        hash: SHA-256 (hex) of the checkpoint file, or of the weights for a folder.
+        vae: what tells a VAE of its own, chosen beside the checkpoint, from others; empty for the checkpoint's.
+        vae_factor: pixels per latent cell along one side (8 for real Stable Diffusion).
+        resolution: the side in pixels that the family was trained at (512, 768, 1024).
+        dtype: the compute dtype of the frozen weights.
+        variant: which of a family's models it is, where they differ: Flux's ``dev`` or ``schnell``.
+        warnings: sentences on a model that can be trained on and may still not be what was meant.
+    """
+
+    family: Family
+    prediction_type: PredictionType
+    zero_terminal_snr: bool
+    alphas_cumprod: Tensor
+    name: str
+    hash: str
+    vae_factor: int
+    resolution: int
+    device: torch.device
+    dtype: torch.dtype
+    vae: str = ""
+    variant: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Target:
+    """A frozen Linear or Conv2d that an adapter can attach to.
+
+    Attributes:
+        key: kohya name without suffix, e.g. ``lora_unet_down_blocks_0_attentions_0_..._attn1_to_q``.
+        path: diffusers (UNet) or transformers (text encoder) module path, e.g.
+            ``down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q``; what target sets are matched on.
+    """
+
+    module: nn.Module
+    key: str
+    path: str
+    part: Part
+    kind: Literal["linear", "conv"]
+
+
+@dataclass(frozen=True)
+class LatentDistribution:
+    """Scaled latents of a batch of pictures: ``mean`` and ``std`` float32 [batch, channels, height, width]."""
+
+    mean: Tensor
+    std: Tensor
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the UNet is told besides the noisy latents.
+
+    Attributes:
+        context: [batch, tokens, width], the text encoders' hidden states.
+        pooled: [batch, width] of the second text encoder (SDXL), of CLIP beside T5 (Flux).
+        time_ids: float32 [batch, 6] in pixels, SDXL only: original height, width, crop top, left, target height, width.
+    """
+
+    context: Tensor
+    pooled: Tensor | None = None
+    time_ids: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class PreviewRequest:
+    """One picture to draw with the resident model: ``width`` and ``height`` in pixels."""
+
+    prompt: str
+    negative: str
+    seed: int
+    width: int
+    height: int
+    steps: int
+    cfg_scale: float
+    sampler: str
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model's parameters, and the bytes they take on the device."""
+
+    parameters: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Inspection(ABC):
+    """A base model as a run would find it, without its numbers: what foretelling a run needs.
+
+    Attributes:
+        prediction_type: None where only loading the model would tell.
+        sizes: by part: ``unet``, ``te1``, ``te2``, and ``vae`` where a run loads it.
+        unet: on the meta device, in the number format of training (Flux: the transformer).
+        texts: the text encoders that can learn, on the meta device.
+        targets: as ``Session.targets``, on the meta device.
+        loaded: whether the weights are in memory already.
+        warnings: as ``ModelInfo.warnings``.
+    """
+
+    loaded: ClassVar[bool]
+
+    name: str
+    family: Family
+    prediction_type: PredictionType | None
+    vae_factor: int
+    resolution: int
+    device: torch.device
+    dtype: torch.dtype
+    sizes: dict[str, Size]
+    unet: nn.Module
+    texts: list[nn.Module]
+    targets: list[Target]
+    warnings: tuple[str, ...]
+
+    @abstractmethod
+    def blocks(self) -> Iterable[nn.Module]:
+        """As ``Session.blocks``."""
+
+    @abstractmethod
+    def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
+        """What the UNet would do with ``batch`` images of ``width`` x ``height`` pixels, on the meta device.
+
+        ``states``: what :meth:`encode_text` gives; without it the text is taken to be encoded already.
+        """
+
+    @abstractmethod
+    def encode_text(self, batch: int) -> list[Tensor]:
+        """What the text encoders would do with ``batch`` captions: the hidden states of each, on the meta device."""
+
+
+class Session(Protocol):
+    """The model, taken: everything is frozen, in eval mode and on its device.
+
+    Attributes:
+        caption_tokens: as many tokens of a caption are read (75; Flux 255).
+        cut_captions: captions encoded so far that lost what exceeds these.
+        draws_from_file: whether ``preview`` takes the LoRA as a file and wants the adapter suspended meanwhile.
+        wider_precision: what to do where fp16 is too small, such as "set mixed_precision: bf16 or fp32".
+    """
+
+    model: ModelInfo
+    caption_tokens: int
+    cut_captions: set[str]
+    draws_from_file: bool
+    wider_precision: str
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """The base model's parts, by what errors call them: ``UNet``, ``VAE``, ``text encoder 1``."""
+
+    def outline(self) -> Inspection:
+        """The model without its numbers, for estimating what a step takes."""
+
+    def targets(self) -> Iterable[Target]:
+        """Every Linear and Conv2d of the UNet and text encoders that has a kohya name."""
+
+    def blocks(self) -> Iterable[nn.Module]:
+        """The UNet's repeated blocks, the units of gradient checkpointing."""
+
+    def encode_images(self, pixels: Tensor) -> LatentDistribution:
+        """``pixels`` float32 [batch, 3, height, width] in [-1, 1] -> scaled latents, without gradient."""
+
+    def encode_text(self, captions: Sequence[str]) -> Conditioning:
+        """Context (and pooled) for captions; differentiable when gradients are enabled. ``time_ids`` is None."""
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """The UNet's raw output (epsilon, v or flow), float32 like ``noisy`` [batch, channels, height, width];
+        ``timesteps`` [batch] int64, for flow float32 in 0 to 1."""
+
+    def release_encoders(self, text: bool) -> None:
+        """The VAE (and, with ``text``, the text encoders) are not needed for a while: the host may free the device."""
+
+    def preview(self, request: PreviewRequest, lora: Path | None = None) -> Image:
+        """Draw one picture with the host's own sampler: with the attached adapter or, where ``draws_from_file``, with
+        the file ``lora`` at strength 1 (None: without)."""
+
+
+class Host(Protocol):
+    def open(self, config: Config) -> AbstractContextManager[Session]:
+        """Take the model; give it back exactly as it was on every way out."""
+
+    def lora_dir(self) -> Path:
+        """Where finished LoRAs belong."""
+
+    def publish(self, lora: Path) -> None:
+        """Make the host list the file now, with no stale copy served; called while a session is open."""
+
+
+def named_parts(unet: nn.Module, vae: nn.Module, texts: Sequence[nn.Module]) -> dict[str, nn.Module]:
+    """``Session.parts`` of these models."""
+    return {"UNet": unet, "VAE": vae, **{f"text encoder {number}": text for number, text in enumerate(texts, 1)}}

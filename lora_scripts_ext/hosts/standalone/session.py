@@ -1,0 +1,177 @@
+"""The standalone host's session: a loaded model that encodes, predicts and draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ...contract import Conditioning, LatentDistribution, ModelInfo, PreviewRequest, Target, named_parts
+from ...models.parts import Checkpoint
+from ...models.text import TextEncoders
+from . import inspection
+from .sampler import make_scheduler, sample
+
+
+class StandaloneSession:
+    """A frozen model in eval mode; see ``contract.Session``. Its parts wait on the CPU until they are needed."""
+
+    draws_from_file = False
+    wider_precision = "set mixed_precision: bf16 or fp32"
+
+    def __init__(
+        self, model: ModelInfo, checkpoint: Checkpoint, unet: nn.Module, vae: nn.Module, text: TextEncoders
+    ) -> None:
+        self.model = model
+        self._checkpoint = checkpoint
+        self._unet = unet
+        self._vae = vae
+        self._text = text
+
+    @property
+    def cut_captions(self) -> set[str]:
+        """The captions encoded so far that were longer than the text encoder reads."""
+        return self._text.cut
+
+    @property
+    def caption_tokens(self) -> int:
+        """As many tokens of a caption are read."""
+        return self._text.caption_tokens
+
+    def parts(self) -> dict[str, nn.Module]:
+        """UNet, VAE and text encoders, by what errors call them."""
+        return named_parts(self._unet, self._vae, self._text.models)
+
+    def targets(self) -> Iterator[Target]:
+        """Every Linear and Conv2d of the UNet and every Linear of the text encoders' layers."""
+        return inspection.targets(self._checkpoint, self._unet, self._text.models)
+
+    def outline(self) -> inspection.LoadedInspection:
+        """The model without its numbers, for estimating what a step takes."""
+        return inspection.outline(self.model, self._checkpoint, self._unet, self._vae, self._text.models)
+
+    def blocks(self) -> Iterator[nn.Module]:
+        """The UNet's residual and transformer blocks: most activations live inside them, few pass between."""
+        return inspection.unet_blocks(self._unet)
+
+    @torch.no_grad()
+    def encode_images(self, pixels: Tensor) -> LatentDistribution:
+        """``pixels`` float32 [batch, 3, height, width] in [-1, 1] -> scaled latents; sides in multiples of
+        ``model.vae_factor``."""
+        self._fetch(self._vae)
+        posterior = self._vae.encode(pixels.to(self.model.device, torch.float32)).latent_dist
+        scale = self._checkpoint.scaling_factor
+        return LatentDistribution(posterior.mean * scale, posterior.std * scale)
+
+    def encode_text(self, captions: Sequence[str]) -> Conditioning:
+        """Context [captions, 77, width] (and SDXL's pooled) in the model's dtype; differentiable when gradients are
+        enabled. What exceeds 75 tokens is cut off."""
+        for model in self._text.models:
+            self._fetch(model)
+        return self._text.encode(captions, self.model.device)
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """The UNet's raw output, float32 [batch, channels, height, width]; computed in the model's dtype.
+
+        Args:
+            noisy: latents of that shape.
+            timesteps: [batch]; int64 in training, samplers pass fractions too.
+            conditioning: of as many captions; for SDXL with ``pooled`` and ``time_ids``.
+        """
+        self._fetch(self._unet)
+        device, dtype = self.model.device, self.model.dtype
+        added = None
+        if conditioning.pooled is not None:
+            added = {
+                "text_embeds": conditioning.pooled.to(device, dtype),
+                "time_ids": conditioning.time_ids.to(device, torch.float32),
+            }
+        output = self._unet(
+            noisy.to(device, dtype),
+            timesteps.to(device),
+            encoder_hidden_states=conditioning.context.to(device, dtype),
+            added_cond_kwargs=added,
+            return_dict=False,
+        )
+        return output[0].float()
+
+    def release_encoders(self, text: bool) -> None:
+        """Move the VAE (and, with ``text``, the text encoders) to the CPU; whoever needs them fetches them back."""
+        for model in (self._vae, *(self._text.models if text else ())):
+            model.to("cpu")
+
+    @torch.no_grad()
+    def preview(self, request: PreviewRequest, lora: Path | None = None) -> Image.Image:
+        """Draw one picture with what is attached; ``lora`` is not needed. Sides are rounded to what the UNet can halve.
+
+        The noise is drawn on the CPU from ``request.seed``, so every device draws the same picture, and torch's own
+        random state is left alone.
+
+        Raises:
+            UserError: no such sampler.
+        """
+        width, height = (self._rounded(side) for side in (request.width, request.height))
+        scheduler = make_scheduler(request.sampler, self._checkpoint.schedule, self.model.prediction_type)
+        generator = torch.Generator().manual_seed(request.seed)
+        factor = self.model.vae_factor
+        noise = torch.randn(1, self._unet.config.in_channels, height // factor, width // factor, generator=generator)
+        with self._at_hand(self._text.models):
+            guidance = self._guidance(request, width, height)
+        latents = sample(
+            self.predict,
+            scheduler,
+            noise.to(self.model.device),
+            guidance,
+            request.steps,
+            request.cfg_scale,
+            generator,
+        )
+        with self._at_hand([self._vae]):
+            pixels = self._vae.decode(latents / self._checkpoint.scaling_factor, return_dict=False)[0]
+        return _to_picture(pixels[0])
+
+    def close(self) -> None:
+        """Let go of the model."""
+        del self._unet, self._vae, self._text
+
+    def _guidance(self, request: PreviewRequest, width: int, height: int) -> Conditioning:
+        """Conditioning of the negative prompt and the prompt. SDXL was trained to take zeros for an empty negative."""
+        encoded = self.encode_text([request.negative, request.prompt])
+        if encoded.pooled is None:
+            return encoded
+        if not request.negative:
+            encoded.context[0] = 0
+            encoded.pooled[0] = 0
+        sizes = torch.tensor([[height, width, 0, 0, height, width]] * 2, dtype=torch.float32)
+        return Conditioning(encoded.context, encoded.pooled, sizes)
+
+    def _rounded(self, side: int) -> int:
+        step = self.model.vae_factor * 2 ** (len(self._unet.config.block_out_channels) - 1)
+        return max(step, round(side / step) * step)
+
+    def _fetch(self, model: nn.Module) -> None:
+        if next(model.parameters()).device != self.model.device:
+            model.to(self.model.device)
+
+    @contextmanager
+    def _at_hand(self, models: Sequence[nn.Module]) -> Iterator[None]:
+        """These on the device, and back where they were afterwards."""
+        places = [next(model.parameters()).device for model in models]
+        try:
+            for model in models:
+                self._fetch(model)
+            yield
+        finally:
+            for model, place in zip(models, places, strict=True):
+                model.to(place)
+
+
+def _to_picture(pixels: Tensor) -> Image.Image:
+    """[3, height, width] in [-1, 1] -> RGB."""
+    scaled = ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(np.ascontiguousarray(scaled.permute(1, 2, 0).cpu().numpy()))

@@ -1,0 +1,64 @@
+"""The session on a Flux model in Forge: a transformer in place of the UNet, T5 beside CLIP, a flow as its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import FunctionType, MethodType
+from typing import Any
+
+import torch
+from backend import attention
+from backend.nn import flux
+from torch import Tensor
+
+from ....contract import Conditioning, Target
+from ....models.outline import FluxOutline, flux_outline
+from ....models.targets import flux_targets
+from .session import ForgeSession
+
+# Flux dev is told how closely to follow the prompt, which training must not undo: at 1 it is the model before it was
+# distilled (kohya's and ai-toolkit's setting, too).
+_GUIDANCE = 1.0
+
+
+class FluxSession(ForgeSession):
+    """``shared.sd_model`` where that is a Flux; see ``contract.Session``."""
+
+    _network = flux
+
+    def targets(self) -> Iterator[Target]:
+        """Every Linear of the double and single blocks; the text encoders stay as they are."""
+        return flux_targets(self._unet)
+
+    def outline(self) -> FluxOutline:
+        """The model without its numbers, for foretelling a run; may be made while others draw with it."""
+        made = flux_outline(self.model, self._unet, self._text.models)
+        # A run computes attention by PyTorch's own kernel; others may be drawing with Forge's choice.
+        attend = _relinked(flux.attention, attention_function=attention.attention_pytorch)
+        for block in made.blocks():
+            block.forward = MethodType(_relinked(type(block).forward, attention=attend), block)
+        return made
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """The flow, float32 [batch, channels, height, width]; ``timesteps`` float32 [batch], 1 is noise."""
+        device, dtype = self.model.device, self.model.dtype
+        self._bring(self._parts.unet)
+        output = self._unet(
+            noisy.to(device, dtype),
+            timesteps.to(device, torch.float32),
+            context=conditioning.context.to(device, dtype),
+            y=conditioning.pooled.to(device, dtype),
+            guidance=torch.full((len(noisy),), _GUIDANCE, device=device, dtype=dtype),
+        )
+        return output.float()
+
+    def _guidance(self, scale: float) -> dict[str, Any]:
+        return {"cfg_scale": 1.0, "distilled_cfg_scale": scale, "scheduler": "Simple"}
+
+    def _latent_shift(self) -> float:
+        return self._vae.shift_factor
+
+
+def _relinked(function: Callable[..., Any], **names: object) -> Callable[..., Any]:
+    """``function`` for which some names of its module stand for something else."""
+    return FunctionType(function.__code__, {**function.__globals__, **names}, argdefs=function.__defaults__)

@@ -1,0 +1,228 @@
+"""The model that Forge has loaded: taken, trained on, given back as it was.
+
+Importable only inside Forge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from backend import memory_management
+from modules import call_queue, sd_models, shared
+
+from ....config import Config
+from ....contract import Family, Inspection, ModelInfo, PredictionType
+from ....errors import UserError
+from ....models.noise_schedule import rescaled
+from ....models.refusals import warnings_on_file
+from ....models.weights import sha256
+from .. import generation_lock, selection, shared_state
+from .flux import FluxSession
+from .session import ForgeSession, load
+
+_TRAINABLE = "choose a Stable Diffusion 1, 2, XL or Flux checkpoint (text to image) at the top of the page."
+_ENGINES: dict[str, Family] = {
+    "StableDiffusion": "sd1", "StableDiffusion2": "sd2", "StableDiffusionXL": "sdxl", "Flux": "flux",
+}  # fmt: skip
+# Latent channels that go in: four, in Flux sixteen in patches of 2 x 2.
+_CHANNELS: dict[Family, int] = {"sd1": 4, "sd2": 4, "sdxl": 4, "flux": 64}
+# Forge's words for what a model predicts.
+_PREDICTIONS: dict[str, PredictionType] = {"epsilon": "epsilon", "v_prediction": "v_prediction", "const": "flow"}
+# Settings that Forge looks at when it draws the next picture.
+_CHOICES = ("sd_model_checkpoint", "forge_additional_modules", "forge_unet_storage_dtype")
+_STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+class ForgeHost:
+    """Trains on ``shared.sd_model`` itself; LoRAs belong into the WebUI's own folder."""
+
+    def __init__(self, stop: Callable[[], None] = lambda: None) -> None:
+        """``stop`` is called when the user presses the WebUI's Interrupt."""
+        self._stop = stop
+        self._replaced: set[Path] = set()
+        self._asked = selection.stamps(_chosen_files())
+
+    @contextmanager
+    def open(self, config: Config) -> Iterator[ForgeSession]:
+        """Wait for the queue, then hold the model until the end of the context. Forge loads one when it is first
+        needed: if none is loaded, or another is chosen, that is done now.
+
+        Raises:
+            UserError: no model is chosen, one that cannot be trained on, or another one by now.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(generation_lock.alone())
+            if chosen_checkpoint():
+                selection.require(config.base_model, _chosen_files(), self._asked)
+            model = _chosen_model()
+            info = inspect(model, config)
+            stack.enter_context(shared_state.announced("LoRA training", self._stop))
+            stack.enter_context(shared_state.model_kept((memory_management, "unload_all_models")))
+            stack.enter_context(shared_state.choices_wait(_CHOICES))
+            stack.enter_context(shared_state.random_states_kept())
+            stack.enter_context(_bare(model, self._replaced))
+            session = _session(model, info, config)
+            stack.callback(session.close)
+            stack.enter_context(session.taken())
+            yield session
+
+    def lora_dir(self) -> Path:
+        """The WebUI's LoRA folder."""
+        return shared_state.lora_dir()
+
+    def publish(self, lora: Path) -> None:
+        """List the file now; what an older file of its name has left in memory and in the weights does not come back.
+
+        To be called while the model is held.
+        """
+        self._replaced.add(lora.resolve())
+        shared_state.networks().load_lora_state_dict.cache_clear()
+        # Forge goes by names: it would not look again at a prompt that is the same as the last.
+        shared.sd_model.current_lora_hash = ""
+        shared_state.publish()
+
+
+def make(stop: Callable[[], None]) -> ForgeHost:
+    """The host; ``stop`` is called when the user presses the WebUI's Interrupt."""
+    return ForgeHost(stop)
+
+
+def chosen_checkpoint() -> str:
+    """Path of the checkpoint that is loaded, or will be when it is first needed; empty where there is none."""
+    chosen = sd_models.model_data.forge_loading_parameters.get("checkpoint_info")
+    return str(chosen.filename) if chosen is not None else ""
+
+
+def inspect(model: Any, config: Config) -> ModelInfo:
+    """The facts of the WebUI's ``model``, as far as training on it goes.
+
+    Raises:
+        UserError: it cannot be trained on.
+    """
+    _require_trainable(model)
+    if config.train_text_encoder and _family(model) == "flux":
+        raise UserError("train_text_encoder is on; Flux's text encoders stay as they are, set it to false.")
+    return _info(model, config)
+
+
+def inspection(config: Config) -> Inspection:
+    """The WebUI's model for foretelling a run; it may be in use meanwhile. One that is chosen but not loaded is loaded,
+    unless a run holds the one that is.
+
+    Raises:
+        UserError: there is none, or it cannot be trained on.
+    """
+    held = sd_models.model_data
+    if held.forge_hash != str(held.forge_loading_parameters) and not generation_lock.held():
+        with call_queue.queue_lock:
+            _chosen_model()
+    model = held.sd_model
+    session = _session(model, inspect(model, config), config)
+    try:
+        return session.outline()
+    finally:
+        session.close()
+
+
+def _chosen_model() -> Any:
+    if not chosen_checkpoint():
+        raise UserError(f"The WebUI has no checkpoint; {_TRAINABLE}")
+    return sd_models.forge_model_reload()[0]
+
+
+def _require_trainable(model: Any) -> None:
+    kind = type(model).__name__
+    if not hasattr(model, "forge_objects"):
+        raise UserError(f"The WebUI has no model loaded; {_TRAINABLE}")
+    name = model.sd_checkpoint_info.name_for_extra
+    if kind not in _ENGINES:
+        raise UserError(f"{name} is of a kind ({kind}) that cannot be trained on; {_TRAINABLE}")
+    unet = model.forge_objects_original.unet.model
+    if model.is_inpaint or unet.diffusion_model.in_channels != _CHANNELS[_family(model)]:
+        raise UserError(f"{name} takes more than text (inpainting, depth or an image); {_TRAINABLE}")
+    if unet.predictor.prediction_type not in _PREDICTIONS:
+        raise UserError(
+            f"{name} predicts in a way ({unet.predictor.prediction_type}) that is not supported; {_TRAINABLE}"
+        )
+    if unet.storage_dtype not in _STORED:
+        raise UserError(
+            f"{name} is kept in {unet.storage_dtype}, through which no gradient goes; set Diffusion in Low Bits to "
+            "Automatic (or float8-e4m3fn), and take a version of it that is not quantised: fp16, bf16 or fp8."
+        )
+
+
+def _info(model: Any, config: Config) -> ModelInfo:
+    checkpoint, unet = model.sd_checkpoint_info, model.forge_objects_original.unet
+    predictor, family = unet.model.predictor, _family(model)
+    rescale = config.zero_terminal_snr
+    if rescale is None:
+        rescale = bool(model.model_config.ztsnr) or shared.opts.sd_noise_schedule == "Zero Terminal SNR"
+    prediction = _PREDICTIONS[predictor.prediction_type]
+    stock = {"sd1": 512, "sd2": 768 if prediction == "v_prediction" else 512, "sdxl": 1024, "flux": 1024}
+    blocks = len(model.forge_objects_original.vae.first_stage_model.encoder.down)
+    return ModelInfo(
+        family=family,
+        prediction_type=prediction if config.prediction_type == "auto" or family == "flux" else config.prediction_type,
+        zero_terminal_snr=rescale and family != "flux",
+        alphas_cumprod=_schedule(predictor, rescale),
+        name=checkpoint.name_for_extra,
+        hash=checkpoint.sha256 or sha256([Path(checkpoint.filename)]),
+        warnings=warnings_on_file(Path(checkpoint.filename)),
+        vae_factor=2 ** (blocks - 1),
+        resolution=stock[family],
+        device=unet.load_device,
+        dtype=unet.model.computation_dtype,
+        vae=_modules_of_their_own(),
+        variant="" if family != "flux" else "dev" if unet.model.diffusion_model.guidance_embed else "schnell",
+    )
+
+
+def _schedule(predictor: Any, rescale: bool) -> torch.Tensor:
+    """``ModelInfo.alphas_cumprod``: the stock schedule, even where the predictor's sigmas have been rescaled."""
+    if predictor.prediction_type == "const":
+        return torch.empty(0)
+    alphas = predictor.alphas_cumprod.to("cpu", torch.float32).clone()
+    return rescaled(alphas.double()).float() if rescale else alphas
+
+
+def _family(model: Any) -> Family:
+    return _ENGINES[type(model).__name__]
+
+
+def _session(model: Any, info: ModelInfo, config: Config) -> ForgeSession:
+    return (FluxSession if info.family == "flux" else ForgeSession)(model, info, config)
+
+
+def _modules_of_their_own() -> str:
+    """What tells the VAE and text encoders that the user chose beside the checkpoint; empty where there are none."""
+    files = _chosen_files()[1:]
+    return sha256([Path(file) for file in files]) if files else ""
+
+
+def _chosen_files() -> list[str]:
+    """The checkpoint, and the VAE and text encoders chosen beside it."""
+    beside = sd_models.model_data.forge_loading_parameters.get("additional_modules") or []
+    return [chosen_checkpoint(), *map(str, beside)]
+
+
+@contextmanager
+def _bare(model: Any, replaced: Container[Path]) -> Iterator[None]:
+    """The model as its checkpoint has it: the last prompt's LoRAs are taken out, and merged again afterwards.
+
+    Forge keeps the unmerged weights and computes merged ones from them, so both ways end at the very same bits. Those
+    whose file is by then another stay out: Forge, which goes by names, would not merge the new one.
+    """
+    before = [loaded.model for loaded in memory_management.current_loaded_models]
+    try:
+        load(model.forge_objects_original.unet, model.forge_objects_original.clip.patcher)
+        yield
+    finally:
+        load(*(patcher for patcher in reversed(before) if not _asks_for(patcher, replaced)))
+
+
+def _asks_for(patcher: Any, files: Container[Path]) -> bool:
+    return any(Path(told[0]).resolve() in files for told in patcher.lora_patches)

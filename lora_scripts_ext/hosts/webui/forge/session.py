@@ -1,0 +1,181 @@
+"""The session on Forge's loaded model: it encodes, predicts and draws with Forge's own modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from backend import attention, memory_management
+from backend.nn import unet as forge_unet
+from modules import sd_models
+from torch import Tensor, nn
+
+from ....config import Config
+from ....contract import Conditioning, Family, ModelInfo
+from ....models.outline import Outline
+from ....models.text import TextEncoders
+from ....models.tokenizer import T5Tokenizer, Tokenizer
+from .. import shared_state
+from ..session import WebUISession, in_float32
+from .weights import mend, ordinary, out_of_place
+
+_TEXTS: dict[Family, tuple[str, ...]] = {
+    "sd1": ("clip_l",), "sd2": ("clip_h",), "sdxl": ("clip_l", "clip_g"), "flux": ("clip_l", "t5xxl"),
+}  # fmt: skip
+
+
+class ForgeSession(WebUISession):
+    """``shared.sd_model`` without the LoRAs of the last prompt; see ``contract.Session``."""
+
+    wider_precision = "start Forge with --all-in-fp32 (or --unet-in-bf16)"
+    #: where Forge keeps the model's blocks, which know their attention by a name there
+    _network: ModuleType = forge_unet
+
+    def __init__(self, resident: Any, model: ModelInfo, config: Config) -> None:
+        self._parts = resident.forge_objects_original
+        self._chosen = sd_models.model_data.forge_loading_parameters
+        self._learns_words = config.train_text_encoder
+        self._ours = ExitStack()
+        text = _text_encoders(self._parts.clip, model.family, config.clip_skip)
+        super().__init__(
+            resident, model, self._parts.unet.model.diffusion_model, self._parts.vae.first_stage_model, text
+        )
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """The model is fit for gradients; without this it can only be looked at."""
+        with out_of_place(self._unet):
+            self._ours = self._fit()
+            try:
+                yield
+            finally:
+                self._ours.close()
+
+    def outline(self) -> Outline:
+        """The model without its numbers, for foretelling a run; may be made while others draw with it."""
+        made = super().outline()
+        mend(made.unet)
+        return made
+
+    def encode_text(self, captions: Sequence[str]) -> Conditioning:
+        """Context [captions, 77, width] (and SDXL's pooled); differentiable when gradients are enabled."""
+        with ExitStack() as stack:
+            for text in self._text.models:
+                stack.enter_context(self._at_hand(text))
+                # As Forge does: all that follows is computed in the format of the embeddings.
+                words = text.text_model.embeddings if hasattr(text, "text_model") else text.shared
+                stack.enter_context(in_float32(words))
+            return self._text.encode(captions, self._parts.clip.patcher.load_device)
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """The UNet's raw output, float32 [batch, channels, height, width]."""
+        device, dtype = self.model.device, self.model.dtype
+        self._bring(self._parts.unet, *([self._parts.clip.patcher] if self._learns_words else []))
+        vector = self._vector(conditioning).to(dtype) if self.model.family == "sdxl" else None
+        # The options are where Forge's extensions leave their hooks, and the UNet its notes: new for every call.
+        output = self._unet(
+            noisy.to(device, dtype),
+            timesteps.to(device),
+            context=conditioning.context.to(device, dtype),
+            y=vector,
+            transformer_options={},
+        )
+        return output.float()
+
+    def release_encoders(self, text: bool) -> None:
+        """Nothing to do: Forge frees the device of what is in the way."""
+
+    def close(self) -> None:
+        """Let go of the model."""
+        super().close()
+        del self._parts
+
+    def _vector(self, conditioning: Conditioning) -> Tensor:
+        """SDXL's vector: the pooled text, then the sizes, each number as a timestep embedding."""
+        sizes = conditioning.time_ids.to(self.model.device, torch.float32).unbind(dim=1)
+        parts = [conditioning.pooled.to(self.model.device, torch.float32), *map(self._resident.embedder, sizes)]
+        return torch.cat(parts, dim=1)
+
+    def _latent_scale(self) -> float:
+        return self._vae.scaling_factor
+
+    @contextmanager
+    def _at_hand(self, module: nn.Module) -> Iterator[None]:
+        self._bring(self._parts.vae.patcher if module is self._vae else self._parts.clip.patcher)
+        yield
+
+    @contextmanager
+    def _drawing(self, lora: Path | None) -> Iterator[None]:
+        """Forge's own tensors, and the file's LoRA in its lists; what a prompt changes is put back."""
+        model, nets = self._resident, shared_state.networks()
+        names = ("forge_objects", "forge_objects_after_applying_lora", "current_lora_hash")
+        before, loaded = {name: getattr(model, name) for name in names}, list(nets.loaded_networks)
+        with ExitStack() as stack:
+            stack.enter_context(self._theirs())
+            stack.callback(load, self._parts.unet, self._parts.clip.patcher)
+            # Someone may have chosen another checkpoint meanwhile: it is loaded after the run.
+            chosen = sd_models.model_data.forge_loading_parameters
+            sd_models.model_data.forge_loading_parameters = self._chosen
+            # Forge keeps what it has read by the file's name.
+            nets.load_lora_state_dict.cache_clear()
+            if lora is not None:
+                stack.enter_context(shared_state.listed(lora))
+            try:
+                yield
+            finally:
+                sd_models.model_data.forge_loading_parameters = chosen
+                for name, value in before.items():
+                    setattr(model, name, value)
+                nets.loaded_networks[:] = loaded
+
+    def _fit(self) -> ExitStack:
+        """Put in place what gradients need."""
+        with ExitStack() as stack:
+            roots = (self._parts.unet.model, self._parts.clip.cond_stage_model, self._vae)
+            stack.enter_context(ordinary(roots))
+            for root in roots:
+                stack.enter_context(shared_state.in_eval_mode(root))
+            stack.enter_context(
+                shared_state.replaced(self._network, {"attention_function": attention.attention_pytorch})
+            )
+            return stack.pop_all()
+
+    @contextmanager
+    def _theirs(self) -> Iterator[None]:
+        """Meanwhile Forge finds its own tensors and functions in place, and may move them."""
+        self._ours.close()
+        try:
+            yield
+        finally:
+            self._ours = self._fit()
+
+    def _bring(self, *patchers: Any) -> None:
+        """Parts of the model are on their devices."""
+        there = [loaded.model for loaded in memory_management.current_loaded_models]
+        if not all(any(patcher is one for one in there) for patcher in patchers):
+            with self._theirs():
+                load(*patchers)
+
+
+@torch.inference_mode()
+def load(*patchers: Any) -> None:
+    """Bring parts of a model to their devices, with the LoRAs that each of them asks for merged."""
+    memory_management.load_models_gpu(list(patchers))
+
+
+def _text_encoders(clip: Any, family: Family, clip_skip: int) -> TextEncoders:
+    models = [getattr(clip.cond_stage_model, name).transformer for name in _TEXTS[family]]
+    tokenizers = [
+        _tokenizer(getattr(clip.tokenizer, name), model) for name, model in zip(_TEXTS[family], models, strict=True)
+    ]
+    return TextEncoders(models, tokenizers, family, clip_skip)
+
+
+def _tokenizer(theirs: Any, model: nn.Module) -> Tokenizer | T5Tokenizer:
+    if hasattr(model, "text_model"):
+        return Tokenizer(theirs, None, model.config.max_position_embeddings)
+    return T5Tokenizer(theirs)

@@ -1,0 +1,79 @@
+"""The WebUI's queue of pictures to draw while a LoRA is trained: who waits, who is told, who need not wait.
+
+Importable only inside a WebUI.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from modules import call_queue, fifo_lock, progress, shared
+
+from .generation_setting import REFUSE, SETTING
+
+BUSY = "A LoRA is being trained on this model; wait for it, or stop it in the LoRA Trainer tab."
+# They only split a prompt into tokens; typing would otherwise fill the server's threads with calls that wait.
+_READERS = ("update_token_counter", "update_negative_prompt_token_counter")
+
+
+class Busy(RuntimeError):
+    """Told to whoever asks for a picture; the WebUI's API answers with ``status_code`` and ``detail``."""
+
+    def __init__(self) -> None:
+        super().__init__(BUSY)
+        self.status_code = 503
+        self.detail = BUSY
+
+
+class _Taken(fifo_lock.FIFOLock):
+    """The WebUI's lock as others find it during a run."""
+
+    readers: set[int]
+
+    def __enter__(self) -> bool:
+        # The lock is all that others touch, and it is not told what for: the caller has to tell.
+        asked = sys._getframe(1).f_locals
+        if getattr(asked.get("func"), "__name__", "") in _READERS:
+            self.readers.add(threading.get_ident())
+            return True
+        if getattr(shared.opts, SETTING) == REFUSE:
+            # The page's name for it, and the API's.
+            _unqueue(asked.get("id_task") or asked.get("task_id"))
+            raise Busy
+        return self.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        if threading.get_ident() in self.readers:
+            self.readers.remove(threading.get_ident())
+        else:
+            self.release()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Nothing is drawn meanwhile: generation, from the page or the API, waits for its turn or is refused."""
+    lock = call_queue.queue_lock
+    with lock:
+        before = lock.__class__
+        lock.readers = set()
+        # In place: the API holds on to the lock itself. Whoever is inside leaves by the class he entered by.
+        lock.__class__ = _Taken
+        try:
+            yield
+        finally:
+            lock.__class__ = before
+
+
+def held() -> bool:
+    """Whether a run is going on."""
+    return isinstance(call_queue.queue_lock, _Taken)
+
+
+def _unqueue(task: str | None) -> None:
+    """The page stops asking how far ``task`` has come."""
+    if task is not None:
+        progress.pending_tasks.pop(task, None)
+        progress.finish_task(task)

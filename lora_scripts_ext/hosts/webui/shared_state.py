@@ -1,0 +1,193 @@
+"""What AUTOMATIC1111's WebUI and its descendants have in common: the state they show, the model, the list of LoRAs.
+
+Importable only inside a WebUI.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import gradio as gr
+import numpy as np
+import torch
+from modules import sd_models, shared
+from torch import nn
+
+from .generation_lock import BUSY
+
+#: the name a LoRA is listed by while previews are drawn from its file
+PREVIEW = "lora-trainer-preview"
+LATER = "A LoRA is being trained; what you choose now is loaded when that is over."
+
+
+def lora_dir() -> Path:
+    """Where the WebUI looks for LoRAs."""
+    return Path(shared.cmd_opts.lora_dir)
+
+
+def publish() -> None:
+    """Let the WebUI list the LoRA folder anew, so that a prompt can call a new file."""
+    networks().list_available_networks()
+
+
+def networks() -> ModuleType:
+    """The module of the built-in Lora extension."""
+    return sys.modules["networks"]
+
+
+@contextmanager
+def listed(lora: Path) -> Iterator[None]:
+    """A prompt may call the file by the name ``PREVIEW``; afterwards the lists show no trace of it."""
+    nets = networks()
+    entry = nets.network.NetworkOnDisk(PREVIEW, str(lora))
+    nets.available_networks[PREVIEW] = nets.available_network_aliases[PREVIEW] = entry
+    try:
+        yield
+    finally:
+        nets.available_networks.pop(PREVIEW, None)
+        nets.available_network_aliases.pop(PREVIEW, None)
+        nets.available_network_hash_lookup.pop(entry.shorthash, None)
+
+
+@contextmanager
+def announced(title: str, stop: Callable[[], None]) -> Iterator[None]:
+    """The WebUI shows a job called ``title``; its Interrupt calls ``stop``. Reload UI does not end it."""
+    state = shared.state
+    state.begin(job=title)
+    # Whatever button is pressed next resets state.interrupted: the call is caught, not the flag.
+    interrupt = state.interrupt
+
+    def interrupted() -> None:
+        # Reload UI interrupts what is being drawn; the page holds on to its method, so the caller has to tell.
+        if sys._getframe(1).f_code.co_name != "request_restart":
+            interrupt()
+            stop()
+
+    state.interrupt = interrupted
+    try:
+        yield
+    finally:
+        del state.interrupt
+        state.end()
+        state.interrupted = state.skipped = False
+
+
+def show_progress(step: int, steps: int) -> None:
+    """The WebUI's API and progress bar say how far the job is; a preview drawn in between counts for itself."""
+    state = shared.state
+    state.job_count, state.job_no, state.sampling_step, state.sampling_steps = 1, 0, step, steps
+
+
+@contextmanager
+def model_kept(*others: tuple[ModuleType, str]) -> Iterator[None]:
+    """Whoever would unload or switch the model meanwhile is told why not; only this thread may.
+
+    ``others``: further functions of the WebUI's that would, each by its module and name.
+    """
+    ours = threading.get_ident()
+
+    def guarded(call: Callable[..., object]) -> Callable[..., object]:
+        def held_off(*args: object, **options: object) -> object:
+            if threading.get_ident() == ours:
+                return call(*args, **options)
+            raise RuntimeError(BUSY)
+
+        return held_off
+
+    names = ("unload_model_weights", "reload_model_weights", "send_model_to_cpu", "send_model_to_device")
+    with ExitStack() as stack:
+        for module, name in (*((sd_models, name) for name in names), *others):
+            stack.enter_context(replaced(module, {name: guarded(getattr(module, name))}))
+        yield
+
+
+@contextmanager
+def settings_kept(keys: Sequence[str]) -> Iterator[None]:
+    """A change of these settings is refused with a sentence: it would rebuild the model once the queue is free."""
+
+    def refuse() -> None:
+        gr.Warning(BUSY)
+        raise RuntimeError(BUSY)
+
+    with _noticed(keys, refuse):
+        yield
+
+
+@contextmanager
+def choices_wait(keys: Sequence[str]) -> Iterator[None]:
+    """Whoever changes these settings is told that it takes effect after the run."""
+    with _noticed(keys, lambda: gr.Warning(LATER)):
+        yield
+
+
+@contextmanager
+def _noticed(keys: Sequence[str], notice: Callable[[], object]) -> Iterator[None]:
+    labels = [shared.opts.data_labels[key] for key in keys]
+    before = [label.onchange for label in labels]
+    try:
+        for label in labels:
+            label.onchange = notice
+        yield
+    finally:
+        for label, onchange in zip(labels, before, strict=True):
+            label.onchange = onchange
+
+
+@contextmanager
+def random_states_kept() -> Iterator[None]:
+    """The random generators of Python, numpy and torch are afterwards where they were."""
+    python, array = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(array)
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter asks for a gradient and every module is in eval mode; afterwards both are as they were."""
+    asked = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        for parameter, _ in asked:
+            parameter.requires_grad_(False)
+        with in_eval_mode(model):
+            yield
+    finally:
+        for parameter, wanted in asked:
+            parameter.requires_grad_(wanted)
+            parameter.grad = None
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Every module is in eval mode; afterwards each is as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def replaced(owner: ModuleType, new: dict[str, object]) -> Iterator[None]:
+    """The module's names stand for something else meanwhile."""
+    before = {name: getattr(owner, name) for name in new}
+    try:
+        for name, value in new.items():
+            setattr(owner, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(owner, name, value)

@@ -1,0 +1,1 @@
+"""Image files: found in a folder, decoded, cut to a bucket."""

@@ -1,0 +1,116 @@
+"""Reading what ``base_model`` names: a single-file checkpoint as Civitai serves them, or a diffusers folder.
+
+Only headers and configs are read here. ``to_diffusers`` and ``to_original`` convert whole state dicts.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..config import Config
+from ..contract import Family, PredictionType
+from ..errors import UserError
+from .diffusers_folder import read_folder
+from .inference_yaml import read_inference_yaml
+from .original_layout import TEXTS, family_of, read_parts, to_diffusers, to_original
+from .parts import Checkpoint
+from .refusals import require_base_model, warnings_on
+from .safetensors_file import PICKLES, Header, read_header
+
+__all__ = ["read_checkpoint", "read_file", "to_diffusers", "to_original"]
+
+_V_PRED = re.compile(r"v[-_ ]?pred", re.IGNORECASE)
+SCALING: dict[Family, float] = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
+
+
+def read_checkpoint(config: Config) -> Checkpoint:
+    """Read what ``config.base_model`` is: a ``.safetensors`` in the original layout, or a diffusers folder.
+
+    Only headers and configs are read. ``model_family``, ``prediction_type`` and ``zero_terminal_snr`` of ``config``
+    have the last word.
+
+    Raises:
+        UserError: it is missing, damaged, or no base model that can be trained here.
+    """
+    path = Path(config.base_model)
+    if path.is_dir():
+        checkpoint = read_folder(path, config.model_family)
+    elif path.suffix.lower() in (".safetensors", ".gguf", *PICKLES) or path.is_file():
+        checkpoint = read_file(path, config.model_family)
+    else:
+        raise UserError(
+            f"base_model {path}: there is no such file or folder; give a .safetensors checkpoint or a diffusers folder "
+            "on this machine (models are not downloaded)."
+        )
+    told: dict[str, Any] = {}
+    if config.prediction_type == "auto" and checkpoint.prediction_type == "epsilon" and _V_PRED.search(checkpoint.name):
+        told["warnings"] = (
+            *checkpoint.warnings,
+            f"{path}: the name says v-prediction, the model itself does not; if the name is right, set "
+            "prediction_type: v_prediction.",
+        )
+    if config.prediction_type != "auto":
+        told["prediction_type"] = config.prediction_type
+    if config.zero_terminal_snr is not None:
+        told["schedule"] = replace(checkpoint.schedule, zero_terminal_snr=config.zero_terminal_snr)
+    return replace(checkpoint, **told)
+
+
+def read_file(path: Path, family: str = "auto") -> Checkpoint:
+    """Read the header of a single-file checkpoint, and ``NAME.yaml`` if it lies beside it.
+
+    Raises:
+        UserError: it is missing, damaged, or no base model that can be trained here.
+    """
+    header = read_header(path)
+    require_base_model(path, header)
+    try:
+        known = family_of(header.shapes) if family == "auto" else family
+    except ValueError as error:
+        raise UserError(f"{path}: this file cannot be trained on, {error}; take a full checkpoint.") from error
+    if not any(name.startswith(TEXTS[known][0].prefix) for name in header.shapes):
+        raise UserError(
+            f"{path}: a text encoder of the {known} family is not in this file; "
+            "take a full checkpoint, or correct model_family."
+        )
+    told = read_inference_yaml(path)
+    try:
+        unet, vae, texts = read_parts(path, header.shapes, known, told)
+    except (ValueError, KeyError, IndexError) as error:
+        reason = f"the tensor {error.args[0]} is missing" if isinstance(error, KeyError) else error
+        raise UserError(
+            f"{path}: this is not a Stable Diffusion 1, 2 or XL base model as it should be: {reason}; "
+            "take another version of it."
+        ) from error
+    factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+    return Checkpoint(
+        path=path,
+        family=known,
+        unet=unet,
+        vae=vae,
+        texts=texts,
+        schedule=replace(told.schedule, zero_terminal_snr=_zero_terminal_snr(header)),
+        prediction_type=told.prediction_type or _prediction(header, known),
+        scaling_factor=told.scaling_factor or SCALING[known],
+        tokenizers=told.text_folders[: len(texts)],
+        side=told.latent_side * factor if told.latent_side else None,
+        warnings=tuple(warnings_on(path, header)),
+    )
+
+
+def _prediction(header: Header, family: Family) -> PredictionType | None:
+    """What the file says: SDXL's empty marker tensor, or metadata of a merge or a training; None when SD2 is silent."""
+    metadata = header.metadata
+    said = (metadata.get("modelspec.prediction_type") or metadata.get("modelspec.predict_key") or "").lower()
+    if "v_pred" in header.shapes or said.startswith("v") or metadata.get("ss_v_parameterization") == "True":
+        return "v_prediction"
+    if said.startswith("eps") or family != "sd2":
+        return "epsilon"
+    return None
+
+
+def _zero_terminal_snr(header: Header) -> bool:
+    return "ztsnr" in header.shapes or header.metadata.get("ss_zero_terminal_snr") == "True"

@@ -1,0 +1,168 @@
+"""The original layout of a Stable Diffusion checkpoint, as the WebUIs and Civitai have it: to diffusers and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..contract import Family
+from .clip import hf_sources, hf_to_open_clip, open_clip_layers, open_clip_sources, text_config
+from .inference_yaml import InferenceYaml
+from .parts import Kind, ModelPart
+from .safetensors_file import Shape
+from .unet import Heads, unet_config, unet_sources, unet_to_original
+from .vae import vae_config, vae_sources, vae_to_original
+from .weights import Source, take_all
+
+UNET = "model.diffusion_model."
+VAE = "first_stage_model."
+HEADS: dict[Family, Heads] = {"sd1": Heads(count=8), "sd2": Heads(channels=64), "sdxl": Heads(channels=64)}
+
+
+@dataclass(frozen=True)
+class TextPlace:
+    """A text encoder in a checkpoint: under which prefix, in which layout, with a text projection or without."""
+
+    prefix: str
+    open_clip: bool
+    projection: bool = False
+
+
+TEXTS: dict[Family, tuple[TextPlace, ...]] = {
+    "sd1": (TextPlace("cond_stage_model.transformer.", open_clip=False),),
+    "sd2": (TextPlace("cond_stage_model.model.", open_clip=True),),
+    "sdxl": (
+        TextPlace("conditioner.embedders.0.transformer.", open_clip=False),
+        TextPlace("conditioner.embedders.1.model.", open_clip=True, projection=True),
+    ),
+}
+
+
+def to_diffusers(state: Mapping[str, Tensor], heads: Heads | None = None) -> dict[str, dict[str, Tensor]]:
+    """A checkpoint's tensors in the original layout -> state dicts of diffusers' and transformers' models.
+
+    Returns:
+        ``unet``, ``vae``, ``te1`` and, for SDXL, ``te2``; views of the given tensors where possible.
+
+    Raises:
+        ValueError, KeyError: the tensors are not those of a Stable Diffusion 1, 2 or XL checkpoint.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    unet, vae, texts = read_parts(Path("state dict"), shapes, family_of(shapes), InferenceYaml(heads=heads))
+    parts = {"unet": unet, "vae": vae, **dict(zip(("te1", "te2"), texts, strict=False))}
+    return {name: take_all(part.sources, state) for name, part in parts.items()}
+
+
+def to_original(
+    unet: Mapping[str, Tensor], vae: Mapping[str, Tensor], texts: Sequence[Mapping[str, Tensor]], family: Family
+) -> dict[str, Tensor]:
+    """State dicts of diffusers' and transformers' models -> the tensors of a single-file checkpoint.
+
+    The file the WebUIs read: UNet under ``model.diffusion_model.``, VAE under ``first_stage_model.`` with attention
+    projections as 1x1 convolutions, SD1's text encoder (and SDXL's first) in transformers' layout, SD2's (and SDXL's
+    second) in open_clip's: query, key and value stacked, the projection transposed. SD2's text encoder is given with
+    the layers that are used (23 of the real one) and written with one more, a copy that nothing reads.
+
+    Args:
+        unet: of ``UNet2DConditionModel``.
+        vae: of ``AutoencoderKL``.
+        texts: of ``CLIPTextModel`` (and for SDXL's second ``CLIPTextModelWithProjection``).
+        family: decides the text encoders' layouts and prefixes.
+    """
+    original = {f"{UNET}{name}": tensor for name, tensor in unet_to_original(unet).items()}
+    original.update({f"{VAE}{name}": tensor for name, tensor in vae_to_original(vae).items()})
+    for place, state in zip(TEXTS[family], texts, strict=True):
+        named = hf_to_open_clip(state, unused_layer=family == "sd2") if place.open_clip else state
+        original.update({f"{place.prefix}{name}": tensor for name, tensor in named.items()})
+    return {name: tensor.contiguous() for name, tensor in original.items()}
+
+
+def family_of(shapes: Mapping[str, Shape]) -> Family:
+    """The family whose text encoders the checkpoint carries.
+
+    Raises:
+        ValueError: it carries none of these.
+    """
+    for family in ("sdxl", "sd2", "sd1"):
+        if any(name.startswith(TEXTS[family][-1].prefix) for name in shapes):
+            return family
+    raise ValueError("it carries no text encoder of Stable Diffusion 1, 2 or XL")
+
+
+def read_parts(
+    path: Path, shapes: Mapping[str, Shape], family: Family, told: InferenceYaml
+) -> tuple[ModelPart, ModelPart, tuple[ModelPart, ...]]:
+    """UNet, VAE and text encoders of a checkpoint.
+
+    Raises:
+        ValueError, KeyError: tensors are missing or not built as they should be.
+    """
+    texts = tuple(
+        _text_part(path, shapes, family, index, told.text_folders[index]) for index in range(len(TEXTS[family]))
+    )
+    inside = _inside(shapes, UNET)
+    config = unet_config(inside, told.heads or HEADS[family])
+    if family == "sdxl":
+        width = config["projection_class_embeddings_input_dim"] - texts[-1].config["projection_dim"]
+        config["addition_time_embed_dim"] = width // 6
+    unet = _part("UNet", "unet", path, inside, UNET, config, unet_sources(inside, config))
+    inside = _inside(shapes, VAE)
+    config = vae_config(inside)
+    return unet, _part("VAE", "vae", path, inside, VAE, config, vae_sources(inside, config)), texts
+
+
+def _text_part(path: Path, shapes: Mapping[str, Shape], family: Family, index: int, folder: Path | None) -> ModelPart:
+    place = TEXTS[family][index]
+    inside = _inside(shapes, place.prefix)
+    if place.open_clip:
+        # SD2 was trained on the last layer but one: the last is in the file and never used.
+        layers = open_clip_layers(inside) - (family == "sd2")
+        sources = open_clip_sources(inside, layers, place.projection)
+    else:
+        sources = hf_sources(inside)
+    wanted = {name: tuple(source.take(_meta(inside[source.name])).shape) for name, source in sources.items()}
+    config = text_config(wanted, "gelu" if place.open_clip else "quick_gelu", _config_in(folder))
+    kind = "text_with_projection" if place.projection else "text"
+    return _part(f"text encoder {index + 1}", kind, path, inside, place.prefix, config, sources)
+
+
+def _part(
+    name: str,
+    kind: Kind,
+    path: Path,
+    inside: Mapping[str, Shape],
+    prefix: str,
+    config: Mapping[str, Any],
+    sources: Mapping[str, Source],
+) -> ModelPart:
+    """A part whose sources are named relative to ``prefix``, with the file's own names."""
+    return ModelPart(
+        name=name,
+        kind=kind,
+        config=config,
+        sources={target: Source(prefix + source.name, source.change) for target, source in sources.items()},
+        shapes={prefix + inner: shape for inner, shape in inside.items()},
+        files=(path,),
+    )
+
+
+def _inside(shapes: Mapping[str, Shape], prefix: str) -> dict[str, Shape]:
+    return {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+
+
+def _config_in(folder: Path | None) -> dict[str, Any]:
+    """The text encoder's configuration that a folder holds: a CLIP one, or its text half alone."""
+    if folder is None:
+        return {}
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config.get("text_config") or config
+
+
+def _meta(shape: Shape) -> Tensor:
+    return torch.empty(shape, device="meta")

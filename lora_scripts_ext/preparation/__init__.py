@@ -1,0 +1,1 @@
+"""From a pile of photos to a training set: uploads, the quality report, copies that are ready."""

@@ -1,0 +1,81 @@
+"""What a folder holds as training would read it: the quality report with captions, repeats and what is skipped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..captions.store import Book
+from ..dataset.source import folder_meaning
+from ..errors import UserError
+from ..images import excluded
+from ..images.bucket import check_side
+from ..images.folder import no_images
+from ..images.skipped import Skipped
+from ..models.tokenizer import Tokenizer
+from ..parallel import Check, Progress
+from .report import Report, report
+
+
+def check(
+    folder: Path,
+    metadata: Path | None,
+    resolution: int,
+    trigger: str,
+    progress: Progress,
+    stop: Check = lambda: None,
+    *,
+    encoding: str = "",
+) -> Report:
+    """The report on a folder as training would read it, without what is left out already; ``stop`` as in ``report``.
+
+    Raises:
+        UserError: the folder is missing or empty, a file of captions is missing or damaged, the resolution is absurd.
+    """
+    check_side(resolution)
+    if metadata is not None and not metadata.is_file():
+        raise UserError(f"metadata: there is no file {metadata}; check the path, or leave it empty.")
+    book = Book.open(folder, metadata, encoding, key="input")
+    unwanted = excluded.read(folder)
+    names = [name for name in book.names if name not in unwanted]
+    if not names:
+        raise no_images(
+            "input", folder, [*book.skipped, *(Skipped(name, "is left out by hand") for name in book.names)]
+        )
+    tokenizer = Tokenizer.shipped()
+    captions = {name: book.entry(name).prompt or folder_meaning(folder, name)[1] for name in names}
+    made = report(
+        folder,
+        names,
+        resolution=resolution,
+        captions=captions,
+        count_tokens=tokenizer.count,
+        longest=tokenizer.room,
+        trigger=trigger,
+        progress=progress,
+        check=stop,
+    )
+    return replace(
+        made,
+        skipped=tuple(book.skipped),
+        without_caption=sum(not caption for caption in captions.values()),
+        warnings=tuple(book.warnings),
+        advice=(*made.advice, *_on_repeats(folder, names)),
+    )
+
+
+def _on_repeats(folder: Path, names: Sequence[str]) -> list[str]:
+    """A sentence where folders say by their names how often their images are shown."""
+    counts = Counter(folder_meaning(folder, name, otherwise=0)[0] for name in names)
+    own = sorted(repeats for repeats in counts if repeats)
+    if not own:
+        return []
+    rest = f"; the {counts[0]} others take num_repeats" if counts[0] else "; num_repeats is not used"
+    return [f"Folder names set the repeats of {len(names) - counts[0]} pictures ({', '.join(map(str, own))}){rest}."]
+
+
+def bad(made: Report) -> set[str]:
+    """The pictures that a click leaves out."""
+    return {one.name for one in made.verdicts if one.grade == "bad"}

@@ -1,0 +1,240 @@
+"""Photos made ready in a folder of their own: renamed, upright, cropped, of one size and format."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from PIL import Image
+
+from .. import file_name, files, json_text, pattern
+from ..errors import UserError
+from ..images import bucket, decode
+from ..images.bucket import Grid
+from ..images.excluded import HIDDEN
+from ..images.skipped import Skipped
+from ..parallel import Check, Progress, ahead
+from . import background, subject
+
+Crop = Literal["none", "centre", "smart", "pad"]
+_RECORD = "prepared.json"
+_FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
+_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How pictures are made ready.
+
+    Attributes:
+        rename: with ``{name}`` (the old one) and ``{number}``, such as ``brand_{number:03d}``.
+        crop: ``none`` only scales; ``centre`` and ``smart`` (around the subject) cut to the nearest bucket; ``pad``
+            fills up to it with white.
+        kind: file format: png, jpg or webp.
+        without_background: put the subject on white; needs rembg.
+    """
+
+    rename: str = "{name}"
+    crop: Crop = "smart"
+    kind: str = "png"
+    without_background: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was made: the new name of each old one, both relative to their folders; and what was not, and why.
+
+    Attributes:
+        without_caption: how many of those made have no caption.
+        warnings: sentences on captions that are not used.
+    """
+
+    made: dict[str, str]
+    skipped: list[Skipped]
+    without_caption: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+def prepare(
+    folder: Path,
+    names: Sequence[str],
+    out: Path,
+    grid: Grid,
+    wanted: Wanted,
+    *,
+    below: str = "",
+    progress: Progress = lambda done, total, what: None,
+    check: Check = lambda: None,
+) -> Prepared:
+    """Make the pictures ``names`` of ``folder`` ready in ``out``; the originals are not touched.
+
+    Each is written whole; what is made already of the same content in the same way is not made again.
+
+    Args:
+        folder: of the originals.
+        names: relative to it.
+        out: a folder that is new, or was made by this.
+        grid: the sizes to cut to, as training chooses them.
+        wanted: how.
+        below: a folder in ``out`` to put them in, such as `10_name`.
+        progress: called with done, total and "pictures".
+        check: called between pictures; what it raises ends the work, what is made stays.
+
+    Raises:
+        UserError: a setting is wrong, ``out`` holds other things, or rembg is wanted and missing.
+    """
+    check_wanted(wanted, folder, out)
+    new_names = {name: (PurePosixPath(below) / new).as_posix() for name, new in _new_names(names, wanted).items()}
+    cut_out = background.remover() if wanted.without_background else None
+    record = _read_record(out)
+    made: dict[str, str] = {}
+    skipped: list[Skipped] = []
+
+    def make(name: str) -> str | Skipped:
+        try:
+            return _make(folder / name, out / new_names[name], grid, wanted, cut_out, record.get(new_names[name]))
+        except decode.Unreadable as error:
+            return Skipped(name, str(error))
+        except OSError as error:
+            return Skipped(name, f"cannot be read or written ({error.strerror})")
+
+    try:
+        for done, (name, key) in enumerate(zip(names, ahead(make, names), strict=True), 1):
+            if isinstance(key, Skipped):
+                skipped.append(key)
+            else:
+                made[name] = new_names[name]
+                record[new_names[name]] = key
+                _copy_captions(folder / name, out / new_names[name])
+            progress(done, len(names), "pictures")
+            check()
+    finally:
+        files.write_text(out / HIDDEN / _RECORD, json_text.dumps(record))
+    return Prepared(made, skipped)
+
+
+def check_wanted(wanted: Wanted, folder: Path, out: Path) -> None:
+    """Refuse what ``prepare`` would refuse.
+
+    Raises:
+        UserError: a setting is wrong, or ``out`` holds other things.
+    """
+    shown = repr(wanted.rename[:100])
+    try:
+        used = pattern.fields(wanted.rename, {"name": str, "number": int})
+    except ValueError as error:
+        raise UserError(f"rename is {shown} ({error}); write for example brand_{{number:03d}}.") from error
+    if not used or "/" in wanted.rename or "\\" in wanted.rename:
+        raise UserError(f"rename is {shown}; it needs {{name}} or {{number}}, and no slash.")
+    if wanted.kind not in _FORMATS:
+        raise UserError(f"format is {wanted.kind!r}; take one of {', '.join(_FORMATS)}.")
+    home, target = folder.resolve(), out.resolve()
+    if home == target or home.is_relative_to(target) or target.is_relative_to(home):
+        raise UserError(f"output {out}: it must lie outside of {folder}, so that no original is mixed up with a copy.")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"output {out}: this is a file; name a new folder.")
+    if out.is_dir() and any(out.iterdir()) and not (out / HIDDEN / _RECORD).is_file():
+        raise UserError(f"output {out}: this folder holds other things; name a new one.")
+
+
+def _new_names(names: Sequence[str], wanted: Wanted) -> dict[str, str]:
+    """The new name of each, one that every system can write; folders stay, and two images never get one name."""
+    taken: set[str] = set()
+    chosen = {}
+    for number, name in enumerate(names, 1):
+        path = PurePosixPath(*map(file_name.cleaned, PurePosixPath(name).parent.parts), PurePosixPath(name).name)
+        # A name that begins with a dot would hide the copy.
+        filled = pattern.fill(wanted.rename, {"name": path.stem, "number": number}).lstrip(". ")
+        stem = file_name.shortened(file_name.cleaned(f"{filled}.{wanted.kind}").removesuffix(f".{wanted.kind}"))
+        new, again = path.with_name(f"{stem}.{wanted.kind}"), 2
+        while _alike(new) in taken:
+            new, again = path.with_name(f"{stem}_{again}.{wanted.kind}"), again + 1
+        taken.add(_alike(new))
+        chosen[name] = new.as_posix()
+    return chosen
+
+
+def _alike(path: PurePosixPath) -> str:
+    """The same for names that some system takes for one."""
+    return unicodedata.normalize("NFC", path.as_posix()).casefold()
+
+
+def _make(
+    source: Path,
+    target: Path,
+    grid: Grid,
+    wanted: Wanted,
+    cut_out: Callable[[Image.Image], Image.Image] | None,
+    known: str | None,
+) -> str:
+    """Write one picture; returns what it was made of and how."""
+    content = source.read_bytes()
+    told = json.dumps([hashlib.sha256(content).hexdigest(), asdict(wanted), grid.sizes, grid.area, grid.upscale])
+    key = hashlib.sha256(told.encode()).hexdigest()
+    if known == key and target.is_file():
+        return key
+    pixels = decode.decode(content).pixels
+    if cut_out is not None:
+        pixels = cut_out(pixels)
+    packed = BytesIO()
+    options = {} if wanted.kind == "png" else {"quality": _QUALITY}
+    _shaped(pixels, grid, wanted.crop).save(packed, format=_FORMATS[wanted.kind], **options)
+    files.write_bytes(target, packed.getvalue())
+    return key
+
+
+def _shaped(pixels: Image.Image, grid: Grid, crop: Crop) -> Image.Image:
+    """The picture in the size that training would choose for it."""
+    chosen = grid.choose(pixels.size)
+    if crop == "none":
+        scale = max(chosen[0] / pixels.width, chosen[1] / pixels.height)
+        size = max(1, round(pixels.width * scale)), max(1, round(pixels.height * scale))
+        return pixels.resize(size, Image.Resampling.LANCZOS)
+    if crop == "pad":
+        scale = min(chosen[0] / pixels.width, chosen[1] / pixels.height)
+        size = max(1, round(pixels.width * scale)), max(1, round(pixels.height * scale))
+        padded = Image.new("RGB", chosen, "white")
+        small = pixels.resize(size, Image.Resampling.LANCZOS)
+        padded.paste(small, ((chosen[0] - size[0]) // 2, (chosen[1] - size[1]) // 2))
+        return padded
+    resized = bucket.cover(pixels.size, chosen)
+    left, top = _corner(pixels, resized, chosen, crop)
+    across, down = pixels.width / resized[0], pixels.height / resized[1]
+    cut = (left * across, top * down, (left + chosen[0]) * across, (top + chosen[1]) * down)
+    return pixels.resize(chosen, Image.Resampling.LANCZOS, box=cut)
+
+
+def _corner(pixels: Image.Image, resized: bucket.Size, chosen: bucket.Size, crop: Crop) -> tuple[int, int]:
+    """Where the cut begins, in the resized picture: in the middle, or so that the subject's middle is in its middle."""
+    middle = (0.5, 0.5)
+    if crop == "smart":
+        left, top, right, bottom = subject.box(pixels)
+        middle = ((left + right) / 2, (top + bottom) / 2)
+    return tuple(
+        min(max(0, round(centre * whole - part / 2)), whole - part)
+        for centre, whole, part in zip(middle, resized, chosen, strict=True)
+    )
+
+
+def _copy_captions(source: Path, target: Path) -> None:
+    for suffix in (".txt", ".caption"):
+        text = source.with_suffix(suffix)
+        if text.is_file():
+            with files.replacing(target.with_suffix(suffix)) as temporary:
+                shutil.copyfile(text, temporary)
+
+
+def _read_record(out: Path) -> dict[str, str]:
+    """What was made before, and of what; a damaged record makes everything anew."""
+    try:
+        told = json.loads((out / HIDDEN / _RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}

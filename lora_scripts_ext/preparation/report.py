@@ -1,0 +1,219 @@
+"""The quality report: a verdict for every picture, advice for the set."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import files
+from ..images import decode
+from ..images.excluded import HIDDEN
+from ..images.skipped import Skipped
+from ..parallel import Check, Progress, ahead
+from . import advice, duplicates, verdict
+from .measure import Measures, measure
+from .verdict import Reason, Verdict
+
+_CACHE = "report.json"
+_VERSION = 2
+_HOW = {
+    "same": "looks the same as",
+    "turned": "is a turned copy of",
+    "mirrored": "is a mirrored copy of",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of a set.
+
+    Attributes:
+        verdicts: of every picture, in the order of the names.
+        advice: sentences on the pictures that are not bad.
+        settings: what to train these with.
+        kept: of images that look the same, the one to keep, and those that it stands for.
+        skipped: files that cannot be trained on at all.
+        without_caption: how many of the pictures have none.
+        warnings: sentences on captions that are not used.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    advice: tuple[str, ...]
+    settings: advice.Settings
+    kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
+    without_caption: int = 0
+    warnings: tuple[str, ...] = ()
+
+    def count(self, grade: str) -> int:
+        """Pictures of a grade."""
+        return sum(one.grade == grade for one in self.verdicts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report for a program."""
+        return {
+            "good": self.count("good"),
+            "doubtful": self.count("doubtful"),
+            "bad": self.count("bad"),
+            "pictures": [
+                {"name": one.name, "verdict": one.grade, "reasons": [asdict(reason) for reason in one.reasons]}
+                for one in self.verdicts
+            ],
+            "duplicates": [{"kept": name, "copies": list(copies)} for name, copies in self.kept.items()],
+            "skipped": [{"name": one.name, "reason": one.reason} for one in self.skipped],
+            "without_caption": self.without_caption,
+            "warnings": list(self.warnings),
+            "advice": list(self.advice),
+            "settings": asdict(self.settings),
+        }
+
+
+def report(
+    folder: Path,
+    names: Sequence[str],
+    *,
+    resolution: int,
+    captions: Mapping[str, str],
+    count_tokens: Callable[[str], int],
+    longest: int,
+    trigger: str = "",
+    progress: Progress = lambda done, total, what: None,
+    check: Check = lambda: None,
+) -> Report:
+    """Look at every picture once, at reduced size; what was measured before is remembered in the folder.
+
+    Args:
+        folder: of the pictures.
+        names: relative to it.
+        resolution: side in pixels that the base model was trained at.
+        captions: by name; one that is missing or empty is a finding, unless all are.
+        count_tokens: of a caption, as the text encoder counts.
+        longest: as many of them are read.
+        trigger: the word that calls the look.
+        progress: called with done, total and "pictures".
+        check: called between pictures; what it raises ends the work, what is measured stays.
+    """
+    found = _measured(folder, names, resolution, progress, check)
+    measured = {name: one for name, one in found.items() if isinstance(one, Measures)}
+    copies = _copies(measured)
+    # Where nothing is captioned yet the set is told so, instead of each picture.
+    captioned = any(captions.get(name) for name in names)
+    verdicts = []
+    for name in names:
+        one = found[name]
+        if isinstance(one, str):
+            verdicts.append(Verdict(name, (Reason("unreadable", "bad", one),)))
+            continue
+        reasons = [copies[name][1]] if name in copies else []
+        reasons += verdict.of_picture(one, resolution)
+        reasons += verdict.of_caption(captions.get(name, ""), count_tokens, longest) if captioned else []
+        verdicts.append(Verdict(name, tuple(reasons)))
+    left = {one.name: measured[one.name] for one in verdicts if one.grade != "bad"}
+    return Report(
+        tuple(verdicts), tuple(advice.of_set(left, captions, trigger)), advice.settings(len(left)), _kept(copies)
+    )
+
+
+def _copies(measured: Mapping[str, Measures]) -> dict[str, tuple[str, Reason]]:
+    """For each image that is like a better one: the one that is kept in its place, and the finding."""
+    names = list(measured)
+    return {
+        names[other]: (names[kept], Reason("duplicate", "bad", f"{_HOW[how]} {names[kept]}"))
+        for kept, other, how in duplicates.pairs(list(measured.values()))
+    }
+
+
+def _kept(copies: Mapping[str, tuple[str, Reason]]) -> dict[str, tuple[str, ...]]:
+    kept: dict[str, tuple[str, ...]] = {}
+    for name, (better, _) in copies.items():
+        kept[better] = (*kept.get(better, ()), name)
+    return dict(sorted(kept.items()))
+
+
+def _measured(
+    folder: Path, names: Sequence[str], resolution: int, progress: Progress, check: Check
+) -> dict[str, Measures | str]:
+    """What is measured of each picture, or why it cannot be."""
+    remembered = _remembered(folder, resolution)
+    stamps: dict[str, str] = {}
+    found: dict[str, Measures | str] = {}
+
+    def look(name: str) -> Measures | str:
+        known = remembered.get(name)
+        if known is not None and known["stamp"] == stamps[name]:
+            return known["reason"] if "reason" in known else _from_json(known["measures"])
+        try:
+            return measure(folder / name, resolution)
+        except decode.Unreadable as error:
+            return str(error)
+
+    def stamped(name: str) -> str:
+        stamps[name] = _stamp(folder / name)
+        return name
+
+    try:
+        for done, (name, one) in enumerate(zip(names, ahead(look, map(stamped, names)), strict=True), 1):
+            found[name] = one
+            progress(done, len(names), "pictures")
+            check()
+    finally:
+        _remember(folder, resolution, found, stamps)
+    return found
+
+
+def _stamp(path: Path) -> str:
+    try:
+        told = path.stat()
+    except OSError:
+        return ""
+    return f"{told.st_size}-{told.st_mtime_ns}"
+
+
+def _remembered(folder: Path, resolution: int) -> dict[str, dict[str, Any]]:
+    """What was measured before; nothing where that is damaged or was for another size."""
+    try:
+        told = json.loads((folder / HIDDEN / _CACHE).read_text(encoding="utf-8"))
+        if (told["version"], told["resolution"]) != (_VERSION, resolution):
+            return {}
+        for one in told["pictures"].values():
+            if "reason" not in one:
+                _from_json(one["measures"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return told["pictures"]
+
+
+def _remember(folder: Path, resolution: int, found: Mapping[str, Measures | str], stamps: Mapping[str, str]) -> None:
+    pictures = {
+        name: {"stamp": stamps[name], **({"reason": one} if isinstance(one, str) else {"measures": _to_json(one)})}
+        for name, one in found.items()
+    }
+    told = {"version": _VERSION, "resolution": resolution, "pictures": pictures}
+    # A folder that cannot be written to is measured anew each time.
+    with contextlib.suppress(OSError):
+        files.write_text(folder / HIDDEN / _CACHE, json.dumps(told))
+
+
+def _to_json(measured: Measures) -> dict[str, Any]:
+    packed = {
+        "thumbnail": base64.b64encode(measured.thumbnail.tobytes()).decode(),
+        "edges": base64.b64encode(np.packbits(measured.edges).tobytes()).decode(),
+    }
+    return {**vars(measured), **packed}
+
+
+def _from_json(told: Mapping[str, Any]) -> Measures:
+    thumbnail = np.frombuffer(base64.b64decode(told["thumbnail"]), np.uint8)
+    edges = np.unpackbits(np.frombuffer(base64.b64decode(told["edges"]), np.uint8)).astype(bool)
+    side, map_side = round(thumbnail.size**0.5), round(edges.size**0.5)
+    return Measures(**{
+        **told, "border": tuple(told["border"]), "thumbnail": thumbnail.reshape(side, side),
+        "edges": edges.reshape(map_side, map_side),
+    })  # fmt: skip

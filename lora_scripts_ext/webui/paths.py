@@ -1,0 +1,183 @@
+"""Where things are in this WebUI: the host, the folders, and what may be read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from modules import paths_internal, sd_models, shared
+
+from ..config import Config
+from ..contract import Host, Inspection
+from ..errors import UserError
+from ..hosts.webui.which import model_module
+
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+
+
+def make_host(stop: Callable[[], None]) -> Host:
+    """The host of this WebUI; ``stop`` is called when the user presses its Interrupt."""
+    return model_module().make(stop)
+
+
+def listen(event: dict[str, Any]) -> None:
+    """Show in the WebUI's own progress how far a run is."""
+    from ..hosts.webui.shared_state import show_progress
+
+    if event["event"] == "step":
+        show_progress(event["step"], event["steps"])
+
+
+def loaded_checkpoint() -> str:
+    """Path of the checkpoint the WebUI has loaded, or loads when it is needed; empty where there is none yet."""
+    try:
+        return model_module().chosen_checkpoint()
+    except UserError:
+        # Not trained on here, but written into the file that is trained with outside.
+        chosen = sd_models.select_checkpoint()
+        return str(chosen.filename) if chosen is not None else ""
+
+
+def require_checkpoint() -> str:
+    """Path of the checkpoint the WebUI has loaded.
+
+    Raises:
+        UserError: there is none.
+    """
+    loaded = loaded_checkpoint()
+    if not loaded:
+        # Where training is not supported a checkpoint would not help.
+        model_module()
+        raise UserError(
+            "No model is loaded yet; choose a Stable Diffusion checkpoint at the top of the page, then try again."
+        )
+    return loaded
+
+
+def inspection(config: Config) -> Inspection:
+    """What foretelling a run needs of the model that is loaded; one must be.
+
+    Raises:
+        UserError: it cannot be trained on.
+    """
+    return model_module().inspection(config)
+
+
+def flag(name: str) -> Any:
+    """What the WebUI was started with; None where this one knows no such flag."""
+    return getattr(shared.cmd_opts, name, None)
+
+
+def data_dir() -> Path:
+    """Where runs keep their files."""
+    told = flag("lora_trainer_data_dir")
+    return Path(told) if told else Path(paths_internal.data_path) / "lora_trainer"
+
+
+def run_dir(name: str) -> Path:
+    """The folder of the run called ``name``.
+
+    Raises:
+        UserError: the name would lead elsewhere.
+    """
+    if bad := sorted(set(name) & set("/\\:")):
+        raise UserError(f"The form: output_name is {name!r}; a file name cannot hold {' '.join(bad)}.")
+    return data_dir() / name
+
+
+def readable(path: str) -> Path:
+    """``path``, made absolute, if the user may have it read; no file is looked at before that is known.
+
+    Raises:
+        UserError: others can reach this WebUI, and it lies outside the folders meant for that.
+    """
+    found = _absolute(path)
+    if not _open_to_others():
+        return found
+    if _below(found, _roots()) or (not is_network(str(found)) and _below(found, _real_roots())):
+        real = found.resolve()
+        # A link may lead elsewhere.
+        if _below(real, _real_roots()):
+            return real
+    raise UserError(
+        f"{found}: this WebUI can be reached by others, so only pictures below {', '.join(map(str, _roots()))} are "
+        "read; move them there, or start it with --lora-trainer-allowed-root FOLDER."
+    )
+
+
+def servable(path: str) -> Path:
+    """``path``, made absolute, if a page may show it: as ``readable``, but nothing on a network share, to which another
+    site's page could otherwise make this machine connect (and Windows log in).
+
+    Raises:
+        UserError: it may not be read, or is on a share that the WebUI was not started with.
+    """
+    found = _absolute(path)
+    if (is_network(path) or is_network(str(found))) and not _below(found, _roots()):
+        raise UserError(
+            f"{path}: images are not shown from a network path; give the share a drive letter, or start the WebUI with "
+            "--lora-trainer-allowed-root FOLDER."
+        )
+    return readable(path)
+
+
+def captioner_model(told: str) -> str:
+    """A captioner's model: its name on the hub, or a folder, made absolute, that the user may have read.
+
+    Raises:
+        UserError: it is a folder that may not be read.
+    """
+    by_name = not _open_to_others() or _HUB_NAME.fullmatch(told)
+    return told if not told or (by_name and not Path(told).is_dir()) else str(readable(told))
+
+
+def is_network(path: str) -> bool:
+    """Whether Windows would look for ``path`` on another machine or among its devices: ``//server/share``, ``//?/``."""
+    written = path.strip().replace("/", "\\")
+    return written.startswith(("\\\\", "\\??\\"))
+
+
+def service(address: str) -> str:
+    """``address``, if pictures may be sent there.
+
+    Raises:
+        UserError: others can reach this WebUI; they must not choose where it sends things.
+    """
+    if not _open_to_others():
+        return address
+    raise UserError(
+        "This WebUI can be reached by others, so it sends pictures to no service; use auto_label.py --endpoint, or "
+        "another captioner."
+    )
+
+
+def _absolute(path: str) -> Path:
+    """``path`` without ``~`` and ``..``, by its letters alone.
+
+    Raises:
+        UserError: no file can have this name.
+    """
+    if "\0" in path:
+        raise UserError(f"{path!r}: no file has such a name; correct it.")
+    return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 - pathlib would follow links
+
+
+def _below(path: Path, roots: list[Path]) -> bool:
+    return any(path.is_relative_to(root) for root in roots)
+
+
+def _roots() -> list[Path]:
+    """The folders that are read where others can reach the WebUI, as they were named."""
+    return [_absolute(str(root)) for root in (data_dir(), *(flag("lora_trainer_allowed_root") or []))]
+
+
+def _real_roots() -> list[Path]:
+    return [root.resolve() for root in _roots()]
+
+
+def _open_to_others() -> bool:
+    reachable = any(map(flag, ("listen", "share", "ngrok", "server_name")))
+    return reachable and not flag("enable_insecure_extension_access")

@@ -1,1 +1,0 @@
-"""From a pile of photos to a training set: captions, preparation, a report on what is there."""
