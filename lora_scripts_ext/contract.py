@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from .config import Config
 
-Family = Literal["sd1", "sd2", "sdxl", "flux"]
+#: the name of a family of base models; ``families.by_name`` gives the family
+FamilyName = str
 PredictionType = Literal["epsilon", "v_prediction", "flow"]
 Part = Literal["unet", "te1", "te2"]
 
@@ -38,7 +39,7 @@ class ModelInfo:
         warnings: sentences on a model that can be trained on and may still not be what was meant.
     """
 
-    family: Family
+    family: FamilyName
     prediction_type: PredictionType
     zero_terminal_snr: bool
     alphas_cumprod: Tensor
@@ -132,7 +133,7 @@ class Inspection(ABC):
     loaded: ClassVar[bool]
 
     name: str
-    family: Family
+    family: FamilyName
     prediction_type: PredictionType | None
     vae_factor: int
     resolution: int

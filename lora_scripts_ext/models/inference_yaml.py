@@ -13,8 +13,8 @@ import yaml
 
 from ..contract import PredictionType
 from ..errors import UserError
+from ..families.family import Heads
 from .noise_schedule import Schedule
-from .unet import Heads
 
 # Every stock config says 64, also that of the 768-pixel SD2 model: it tells nothing.
 STOCK_LATENT_SIDE = 64

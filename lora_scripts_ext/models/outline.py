@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..contract import Inspection, ModelInfo, Size
+from ..families.registry import by_name
 from .targets import flux_targets, original_unet_targets, text_targets
 from .text_states import TOKENS, text_states
 from .tokenizer import FLUX_TOKENS
@@ -47,7 +48,7 @@ class Outline(MetaInspection):
             return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
 
         keys = next(module.to_k for name, module in self.unet.named_modules() if name.endswith("attn2"))
-        vector = empty(self.unet.label_emb[0][0].in_features) if self.family == "sdxl" else None
+        vector = empty(self.unet.label_emb[0][0].in_features) if by_name(self.family).has_time_ids else None
         return self.unet(
             empty(self.unet.in_channels, height // self.vae_factor, width // self.vae_factor),
             torch.zeros(batch, dtype=torch.int64, device="meta"),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...config import Config
 from ...contract import ModelInfo, Target
+from ...families.registry import by_name
 from ...models.checkpoint import read_checkpoint
 from ...models.low_bits import keep_in_8_bits
 from ...models.outline import MetaInspection, facts, size, text_without_numbers, without_numbers
@@ -46,7 +47,7 @@ class CheckpointInspection(MetaInspection):
             return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
 
         added = None
-        if self.family == "sdxl":
+        if by_name(self.family).has_time_ids:
             pooled = told.projection_class_embeddings_input_dim - 6 * told.addition_time_embed_dim
             added = {"text_embeds": empty(pooled), "time_ids": empty(6)}
         return self.unet(

@@ -15,8 +15,9 @@ from modules import call_queue, devices, lowvram, sd_hijack, sd_models, sd_unet,
 from torch import nn
 
 from ....config import Config
-from ....contract import Family, Inspection, ModelInfo
+from ....contract import Inspection, ModelInfo
 from ....errors import UserError
+from ....families.registry import by_encoders
 from ....models.noise_schedule import rescaled
 from ....models.refusals import warnings_on_file
 from ....models.weights import sha256
@@ -163,7 +164,7 @@ def _require_trainable(model: Any, config: Config) -> None:
 
 def _info(model: Any, config: Config) -> ModelInfo:
     checkpoint = model.sd_checkpoint_info
-    family: Family = "sdxl" if model.is_sdxl else "sd2" if model.is_sd2 else "sd1"
+    family = by_encoders([False, True] if model.is_sdxl else [model.is_sd2])
     prediction = "v_prediction" if model.parameterization == "v" else "epsilon"
     alphas = model.alphas_cumprod_original.detach().to("cpu", torch.float32)
     rescale = config.zero_terminal_snr
@@ -171,7 +172,7 @@ def _info(model: Any, config: Config) -> ModelInfo:
         rescale = shared.opts.sd_noise_schedule == "Zero Terminal SNR"
     encoder = model.first_stage_model.encoder
     return ModelInfo(
-        family=family,
+        family=family.name,
         prediction_type=prediction if config.prediction_type == "auto" else config.prediction_type,
         zero_terminal_snr=rescale,
         alphas_cumprod=rescaled(alphas.double()).float() if rescale else alphas,
@@ -179,7 +180,7 @@ def _info(model: Any, config: Config) -> ModelInfo:
         hash=checkpoint.sha256 or sha256([Path(checkpoint.filename)]),
         warnings=warnings_on_file(Path(checkpoint.filename)),
         vae_factor=2 ** (encoder.num_resolutions - 1),
-        resolution={"sd1": 512, "sd2": 768 if prediction == "v_prediction" else 512, "sdxl": 1024}[family],
+        resolution=family.resolution(prediction),
         device=devices.device,
         dtype=devices.dtype_unet,
         vae=_vae_of_its_own(),
