@@ -43,7 +43,7 @@ class StableDiffusionXL(Family):
         return Conditioning(context, encoders.models[1].text_projection(second.last_hidden_state[rows, ends]))
 
     def text_key_prefix(self, part: Part) -> str:
-        """See ``Family.text_key_prefix``: the two encoders are told apart."""
+        """See ``Family.text_key_prefix``: the two encoders have different prefixes."""
         return f"lora_{part}"
 
     def base_model_version(self, model: ModelInfo) -> str:

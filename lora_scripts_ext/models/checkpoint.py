@@ -45,18 +45,18 @@ def read_checkpoint(config: Config) -> Checkpoint:
             f"base_model {path}: there is no such file or folder; give a .safetensors checkpoint or a diffusers folder "
             "on this machine (models are not downloaded)."
         )
-    told: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
     if config.prediction_type == "auto" and checkpoint.prediction_type == "epsilon" and _V_PRED.search(checkpoint.name):
-        told["warnings"] = (
+        overrides["warnings"] = (
             *checkpoint.warnings,
             f"{path}: the name says v-prediction, the model itself does not; if the name is right, set "
             "prediction_type: v_prediction.",
         )
     if config.prediction_type != "auto":
-        told["prediction_type"] = config.prediction_type
+        overrides["prediction_type"] = config.prediction_type
     if config.zero_terminal_snr is not None:
-        told["schedule"] = replace(checkpoint.schedule, zero_terminal_snr=config.zero_terminal_snr)
-    return replace(checkpoint, **told)
+        overrides["schedule"] = replace(checkpoint.schedule, zero_terminal_snr=config.zero_terminal_snr)
+    return replace(checkpoint, **overrides)
 
 
 def read_file(path: Path, family: str = "auto") -> Checkpoint:
@@ -76,9 +76,9 @@ def read_file(path: Path, family: str = "auto") -> Checkpoint:
             f"{path}: a text encoder of the {known} family is not in this file; "
             "take a full checkpoint, or correct model_family."
         )
-    told = read_inference_yaml(path)
+    yaml = read_inference_yaml(path)
     try:
-        unet, vae, texts = read_parts(path, header.shapes, known, told)
+        unet, vae, texts = read_parts(path, header.shapes, known, yaml)
     except (ValueError, KeyError, IndexError) as error:
         reason = f"the tensor {error.args[0]} is missing" if isinstance(error, KeyError) else error
         raise UserError(
@@ -92,11 +92,11 @@ def read_file(path: Path, family: str = "auto") -> Checkpoint:
         unet=unet,
         vae=vae,
         texts=texts,
-        schedule=replace(told.schedule, zero_terminal_snr=_zero_terminal_snr(header)),
-        prediction_type=told.prediction_type or _prediction(header, known),
-        scaling_factor=told.scaling_factor or by_name(known).scaling_factor,
-        tokenizers=told.text_folders[: len(texts)],
-        side=told.latent_side * factor if told.latent_side else None,
+        schedule=replace(yaml.schedule, zero_terminal_snr=_zero_terminal_snr(header)),
+        prediction_type=yaml.prediction_type or _prediction(header, known),
+        scaling_factor=yaml.scaling_factor or by_name(known).scaling_factor,
+        tokenizers=yaml.text_folders[: len(texts)],
+        side=yaml.latent_side * factor if yaml.latent_side else None,
         warnings=tuple(warnings_on(path, header)),
     )
 
@@ -107,10 +107,10 @@ def _prediction(header: Header, family: FamilyName) -> PredictionType | None:
     None for a family whose files need not say.
     """
     metadata = header.metadata
-    said = (metadata.get("modelspec.prediction_type") or metadata.get("modelspec.predict_key") or "").lower()
-    if "v_pred" in header.shapes or said.startswith("v") or metadata.get("ss_v_parameterization") == "True":
+    stated = (metadata.get("modelspec.prediction_type") or metadata.get("modelspec.predict_key") or "").lower()
+    if "v_pred" in header.shapes or stated.startswith("v") or metadata.get("ss_v_parameterization") == "True":
         return "v_prediction"
-    if said.startswith("eps") or by_name(family).names_prediction:
+    if stated.startswith("eps") or by_name(family).names_prediction:
         return "epsilon"
     return None
 

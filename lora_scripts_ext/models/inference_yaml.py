@@ -52,7 +52,7 @@ def read_inference_yaml(checkpoint: Path) -> InferenceYaml:
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{path}: this is not an inference config of {checkpoint.name} ({type(error).__name__}: {error}); "
-            "mend it, or move it away to have the model read off the checkpoint."
+            "correct it, or move it away to have the model detected from the checkpoint."
         ) from error
 
 

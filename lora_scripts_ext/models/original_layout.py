@@ -78,7 +78,7 @@ def family_of(shapes: Mapping[str, Shape]) -> FamilyName:
 
 
 def read_parts(
-    path: Path, shapes: Mapping[str, Shape], family: FamilyName, told: InferenceYaml
+    path: Path, shapes: Mapping[str, Shape], family: FamilyName, yaml: InferenceYaml
 ) -> tuple[ModelPart, ModelPart, tuple[ModelPart, ...]]:
     """UNet, VAE and text encoders of a checkpoint.
 
@@ -87,11 +87,11 @@ def read_parts(
     """
     kind = by_name(family)
     texts = tuple(
-        _text_part(path, shapes, index, layout, told.text_folders[index])
+        _text_part(path, shapes, index, layout, yaml.text_folders[index])
         for index, layout in enumerate(kind.text_encoders)
     )
     inside = _inside(shapes, UNET)
-    config = unet_config(inside, told.heads or kind.heads)
+    config = unet_config(inside, yaml.heads or kind.heads)
     if kind.has_time_ids:
         width = config["projection_class_embeddings_input_dim"] - texts[-1].config["projection_dim"]
         config["addition_time_embed_dim"] = width // 6

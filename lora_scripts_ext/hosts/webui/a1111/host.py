@@ -40,26 +40,26 @@ class A1111Host:
         """``stop`` is called when the user presses the WebUI's Interrupt."""
         self._stop = stop
         self._replaced: set[str] = set()
-        self._asked = selection.stamps([chosen_checkpoint()])
+        self._stamps = selection.stamps([chosen_checkpoint()])
 
     @contextmanager
     def open(self, config: Config) -> Iterator[A1111Session]:
         """Wait for the queue, then hold the model until the end of the context. The chosen checkpoint is loaded if the
-        last picture was drawn with another (a refiner, or one that a request named).
+        last image was drawn with another (a refiner, or one that a request named).
 
         Raises:
             UserError: no model is loaded, one that cannot be trained on, or another one is chosen by now.
         """
         with ExitStack() as stack:
-            stack.enter_context(generation_lock.alone())
+            stack.enter_context(generation_lock.acquired())
             if shared.sd_model is not None:
-                selection.require(config.base_model, [chosen_checkpoint()], self._asked)
+                selection.require(config.base_model, [chosen_checkpoint()], self._stamps)
             model = _chosen_model()
             info = inspect(model, config)
             stack.enter_context(shared_state.announced("LoRA training", self._stop))
-            stack.enter_context(shared_state.model_kept())
-            stack.enter_context(shared_state.settings_kept(_REBUILDING))
-            stack.enter_context(shared_state.random_states_kept())
+            stack.enter_context(shared_state.model_locked())
+            stack.enter_context(shared_state.settings_locked(_REBUILDING))
+            stack.enter_context(shared_state.random_states_restored())
             stack.enter_context(shared_state.frozen(model))
             stack.enter_context(_bare(model, self._replaced))
             stack.enter_context(_attention(_ATTENTION))
@@ -97,7 +97,7 @@ def make(stop: Callable[[], None]) -> A1111Host:
 
 
 def chosen_checkpoint() -> str:
-    """Path of the checkpoint that the next picture is drawn with; empty where none has been loaded yet."""
+    """Path of the checkpoint of the next image; empty where none has been loaded yet."""
     model = _resident()
     if model is None:
         return ""
@@ -109,8 +109,8 @@ def chosen_checkpoint() -> str:
 
 
 def inspection(config: Config) -> Inspection:
-    """The WebUI's model for foretelling a run; it may be in use meanwhile. One that is chosen but not loaded is loaded,
-    unless a run holds the one that is.
+    """The WebUI's model for estimating a run; it may be in use at the same time. A checkpoint that is selected but not
+    loaded is loaded, unless a run holds the model.
 
     Raises:
         UserError: it cannot be trained on.

@@ -29,7 +29,7 @@ from .session import ForgeSession, load
 _TRAINABLE = "choose a Stable Diffusion 1, 2, XL or Flux checkpoint (text to image) at the top of the page."
 # Forge's words for what a model predicts.
 _PREDICTIONS: dict[str, PredictionType] = {"epsilon": "epsilon", "v_prediction": "v_prediction", "const": "flow"}
-# Settings that Forge looks at when it draws the next picture.
+# Settings that Forge looks at when it draws the next image.
 _CHOICES = ("sd_model_checkpoint", "forge_additional_modules", "forge_unet_storage_dtype")
 _STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 
@@ -41,7 +41,7 @@ class ForgeHost:
         """``stop`` is called when the user presses the WebUI's Interrupt."""
         self._stop = stop
         self._replaced: set[Path] = set()
-        self._asked = selection.stamps(_chosen_files())
+        self._stamps = selection.stamps(_chosen_files())
 
     @contextmanager
     def open(self, config: Config) -> Iterator[ForgeSession]:
@@ -52,15 +52,15 @@ class ForgeHost:
             UserError: no model is chosen, one that cannot be trained on, or another one by now.
         """
         with ExitStack() as stack:
-            stack.enter_context(generation_lock.alone())
+            stack.enter_context(generation_lock.acquired())
             if chosen_checkpoint():
-                selection.require(config.base_model, _chosen_files(), self._asked)
+                selection.require(config.base_model, _chosen_files(), self._stamps)
             model = _chosen_model()
             info = inspect(model, config)
             stack.enter_context(shared_state.announced("LoRA training", self._stop))
-            stack.enter_context(shared_state.model_kept((memory_management, "unload_all_models")))
-            stack.enter_context(shared_state.choices_wait(_CHOICES))
-            stack.enter_context(shared_state.random_states_kept())
+            stack.enter_context(shared_state.model_locked((memory_management, "unload_all_models")))
+            stack.enter_context(shared_state.settings_deferred(_CHOICES))
+            stack.enter_context(shared_state.random_states_restored())
             stack.enter_context(_bare(model, self._replaced))
             session = _session(model, info, config)
             stack.callback(session.close)
@@ -108,8 +108,8 @@ def inspect(model: Any, config: Config) -> ModelInfo:
 
 
 def inspection(config: Config) -> Inspection:
-    """The WebUI's model for foretelling a run; it may be in use meanwhile. One that is chosen but not loaded is loaded,
-    unless a run holds the one that is.
+    """The WebUI's model for estimating a run; it may be in use at the same time. A checkpoint that is selected but not
+    loaded is loaded, unless a run holds the model.
 
     Raises:
         UserError: there is none, or it cannot be trained on.
@@ -221,8 +221,8 @@ def _bare(model: Any, replaced: Container[Path]) -> Iterator[None]:
         load(model.forge_objects_original.unet, model.forge_objects_original.clip.patcher)
         yield
     finally:
-        load(*(patcher for patcher in reversed(before) if not _asks_for(patcher, replaced)))
+        load(*(patcher for patcher in reversed(before) if not _uses(patcher, replaced)))
 
 
-def _asks_for(patcher: Any, files: Container[Path]) -> bool:
-    return any(Path(told[0]).resolve() in files for told in patcher.lora_patches)
+def _uses(patcher: Any, files: Container[Path]) -> bool:
+    return any(Path(patch[0]).resolve() in files for patch in patcher.lora_patches)

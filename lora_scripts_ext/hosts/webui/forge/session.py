@@ -22,7 +22,7 @@ from ....models.text import TextEncoders
 from ....models.tokenizer import T5Tokenizer, Tokenizer
 from .. import shared_state
 from ..session import WebUISession, in_float32
-from .weights import mend, ordinary, out_of_place
+from .weights import ordinary, out_of_place, patch_blocks
 
 
 class ForgeSession(WebUISession):
@@ -35,7 +35,7 @@ class ForgeSession(WebUISession):
     def __init__(self, resident: Any, model: ModelInfo, config: Config) -> None:
         self._parts = resident.forge_objects_original
         self._chosen = sd_models.model_data.forge_loading_parameters
-        self._learns_words = config.train_text_encoder
+        self._trains_text = config.train_text_encoder
         self._ours = ExitStack()
         text = _text_encoders(self._parts.clip, model.family, config.clip_skip)
         super().__init__(
@@ -44,7 +44,7 @@ class ForgeSession(WebUISession):
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """The model is fit for gradients; without this it can only be looked at."""
+        """The model is ready for gradients; without this it can only be looked at."""
         with out_of_place(self._unet):
             self._ours = self._fit()
             try:
@@ -53,10 +53,10 @@ class ForgeSession(WebUISession):
                 self._ours.close()
 
     def outline(self) -> Outline:
-        """The model without its numbers, for foretelling a run; may be made while others draw with it."""
-        made = super().outline()
-        mend(made.unet)
-        return made
+        """The model on the meta device, for estimating a run; may be called while others generate with the model."""
+        model = super().outline()
+        patch_blocks(model.unet)
+        return model
 
     def encode_text(self, captions: Sequence[str]) -> Conditioning:
         """Context [captions, 77, width] (and SDXL's pooled); differentiable when gradients are enabled."""
@@ -71,7 +71,7 @@ class ForgeSession(WebUISession):
     def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The UNet's raw output, float32 [batch, channels, height, width]."""
         device, dtype = self.model.device, self.model.dtype
-        self._bring(self._parts.unet, *([self._parts.clip.patcher] if self._learns_words else []))
+        self._bring(self._parts.unet, *([self._parts.clip.patcher] if self._trains_text else []))
         vector = self._vector(conditioning).to(dtype) if by_name(self.model.family).has_time_ids else None
         # The options are where Forge's extensions leave their hooks, and the UNet its notes: new for every call.
         output = self._unet(
