@@ -61,6 +61,11 @@ def test_imports_point_down():
     assert not wrong
 
 
+def test_the_page_knows_training_through_jobs_alone():
+    pages = [path for path in files() if "webui" in path.relative_to(PACKAGE).parts[:1]]
+    assert pages and not [path.name for path in pages for found in imports(path) if found[0] == "training"]
+
+
 def test_nothing_imports_in_a_circle():
     edges = {}
     for path in files():

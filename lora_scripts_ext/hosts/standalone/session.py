@@ -107,7 +107,7 @@ class StandaloneSession:
 
     @torch.no_grad()
     def preview(self, request: PreviewRequest, lora: Path | None = None) -> Image.Image:
-        """Draw one image with the attached adapter; ``lora`` is not needed. Sides are rounded to multiples the UNet takes.
+        """Draw one image with the attached adapter; ``lora`` is not needed. Sides are rounded to what the UNet takes.
 
         The noise is drawn on the CPU from ``request.seed``, so every device draws the same image, and torch's own
         random state is left alone.
