@@ -4,8 +4,8 @@
     const PERIOD = 1500;
     const HINTS = 8;
     let last = "";
-    // Which cards have been asked for, and the list that was on the page then: the WebUI may put a new one there.
-    const asked = new Map();
+    // The cards that have been requested, and the list that was on the page then: the WebUI may put a new one there.
+    const requested = new Map();
 
     function element(tag, attributes, ...children) {
         const made = document.createElement(tag);
@@ -25,52 +25,52 @@
     function duration(seconds) {
         const whole = Math.round(seconds);
         const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-        return parts.map((part, place) => (place ? String(part).padStart(2, "0") : part)).join(":");
+        return parts.map((part, index) => (index ? String(part).padStart(2, "0") : part)).join(":");
     }
 
-    function words(told) {
-        return [told.trigger, `<lora:${told.name}:0.8>`].filter(Boolean).join(" ");
+    function words(report) {
+        return [report.trigger, `<lora:${report.name}:0.8>`].filter(Boolean).join(" ");
     }
 
-    function headline(told) {
-        const name = told.name;
+    function headline(report) {
+        const name = report.name;
         const text = {
             waiting: `${name} waits until the WebUI is free.`,
             preparing: `${name}: preparing`,
             training: `${name} is being trained.`,
-            done: `${name} is done: write ${words(told)} into a prompt.`,
-            stopped: `${name} was stopped at step ${told.step || 0}; Resume goes on from there.`,
+            done: `${name} is done: use ${words(report)} in a prompt.`,
+            stopped: `${name} was stopped at step ${report.step || 0}; Resume goes on from there.`,
             failed: `${name} failed.`,
-        }[told.status];
-        if (told.status === "preparing" && told.prepare) {
-            return `${text} ${told.prepare.what} ${told.prepare.done} of ${told.prepare.total}.`;
+        }[report.status];
+        if (report.status === "preparing" && report.prepare) {
+            return `${text} ${report.prepare.what} ${report.prepare.done} of ${report.prepare.total}.`;
         }
-        return told.stopping ? `${name} stops after this step.` : text;
+        return report.stopping ? `${name} stops after this step.` : text;
     }
 
-    function bar(told) {
-        const share = told.steps ? (told.step || 0) / told.steps : 0;
+    function bar(report) {
+        const share = report.steps ? (report.step || 0) / report.steps : 0;
         const inner = element("div", {style: `width: ${(100 * share).toFixed(1)}%`});
         return element("div", {class: "lt_bar", title: `${Math.round(100 * share)} %`}, inner);
     }
 
-    function facts(told) {
+    function facts(report) {
         const row = element("div", {class: "lt_facts"});
         const add = (label, value) => row.append(element("span", {}, `${label} `, element("b", {}, value)));
-        if (told.steps) add("step", `${told.step || 0} of ${told.steps}`);
-        if (told.epoch) add("epoch", `${told.epoch} of ${told.epochs}`);
-        if (told.loss !== undefined && told.loss !== null) add("loss", told.loss.toFixed(4));
-        if (told.rate) add("steps a second", told.rate.toFixed(2));
-        if (told.eta) add("left", duration(told.eta));
-        if (told.memory_mb) add("memory", `${(told.memory_mb / 1024).toFixed(1)} GB`);
+        if (report.steps) add("step", `${report.step || 0} of ${report.steps}`);
+        if (report.epoch) add("epoch", `${report.epoch} of ${report.epochs}`);
+        if (report.loss !== undefined && report.loss !== null) add("loss", report.loss.toFixed(4));
+        if (report.rate) add("steps/s", report.rate.toFixed(2));
+        if (report.eta) add("ETA", duration(report.eta));
+        if (report.memory_mb) add("memory", `${(report.memory_mb / 1024).toFixed(1)} GB`);
         return row;
     }
 
-    // One picture is harder than another, so single losses jump; the mean of those around each shows where it goes.
+    // One image is harder than another, so single losses jump; the mean of those around each shows where it goes.
     function trend(points) {
         const reach = Math.max(1, Math.round(points.length / 16));
-        return points.map(([step], place) => {
-            const near = points.slice(Math.max(0, place - reach), place + reach + 1);
+        return points.map(([step], index) => {
+            const near = points.slice(Math.max(0, index - reach), index + reach + 1);
             return [step, near.reduce((sum, [, loss]) => sum + loss, 0) / near.length];
         });
     }
@@ -95,12 +95,12 @@
     }
 
     // The newest on top: what the LoRA can do now, below it what it could do before.
-    function strips(told) {
+    function strips(report) {
         const rows = new Map();
-        for (const preview of told.previews) {
+        for (const preview of report.previews) {
             // An earlier run of this name drew files of the same names, which the page may still hold.
             const path = encodeURIComponent(preview.path);
-            const source = `lora-trainer/picture?full=true&path=${path}&run=${told.started}&page=${pageKey()}`;
+            const source = `lora-trainer/picture?full=true&path=${path}&run=${report.started}&page=${pageKey()}`;
             const epoch = preview.epoch || 0;
             if (!rows.has(epoch)) {
                 const label = epoch ? `after epoch ${epoch}` : "before";
@@ -111,12 +111,12 @@
         return element("div", {class: "lt_strips"}, ...[...rows.values()].reverse());
     }
 
-    function tryIt(told) {
+    function tryIt(report) {
         const button = element("button", {id: "lt_try", class: "lt_try"}, "Try it in txt2img");
         button.addEventListener("click", () => {
             const prompt = gradioApp().querySelector("#txt2img_prompt textarea");
-            if (!prompt.value.includes(`<lora:${told.name}:`)) {
-                prompt.value = [prompt.value.trim(), words(told)].filter(Boolean).join(" ");
+            if (!prompt.value.includes(`<lora:${report.name}:`)) {
+                prompt.value = [prompt.value.trim(), words(report)].filter(Boolean).join(" ");
                 updateInput(prompt);
             }
             switch_to_txt2img();
@@ -129,13 +129,13 @@
         const cards = gradioApp().querySelector(`#${tab}_lora_cards`);
         const known = `${tab} ${name} ${made}`;
         const here = cards && cards.querySelector(`.card[data-name="${CSS.escape(name)}"]`);
-        if (!cards || asked.has(known) && (here || asked.get(known) === cards)) return;
-        asked.set(known, cards);
+        if (!cards || requested.has(known) && (here || requested.get(known) === cards)) return;
+        requested.set(known, cards);
         const question = new URLSearchParams({page: "lora", tabname: tab, name});
-        const answer = await fetch(`sd_extra_networks/get-single-card?${question}`);
-        if (!answer.ok) return;
+        const response = await fetch(`sd_extra_networks/get-single-card?${question}`);
+        if (!response.ok) return;
         const holder = element("div");
-        holder.innerHTML = (await answer.json()).html;
+        holder.innerHTML = (await response.json()).html;
         const card = holder.firstElementChild;
         if (!card) return;
         if (here) here.replaceWith(card);
@@ -144,29 +144,29 @@
         if (typeof applyExtraNetworkFilter === "function") applyExtraNetworkFilter(`${tab}_lora`);
     }
 
-    async function showCards(told) {
-        for (const [name, made] of Object.entries(told.made || {})) {
+    async function showCards(report) {
+        for (const [name, made] of Object.entries(report.made || {})) {
             for (const tab of ["txt2img", "img2img"]) {
                 await showCard(tab, name, made);
             }
         }
     }
 
-    function show(told) {
+    function show(report) {
         const panel = gradioApp().querySelector("#lt_live");
         // What to do first stands there until something is being trained.
-        if (!panel || told.status === "idle") return;
-        const text = JSON.stringify(told);
+        if (!panel || report.status === "idle") return;
+        const text = JSON.stringify(report);
         if (text === last && panel.childElementCount > 1) return;
         last = text;
-        const parts = [element("p", {id: "lt_headline"}, headline(told))];
-        if (told.error) parts.push(element("p", {class: "lt_bad"}, told.error));
-        parts.push(bar(told), facts(told));
-        if (told.status === "done") parts.push(tryIt(told));
-        if (told.curve && told.curve.length > 1) parts.push(curve(told.curve));
-        if (told.previews && told.previews.length) parts.push(strips(told));
-        const hints = [...(told.skipped || []).map((one) => `left out: ${one.picture} (${one.reason})`),
-            ...(told.warnings || [])];
+        const parts = [element("p", {id: "lt_headline"}, headline(report))];
+        if (report.error) parts.push(element("p", {class: "lt_bad"}, report.error));
+        parts.push(bar(report), facts(report));
+        if (report.status === "done") parts.push(tryIt(report));
+        if (report.curve && report.curve.length > 1) parts.push(curve(report.curve));
+        if (report.previews && report.previews.length) parts.push(strips(report));
+        const hints = [...(report.skipped || []).map((one) => `skipped: ${one.picture} (${one.reason})`),
+            ...(report.warnings || [])];
         if (hints.length > HINTS) hints.splice(HINTS, hints.length, `and ${hints.length - HINTS} more`);
         for (const hint of hints) parts.push(element("p", {class: "lt_hint"}, hint));
         panel.replaceChildren(...parts);
@@ -174,11 +174,11 @@
 
     async function ask() {
         try {
-            const answer = await fetch("lora-trainer/report", {headers: {"X-LoRA-Trainer-Page": pageKey()}});
-            if (answer.ok) {
-                const told = await answer.json();
-                show(told);
-                await showCards(told);
+            const response = await fetch("lora-trainer/report", {headers: {"X-LoRA-Trainer-Page": pageKey()}});
+            if (response.ok) {
+                const report = await response.json();
+                show(report);
+                await showCards(report);
             }
         } catch (error) {
             // The server is restarting; the next question will be answered.

@@ -101,11 +101,11 @@ def test_a_pile_of_pictures_is_checked_captioned_and_corrected(page, served):
     page.get_by_text("Captions and quality", exact=True).click()
     page.locator("#lt_check").click()
     findings = page.locator("#lt_dataset_said").last
-    expect(findings).to_contain_text("5 pictures: 4 good, 0 doubtful, 1 bad.", timeout=60_000)
+    expect(findings).to_contain_text("5 images: 4 good, 0 doubtful, 1 bad.", timeout=60_000)
     expect(findings).to_contain_text("is a turned copy of cups/red_cup_00.jpg")
     page.wait_for_function("() => [...document.querySelectorAll('.lt_findings img')].some(one => one.naturalWidth > 0)")
     page.locator("#lt_leave").click()
-    expect(findings).to_contain_text("1 pictures are left out", timeout=60_000)
+    expect(findings).to_contain_text("1 images are excluded", timeout=60_000)
     assert excluded.read(pile) == {"turned.jpg"}
     page.locator("#lt_captioner input").fill("names")
     page.locator("#lt_captioner input").press("Enter")
@@ -113,7 +113,7 @@ def test_a_pile_of_pictures_is_checked_captioned_and_corrected(page, served):
     expect(findings).to_contain_text("5 captions written by names", timeout=60_000)
     page.locator("#lt_filter textarea").fill("cups")
     page.locator("#lt_show").click()
-    expect(findings).to_contain_text("4 of 5 pictures", timeout=20_000)
+    expect(findings).to_contain_text("4 of 5 images", timeout=20_000)
     expect(page.locator("#lt_table").last).to_contain_text("red cup, cups")
     page.locator("#lt_find textarea").fill("red cup")
     page.locator("#lt_replace textarea").fill("crimson cup")
@@ -203,10 +203,10 @@ def test_five_thousand_pictures_are_no_more_for_the_page_than_a_few_hundred(page
     said = page.locator("#lt_dataset_said").last
     expect(said).to_contain_text("5000 captions written by names", timeout=120_000)
     page.locator("#lt_show").click()
-    expect(said).to_contain_text("5000 of 5000 pictures. The first 200 are shown", timeout=60_000)
+    expect(said).to_contain_text("5000 of 5000 images. The first 200 are shown", timeout=60_000)
     page.locator("#lt_filter textarea").fill("red_cup_49")
     page.locator("#lt_show").click()
-    expect(said).to_contain_text("100 of 5000 pictures", timeout=60_000)
+    expect(said).to_contain_text("100 of 5000 images", timeout=60_000)
 
 
 def test_a_zip_becomes_copies_that_are_ready(page, served):

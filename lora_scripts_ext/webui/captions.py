@@ -17,7 +17,7 @@ from ..captions.fields import TEMPLATE
 from ..captions.store import Book
 from ..errors import UserError
 from . import form, paths
-from .folder_field import TASK, asked
+from .folder_field import TASK, read_fields
 from .messages import sentence
 from .task import Stopped
 
@@ -41,7 +41,7 @@ def _captioner() -> dict[str, Any]:
     with gr.Row(elem_id="lt_captioning"):
         parts["captioner"] = gr.Dropdown(
             list(choose.NAMES), value="auto", label="Captioner", elem_id="lt_captioner",
-            info="Who looks at the pictures. auto: BLIP where it is on this machine, else the file names.",
+            info="The captioner. auto: BLIP where it is on this machine, else the file names.",
         )  # fmt: skip
         parts["model"] = gr.Textbox(
             value="", label="Captioner's model", elem_id="lt_caption_model",
@@ -52,13 +52,13 @@ def _captioner() -> dict[str, Any]:
         )
     parts["words"] = gr.Textbox(
         value=_kept_words, lines=8, label="Your own words", elem_id="lt_words", visible=False,
-        info="One a line, under [subject], [attributes], [scene] and [style]: for each picture those that fit it best "
+        info="One a line, under [subject], [attributes], [scene] and [style]: for each image those that fit it best "
         "are taken. They are kept for the next time.",
     )  # fmt: skip
     with gr.Row():
         parts["endpoint"] = gr.Textbox(
             value="", label="Address of the service", elem_id="lt_endpoint", visible=False,
-            info="OpenAI-compatible, such as http://127.0.0.1:8000/v1. Your pictures are sent there and nowhere else.",
+            info="OpenAI-compatible, such as http://127.0.0.1:8000/v1. Your images are sent there and nowhere else.",
         )  # fmt: skip
         parts["key_from"] = gr.Textbox(
             value="", label="Where its key is", elem_id="lt_key_from", visible=False,
@@ -66,10 +66,10 @@ def _captioner() -> dict[str, Any]:
         )  # fmt: skip
     parts["template"] = gr.Textbox(
         value=TEMPLATE, label="Order in a caption", elem_id="lt_template",
-        info="How what a picture shows becomes its caption; words of your own may stand in between.",
+        info="How the fields become the caption; it may contain words of your own.",
     )  # fmt: skip
     with gr.Row():
-        parts["caption"] = gr.Button("Caption the pictures", elem_id="lt_caption")
+        parts["caption"] = gr.Button("Caption the images", elem_id="lt_caption")
         parts["halt"] = gr.Button("Stop", elem_id="lt_halt")
     parts["said"] = gr.HTML(elem_id="lt_dataset_said")
     return parts
@@ -80,7 +80,7 @@ def _table() -> dict[str, Any]:
     with gr.Row():
         parts["filter"] = gr.Textbox(
             value="", label="Show captions that hold", elem_id="lt_filter",
-            info="Words, tag:red for a whole tag, none for pictures without a caption. Empty: all.",
+            info="Words, tag:red for a whole tag, none for images without a caption. Empty: all.",
         )  # fmt: skip
         parts["show"] = gr.Button("Show captions", elem_id="lt_show")
     parts["table"] = gr.Dataframe(
@@ -104,21 +104,21 @@ def _table() -> dict[str, Any]:
 
 def wire(fields: dict[str, Any], parts: dict[str, Any]) -> None:
     """What the buttons do."""
-    told = [fields[key] for key in form.KEYS]
-    said, table, history = parts["said"], parts["table"], parts["history"]
+    settings = [fields[key] for key in form.KEYS]
+    message, table, history = parts["said"], parts["table"], parts["history"]
     parts["captioner"].change(
         _needed, [parts["captioner"]], [parts[name] for name in _NEEDED], show_progress=False, queue=False
     )
     given = ("captioner", "model", "words", "endpoint", "key_from", "template", "overwrite")
-    parts["caption"].click(_caption, [*told, *(parts[name] for name in given)], [said])
+    parts["caption"].click(_caption, [*settings, *(parts[name] for name in given)], [message])
     parts["halt"].click(TASK.stop, [], [], queue=False)
-    parts["show"].click(_show, [*told, parts["filter"]], [table, history, said])
+    parts["show"].click(_show, [*settings, parts["filter"]], [table, history, message])
     changes = {"exchange": _exchange, "add": _add, "remove": _remove}
     typed = {"exchange": [parts["find"], parts["replace"]], "add": [parts["tag"]], "remove": [parts["tag"]]}
     for name, change in changes.items():
-        parts[name].click(change, [table, history, *typed[name]], [table, history, said])
-    parts["undo"].click(_undo, [history], [table, history, said])
-    parts["save"].click(_save, [*told, parts["template"], table], [said])
+        parts[name].click(change, [table, history, *typed[name]], [table, history, message])
+    parts["undo"].click(_undo, [history], [table, history, message])
+    parts["save"].click(_save, [*settings, parts["template"], table], [message])
 
 
 def _needed(captioner: str) -> list[Any]:
@@ -127,9 +127,9 @@ def _needed(captioner: str) -> list[Any]:
 
 
 def _caption(*values: Any) -> Iterator[str]:
-    *told, captioner, model, words, endpoint, key_from, template, overwrite = values
+    *settings, captioner, model, words, endpoint, key_from, template, overwrite = values
     try:
-        folder, metadata, _, _ = asked(tuple(told))
+        folder, metadata, _, _ = read_fields(tuple(settings))
         wanted = _wanted(captioner, model, words, endpoint, key_from)
 
         def work(progress: Any, check: Any) -> str:
@@ -151,24 +151,24 @@ def _caption(*values: Any) -> Iterator[str]:
         for text in TASK.run(work):
             yield sentence(text, "good")
     except Stopped:
-        yield sentence("Stopped; the captions so far are saved. Press Caption the pictures to go on.", "good")
+        yield sentence("Stopped; the captions so far are saved. Press Caption the images to go on.", "good")
     except (UserError, OSError) as error:
         yield sentence(str(error), "bad")
 
 
 def _show(*values: Any) -> tuple[Any, Any, str]:
-    *told, text = values
+    *settings, text = values
     try:
-        folder, metadata, _, _ = asked(tuple(told))
+        folder, metadata, _, _ = read_fields(tuple(settings))
         every = captions.rows(Book.open(folder, metadata))
     except (UserError, OSError) as error:
         return gr.update(), gr.update(), sentence(str(error), "bad")
     found = captions.holding(every, text)
     more = f" The first {_ROWS} are shown; narrow them down above." if len(found) > _ROWS else ""
     tags = ", ".join(f"{tag} ({count})" for tag, count in captions.frequency(found)[:_TAGS])
-    said = f"{len(found)} of {len(every)} pictures.{more} Change them in the table, then press Save the table."
-    answer = sentence(said, "good") + (sentence(f"Tags: {tags}.", "good") if tags else "")
-    return [list(row) for row in found[:_ROWS]], [], answer
+    message = f"{len(found)} of {len(every)} images.{more} Change them in the table, then press Save the table."
+    html_text = sentence(message, "good") + (sentence(f"Tags: {tags}.", "good") if tags else "")
+    return [list(row) for row in found[:_ROWS]], [], html_text
 
 
 def _exchange(rows: _Rows, history: list[_Rows], find: str, replacement: str) -> tuple[Any, Any, str]:
@@ -191,8 +191,8 @@ def _remove(rows: _Rows, history: list[_Rows], tag: str) -> tuple[Any, Any, str]
 
 def _changed(rows: _Rows, history: list[_Rows], new: list[captions.Row]) -> tuple[Any, Any, str]:
     count = sum(tuple(before) != after for before, after in zip(rows, new, strict=True))
-    said = f"{count} captions changed in the table; press Save the table to keep that, or Undo."
-    return [list(row) for row in new], [*history, rows][-_UNDO:], sentence(said, "good")
+    message = f"{count} captions changed in the table; press Save the table to keep that, or Undo."
+    return [list(row) for row in new], [*history, rows][-_UNDO:], sentence(message, "good")
 
 
 def _undo(history: list[_Rows]) -> tuple[Any, Any, str]:
@@ -202,9 +202,9 @@ def _undo(history: list[_Rows]) -> tuple[Any, Any, str]:
 
 
 def _save(*values: Any) -> str:
-    *told, template, rows = values
+    *settings, template, rows = values
     try:
-        folder, metadata, _, _ = asked(tuple(told))
+        folder, metadata, _, _ = read_fields(tuple(settings))
         book = Book.open(folder, metadata)
         count = captions.save(book, map(captions.Row._make, rows), template.strip() or TEMPLATE)
         book.save()
@@ -217,7 +217,7 @@ def _wanted(captioner: str, model: str, words: str, endpoint: str, key_from: str
     """What the page asks for; the words are kept for the next time.
 
     Raises:
-        UserError: the model may not be read, or pictures may not be sent.
+        UserError: the model may not be read, or images may not be sent.
     """
     return Wanted(
         captioner=captioner,

@@ -1,4 +1,4 @@
-"""The part of the tab that makes a training set of a pile of pictures: captions, a report, what is left out."""
+"""The part of the tab that makes a training set of a pile of images: captions, the report, excluded images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..preparation.report import Report
 from ..preparation.training_set import ready
 from ..preparation.upload import adopt
 from . import captions, form, paths, thumbnails
-from .folder_field import TASK, asked
+from .folder_field import TASK, read_fields
 from .messages import sentence
 from .task import Stopped
 
@@ -31,16 +31,16 @@ _CROPS = {
     "Only made smaller": "none",
 }
 _HELP = (
-    "<p>Good pictures matter more than many. <b>Check the pictures</b> says which ones to leave out and why. "
-    "<b>Caption the pictures</b> writes what they show into metadata.csv beside them; what you wrote yourself stays. "
-    "Your picture files are never changed.</p>"
+    "<p>Good images matter more than many. <b>Check the images</b> shows which ones to exclude and why. "
+    "<b>Caption the images</b> writes a caption for each into metadata.csv beside them; captions of your own stay. "
+    "Your image files are never changed.</p>"
 )
 
 
 def drop() -> Any:
     """Where files may be dropped."""
     return gr.File(
-        label="… or drop your pictures (or a zip of them) here", file_count="multiple", elem_id="lt_drop",
+        label="… or drop your images (or a zip of them) here", file_count="multiple", elem_id="lt_drop",
     )  # fmt: skip
 
 
@@ -51,13 +51,13 @@ def take(given: Any) -> Iterator[tuple[str, Any]]:
         return
     into = paths.data_dir() / "pictures" / time.strftime("dropped-%Y%m%d-%H%M%S")
     try:
-        for told in TASK.run(lambda progress, check: adopt(dropped, into, progress=progress, check=check)):
-            if isinstance(told, str):
-                yield sentence(told, "good"), gr.update()
+        for result in TASK.run(lambda progress, check: adopt(dropped, into, progress=progress, check=check)):
+            if isinstance(result, str):
+                yield sentence(result, "good"), gr.update()
                 continue
-            left = "".join(f" {one.name} {one.reason}." for one in told.skipped[:5])
-            said = f"{len(told.names)} files are in {into}, which is named above now.{left}"
-            yield sentence(said, "good"), gr.update(value=str(into)) if told.names else gr.update()
+            left = "".join(f" {one.name} {one.reason}." for one in result.skipped[:5])
+            message = f"{len(result.names)} files are in {into}, which is now the folder above.{left}"
+            yield sentence(message, "good"), gr.update(value=str(into)) if result.names else gr.update()
     except Stopped:
         yield sentence("Stopped.", "good"), gr.update()
     except (UserError, OSError) as error:
@@ -70,13 +70,13 @@ def build() -> dict[str, Any]:
     with gr.Accordion("Captions and quality", open=False, elem_id="lt_dataset"):
         gr.HTML(_HELP)
         with gr.Row():
-            parts["check"] = gr.Button("Check the pictures", elem_id="lt_check")
-            parts["leave"] = gr.Button("Leave out the bad ones", elem_id="lt_leave")
+            parts["check"] = gr.Button("Check the images", elem_id="lt_check")
+            parts["leave"] = gr.Button("Exclude the bad ones", elem_id="lt_leave")
             parts["take"] = gr.Button("Take all again", elem_id="lt_take")
         with gr.Row():
             parts["crop"] = gr.Dropdown(
                 list(_CROPS), value=next(iter(_CROPS)), label="Crop", elem_id="lt_crop_ready",
-                info="How pictures are brought to the size that is trained at, as copies in a folder of their own.",
+                info="How images are resized for training, as copies in a folder of their own.",
             )  # fmt: skip
             parts["rename"] = gr.Textbox(
                 value="{name}", label="New names", elem_id="lt_rename", info="{name}, or numbered: brand_{number:03d}"
@@ -92,21 +92,21 @@ def build() -> dict[str, Any]:
 
 def wire(fields: dict[str, Any], parts: dict[str, Any]) -> None:
     """What the buttons do."""
-    told = [fields[key] for key in form.KEYS]
-    said = parts["said"]
-    parts["check"].click(_check, told, [said])
-    parts["leave"].click(_leave, told, [said])
-    parts["take"].click(_take, told, [said])
+    settings = [fields[key] for key in form.KEYS]
+    message = parts["said"]
+    parts["check"].click(_check, settings, [message])
+    parts["leave"].click(_leave, settings, [message])
+    parts["take"].click(_take, settings, [message])
     fill = fields["train_data_dir"]
-    parts["ready"].click(_ready, [*told, parts["crop"], parts["rename"], parts["plain"]], [said, fill])
+    parts["ready"].click(_ready, [*settings, parts["crop"], parts["rename"], parts["plain"]], [message, fill])
     captions.wire(fields, parts)
 
 
 def _check(*values: Any) -> Iterator[str]:
     try:
-        folder, metadata, resolution, trigger = asked(values)
-        for told in TASK.run(lambda progress, stop: check(folder, metadata, resolution, trigger, progress, stop)):
-            yield _findings(folder, told) if isinstance(told, Report) else sentence(told, "good")
+        folder, metadata, resolution, trigger = read_fields(values)
+        for result in TASK.run(lambda progress, stop: check(folder, metadata, resolution, trigger, progress, stop)):
+            yield _findings(folder, result) if isinstance(result, Report) else sentence(result, "good")
     except Stopped:
         yield sentence("Stopped; what is looked at is remembered.", "good")
     except (UserError, OSError) as error:
@@ -114,37 +114,37 @@ def _check(*values: Any) -> Iterator[str]:
 
 
 def _leave(*values: Any) -> Iterator[str]:
-    """Check anew, which is quick the second time, and leave out what is bad."""
+    """Check again, which is quick the second time, and exclude what is bad."""
     try:
-        folder, metadata, resolution, trigger = asked(values)
-        for told in TASK.run(lambda progress, stop: check(folder, metadata, resolution, trigger, progress, stop)):
-            if not isinstance(told, Report):
-                yield sentence(told, "good")
+        folder, metadata, resolution, trigger = read_fields(values)
+        for result in TASK.run(lambda progress, stop: check(folder, metadata, resolution, trigger, progress, stop)):
+            if not isinstance(result, Report):
+                yield sentence(result, "good")
                 continue
-            unwanted = bad(told)
+            unwanted = bad(result)
             excluded.write(folder, unwanted | excluded.read(folder))
-            yield sentence(f"{len(unwanted)} pictures are left out from now on; the files stay where they are.", "good")
+            yield sentence(f"{len(unwanted)} images are excluded from now on; the files stay where they are.", "good")
     except Stopped:
-        yield sentence("Stopped; nothing is left out.", "good")
+        yield sentence("Stopped; nothing is excluded.", "good")
     except (UserError, OSError) as error:
         yield sentence(str(error), "bad")
 
 
 def _take(*values: Any) -> str:
     try:
-        folder = asked(values)[0]
+        folder = read_fields(values)[0]
         count = len(excluded.read(folder))
         excluded.write(folder, [])
     except (UserError, OSError) as error:
         return sentence(str(error), "bad")
-    return sentence(f"All pictures are taken again ({count} had been left out).", "good")
+    return sentence(f"All images are included again ({count} had been excluded).", "good")
 
 
 def _ready(*values: Any) -> Iterator[tuple[str, Any]]:
     """Prepare copies beside the runs; the form then names their folder."""
-    *told, crop, rename, plain = values
+    *settings, crop, rename, plain = values
     try:
-        source, _, resolution, _ = asked(tuple(told))
+        source, _, resolution, _ = read_fields(tuple(settings))
         out = paths.data_dir() / "pictures" / (source.stem if source.is_file() else source.name)
         wanted = Wanted(rename=rename.strip() or "{name}", crop=_CROPS[crop], without_background=bool(plain))
         for result in TASK.run(lambda progress, check: ready(source, out, resolution, wanted, progress, check)):
@@ -152,8 +152,8 @@ def _ready(*values: Any) -> Iterator[tuple[str, Any]]:
                 yield sentence(result, "good"), gr.update()
                 continue
             left = "".join(f" {one.name} {one.reason}." for one in result.skipped[:5])
-            said = f"{len(result.made)} copies are in {out}, which is named above now.{left}"
-            yield sentence(said, "good"), gr.update(value=str(out))
+            message = f"{len(result.made)} copies are in {out}, which is now the folder above.{left}"
+            yield sentence(message, "good"), gr.update(value=str(out))
     except Stopped:
         yield sentence("Stopped; press the button again to go on.", "good"), gr.update()
     except (UserError, OSError) as error:
@@ -161,12 +161,12 @@ def _ready(*values: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _findings(folder: Path, made: Report) -> str:
-    """The report as a page: what is wrong, worst first, with the pictures; then advice."""
+    """The report as a page: what is wrong, worst first, with the images; then advice."""
     counts = ", ".join(f"{made.count(grade)} {grade}" for grade in ("good", "doubtful", "bad"))
-    told = made.settings
-    suggested = f"Suggested: repeats {told.repeats}, epochs {told.epochs}, LoRA rank {told.rank}."
-    said = sentence(f"{len(made.verdicts)} pictures: {counts}. {suggested}", "good")
-    said += "".join(f"<p class='lt_advice'>{html.escape(text)}</p>" for text in made.advice)
+    suggestion = made.settings
+    suggested = f"Suggested: repeats {suggestion.repeats}, epochs {suggestion.epochs}, LoRA rank {suggestion.rank}."
+    message = sentence(f"{len(made.verdicts)} images: {counts}. {suggested}", "good")
+    message += "".join(f"<p class='lt_advice'>{html.escape(text)}</p>" for text in made.advice)
     worst = [one for grade in ("bad", "doubtful") for one in made.verdicts if one.grade == grade]
     cells = []
     for one in worst[:_FOUND]:
@@ -176,4 +176,4 @@ def _findings(folder: Path, made: Report) -> str:
             f"<figcaption><b>{html.escape(one.name)}</b> {reasons}</figcaption></figure>"
         )
     more = f"<p>… and {len(worst) - _FOUND} more.</p>" if len(worst) > _FOUND else ""
-    return said + f"<div class='lt_gallery lt_findings'>{''.join(cells)}</div>{more}"
+    return message + f"<div class='lt_gallery lt_findings'>{''.join(cells)}</div>{more}"

@@ -18,9 +18,9 @@ from . import paths
 #: what the page asks at once: its label and help there
 ASKED = {
     "train_data_dir": (
-        "Folder with your pictures",
-        "Where it is on the computer that runs this WebUI. 50 to 200 sharp, varied pictures are a good start. A text "
-        "file of the same name beside a picture, or a metadata.csv, says what it shows.",
+        "Folder with your images",
+        "Where it is on the computer that runs this WebUI. 50 to 200 sharp, varied images are a good start. A text "
+        "file of the same name beside an image, or a metadata.csv, says what it shows.",
     ),
     "output_name": ("Name", "What the LoRA is called, as a file and in a prompt. Empty: my_lora."),
     "trigger_word": (
@@ -69,14 +69,14 @@ def field(key: str, value: Any) -> gr.components.Component:
     """The component that asks for *key*, holding *value*, with its help text."""
     kind, value = _TYPES[key], to_field(key, value)
     label, help_text = ASKED.get(key) or (_label(key), FIELDS[key].metadata["help"])
-    told = {"label": label, "value": value, "info": help_text, "elem_id": f"lt_{key}"}
+    arguments = {"label": label, "value": value, "info": help_text, "elem_id": f"lt_{key}"}
     if kind is bool:
-        return gr.Checkbox(**told)
+        return gr.Checkbox(**arguments)
     if typing.get_origin(kind) is Literal:
-        return gr.Dropdown(choices=list(typing.get_args(kind)), **told)
+        return gr.Dropdown(choices=list(typing.get_args(kind)), **arguments)
     if kind in (int, float):
-        return gr.Number(precision=0 if kind is int else None, **told)
-    return gr.Textbox(lines=3 if key == "preview_prompts" else 1, **told)
+        return gr.Number(precision=0 if kind is int else None, **arguments)
+    return gr.Textbox(lines=3 if key == "preview_prompts" else 1, **arguments)
 
 
 def _label(key: str) -> str:
@@ -115,18 +115,18 @@ def config(values: tuple[Any, ...]) -> Config:
     Raises:
         UserError: a value is wrong, a folder may not be read, or no model is loaded.
     """
-    told = {key: from_field(key, value) for key, value in zip(KEYS, values, strict=True)}
+    settings = {key: from_field(key, value) for key, value in zip(KEYS, values, strict=True)}
     for key in PATHS:
-        told[key] = str(paths.readable(told[key])) if told[key] else ""
-    told["output_name"] = told["output_name"].strip() or "my_lora"
-    told["base_model"] = paths.require_checkpoint()
-    told["output_dir"] = str(paths.run_dir(told["output_name"]))
-    return configs.from_dict(told, "The form")
+        settings[key] = str(paths.readable(settings[key])) if settings[key] else ""
+    settings["output_name"] = settings["output_name"].strip() or "my_lora"
+    settings["base_model"] = paths.require_checkpoint()
+    settings["output_dir"] = str(paths.run_dir(settings["output_name"]))
+    return configs.from_dict(settings, "The form")
 
 
-def shown(asked: dict[str, Any]) -> list[Any]:
-    """Updates of every field: what *asked* names gets its value, the others their default."""
-    return [gr.update(value=to_field(key, asked.get(key, configs.default(key)))) for key in KEYS]
+def shown(settings: dict[str, Any]) -> list[Any]:
+    """Updates of every field: what *settings* names gets its value, the others their default."""
+    return [gr.update(value=to_field(key, settings.get(key, configs.default(key)))) for key in KEYS]
 
 
 def _as_text(key: str) -> bool:

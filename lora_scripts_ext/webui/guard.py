@@ -44,12 +44,12 @@ def _same_site(request: Request) -> bool:
     origin = request.headers.get("origin")
     if origin is None:
         return True
-    told = urlsplit(origin)
-    port = _PORTS.get(told.scheme, "")
+    url = urlsplit(origin)
+    port = _PORTS.get(url.scheme, "")
     # A page cannot send X-Forwarded-Host to another origin; a proxy before the WebUI does.
     hosts = [request.headers.get("host", ""), *request.headers.get("x-forwarded-host", "").split(",")]
     own = {host.strip().lower().removesuffix(port) for host in hosts if host.strip()}
-    return told.netloc.lower().removesuffix(port) in own
+    return url.netloc.lower().removesuffix(port) in own
 
 
 def _known(request: Request) -> bool:
@@ -70,11 +70,11 @@ def _from_page(request: Request) -> bool:
 
 
 def _has_password(header: str, known: str) -> bool:
-    kind, _, told = header.partition(" ")
+    kind, _, credentials = header.partition(" ")
     if kind.lower() != "basic":
         return False
     try:
-        given = base64.b64decode(told)
+        given = base64.b64decode(credentials)
     except ValueError:
         return False
     return any(secrets.compare_digest(given, pair.strip().encode()) for pair in known.split(","))

@@ -11,7 +11,7 @@ from ..jobs.job import Job
 from . import paths
 
 
-class Desk:
+class JobSlot:
     """Holds the newest job."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Desk:
         with self._lock:
             if self._job is not None and self._job.alive:
                 raise UserError(f"{self._job.config.name} is still being trained; wait for it, or stop it first.")
-            # Notes what the one before has made, if no page has asked since.
+            # Records the LoRA of the previous job, if no page has requested the report since.
             self.report()
             self._job = Job(config, paths.make_host(self.stop), resume=resume, listen=paths.listen)
             self._job.start()
@@ -46,12 +46,12 @@ class Desk:
         """
         if self._job is None:
             return {"status": "idle"}
-        told = self._job.report()
-        # The status is said a moment before the end is.
-        if told["status"] == "done" and "ended" in told:
-            self._made[told["name"]] = told["ended"]
-        return {**told, "made": dict(self._made)}
+        report = self._job.report()
+        # The status changes just before the end is recorded.
+        if report["status"] == "done" and "ended" in report:
+            self._made[report["name"]] = report["ended"]
+        return {**report, "made": dict(self._made)}
 
 
-#: Reload UI runs the scripts anew but keeps this module, and with it the job.
-DESK = Desk()
+#: Reload UI runs the scripts again but keeps this module, and with it the job.
+JOB_SLOT = JobSlot()

@@ -73,8 +73,8 @@ def flag(name: str) -> Any:
 
 def data_dir() -> Path:
     """Where runs keep their files."""
-    told = flag("lora_trainer_data_dir")
-    return Path(told) if told else Path(paths_internal.data_path) / "lora_trainer"
+    folder = flag("lora_trainer_data_dir")
+    return Path(folder) if folder else Path(paths_internal.data_path) / "lora_trainer"
 
 
 def run_dir(name: str) -> Path:
@@ -103,7 +103,7 @@ def readable(path: str) -> Path:
         if _below(real, _real_roots()):
             return real
     raise UserError(
-        f"{found}: this WebUI can be reached by others, so only pictures below {', '.join(map(str, _roots()))} are "
+        f"{found}: this WebUI can be reached by others, so only images below {', '.join(map(str, _roots()))} are "
         "read; move them there, or start it with --lora-trainer-allowed-root FOLDER."
     )
 
@@ -124,14 +124,14 @@ def servable(path: str) -> Path:
     return readable(path)
 
 
-def captioner_model(told: str) -> str:
+def captioner_model(model: str) -> str:
     """A captioner's model: its name on the hub, or a folder, made absolute, that the user may have read.
 
     Raises:
         UserError: it is a folder that may not be read.
     """
-    by_name = not _open_to_others() or _HUB_NAME.fullmatch(told)
-    return told if not told or (by_name and not Path(told).is_dir()) else str(readable(told))
+    by_name = not _open_to_others() or _HUB_NAME.fullmatch(model)
+    return model if not model or (by_name and not Path(model).is_dir()) else str(readable(model))
 
 
 def is_network(path: str) -> bool:
@@ -141,7 +141,7 @@ def is_network(path: str) -> bool:
 
 
 def service(address: str) -> str:
-    """``address``, if pictures may be sent there.
+    """``address``, if images may be sent there.
 
     Raises:
         UserError: others can reach this WebUI; they must not choose where it sends things.
@@ -149,7 +149,7 @@ def service(address: str) -> str:
     if not _open_to_others():
         return address
     raise UserError(
-        "This WebUI can be reached by others, so it sends pictures to no service; use auto_label.py --endpoint, or "
+        "This WebUI can be reached by others, so it sends images to no service; use auto_label.py --endpoint, or "
         "another captioner."
     )
 

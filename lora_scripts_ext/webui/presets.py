@@ -1,4 +1,4 @@
-"""What the answer to "What is it?" fills in: the configs that ship, without their paths."""
+"""What the choice at "What is it?" fills in: the configs that ship, without their paths."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ _OWN = ("train_data_dir", "metadata_path", "base_model", "output_dir", "trigger_
 
 def values(kind: str) -> dict[str, Any]:
     """Every key that a preset may set, with the value it has for *kind*: the config's, or the default."""
-    told = yaml.safe_load((_FOLDER / KINDS[kind]).read_text(encoding="utf-8"))
-    return {key: told.get(key, default(key)) for key in FIELDS if key not in _OWN}
+    settings = yaml.safe_load((_FOLDER / KINDS[kind]).read_text(encoding="utf-8"))
+    return {key: settings.get(key, default(key)) for key in FIELDS if key not in _OWN}

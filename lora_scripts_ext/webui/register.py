@@ -11,7 +11,7 @@ from . import routes, settings, tab
 
 
 def register() -> None:
-    """Announce the tab and the routes; called anew at every Reload UI."""
+    """Announce the tab and the routes; called again at every Reload UI."""
     script_callbacks.on_ui_tabs(tab.build)
     script_callbacks.on_ui_settings(settings.add)
     script_callbacks.on_app_started(routes.add)

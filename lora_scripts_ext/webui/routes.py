@@ -1,4 +1,4 @@
-"""The routes behind the tab. They answer at once, whatever is being trained."""
+"""The routes behind the tab. They respond at once, whatever is being trained."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from PIL import Image
 from ..errors import UserError
 from ..images import decode
 from . import guard, paths
-from .job_slot import DESK
+from .job_slot import JOB_SLOT
 
 _THUMBNAIL = 160
-# A page of thumbnails is asked for at once, and a photo takes up to half a gigabyte while it is decoded.
+# A page requests all thumbnails at once, and a photo takes up to half a gigabyte while it is decoded.
 _DECODING = threading.Semaphore(2)
 _REMEMBERED = 2048
 
@@ -30,12 +30,12 @@ def add(_blocks: Any, app: FastAPI) -> None:
     # async: blocked requests of txt2img may have used up the threads that plain functions run in.
     @router.get("/report")
     async def report() -> dict[str, Any]:
-        return DESK.report()
+        return JOB_SLOT.report()
 
     @router.post("/stop")
     async def stop() -> dict[str, Any]:
-        DESK.stop()
-        return DESK.report()
+        JOB_SLOT.stop()
+        return JOB_SLOT.report()
 
     @router.get("/picture")
     def shown(path: str, full: bool = False) -> Response:
@@ -45,7 +45,7 @@ def add(_blocks: Any, app: FastAPI) -> None:
 
 
 def _png(path: str, full: bool) -> bytes:
-    """A picture as PNG, upright; small unless ``full``."""
+    """An image as PNG, upright; small unless ``full``."""
     if PurePath(path).suffix.lower() not in decode.EXTENSIONS:
         raise HTTPException(404, "no image")
     try:

@@ -10,11 +10,11 @@ from ..hosts.webui.generation_setting import REFUSE, SETTING, WAIT
 
 def add() -> None:
     """Add the section "LoRA Trainer"."""
-    asked = shared.OptionInfo(
+    option = shared.OptionInfo(
         WAIT,
-        "A picture asked for while a LoRA is being trained",
+        "Image requests while a LoRA is being trained",
         gr.Radio,
         {"choices": [WAIT, REFUSE]},
         section=("lora_trainer", "LoRA Trainer"),
     )
-    shared.opts.add_option(SETTING, asked)
+    shared.opts.add_option(SETTING, option)

@@ -1,4 +1,4 @@
-"""The LoRA Trainer tab: pictures, a name, what is it, Start; the rest is filled in and folded away."""
+"""The LoRA Trainer tab: images, a name, what is it, Start; the rest is filled in and folded away."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..dataset.example import Example
 from ..errors import UserError
 from ..jobs.estimate import estimate as estimate_run
 from . import dataset, estimate_text, form, guard, paths, presets, thumbnails
-from .job_slot import DESK
+from .job_slot import JOB_SLOT
 from .messages import sentence
 
 _GALLERY = 60
 _GUIDE = """<p id='lt_headline'>Nothing is being trained.</p><div class='lt_guide'><ol>
-<li><b>Pictures.</b> Name the folder and press Show pictures: they appear with their captions, and a line says how long
+<li><b>Images.</b> Name the folder and press Show images: they appear with their captions, and a line says how long
 the training will take.</li>
 <li><b>Name.</b> Say what the LoRA is called and what it is; everything else is filled in for that.</li>
 <li><b>Train.</b> Press Start. It is trained on the checkpoint chosen at the top of this page, and progress shows up
-here; you may close the page meanwhile. Pictures asked for in txt2img wait until it is done.</li>
+here; you may close the page meanwhile. Images requested in txt2img wait until it is done.</li>
 </ol><p>Then write <code>&lt;lora:NAME:0.8&gt;</code> and the trigger word into a prompt.</p></div>"""
 _FIRST = next(iter(presets.KINDS))
 
@@ -47,7 +47,7 @@ def _left() -> tuple[dict[str, Any], Any, dict[str, Any], Any, Any]:
     filled = presets.values(_FIRST)
     fields["train_data_dir"] = form.field("train_data_dir", "")
     buttons["drop"] = dataset.drop()
-    buttons["look"] = gr.Button("Show pictures", elem_id="lt_look")
+    buttons["look"] = gr.Button("Show images", elem_id="lt_look")
     pictures = gr.HTML(elem_id="lt_pictures")
     buttons["dataset"] = dataset.build()
     gr.Markdown("### 2 Name")
@@ -133,7 +133,7 @@ def _start(resume: bool) -> Callable[..., str]:
     def start(*values: Any) -> str:
         try:
             config = form.config(values)
-            DESK.start(config, resume)
+            JOB_SLOT.start(config, resume)
         except UserError as error:
             return sentence(str(error), "bad")
         model = Path(config.base_model).stem
@@ -143,7 +143,7 @@ def _start(resume: bool) -> Callable[..., str]:
 
 
 def _stop() -> str:
-    DESK.stop()
+    JOB_SLOT.stop()
     return sentence("It stops after the step it is at, and saves; Resume goes on from there.", "good")
 
 
@@ -156,12 +156,12 @@ def _export(*values: Any) -> tuple[str, str]:
 
 def _import(text: str) -> list[Any]:
     try:
-        asked, notes = configs.read_text(text, "YAML")
-        for path in filter(None, map(asked.get, form.PATHS)):
+        values, notes = configs.read_text(text, "YAML")
+        for path in filter(None, map(values.get, form.PATHS)):
             paths.readable(str(path))
-        told = {"base_model": paths.loaded_checkpoint(), **asked, "output_dir": str(paths.run_dir("my_lora"))}
-        config = configs.from_dict(told, "YAML", notes)
+        settings = {"base_model": paths.loaded_checkpoint(), **values, "output_dir": str(paths.run_dir("my_lora"))}
+        config = configs.from_dict(settings, "YAML", notes)
     except UserError as error:
         return [gr.update() for _ in form.KEYS] + [sentence(str(error), "bad")]
-    said = " ".join(["The form holds the file's settings.", *config.notes])
-    return [*form.shown(config.changed()), sentence(said, "good")]
+    text = " ".join(["The form holds the file's settings.", *config.notes])
+    return [*form.shown(config.changed()), sentence(text, "good")]

@@ -31,7 +31,7 @@ class Task:
             Stopped: the user stopped it.
         """
         if not self._busy.acquire(blocking=False):
-            raise UserError("The pictures are being worked on already; wait for that, or press Stop.")
+            raise UserError("The images are being processed already; wait until that has ended, or press Stop.")
         try:
             self._stop.clear()
             yield from self._watched(work)
@@ -39,15 +39,15 @@ class Task:
             self._busy.release()
 
     def stop(self) -> None:
-        """Ask the work to end after the picture it is at; without one nothing happens."""
+        """Ask the task to end after the current image; does nothing without one."""
         self._stop.set()
 
     def _watched(self, work: Callable[[Progress, Check], Any]) -> Iterator[str | Any]:
-        told: dict[str, Any] = {"text": "Reading the folder."}
+        state: dict[str, Any] = {"text": "Reading the folder."}
         over = threading.Event()
 
         def progress(done: int, total: int, what: str) -> None:
-            told["text"] = f"{done} of {total} {what}."
+            state["text"] = f"{done} of {total} {what}."
 
         def check() -> None:
             if self._stop.is_set():
@@ -55,19 +55,19 @@ class Task:
 
         def go() -> None:
             try:
-                told["result"] = work(progress, check)
+                state["result"] = work(progress, check)
             except BaseException as error:  # noqa: BLE001 - raised again where the page is answered
-                told["error"] = error
+                state["error"] = error
             finally:
                 over.set()
 
-        threading.Thread(target=go, name="lora-trainer-pictures", daemon=True).start()
+        threading.Thread(target=go, name="lora-trainer-images", daemon=True).start()
         try:
             while not over.wait(_PERIOD):
-                yield told["text"]
+                yield state["text"]
         finally:
             # A page that is closed ends the generator, not the work: that is waited for, so that no second begins.
             over.wait()
-        if "error" in told:
-            raise told["error"]
-        yield told["result"]
+        if "error" in state:
+            raise state["error"]
+        yield state["result"]

@@ -333,5 +333,5 @@ def test_a_webui_that_others_reach_reads_only_what_it_may(kind, tmp_path, data):
             page.locator("#lt_captioner input").press("Enter")
             page.locator("#lt_endpoint textarea").fill("http://127.0.0.1:9/v1")
             page.locator("#lt_caption").click()
-            page.locator("#lt_dataset_said", has_text="sends pictures to no service").first.wait_for(timeout=10_000)
+            page.locator("#lt_dataset_said", has_text="sends images to no service").first.wait_for(timeout=10_000)
             browser.close()
