@@ -194,7 +194,7 @@ def test_five_thousand_pictures_are_no_more_for_the_page_than_a_few_hundred(page
         (many / f"red_cup_{index:04d}.jpg").write_bytes(content + index.to_bytes(2, "little"))
     fill(page, folder, train_data_dir=str(many))
     page.locator("#lt_look").click()
-    expect(page.locator("#lt_pictures").last).to_contain_text("5000 pictures", timeout=120_000)
+    expect(page.locator("#lt_pictures").last).to_contain_text("5000 images", timeout=120_000)
     assert page.locator(".lt_gallery img").count() == 60
     page.get_by_text("Captions and quality", exact=True).click()
     page.locator("#lt_captioner input").fill("names")
