@@ -21,24 +21,26 @@ from . import dialects, peft_config
 from .dialects import Role
 from .file_metadata import hashes
 from .lora_weights import LoraLayer, LoraWeights
+from .methods.method import FileLayer
 from .peft_config import PeftConfig
 
 _CHECKPOINT = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.")
 _FOLDER_FILES = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")
 
 
-def save(path: Path, layers: Mapping[str, LoraLayer], dtype: torch.dtype, metadata: Mapping[str, str]) -> None:
-    """Write a LoRA's ``layers`` as kohya's files are, atomically; the hashes are added to ``metadata``.
+def save(path: Path, layers: Mapping[str, FileLayer], dtype: torch.dtype, metadata: Mapping[str, str]) -> None:
+    """Write ``layers``, by key, as kohya's files are, atomically; the hashes are added to ``metadata``.
 
-    ``<key>.lora_down.weight``, ``<key>.lora_up.weight`` in ``dtype``, ``<key>.alpha`` float32 without dimensions.
+    Of a LoRA: ``<key>.lora_down.weight`` and ``<key>.lora_up.weight`` in ``dtype``, ``<key>.alpha`` float32 without
+    dimensions.
 
     Raises:
         TrainingError: a weight is NaN or infinite, or too large for ``dtype``; nothing is written.
     """
     tensors = {}
     for key, layer in layers.items():
-        tensors[f"{key}.lora_down.weight"] = _stored(path, key, layer.down, dtype)
-        tensors[f"{key}.lora_up.weight"] = _stored(path, key, layer.up, dtype)
+        for name, matrix in layer.tensors().items():
+            tensors[f"{key}.{name}"] = _stored(path, key, matrix, dtype)
         tensors[f"{key}.alpha"] = torch.tensor(layer.alpha)
     training = {key: value for key, value in metadata.items() if key.startswith("ss_")}
     complete = {**metadata, **hashes(serialise(tensors, training))}
