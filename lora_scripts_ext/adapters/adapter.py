@@ -1,6 +1,6 @@
 """An adapter on a frozen model: its weights in one flat buffer, and how it is attached and detached.
 
-What the weights mean is for its method alone (``methods/``).
+What the weights mean is up to its method (``methods/``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .dropout import Dropout
 from .lora_weights import LoraLayer, LoraWeights
 from .methods.lora import Lora
 from .methods.method import FastForward, Frozen, Matrices, Method, Shapes
-from .origin import made_for
+from .origin import base_model_kind
 from .targets import smallest_set
 
 Group = Literal["unet", "text"]
@@ -35,11 +35,11 @@ Group = Literal["unet", "text"]
 class _Layer:
     """One target with its views into the buffers: ``master`` float32, ``compute`` in the adapter's dtype.
 
-    ``number`` stands for its key where dropout is drawn.
+    ``dropout_seed`` is the layer's part in the seed of its dropout masks.
     """
 
     target: Target
-    number: int
+    dropout_seed: int
     master: Matrices
     compute: Matrices
 
@@ -80,10 +80,10 @@ class Adapter:
             targets: frozen layers, in any order: neither weights nor their order in the buffer depend on it.
             rank: R, of every layer.
             alpha: scale is alpha / rank; None takes the rank.
-            dropout: share of a layer's adapter input that is dropped within :meth:`dropping`.
+            dropout: probability with which an input of a layer's adapter is dropped within :meth:`dropping`.
             seed: of the starting weights, which are the same on every device.
-            device: where the weights live; that of the activations.
-            dtype: what the activations are computed in; :meth:`refresh` keeps a copy of the weights in it.
+            device: of the weights; the same as that of the activations.
+            dtype: of the activations; :meth:`refresh` keeps a copy of the weights in it.
             method: what adapts a layer; None takes LoRA.
         """
         self._method = method or Lora()
@@ -109,17 +109,17 @@ class Adapter:
         """The targets' kohya keys, in the order of the buffer."""
         return [layer.target.key for layer in self._layers]
 
-    def others(self, targets: Iterable[Target]) -> list[Target]:
-        """Those of the UNet's ``targets`` that this adapter is not on."""
+    def frozen_targets(self, targets: Iterable[Target]) -> list[Target]:
+        """Those of the UNet's ``targets`` that have no adapter."""
         own = set(self.keys())
         return [target for target in targets if target.part == "unet" and target.key not in own]
 
     def groups(self) -> dict[Group, nn.Parameter]:
-        """The flat weights of the UNet, and of the text encoders where they learn: views, float32, 1-D."""
+        """The flat weights of the UNet, and of the text encoders where they are trained: views, float32, 1-D."""
         return dict(self._groups)
 
     def tensors(self) -> dict[Group, list[nn.Parameter]]:
-        """Every matrix by itself, for optimizers that look at rows and columns: views, float32, 2-D (a convolution's
+        """Every matrix by itself, for optimizers that work on rows and columns: views, float32, 2-D (a convolution's
         ``down`` is [rank, inputs · height · width])."""
         return {group: list(tensors) for group, tensors in self._tensors.items()}
 
@@ -129,13 +129,13 @@ class Adapter:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Copy the weights to the compute dtype: to be called after every change of them (an optimizer step)."""
+        """Copy the weights to the compute dtype: to be called after every change of them, such as an optimizer step."""
         if self._compute.dtype != torch.float32:
             self._compute.copy_(self.weights)
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """The adapter acts on the targets' modules within this context; they are as before on every way out."""
+        """Attach the adapter to the targets' modules; on leaving the context, by whatever way, they are as before."""
         with ExitStack() as stack:
             for layer in self._layers:
                 stack.enter_context(overriding(layer.target.module, self._make_forward(layer)))
@@ -143,7 +143,7 @@ class Adapter:
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Within this context an attached adapter lets every call through to what it found there, untouched."""
+        """Within this context an attached adapter calls the modules' previous forwards and has no effect."""
         self._suspended = True
         try:
             yield
@@ -152,10 +152,9 @@ class Adapter:
 
     @contextmanager
     def dropping(self, seeds: Sequence[int]) -> Iterator[None]:
-        """Within this context inputs are dropped; to be left when the backward pass is done.
+        """Apply dropout within this context, which has to include the backward pass.
 
-        ``seeds`` holds one for every example of the batch that is computed, 63 bits: what is dropped of an example is
-        the same whatever else is in its batch.
+        ``seeds`` holds one of 63 bits for every example of the batch: the mask of an example is the same in any batch.
         """
         self._dropout = Dropout(self.dropout, seeds, self.weights.device) if self.dropout else None
         try:
@@ -171,44 +170,44 @@ class Adapter:
     def load(self, weights: LoraWeights) -> None:
         """Continue from a file: same effect, whatever its alpha; layers that it lacks stay as they are.
 
-        A smaller rank than ours is filled up without an effect.
+        Where its rank is smaller, the further rows have no effect at first.
 
         Raises:
-            UserError: the file has a larger rank, layers that do not learn here, or is of another kind of model.
+            UserError: the file has a larger rank, layers that are not trained here, or is for another kind of model.
         """
         layers = self._by_any_key()
         self._check(weights, layers)
-        for key, given in weights.layers.items():
-            self._method.from_file(given, layers[key].master.weights, self.alpha / self.rank)
+        for key, layer in weights.layers.items():
+            self._method.from_file(layer, layers[key].master.weights, self.alpha / self.rank)
         self.refresh()
 
     def _check(self, weights: LoraWeights, layers: dict[str, _Layer]) -> None:
-        rank = max(given.rank for given in weights.layers.values())
+        rank = max(layer.rank for layer in weights.layers.values())
         if rank > self.rank:
             raise UserError(f"{weights.path}: its rank is {rank}, lora_rank is {self.rank}; set lora_rank: {rank}.")
         unknown = [key for key in weights.layers if key not in layers]
         unet = [key for key in weights.layers if not key.startswith("lora_te")]
-        known = {key: given for key, given in weights.layers.items() if key in layers}
-        alien = [key for key, given in known.items() if not self._method.fits(given, layers[key].master.weights)]
+        known = {key: layer for key, layer in weights.layers.items() if key in layers}
+        misfits = [key for key, layer in known.items() if not self._method.fits(layer, layers[key].master.weights)]
         if unet and not any(key in layers for key in unet):
-            alien = unet
-        if alien:
-            raise UserError(self._misfit(weights, alien[0]))
+            misfits = unet
+        if misfits:
+            raise UserError(self._misfit(weights, misfits[0]))
         if unknown:
             raise UserError(
-                f"{weights.path}: {len(unknown)} of its {len(weights.layers)} layers do not learn here "
+                f"{weights.path}: {len(unknown)} of its {len(weights.layers)} layers are not trained here "
                 f"(the first is {unknown[0]}); {self._remedy(unknown)}."
             )
 
     def _misfit(self, weights: LoraWeights, key: str) -> str:
-        kind = made_for(weights.layers)
-        if kind and kind == made_for(self.layers()):
+        kind = base_model_kind(weights.layers)
+        if kind and kind == base_model_kind(self.layers()):
             return (
                 f"{weights.path}: this LoRA is for {kind}, as the base model is, but its layer {key} is not found "
-                "there; choose a file with kohya's names, made on this very model."
+                "there; choose a file with kohya's names, trained on this model."
             )
         return (
-            f"{weights.path}: this LoRA was made for {f'{kind}, ' if kind else ''}another kind of base model (its "
+            f"{weights.path}: this LoRA was trained on {f'{kind}, ' if kind else ''}another kind of base model (its "
             f"layer {key} does not fit); choose the base model it was trained on, or another init_lora."
         )
 
@@ -221,7 +220,7 @@ class Adapter:
         return "choose the base model it was trained on, or another init_lora"
 
     def _by_any_key(self) -> dict[str, _Layer]:
-        """Layers by kohya key, and by the keys that their paths would give: diffusers' (files made with diffusers), and
+        """Layers by kohya key, and by the keys that their paths would give: diffusers' (files of diffusers), and
         the original ones (ComfyUI and ai-toolkit)."""
         by_path = {f"lora_{x.target.part}_{x.target.path.replace('.', '_')}": x for x in self._layers}
         unet = {x.target.path: x for x in self._layers if x.target.part == "unet"}
@@ -241,8 +240,8 @@ class Adapter:
         for target, own in zip(targets, shapes, strict=True):
             flats = (self.weights.detach(), self._compute, self.weights.grad)
             master, compute, grads = (_views(flat[start:], own) for flat in flats)
-            number = dropout.number(target.key)
-            layers.append(_Layer(target, number, Matrices(master, grads), Matrices(compute, grads)))
+            seed = dropout.layer_seed(target.key)
+            layers.append(_Layer(target, seed, Matrices(master, grads), Matrices(compute, grads)))
             start += _size(own)
         return layers
 
@@ -277,7 +276,7 @@ class Adapter:
                 frozen = Frozen(output=original(x))
                 x = x.to(frozen.output.dtype)
             if self._dropout is not None:
-                scale, mask = scale * self._dropout.scale, self._dropout.kept(x.shape, layer.number)
+                scale, mask = scale * self._dropout.scale, self._dropout.mask(x.shape, layer.dropout_seed)
             return adapted(x, frozen, layer.matrices(x.dtype), scale, self.weights, mask)
 
         return forward
@@ -289,9 +288,9 @@ class Adapter:
         def forward(
             x: Tensor, frozen: Frozen, matrices: Matrices, scale: float, leaf: Tensor, mask: Tensor | None
         ) -> Tensor:
-            seen = x if mask is None else x * mask.to(x.dtype)
+            visible = x if mask is None else x * mask.to(x.dtype)
             weights = [weight.to(x.dtype) for weight in leaves]
-            return self._method.forward(layer.target, seen, frozen.output, weights, scale)
+            return self._method.forward(layer.target, visible, frozen.output, weights, scale)
 
         return forward
 

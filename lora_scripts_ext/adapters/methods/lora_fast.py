@@ -120,12 +120,12 @@ class _Conv(torch.autograd.Function):
             y = output.clone()
         else:
             y = products.conv(x, widened(weight, row_scale, x.dtype), bias, geometry)
-        seen = _masked(x, mask)
+        visible = _masked(x, mask)
         down, up = matrices.weights
         if products.is_pointwise(down, geometry):
-            hidden = _mix(down.flatten(1), seen)
+            hidden = _mix(down.flatten(1), visible)
         else:
-            hidden = F.conv2d(seen, down, None, **vars(geometry))
+            hidden = F.conv2d(visible, down, None, **vars(geometry))
         _add_mixed(y, up, hidden, scale)
         ctx.save_for_backward(x, hidden, weight, row_scale, down, up, mask)
         ctx.grads, ctx.scale, ctx.geometry = matrices.grads, scale, geometry
@@ -136,21 +136,21 @@ class _Conv(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, hidden, weight, row_scale, down, up, mask = ctx.saved_tensors
         down_grad, up_grad = ctx.grads
-        seen = _masked(x, mask)
+        visible = _masked(x, mask)
         grad_hidden = _mix(up.t(), grad)
         up_grad.add_(_outer(hidden, grad).t(), alpha=ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = _frozen_grad(grad, x, weight, row_scale, ctx.geometry)
         if products.is_pointwise(down, ctx.geometry):
-            down_grad.flatten(1).add_(_outer(grad_hidden, seen), alpha=ctx.scale)
+            down_grad.flatten(1).add_(_outer(grad_hidden, visible), alpha=ctx.scale)
             if grad_x is not None and mask is None:
                 _add_mixed(grad_x, down.flatten(1).t(), grad_hidden, ctx.scale)
             elif grad_x is not None:
                 grad_x.add_(_masked(_mix(down.flatten(1).t(), grad_hidden), mask), alpha=ctx.scale)
         else:
             through_down, kernel_grad = products.conv_grads(
-                grad_hidden, seen, down, ctx.geometry, to_input=grad_x is not None, to_kernel=True
+                grad_hidden, visible, down, ctx.geometry, to_input=grad_x is not None, to_kernel=True
             )
             down_grad.add_(kernel_grad, alpha=ctx.scale)
             if grad_x is not None:
