@@ -198,7 +198,7 @@ def informed(batches: int = 8, norm: float = 1.0, ahead: float = 0.0) -> Change:
         found = gradients(stepper, batches)
         with torch.no_grad():
             for layer in stepper.adapter._layers:
-                gradient, down, up = found[layer.target.key], layer.master.down, layer.master.up
+                gradient, (down, up) = found[layer.target.key], layer.master.weights
                 rank = min(stepper.adapter.rank, *gradient.shape)
                 left, sizes, right = torch.svd_lowrank(gradient, q=min(rank + 8, *gradient.shape))
                 length = norm / math.sqrt(3)
@@ -223,7 +223,7 @@ def principal(norm: float = 1.0) -> Change:
                 weight = layer.target.module.weight.flatten(1)
                 rank = min(stepper.adapter.rank, *weight.shape)
                 right = torch.svd_lowrank(weight, q=min(rank + 8, *weight.shape))[2]
-                layer.master.down.flatten(1)[:rank] = right[:, :rank].T * norm / math.sqrt(3)
+                layer.master.weights[0].flatten(1)[:rank] = right[:, :rank].T * norm / math.sqrt(3)
         yield
 
     return change

@@ -73,7 +73,7 @@ def _row(times: list[float], plain: list[float]) -> dict[str, float]:
 
 def _without(stepper: Stepper) -> dict[str, Callable[[], AbstractContextManager[object]]]:
     return {
-        "without oneDNN's products": lambda: mock.patch.object(products, "quick", lambda x: False),
+        "without oneDNN's products": lambda: mock.patch.object(products, "uses_onednn", lambda x: False),
         "without convolutions as products": lambda: mock.patch.object(products, "_as_product", lambda *_: False),
         "without frozen layers computed our way": _no_quickening,
         "without products added where they belong": _apart,
@@ -119,7 +119,7 @@ def _encoding(stepper: Stepper, wanted: Wanted) -> dict[str, Callable[[], Abstra
 
 
 def _no_quickening() -> AbstractContextManager[object]:
-    return mock.patch.object(frozen, "quickened", lambda targets: nullcontext())
+    return mock.patch.object(frozen, "efficient_frozen_layers", lambda targets: nullcontext())
 
 
 def _gradient_to_the_input() -> AbstractContextManager[object]:

@@ -1,4 +1,4 @@
-"""What a crash becomes: a sentence for the user, and a file for whoever mends it."""
+"""An unexpected error: a sentence for the user, and the traceback in a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import files, memory
 
-# Windows knows no quota error of its own.
+# Windows has no quota error.
 _DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
@@ -27,10 +27,10 @@ def sentence(error: Exception, details: Path | None) -> str:
 
 
 def write(folder: Path) -> Path | None:
-    """Keep the traceback of the exception being handled in ``folder``/crash.log, out of the user's sight.
+    """Write the traceback of the exception being handled to ``folder``/crash.log.
 
     Returns:
-        The file; None where the folder cannot be written, and the traceback went to stderr.
+        The file; None where it could not be written, and the traceback went to stderr.
     """
     path = folder / "crash.log"
     try:

@@ -1,4 +1,4 @@
-"""Which names every system can give a file, and names made so."""
+"""File names that are valid on every system."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import hashlib
 import re
 from pathlib import Path
 
-#: Bytes in UTF-8: file systems end at 255. A run puts up to 25 behind its name (``-step00000100.safetensors``), and a
-#: file that is being written or backed up has a little more.
+#: Bytes in UTF-8: file systems end at 255. A run appends up to 25 to its name (``-step00000100.safetensors``), and a
+#: temporary or backup file a few more.
 LONGEST = 200
-#: Bytes in UTF-8 of the name of an image without its extension, where the name is ours to choose.
+#: Bytes in UTF-8 of the stem of an image that is written here.
 LONGEST_STEM = 180
 _LONGEST_SUFFIX = 20
 _MARK = 8
@@ -44,25 +44,25 @@ def problem(name: str, also_forbidden: str = "") -> str | None:
     if name[0] == " " or name[-1] in " .":
         return "a file name cannot begin with a space or end with a dot or space"
     if name.lower().endswith(_EXTENSIONS):
-        return f"leave {Path(name).suffix} out, the extension is put behind it"
+        return f"omit {Path(name).suffix}, the extension is added automatically"
     if _RESERVED.fullmatch(name):
-        return f"Windows keeps the name {name.split('.')[0].strip()} for a device; take another"
+        return f"Windows reserves the name {name.split('.')[0].strip()}; choose another"
     length = len(name.encode("utf-8"))
     if length > LONGEST:
-        return f"it takes {length} bytes, at most {LONGEST} leave room for what checkpoints have behind it; shorten it"
+        return f"it takes {length} bytes in UTF-8, at most {LONGEST} are allowed; use a shorter one"
     return None
 
 
 def too_long(path: str) -> str | None:
-    """The part of ``path`` that is longer than file systems take, shortened for a message; None where there is none."""
+    """The part of ``path`` that is too long for file systems, truncated for a message; None where there is none."""
     parts = (part for part in Path(path).parts if len(part.encode("utf-8", "surrogatepass")) > _LONGEST_PART)
     return next((f"{part[:40]}…" for part in parts), None)
 
 
 def cleaned(part: str) -> str:
-    """A file or folder name that every system can write, as near to ``part`` as can be.
+    """A file or folder name that is valid on every system, as close to ``part`` as possible.
 
-    The stem is cut by itself, so that an image and its caption file keep one stem.
+    The stem is truncated by itself, so that an image and its caption file keep the same stem.
     """
     plain = _UNPRINTABLE.sub("_", part)
     plain = re.sub(f"[{re.escape(_FORBIDDEN)}]", "_", plain).strip().rstrip(". ") or "_"
@@ -75,7 +75,7 @@ def cleaned(part: str) -> str:
 
 
 def shortened(stem: str, longest: int = LONGEST_STEM) -> str:
-    """``stem`` cut to at most ``longest`` bytes in UTF-8, between two characters; different ones stay different."""
+    """``stem`` truncated to at most ``longest`` bytes in UTF-8, with a hash so that different ones stay different."""
     content = stem.encode("utf-8")
     if len(content) <= longest:
         return stem

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Atomic writes: files and folders are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 from .owner import Owner, tag_is_alive
 
 _PREFIX, _SUFFIX = ".lora-trainer-", ".tmp"
-# Whether a writer on another machine still runs cannot be known: what it left is deleted after this long.
+# Whether a writer on another machine still runs cannot be known: its temporary files are deleted after this long.
 _UNKNOWN_SECONDS = 24 * 3600
 
 
 def _file_mode() -> int:
-    """What a file made the usual way would have; temporary ones are made for their owner alone."""
+    """The mode of a file created the usual way; temporary files are only readable by their owner."""
     current = os.umask(0)
     os.umask(current)
     return 0o666 & ~current
@@ -33,10 +33,10 @@ _MODE = _file_mode()
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is flushed to disk and renamed to ``path``.
 
-    A crash or an exception at any moment leaves the old file (or none), never half a new one.
+    A crash or an exception leaves the old file (or none), never a part of the new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own, not made from that of ``path``: that one may be as long as a name can be.
+    # Not derived from the name of ``path``, which may have the maximal length.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(), suffix=_SUFFIX)
     os.close(handle)
     temporary = Path(name)
@@ -54,7 +54,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; on success its files are flushed and it is renamed to ``path``.
 
-    A folder that is there already is moved to ``path`` with ``.old`` behind it until the new one is in place.
+    An existing folder is renamed to ``path`` with ``.old`` appended until the new one is in place.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(), suffix=_SUFFIX))
@@ -75,7 +75,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Delete the temporary files and folders in *folder* whose writers are dead; those of live ones stay."""
+    """Delete temporary files and folders in ``folder`` whose writers no longer run."""
     for left in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         if not _abandoned(left):
             continue
@@ -103,10 +103,10 @@ def copy(source: Path, path: Path) -> None:
 
 
 def move(source: Path, path: Path) -> None:
-    """Rename a file or folder to ``path``, whose folder is made, on the same file system; nothing may be there yet.
+    """Rename a file or folder to ``path`` on the same file system; missing parent folders are created.
 
     Raises:
-        FileExistsError: something is there.
+        FileExistsError: ``path`` exists.
     """
     if path.exists() or path.is_symlink():
         raise FileExistsError(f"{path} exists")
@@ -140,7 +140,7 @@ def _prefix() -> str:
 
 
 def _abandoned(left: Path) -> bool:
-    # What mkstemp makes up holds no hyphen, but may hold underscores.
+    # The random part of mkstemp holds no hyphen, but may hold underscores.
     tag = left.name.removeprefix(_PREFIX).rpartition("-")[0]
     try:
         alive = tag_is_alive(tag)

@@ -1,4 +1,4 @@
-"""NaN and infinity: whether they come from a damaged file or from a number format that is too small."""
+"""NaN and infinity: whether they come from a damaged file or from a precision whose range is too small."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def largest(tensor: Tensor) -> float:
 
 @functools.cache
 def _compares(dtype: torch.dtype, device_type: str) -> bool:
-    """Whether torch finds the largest number of a dtype: of no 8-bit one, of float16 on a CPU since 2.2 or so."""
+    """Whether torch has ``aminmax`` for a dtype: for no 8-bit one, for float16 on a CPU since 2.2 or so."""
     try:
         torch.aminmax(torch.zeros(1, dtype=dtype, device=device_type))
     except RuntimeError:
@@ -53,7 +53,7 @@ def _compares(dtype: torch.dtype, device_type: str) -> bool:
 
 
 def damage(tensors: Iterable[tuple[str, Tensor]]) -> Damage | None:
-    """What is wrong with named tensors; None where all their values are finite."""
+    """Which of the named tensors are not finite; None where all are."""
     found = {name: largest(tensor) for name, tensor in tensors if not tensor.is_meta}
     bad = [name for name, value in found.items() if not math.isfinite(value)]
     if not bad:
@@ -64,31 +64,30 @@ def damage(tensors: Iterable[tuple[str, Tensor]]) -> Damage | None:
 def explain(session: Session, what: str, dtype: torch.dtype | None = None) -> str:
     """Why the base model gives values that are not finite, and what to do, in one sentence.
 
-    Reads all of the model's weights: to be asked only once such values have been seen. What the adapter being trained
-    adds is not looked at.
+    Reads all of the model's weights: to be called only after such values have occurred. The adapter is not examined.
 
     Args:
         session: whose model it is.
         what: the beginning of the sentence, such as "The VAE gives NaN for shoe.png".
-        dtype: what was computed in, where that is not the model's own dtype (VAEs compute in float32).
+        dtype: of the computation, where it is not the model's own (VAEs compute in float32).
     """
     model, dtype = session.model, dtype or session.model.dtype
     for part, module in session.parts().items():
         if found := damage(module.named_parameters()):
             return f"{what}: {_blame(model.name, part, found, session)}"
     if dtype == torch.float16:
-        return f"{what}: numbers become too large for fp16 in {model.name}; {session.wider_precision}."
+        return f"{what}: values in {model.name} exceed the range of fp16; {session.wider_precision}."
     kind = str(dtype).removeprefix("torch.")
     return (
-        f"{what}, in {kind} and with finite weights: {model.name} computes numbers that are too large in any format; "
-        "take another version of it."
+        f"{what}, in {kind} and with finite weights: values in {model.name} overflow in any precision; "
+        "use another version of it."
     )
 
 
 def _blame(name: str, part: str, found: Damage, session: Session) -> str:
     if session.model.dtype == torch.float16 and not found.nan:
         return (
-            f"in the {part} of {name} {found}; either its values are too large for fp16 ({session.wider_precision}), "
+            f"in the {part} of {name} {found}; either its values exceed the range of fp16 ({session.wider_precision}), "
             "or the file is damaged (download it again)."
         )
-    return f"in the {part} of {name} {found}; the file is damaged, download it again or take another version of it."
+    return f"in the {part} of {name} {found}; the file is damaged, download it again or use another version of it."

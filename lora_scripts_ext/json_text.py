@@ -1,4 +1,4 @@
-"""JSON that every parser reads and that can be written as UTF-8, whatever is in it."""
+"""Strict JSON that can be encoded as UTF-8, whatever strings and numbers it holds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
-    """``value`` as JSON with readable characters; in ASCII where it holds what UTF-8 cannot (lone surrogates)."""
+    """``value`` as JSON, not escaped to ASCII unless a string cannot be encoded as UTF-8 (lone surrogates)."""
     value = finite(value)
     text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
     try:
@@ -19,7 +19,7 @@ def dumps(value: Any, indent: int | None = None) -> str:
 
 
 def finite(value: Any) -> Any:
-    """``value`` with null for NaN and infinity, which JSON does not know."""
+    """``value`` with null for NaN and infinity, which JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""How much memory the run takes, how much is free, and what to do when there is no more."""
+"""Memory: how much is free, how much a run takes at its peak, and errors of running out of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORDS = (
     "status_alloc_failed",
 )
 
-#: what to catch where memory may run out, then to be asked ``ran_out``; ``MemoryError`` is no ``RuntimeError``
+#: to be caught where memory may run out, then tested with ``ran_out``; ``MemoryError`` is no ``RuntimeError``
 ERRORS = (RuntimeError, MemoryError)
 
 
@@ -29,12 +29,12 @@ def free(device: torch.device, share: float) -> int:
     """``share`` of the bytes now free on ``device``."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] * share)
-    there = memory_limits.available()
-    return int((2**31 if there is None else there) * share)
+    available = memory_limits.available()
+    return int((2**31 if available is None else available) * share)
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether ``error`` says that there was no more memory."""
+    """Whether ``error`` is one of running out of memory."""
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
     if isinstance(error, OSError):
@@ -43,21 +43,21 @@ def ran_out(error: BaseException) -> bool:
 
 
 def release(device: torch.device) -> None:
-    """Give back what nobody uses any more."""
+    """Free unreferenced and cached memory."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 class Meter:
-    """The peak of memory since the meter was made.
+    """The peak of memory use since the meter was created.
 
     On a CUDA device the allocations of this process. On a CPU the resident set of the process: on Linux its true peak;
-    elsewhere the most that was seen when asked.
+    elsewhere the largest value at a call of ``peak_mb``.
     """
 
     def __init__(self, device: torch.device, own: Path = Path("/proc/self")) -> None:
-        """Start from what is in use now; ``own`` is where Linux tells of this process."""
+        """Start from the current use; ``own`` is this process's folder in Linux's /proc."""
         self._device = device
         self._status = own / "status"
         self._most = 0
@@ -71,13 +71,13 @@ class Meter:
         """Megabytes (2**20 bytes)."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device) / 2**20
-        seen = memory_limits.kilobytes(self._status, "VmHWM") if self._exact else None
-        self._most = max(self._most, memory_limits.resident() if seen is None else seen)
+        peak = memory_limits.kilobytes(self._status, "VmHWM") if self._exact else None
+        self._most = max(self._most, memory_limits.resident() if peak is None else peak)
         return self._most / 2**20
 
 
 def _forget_peak(clear: Path) -> bool:
-    """Let Linux count the peak of the resident set from now on (proc(5), ``clear_refs``); False where it does not."""
+    """Reset Linux's peak of the resident set (proc(5), ``clear_refs``); False where that is not possible."""
     try:
         clear.write_text("5", encoding="ascii")
     except OSError:

@@ -1,4 +1,4 @@
-"""How many bytes this process may still take: of the machine, of its container, of its own limits. Swap is not counted.
+"""How many bytes this process can still allocate: of the machine, its container and its own limits, without swap.
 
 Where a container or ``ulimit`` allows less than the machine has, the kernel kills what exceeds it.
 """
@@ -13,14 +13,14 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def available(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int | None:
-    """The least of what the machine, the cgroups and the limits of this process leave; None where nothing tells."""
-    told = [_of_the_machine(proc), *_of_cgroups(proc / "self" / "cgroup", cgroups), *_of_limits(proc)]
-    known = [count for count in told if count is not None]
+    """The least of what the machine, the cgroups and the limits of this process leave; None where none is known."""
+    limits = [_of_the_machine(proc), *_of_cgroups(proc / "self" / "cgroup", cgroups), *_of_limits(proc)]
+    known = [count for count in limits if count is not None]
     return max(0, min(known)) if known else None
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory now; 0 where nothing tells."""
+    """Bytes of this process that are in memory now; 0 where unknown."""
     found = kilobytes(_PROC / "self" / "status", "VmRSS")
     if found is not None:
         return found
@@ -32,7 +32,7 @@ def resident() -> int:
 
 
 def gigabytes(count: int) -> str:
-    """Bytes for a person."""
+    """Bytes as text, in GiB or MiB."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
@@ -100,7 +100,7 @@ def _of_limits(proc: Path) -> Iterator[int | None]:
 
 
 def _number(file: Path) -> int | None:
-    """The number in a file; None where there is none, or it says ``max``."""
+    """The number in a file; None where there is none, or it is ``max``."""
     text = "".join(_lines(file)).strip()
     return int(text) if text.isdigit() else None
 

@@ -1,4 +1,4 @@
-"""Which process owns a file: process id, start time and machine, so that a reused process id is not taken for it."""
+"""Which process owns a file: process id, start time and machine, so that a reused process id is not mistaken for it."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Owner:
 
 
 def tag_is_alive(tag: str) -> bool | None:
-    """Whether the owner that this tag stands for still runs; None where that cannot be known.
+    """Whether the owner with this tag still runs; None where that cannot be known.
 
     Raises:
-        ValueError: this is no tag.
+        ValueError: ``tag`` is not a tag.
     """
     host, pid, started = tag.split("-")
     if host != _digest(socket.gethostname()) or started == _digest(""):
@@ -78,7 +78,7 @@ def _started(pid: int) -> str | None:
 
 
 def _started_on_linux(pid: int) -> str | None:
-    """Clock ticks since boot, and which boot: unlike a date they do not change when the clock is set."""
+    """Clock ticks since boot, and the boot id: unlike a date they do not change when the clock is set."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

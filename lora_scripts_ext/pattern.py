@@ -6,7 +6,7 @@ import re
 import string
 from collections.abc import Mapping
 
-#: characters of a pattern
+#: in characters
 LONGEST = 1000
 # Two digits of width: `{number:0>3000000}` would fill the memory.
 _NUMBER = re.compile(r"(?:[0 _-]?[<>^=])?0?\d{0,2}d?")
@@ -21,7 +21,7 @@ def fields(pattern: str, kinds: Mapping[str, type]) -> set[str]:
         kinds: of each field that there is, ``int`` or ``str``.
 
     Raises:
-        ValueError: it is not such a text; says why.
+        ValueError: it is not such a text; the message has the reason.
     """
     if len(pattern) > LONGEST:
         raise ValueError(f"it has more than {LONGEST} characters")

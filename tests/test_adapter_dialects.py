@@ -18,7 +18,7 @@ from lora_scripts_ext.contract import Target
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.models.layer_names import UNetLayout
 
-from .test_adapter_file import made, unet_output
+from .test_adapter_file import build_adapter, unet_output
 from .test_adapter_maths import ALPHA, CLOSE, RANK, all_targets, fresh_parts
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -73,9 +73,9 @@ def test_what_diffusers_saves_has_the_effect_it_has_there(tmp_path, options):
     randomly(unet)
     with torch.no_grad():
         expected = unet_output(unet, "sd1")
-    told = {key: value for key, value in config.to_dict().items() if not isinstance(value, set)}
+    metadata = {key: value for key, value in config.to_dict().items() if not isinstance(value, set)}
     StableDiffusionPipeline.save_lora_weights(
-        tmp_path, unet_lora_layers=get_peft_model_state_dict(unet), unet_lora_adapter_metadata=told
+        tmp_path, unet_lora_layers=get_peft_model_state_dict(unet), unet_lora_adapter_metadata=metadata
     )
     parts = fresh_parts("sd1")
     torch.testing.assert_close(effect(continued(tmp_path, parts), parts), expected, **CLOSE)
@@ -127,13 +127,13 @@ def test_names_of_the_unet(tmp_path, family, dialect):
     named, down, up = UNET[dialect]
     if family == "sdxl" and named not in (UNET["diffusers"][0], processor):
         pytest.skip("its layout is another one")
-    parts, adapter = made(family, "attention", text=False)
+    parts, adapter = build_adapter(family, "attention", text=False)
     state = {}
     for target in select(all_targets(parts, family), "attention", False):
         layer = adapter.layers()[target.key]
         state[named(target.path) + down], state[named(target.path) + up] = layer.down.clone(), layer.up.clone()
     save_file(state, tmp_path / "a.safetensors")
-    _, other = made(family, "attention", text=False, seed=1, alpha=float(RANK))
+    _, other = build_adapter(family, "attention", text=False, seed=1, alpha=float(RANK))
     other.load(file.read(tmp_path / "a.safetensors"))
     assert torch.equal(other.weights, adapter.weights)
 
@@ -161,13 +161,13 @@ def test_names_of_text_encoders(path, part, module):
     [
         ({"use_dora": True}, "this adapter is a DoRA"),
         ({"peft_type": "LOHA"}, "this adapter is a LOHA"),
-        ({"init_lora_weights": "pissa_niter_4"}, "started with pissa_niter_4"),
-        ({"lora_alpha": "much"}, "does not tell the alpha"),
-        ({"alpha_pattern": {"(": 2}}, "does not tell the alpha"),
+        ({"init_lora_weights": "pissa_niter_4"}, "initialised with pissa_niter_4"),
+        ({"lora_alpha": "much"}, "lora_alpha or alpha_pattern is not valid"),
+        ({"alpha_pattern": {"(": 2}}, "lora_alpha or alpha_pattern is not valid"),
         (None, "cannot be read"),
     ],
 )
-def test_what_peft_s_config_says_is_heeded(tmp_path, change, sentence):
+def test_peft_s_config_is_checked(tmp_path, change, sentence):
     name = "base_model.model.down_blocks.0.attentions.0.proj_in"
     save_file(
         {f"{name}.lora_A.weight": torch.ones(2, 4), f"{name}.lora_B.weight": torch.ones(4, 2)},
@@ -189,7 +189,7 @@ def test_folders_that_hold_no_lora(tmp_path):
     (tmp_path / "adapter_model.bin").unlink()
     save_file({"x": torch.ones(1)}, tmp_path / "brand.safetensors")
     shutil.copy(tmp_path / "brand.safetensors", tmp_path / "other.safetensors")
-    with pytest.raises(UserError, match=r"name the LoRA file itself \(brand\.safetensors and 1 more\)"):
+    with pytest.raises(UserError, match=r"give the path of the LoRA file itself \(brand\.safetensors and 1 more\)"):
         file.read(tmp_path)
 
 
@@ -210,7 +210,7 @@ def test_a_lora_of_another_kind_of_model_is_named(tmp_path, key, width, kind):
         {f"{key}.lora_A.weight": torch.ones(2, width), f"{key}.lora_B.weight": torch.ones(4, 2)},
         tmp_path / "a.safetensors",
     )
-    with pytest.raises(UserError, match=f"was made for {kind}, another kind of base model"):
+    with pytest.raises(UserError, match=f"was trained on {kind}, another kind of base model"):
         continued(tmp_path / "a.safetensors", fresh_parts("sd1"))
 
 
@@ -227,12 +227,12 @@ def test_a_flux_lora_with_names_of_diffusers_is_not_called_one_of_another_model(
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
-def test_number_formats_of_a_file(tmp_path, dtype):
-    _, adapter = made(target_set="attention", text=False)
+def test_precisions_of_a_file(tmp_path, dtype):
+    _, adapter = build_adapter(target_set="attention", text=False)
     file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float32, {})
     stored = {name: tensor.to(dtype) for name, tensor in load_file(tmp_path / "a.safetensors").items()}
     save_file(stored, tmp_path / "b.safetensors")
-    _, other = made(target_set="attention", text=False, seed=1)
+    _, other = build_adapter(target_set="attention", text=False, seed=1)
     other.load(file.read(tmp_path / "b.safetensors"))
     for key, layer in other.layers().items():
         assert torch.equal(layer.down, stored[f"{key}.lora_down.weight"].float())

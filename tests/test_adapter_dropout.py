@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lora_scripts_ext.adapters.adapter import Adapter
-from lora_scripts_ext.adapters.dropout import Dropout, number
+from lora_scripts_ext.adapters.dropout import Dropout, layer_seed
 from lora_scripts_ext.adapters.targets import select
 from lora_scripts_ext.contract import Target
 from lora_scripts_ext.models.targets import unet_targets
@@ -17,7 +17,7 @@ from lora_scripts_ext.training import recompute, seeds
 from .models import TEXT_WIDTH, tiny_parts
 
 CPU = torch.device("cpu")
-LAYER = number("lora_unet_x")
+LAYER = layer_seed("lora_unet_x")
 built = cache(tiny_parts)
 
 
@@ -25,13 +25,13 @@ def of_example(step, position):
     return seeds.derive(42, 2, step, position)
 
 
-def kept(rate, examples, shape, layer=LAYER):
-    return Dropout(rate, examples, CPU).kept(torch.Size(shape), layer)
+def mask_of(rate, examples, shape, layer=LAYER):
+    return Dropout(rate, examples, CPU).mask(torch.Size(shape), layer)
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 0.99])
 def test_the_share_that_is_kept_and_the_expected_value(rate):
-    mask = kept(rate, [of_example(0, 0), of_example(0, 1)], (2, 500, 1000))
+    mask = mask_of(rate, [of_example(0, 0), of_example(0, 1)], (2, 500, 1000))
     assert set(mask.unique().tolist()) == {0, 1}
     spread = (rate * (1 - rate) / mask.numel()) ** 0.5
     assert mask.double().mean().item() == pytest.approx(1 - rate, abs=5 * spread + 2**-16)
@@ -41,11 +41,11 @@ def test_the_share_that_is_kept_and_the_expected_value(rate):
 
 def test_layers_steps_and_examples_are_dropped_independently():
     """Two independent masks agree in p² + (1 - p)² of their places."""
-    here = kept(0.3, [of_example(0, 0)], (1, 400, 400))
+    here = mask_of(0.3, [of_example(0, 0)], (1, 400, 400))
     others = {
-        "layer": kept(0.3, [of_example(0, 0)], (1, 400, 400), number("lora_unet_y")),
-        "step": kept(0.3, [of_example(1, 0)], (1, 400, 400)),
-        "example": kept(0.3, [of_example(0, 1)], (1, 400, 400)),
+        "layer": mask_of(0.3, [of_example(0, 0)], (1, 400, 400), layer_seed("lora_unet_y")),
+        "step": mask_of(0.3, [of_example(1, 0)], (1, 400, 400)),
+        "example": mask_of(0.3, [of_example(0, 1)], (1, 400, 400)),
         "row": here.roll(1, 1),
         "neighbour": here.roll(1, 2),
     }
@@ -56,17 +56,17 @@ def test_layers_steps_and_examples_are_dropped_independently():
 @pytest.mark.parametrize("shape", [(5,), (7, 5), (3, 5, 7)])
 def test_an_example_is_dropped_the_same_in_any_batch(shape):
     examples = [of_example(3, position) for position in range(4)]
-    whole = kept(0.4, examples, (4, *shape))
-    assert torch.equal(whole[1:3], kept(0.4, examples[1:3], (2, *shape)))
-    assert torch.equal(whole[::2], kept(0.4, examples[::2], (2, *shape)))
-    assert torch.equal(whole, kept(0.4, examples, (4, *shape)))
+    whole = mask_of(0.4, examples, (4, *shape))
+    assert torch.equal(whole[1:3], mask_of(0.4, examples[1:3], (2, *shape)))
+    assert torch.equal(whole[::2], mask_of(0.4, examples[::2], (2, *shape)))
+    assert torch.equal(whole, mask_of(0.4, examples, (4, *shape)))
     # Where an example has several rows, they follow each other.
-    assert torch.equal(kept(0.4, examples, (8, *shape))[2:6], kept(0.4, examples[1:3], (4, *shape)))
+    assert torch.equal(mask_of(0.4, examples, (8, *shape))[2:6], mask_of(0.4, examples[1:3], (4, *shape)))
 
 
 def test_torchs_own_generator_is_left_alone():
     before = torch.get_rng_state()
-    kept(0.4, [1, 2], (2, 30))
+    mask_of(0.4, [1, 2], (2, 30))
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -106,11 +106,11 @@ def test_a_layer_is_the_formula(make, options, shape, plain, channels_last):
         w.double().requires_grad_() for w in vars(adapter.layers()["lora_unet_x"]).values() if hasattr(w, "dim")
     )
     frozen = copy.deepcopy(module).double()
-    seen = wide * kept(0.5, [7, 8, 9], shape).double() / 0.5
+    visible = wide * mask_of(0.5, [7, 8, 9], shape).double() / 0.5
     if kind == "linear":
-        added = nn.functional.linear(nn.functional.linear(seen, down), up)
+        added = nn.functional.linear(nn.functional.linear(visible, down), up)
     else:
-        added = nn.functional.conv2d(nn.functional.conv2d(seen, down, None, module.stride, module.padding), up)
+        added = nn.functional.conv2d(nn.functional.conv2d(visible, down, None, module.stride, module.padding), up)
     expected = frozen(wide) + 2.0 / 3 * added
     if not plain:
         module.forward = module.forward
@@ -120,8 +120,8 @@ def test_a_layer_is_the_formula(make, options, shape, plain, channels_last):
     expected.square().sum().backward()
     torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(x.grad.double(), wide.grad, rtol=1e-5, atol=1e-4)
-    for given, wanted in zip(adapter.tensors()["unet"], (down, up), strict=True):
-        torch.testing.assert_close(given.grad.double(), wanted.grad.flatten(1), rtol=1e-5, atol=1e-4)
+    for tensor, reference in zip(adapter.tensors()["unet"], (down, up), strict=True):
+        torch.testing.assert_close(tensor.grad.double(), reference.grad.flatten(1), rtol=1e-5, atol=1e-4)
 
 
 def test_nothing_is_dropped_outside_of_the_context():
@@ -163,7 +163,7 @@ def test_a_gpu_never_waits():
     device = torch.device("cuda")
     torch.cuda.set_sync_debug_mode("error")
     try:
-        mask = Dropout(0.25, [1, 2], device).kept(torch.Size((2, 50, 333)), LAYER)
+        mask = Dropout(0.25, [1, 2], device).mask(torch.Size((2, 50, 333)), LAYER)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert mask.double().mean().item() == pytest.approx(0.75, abs=0.02)

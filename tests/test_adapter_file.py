@@ -19,7 +19,7 @@ from .test_adapter_maths import ALPHA, CLOSE, RANK, all_targets, fresh_parts, ra
 FAMILIES = ("sd1", "sd2", "sdxl")
 
 
-def made(family="sd1", target_set="full", text=True, seed=0, **options):
+def build_adapter(family="sd1", target_set="full", text=True, seed=0, **options):
     parts = fresh_parts(family)
     options = {"rank": RANK, "alpha": ALPHA, **options}
     return parts, randomised(Adapter(select(all_targets(parts, family), target_set, text), **options), seed)
@@ -49,7 +49,7 @@ def test_diffusers_loads_the_file(tmp_path, family, target_set):
 
     Convolutions under kohya's SDXL names diffusers itself cannot read.
     """
-    parts, adapter = made(family, target_set)
+    parts, adapter = build_adapter(family, target_set)
     base = outputs(parts.unet, parts.texts, family)
     with adapter.attached():
         expected = outputs(parts.unet, parts.texts, family)
@@ -63,7 +63,7 @@ def test_diffusers_loads_the_file(tmp_path, family, target_set):
 
 
 def test_peft_with_the_file_s_tensors(tmp_path):
-    parts, adapter = made(text=False)
+    parts, adapter = build_adapter(text=False)
     with adapter.attached():
         expected = unet_output(parts.unet, "sd1")
     file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float32, {})
@@ -75,7 +75,7 @@ def test_peft_with_the_file_s_tensors(tmp_path):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_what_is_in_the_file(tmp_path, dtype):
-    _, adapter = made("sd1")
+    _, adapter = build_adapter("sd1")
     file.save(tmp_path / "a.safetensors", adapter.layers(), dtype, {"ss_seed": "42", "modelspec.title": "a"})
     tensors = load_file(tmp_path / "a.safetensors")
     assert {name.split(".", 1)[1] for name in tensors} == {"lora_down.weight", "lora_up.weight", "alpha"}
@@ -94,7 +94,7 @@ def test_what_is_in_the_file(tmp_path, dtype):
 
 
 def test_linear_projections_are_matrices(tmp_path):
-    _, adapter = made("sd2")
+    _, adapter = build_adapter("sd2")
     file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float16, {})
     down = load_file(tmp_path / "a.safetensors")["lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight"]
     assert down.shape == (RANK, 64)
@@ -102,15 +102,15 @@ def test_linear_projections_are_matrices(tmp_path):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_saved_and_loaded_is_the_same(tmp_path, family):
-    _, adapter = made(family)
+    _, adapter = build_adapter(family)
     file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float32, {})
-    _, other = made(family, seed=1)
+    _, other = build_adapter(family, seed=1)
     other.load(file.read(tmp_path / "a.safetensors"))
     assert torch.equal(other.weights, adapter.weights)
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path):
-    _, adapter = made()
+    _, adapter = build_adapter()
     path = tmp_path / "a.safetensors"
     file.save(path, adapter.layers(), torch.float16, {})
     before = path.read_bytes()
@@ -123,7 +123,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
 def loaded_effect(tmp_path, adapter, **options):
     """UNet output of ``adapter``, and of another one with ``options`` that continues from its file."""
     file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float32, {})
-    parts, other = made(text=False, seed=1, **options)
+    parts, other = build_adapter(text=False, seed=1, **options)
     other.load(file.read(tmp_path / "a.safetensors"))
     with other.attached():
         return unet_output(parts.unet, "sd1"), other
@@ -133,7 +133,7 @@ def loaded_effect(tmp_path, adapter, **options):
     "options", [{"rank": 5, "alpha": 5.0}, {"rank": RANK, "alpha": 0.5}, {"rank": 8, "alpha": 1.0}]
 )
 def test_other_rank_and_alpha_have_the_same_effect(tmp_path, options):
-    parts, adapter = made(text=False)
+    parts, adapter = build_adapter(text=False)
     with adapter.attached():
         expected = unet_output(parts.unet, "sd1")
     found, other = loaded_effect(tmp_path, adapter, **options)
@@ -143,7 +143,7 @@ def test_other_rank_and_alpha_have_the_same_effect(tmp_path, options):
 
 
 def test_layers_that_the_file_lacks_start_fresh(tmp_path):
-    _, adapter = made(text=False, target_set="attention")
+    _, adapter = build_adapter(text=False, target_set="attention")
     file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float32, {})
     parts = fresh_parts("sd1")
     other = Adapter(select(all_targets(parts, "sd1"), "full", True), RANK, ALPHA)
@@ -163,7 +163,7 @@ def test_layers_that_the_file_lacks_start_fresh(tmp_path):
         (
             {"target_set": "attention-mlp", "text": False},
             {"target_set": "attention", "text": False},
-            "24 of its 72 layers do not learn here .* set target: attention-mlp",
+            "24 of its 72 layers are not trained here .* set target: attention-mlp",
         ),
         ({"text": True}, {"text": False}, "18 of its .* set train_text_encoder: true"),
         ({"family": "sdxl"}, {"family": "sd1"}, "another kind of base model"),
@@ -171,9 +171,9 @@ def test_layers_that_the_file_lacks_start_fresh(tmp_path):
     ],
 )
 def test_files_that_do_not_fit(tmp_path, source, options, remedy):
-    _, adapter = made(**source)
+    _, adapter = build_adapter(**source)
     file.save(tmp_path / "a.safetensors", adapter.layers(), torch.float16, {})
-    _, other = made(**options)
+    _, other = build_adapter(**options)
     before = other.weights.detach().clone()
     with pytest.raises(UserError, match=remedy) as error:
         other.load(file.read(tmp_path / "a.safetensors"))
@@ -183,7 +183,7 @@ def test_files_that_do_not_fit(tmp_path, source, options, remedy):
 
 def test_reads_what_diffusers_and_peft_write(tmp_path):
     """diffusers' own saved LoRA (``unet.….lora_A.weight``), with and without PEFT's alpha in the metadata."""
-    parts, adapter = made("sdxl", "attention-mlp")
+    parts, adapter = build_adapter("sdxl", "attention-mlp")
     state = {}
     for target in select(all_targets(parts, "sdxl"), "attention-mlp", True):
         layer = adapter.layers()[target.key]
@@ -192,7 +192,7 @@ def test_reads_what_diffusers_and_peft_write(tmp_path):
         state[f"{prefix}.{target.path}.lora_B.weight"] = layer.up.clone()
     config = {f"{prefix}.lora_alpha": ALPHA for prefix in ("unet", "text_encoder", "text_encoder_2")}
     save_file(state, tmp_path / "a.safetensors", {"lora_adapter_metadata": json.dumps(config)})
-    _, other = made("sdxl", "attention-mlp", seed=1)
+    _, other = build_adapter("sdxl", "attention-mlp", seed=1)
     other.load(file.read(tmp_path / "a.safetensors"))
     assert torch.equal(other.weights, adapter.weights)
     save_file(state, tmp_path / "b.safetensors")
@@ -230,7 +230,7 @@ OTHERS = {
 
 def damaged(tmp_path, kind):
     path = tmp_path / "a.safetensors"
-    _, adapter = made(target_set="attention", text=False)
+    _, adapter = build_adapter(target_set="attention", text=False)
     file.save(path, adapter.layers(), torch.float16, {})
     tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
     key = adapter.keys()[0]
@@ -266,13 +266,13 @@ def damaged(tmp_path, kind):
         ("missing", "there is no such LoRA file"),
         ("cut off", "is cut off"),
         ("pickle", "a pickle .* under another name"),
-        ("half a layer", "is not whole"),
-        ("ranks differ", "is not whole"),
+        ("half a layer", "is incomplete"),
+        ("ranks differ", "is incomplete"),
         ("not a number", "its training failed"),
         ("empty", "the file is empty"),
         ("LoHa", "this is a LoHa file"),
-        ("PEFT", "does not tell the alpha"),
-        ("checkpoint", "this is no Stable Diffusion LoRA, but a checkpoint, which belongs in base_model"),
+        ("PEFT", "lora_alpha or alpha_pattern is not valid"),
+        ("checkpoint", "this is not a LoRA, but a checkpoint, which belongs in base_model"),
         ("DoRA", "this is a DoRA file"),
         ("PEFT's DoRA", "this is a DoRA file"),
         ("LoKr", "this is a LoKr file"),
@@ -282,8 +282,8 @@ def damaged(tmp_path, kind):
         ("textual inversion of SDXL", "but a textual inversion"),
         ("ControlNet", "but a ControlNet"),
         ("two alphas", "alpha of .* is not one number"),
-        ("twice", "there twice"),
-        ("PEFT alone", "adapter_config.json: this file is missing, PEFT keeps the alpha"),
+        ("twice", "occurs twice"),
+        ("PEFT alone", "adapter_config.json: this file is missing, which holds the alpha"),
     ],
 )
 def test_bad_files_are_named(tmp_path, kind, sentence):

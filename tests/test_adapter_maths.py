@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from lora_scripts_ext.adapters.adapter import Adapter
-from lora_scripts_ext.adapters.dropout import Dropout, number
+from lora_scripts_ext.adapters.dropout import Dropout, layer_seed
 from lora_scripts_ext.adapters.targets import select
 from lora_scripts_ext.contract import Target
 from lora_scripts_ext.models.targets import text_targets, unet_targets
@@ -123,14 +123,14 @@ def test_text_encoder_equals_peft():
 
 
 class Masked(nn.Module):
-    """In PEFT's place of dropout: the adapter's mask for this layer, scaled as ``nn.Dropout`` does."""
+    """Instead of PEFT's dropout: the adapter's mask for this layer, scaled as ``nn.Dropout`` does."""
 
     def __init__(self, rate, seeds, key):
         super().__init__()
-        self.rate, self.drawn, self.number = rate, Dropout(rate, seeds, torch.device("cpu")), number(key)
+        self.rate, self.dropout, self.seed = rate, Dropout(rate, seeds, torch.device("cpu")), layer_seed(key)
 
     def forward(self, x):
-        return x * self.drawn.kept(x.shape, self.number) / (1 - self.rate)
+        return x * self.dropout.mask(x.shape, self.seed) / (1 - self.rate)
 
 
 @pytest.mark.parametrize("target_set", ["attention-mlp", "full"])
@@ -198,8 +198,8 @@ def test_convolutions(shape, layout, grad_layout, plain):
         y.backward(grad)
     torch.testing.assert_close(y.double(), expected, **CLOSE)
     torch.testing.assert_close(x.grad.double(), wide.grad, **CLOSE)
-    for given, wanted in zip(adapter.tensors()["unet"], (down, up), strict=True):
-        torch.testing.assert_close(given.grad.double(), wanted.grad.flatten(1), **CLOSE)
+    for tensor, reference in zip(adapter.tensors()["unet"], (down, up), strict=True):
+        torch.testing.assert_close(tensor.grad.double(), reference.grad.flatten(1), **CLOSE)
     if layout != "transposed":
         memory_format = torch.channels_last if layout == "channels-last" else torch.contiguous_format
         # What a convolution computes by itself lies as its weights do.
@@ -289,17 +289,17 @@ def test_gradients_add_up_and_steps_reach_the_layers():
         assert loss_of(unet, inputs)[1] < before
 
 
-def test_gradients_reach_the_adapter_and_only_inputs_that_ask():
+def test_gradients_reach_the_adapter_and_only_inputs_that_require_them():
     unet, adapter = tiny_adapter()
     noisy, timesteps, context = unet_inputs()
     block = unet.down_blocks[0].attentions[0].transformer_blocks[0]
     with adapter.attached():
-        for wanted in (True, False):
+        for needed in (True, False):
             adapter.zero_grad()
-            context = context.detach().requires_grad_(wanted)
+            context = context.detach().requires_grad_(needed)
             block.attn2.to_k(context).square().sum().backward()
             assert adapter.weights.grad.abs().max() > 0
-            assert (context.grad is not None) == wanted
+            assert (context.grad is not None) == needed
         assert all(parameter.grad is None for parameter in unet.parameters())
         with torch.no_grad():
             assert not unet(noisy, timesteps, context).sample.requires_grad

@@ -1,4 +1,4 @@
-"""What the file says about itself, its hashes, and the card beside it."""
+"""The metadata of the file, its hashes, and the card beside it."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ def model(family="sd1", prediction_type="epsilon"):
     )
 
 
-def asked(**changes):
+def make_config(**changes):
     values = {"train_data_dir": "d", "base_model": "b", "output_dir": "out/fox", "lora_rank": 8, "trigger_word": "fx"}
     return config.from_dict(values | changes)
 
@@ -44,8 +44,8 @@ FACTS = RunFacts(
     finished_at=1700000100.0,
     batches_per_epoch=10,
     text_encoder_lr=None,
-    folders={"10_fox": Folder(pictures=3, repeats=10), "den": Folder(pictures=5, repeats=1)},
-    reg_folders={"2_animal": Folder(pictures=4, repeats=2)},
+    folders={"10_fox": Folder(images=3, repeats=10), "den": Folder(images=5, repeats=1)},
+    reg_folders={"2_animal": Folder(images=4, repeats=2)},
     buckets={(512, 512): 30, (448, 576): 5},
     tag_frequency={"10_fox": {"red fox": 3, "snow": 1}},
     dataset_version="5e7",
@@ -62,7 +62,7 @@ FACTS = RunFacts(
     ],
 )
 def test_the_webuis_know_the_family(family, prediction_type, version, v2, architecture, resolution):
-    found = file_metadata.build(asked(), model(family, prediction_type), FACTS)
+    found = file_metadata.build(make_config(), model(family, prediction_type), FACTS)
     assert found["ss_base_model_version"] == version
     assert found["ss_v2"] == v2
     assert found["modelspec.architecture"] == architecture
@@ -70,9 +70,9 @@ def test_the_webuis_know_the_family(family, prediction_type, version, v2, archit
     assert found["modelspec.prediction_type"] == ("v" if prediction_type == "v_prediction" else "epsilon")
 
 
-def test_what_a_file_tells_of_its_run():
+def test_the_run_in_the_metadata():
     found = file_metadata.build(
-        asked(target="full", optimizer_args={"eps": 1e-6}, resolution=[512, 640]), model(), FACTS
+        make_config(target="full", optimizer_args={"eps": 1e-6}, resolution=[512, 640]), model(), FACTS
     )
     assert all(isinstance(value, str) for value in found.values())
     expected = {
@@ -106,8 +106,8 @@ def test_what_a_file_tells_of_its_run():
     }
 
 
-def test_captions_stay_private_when_asked():
-    found = file_metadata.build(asked(save_captions=False), model(), FACTS)
+def test_captions_stay_private_with_save_captions_false():
+    found = file_metadata.build(make_config(save_captions=False), model(), FACTS)
     text = json.dumps(found)
     for private in ("red fox", "snow", "10_fox", "den", "2_animal"):
         assert private not in text
@@ -119,7 +119,7 @@ def test_hashes(tmp_path, inputs):
     """By the algorithm in hosts.md, from the written file; a small file ends before the legacy hash's window."""
     target = Target(torch.nn.Linear(inputs, 64), "lora_unet_x", "x", "unet", "linear")
     path = tmp_path / "a.safetensors"
-    file.save(path, Adapter([target], 16).layers(), torch.float32, file_metadata.build(asked(), model(), FACTS))
+    file.save(path, Adapter([target], 16).layers(), torch.float32, file_metadata.build(make_config(), model(), FACTS))
     with safe_open(path, "pt") as opened:
         found = opened.metadata()
     data = path.read_bytes()
@@ -134,7 +134,7 @@ def test_hashes(tmp_path, inputs):
 
 def test_card_keeps_what_the_user_wrote(tmp_path):
     lora = tmp_path / "fox.safetensors"
-    path = card.write(lora, asked(), model("sdxl"))
+    path = card.write(lora, make_config(), model("sdxl"))
     written = json.loads(path.read_text(encoding="utf-8"))
     assert path.name == "fox.json"
     assert written["sd version"] == "SDXL"
@@ -144,7 +144,7 @@ def test_card_keeps_what_the_user_wrote(tmp_path):
     }  # fmt: skip
     mine = {"activation text": "my fox", "preferred weight": 0.7, "notes": "狐", "category": "animals"}
     path.write_text(json.dumps(written | mine), encoding="utf-8")
-    card.write(lora, asked(trigger_word="other", lora_rank=4), model("sd1"))
+    card.write(lora, make_config(trigger_word="other", lora_rank=4), model("sd1"))
     again = json.loads(path.read_text(encoding="utf-8"))
     assert {key: again[key] for key in mine} == mine
     assert again["sd version"] == "SD1"
@@ -158,7 +158,7 @@ def test_card_of_an_older_lora_of_the_name_gets_the_new_words(tmp_path):
         lora = tmp_path / word / "fox.safetensors"
         lora.parent.mkdir()
         lora.write_bytes(b"")
-        card.write(lora, asked(trigger_word=word), model("sdxl"))
+        card.write(lora, make_config(trigger_word=word), model("sdxl"))
         card.copy(lora, there)
         assert json.loads((there / "fox.json").read_text(encoding="utf-8"))["activation text"] == word
 
@@ -168,12 +168,12 @@ def test_card_that_is_none_is_named(tmp_path, text):
     path = tmp_path / "fox.json"
     path.write_text(text)
     with pytest.raises(UserError, match=r"fox\.json"):
-        card.write(tmp_path / "fox.safetensors", asked(), model())
+        card.write(tmp_path / "fox.safetensors", make_config(), model())
     assert path.read_text() == text
 
 
 def test_preview_is_copied_beside(tmp_path):
-    picture = tmp_path / "000010-01.png"
-    picture.write_bytes(b"png")
-    assert card.write_preview(tmp_path / "fox.safetensors", picture).read_bytes() == b"png"
+    image = tmp_path / "000010-01.png"
+    image.write_bytes(b"png")
+    assert card.write_preview(tmp_path / "fox.safetensors", image).read_bytes() == b"png"
     assert (tmp_path / "fox.png").exists()

@@ -138,7 +138,7 @@ def test_text_targets_at_real_size():
     assert {key.split("_text_model")[0] for key in (target.key for target in sdxl)} == {"lora_te1", "lora_te2"}
 
 
-def test_text_encoders_learn_only_when_asked():
+def test_text_encoders_are_trained_only_when_configured():
     parts = tiny_parts("sd1")
     targets = [*unet_targets(parts.unet, "sd1"), *text_targets(parts.texts[0], "sd1", "te1")]
     assert {target.part for target in select(targets, "attention", False)} == {"unet"}

@@ -24,10 +24,10 @@ def test_usual_names_are_taken(name):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("x" * 201, "at most 200"), ("鞋" * 67, "it takes 201 bytes"), ("x" * 235, "shorten it"),
-        ("brand.safetensors", "leave .safetensors out"), ("brand.CKPT", "leave .CKPT out"),
-        ("con", "Windows keeps the name con"), ("NUL", "Windows"), ("Com1", "Windows"), ("lpt¹", "Windows"),
-        ("con.txt", "Windows keeps the name con"), ("aux .v2", "Windows"), ("CONIN$", "Windows"),
+        ("x" * 201, "at most 200"), ("鞋" * 67, "it takes 201 bytes"), ("x" * 235, "use a shorter one"),
+        ("brand.safetensors", "omit .safetensors"), ("brand.CKPT", "omit .CKPT"),
+        ("con", "Windows reserves the name con"), ("NUL", "Windows"), ("Com1", "Windows"), ("lpt¹", "Windows"),
+        ("con.txt", "Windows reserves the name con"), ("aux .v2", "Windows"), ("CONIN$", "Windows"),
         ("fox.", "end with a dot"),
         (".fox", "cannot start with a dot"), ("a:b", "cannot hold :"), ("a,b", "cannot hold ,"),
         ("a<b>", "cannot hold < >"),

@@ -1,4 +1,4 @@
-"""NaN and infinity in a base model or a LoRA: what is damaged, or which number format is too small, is said."""
+"""NaN and infinity in a base model or a LoRA: errors name the damaged part, or the precision that is too small."""
 
 import math
 
@@ -77,10 +77,10 @@ def test_a_damaged_base_model_is_named_when_it_is_read(data, state, tmp_path, pa
     second = NAMES[part].replace("weight", "bias")
     broken[second][0] = value
     save_file(broken, tmp_path / "broken.safetensors")
-    said = refusal(data, tmp_path / "broken.safetensors", tmp_path)
-    assert "broken.safetensors: 2 of the" in said and f"tensors of the {part} hold NaN or infinity" in said
-    assert second in said or NAMES[part] in said
-    assert "the file is damaged" in said and "mixed_precision" not in said
+    message = refusal(data, tmp_path / "broken.safetensors", tmp_path)
+    assert "broken.safetensors: 2 of the" in message and f"tensors of the {part} hold NaN or infinity" in message
+    assert second in message or NAMES[part] in message
+    assert "the file is damaged" in message and "mixed_precision" not in message
 
 
 def test_a_damaged_diffusers_folder_is_named(data, tmp_path):
@@ -89,16 +89,16 @@ def test_a_damaged_diffusers_folder_is_named(data, tmp_path):
     tensors = load_file(path)
     tensors["encoder.conv_in.weight"][0] = math.nan
     save_file(tensors, path, {"format": "pt"})
-    said = refusal(data, folder, tmp_path)
-    assert "1 of the" in said and "tensors of the VAE" in said and str(path) in said
+    message = refusal(data, folder, tmp_path)
+    assert "1 of the" in message and "tensors of the VAE" in message and str(path) in message
 
 
 def test_weights_that_fp16_cannot_hold(data, state, tmp_path):
     large = {name: tensor.clone() for name, tensor in state.items()}
     large[NAMES["UNet"]].view(-1)[0] = 70000.0
     save_file(large, tmp_path / "large.safetensors")
-    said = refusal(data, tmp_path / "large.safetensors", tmp_path, mixed_precision="fp16")
-    assert "fp16 cannot hold" in said and "7e+04" in said and "set mixed_precision: bf16 or fp32" in said
+    message = refusal(data, tmp_path / "large.safetensors", tmp_path, mixed_precision="fp16")
+    assert "fp16 cannot hold" in message and "7e+04" in message and "set mixed_precision: bf16 or fp32" in message
     with opened(data, tmp_path / "large.safetensors", tmp_path, mixed_precision="bf16"):
         pass
     large[NAMES["UNet"]].view(-1)[0] = 65504.0
@@ -112,10 +112,10 @@ def test_weights_that_fp16_cannot_hold(data, state, tmp_path):
     [
         ("fp32", math.nan, r"in the UNet of tiny 1 of \d+ tensors hold NaN .* conv_in.weight; the file is damaged"),
         ("fp16", math.nan, r"conv_in.weight; the file is damaged"),
-        ("fp16", math.inf, r"too large for fp16 \(set mixed_precision: bf16 or fp32\), or the file is damaged"),
-        ("fp16", None, r"too large for fp16 in tiny; set mixed_precision: bf16 or fp32"),
-        ("bf16", None, r"in bfloat16 and with finite weights: tiny computes numbers that are too large"),
-        ("fp32", None, r"in float32 and with finite weights: tiny computes numbers that are too large"),
+        ("fp16", math.inf, r"exceed the range of fp16 \(set mixed_precision: bf16 or fp32\), or the file is damaged"),
+        ("fp16", None, r"values in tiny exceed the range of fp16; set mixed_precision: bf16 or fp32"),
+        ("bf16", None, r"in bfloat16 and with finite weights: values in tiny overflow in any precision"),
+        ("fp32", None, r"in float32 and with finite weights: values in tiny overflow in any precision"),
     ],
 )
 def test_why_a_loaded_model_gives_nan(data, checkpoint, tmp_path, precision, value, sentence):
@@ -123,10 +123,10 @@ def test_why_a_loaded_model_gives_nan(data, checkpoint, tmp_path, precision, val
     with opened(data, checkpoint, tmp_path, mixed_precision=precision) as session:
         if value is not None:
             session.parts()["UNet"].conv_in.weight.data.view(-1)[0] = value
-        said = finite.explain(session, "The first loss is NaN")
-    assert said.startswith("The first loss is NaN")
+        message = finite.explain(session, "The first loss is NaN")
+    assert message.startswith("The first loss is NaN")
     with pytest.raises(AssertionError, match=sentence):
-        raise AssertionError(said)
+        raise AssertionError(message)
 
 
 def built(config, session):
@@ -154,7 +154,7 @@ def test_embeddings_that_are_not_finite_stop_the_run_and_are_not_cached(data, ch
 
 
 def test_latents_that_are_not_finite_stop_the_run(data, checkpoint, tmp_path):
-    """The VAE computes in float32 whatever the UNet does: no advice to change the number format."""
+    """The VAE computes in float32 whatever the UNet does: no advice to change the precision."""
     config = shop.make_config(data, checkpoint, tmp_path / "out", mixed_precision="fp16")
     with StandaloneHost().open(config) as session:
         weight = session.parts()["VAE"].encoder.conv_in.weight

@@ -46,7 +46,7 @@ def test_a_convolution_and_its_gradient_are_torchs(
     expected = module(expected_x)
     grad = torch.randn_like(expected)
     expected.backward(grad)
-    with frozen.quickened([target(module)]):
+    with frozen.efficient_frozen_layers([target(module)]):
         found = module(given_x)
     assert "forward" not in module.__dict__
     for given in (grad, grad.contiguous(), grad.contiguous(memory_format=torch.channels_last)):
@@ -68,7 +68,7 @@ def test_a_layout_does_not_spread_to_weights_that_lie_otherwise():
     expected = modules[1](modules[0](x))
     expected.square().sum().backward()
     wanted, x.grad = x.grad, None
-    with frozen.quickened([target(module) for module in modules]):
+    with frozen.efficient_frozen_layers([target(module) for module in modules]):
         between = modules[0](x)
         found = modules[1](between)
     found.square().sum().backward()
@@ -86,7 +86,7 @@ def test_a_linear_and_its_gradient_are_torchs(shape, bias):
     given_x = expected_x.detach().clone().requires_grad_()
     expected = module(expected_x)
     expected.square().sum().backward()
-    with frozen.quickened([target(module)]):
+    with frozen.efficient_frozen_layers([target(module)]):
         found = module(given_x)
         found.square().sum().backward()
     torch.testing.assert_close(found, expected)
@@ -103,7 +103,7 @@ def test_a_frozen_convolution_keeps_no_input():
     module = conv(8, 6, 3, 1, 1)
     kept = []
     with (
-        frozen.quickened([target(module)]),
+        frozen.efficient_frozen_layers([target(module)]),
         torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(tuple(t.shape)) or t, lambda t: t),
     ):
         module(image(1, 8, 9).requires_grad_())
@@ -113,7 +113,7 @@ def test_a_frozen_convolution_keeps_no_input():
 def test_without_gradients_a_layer_is_computed_as_ever(monkeypatch):
     module, x = conv(8, 64, 3, 1, 1), image(1, 8, 4)
     monkeypatch.setattr(products, "conv", None)
-    with frozen.quickened([target(module)]), torch.no_grad():
+    with frozen.efficient_frozen_layers([target(module)]), torch.no_grad():
         assert torch.equal(module(x), nn.Conv2d.forward(module, x))
 
 
@@ -122,7 +122,7 @@ def test_what_is_not_plain_is_left_to_its_owner():
     grouped = nn.Conv2d(4, 4, 3, groups=2).requires_grad_(False)
     half = nn.Conv2d(3, 4, 3, dtype=torch.bfloat16).requires_grad_(False)
     half.forward = lambda x: "their own"
-    with frozen.quickened(map(target, (circular, grouped, half))):
+    with frozen.efficient_frozen_layers(map(target, (circular, grouped, half))):
         x = image(1, 3, 6).requires_grad_()
         assert torch.equal(circular(x), nn.Conv2d.forward(circular, x))
         assert grouped(image(1, 4, 6)).shape == (1, 4, 4, 4)
@@ -133,7 +133,7 @@ def test_what_is_not_plain_is_left_to_its_owner():
 def test_under_autocast_a_layer_is_computed_as_autocast_does():
     module, x = conv(8, 64, 3, 1, 1), image(1, 8, 4).requires_grad_()
     linear = nn.Linear(4, 6).requires_grad_(False)
-    with frozen.quickened([target(module), target(linear)]), torch.autocast("cpu", torch.bfloat16):
+    with frozen.efficient_frozen_layers([target(module), target(linear)]), torch.autocast("cpu", torch.bfloat16):
         y, z = module(x), linear(x)
         assert (y.dtype, z.dtype) == (torch.bfloat16, torch.bfloat16)
         assert torch.equal(y, nn.Conv2d.forward(module, x))
@@ -142,7 +142,7 @@ def test_under_autocast_a_layer_is_computed_as_autocast_does():
 
 
 def test_few_positions_are_a_product_and_many_are_not(monkeypatch):
-    if not products.quick(torch.ones(1)):
+    if not products.uses_onednn(torch.ones(1)):
         pytest.skip("this torch has no oneDNN")
     asked = []
     monkeypatch.setattr(products, "linear", lambda *given: asked.append(given) or torch.zeros(4, 16))

@@ -21,7 +21,7 @@ STORED = torch.float8_e4m3fn
 
 
 def gradients(session, target):
-    """Prediction and the adapter's gradients, in the way that a step computes them."""
+    """Prediction and the adapter's gradients, as a step computes them."""
     targets = select(session.targets(), target, False)
     adapter = Adapter(targets, 4, seed=1)
     with torch.no_grad():
@@ -35,7 +35,7 @@ def gradients(session, target):
 
 
 def nearest(weight):
-    """``weight`` with what 8 bits and a scale a row make of it: the largest of a row becomes 448, e4m3's largest."""
+    """``weight`` rounded to 8 bits with a scale per row: the largest of a row becomes 448, e4m3's largest."""
     scale = (weight.float().flatten(1).abs().amax(1) / 448).to(torch.bfloat16).float()
     scale = scale.view(-1, *[1] * (weight.ndim - 1))
     return (weight.float() / scale).to(STORED).float() * scale
@@ -87,12 +87,12 @@ def test_the_scale_moves_with_its_layer():
     assert layer(torch.empty(2, 8, device="meta")).shape == (2, 4)
 
 
-def test_weights_of_8_bits_without_a_scale_are_taken_as_they_are():
+def test_eight_bit_weights_without_a_scale_are_used_as_they_are():
     """As Forge keeps them."""
     layer = nn.Linear(8, 4).requires_grad_(False)
     layer.weight = nn.Parameter(layer.weight.to(STORED), requires_grad=False)
     x = torch.randn(3, 8, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    with frozen.quickened([Target(layer, "lora_unet_x", "x", "unet", "linear")]):
+    with frozen.efficient_frozen_layers([Target(layer, "lora_unet_x", "x", "unet", "linear")]):
         y = layer(x)
     torch.testing.assert_close(y, x @ layer.weight.float().t() + layer.bias)
     y.sum().backward()
@@ -115,7 +115,7 @@ def test_predictions_and_gradients_are_those_of_the_rounded_weights(target, data
         assert not torch.allclose(one, off, rtol=1e-4, atol=1e-6)
 
 
-def test_no_cast_copy_of_a_weight_waits_for_the_backward(data, checkpoint, tmp_path):
+def test_no_cast_copy_of_a_weight_is_saved_for_the_backward(data, checkpoint, tmp_path):
     with StandaloneHost().open(shop.make_config(data, checkpoint, tmp_path / "out", fp8_base=True)) as session:
         large = {tuple(w.shape) for name, w in session._unet.named_parameters() if w.dtype == STORED}
         saved = []
@@ -128,7 +128,7 @@ def test_no_cast_copy_of_a_weight_waits_for_the_backward(data, checkpoint, tmp_p
     assert not [one for one in saved if len(one[0]) == 4 and one[0][2:] == (3, 3) and one[1] != STORED]
 
 
-def test_a_run_on_8_bits_ends_with_a_lora_and_is_foretold_smaller(data, checkpoint, tmp_path):
+def test_a_run_on_8_bits_writes_a_lora_and_its_estimate_is_smaller(data, checkpoint, tmp_path):
     config = shop.make_config(data, checkpoint, tmp_path / "out", fp8_base=True, preview_epochs=2, preview_steps=1)
     result = run.train(config, StandaloneHost())
     assert result.lora.is_file()

@@ -44,15 +44,15 @@ def family(request):
 @pytest.fixture
 def original(unet_class, family, tmp_path):
     """The tiny model's UNet as a WebUI would hold it."""
-    made = unet_class(**checkpoints.sd(family, tmp_path)["params"]["unet_config"]["params"])
+    unet = unet_class(**checkpoints.sd(family, tmp_path)["params"]["unet_config"]["params"])
     head = "model.diffusion_model."
-    held = {name.removeprefix(head): t for name, t in models.original_state(family).items() if name.startswith(head)}
-    made.load_state_dict(held, strict=True)
-    return made.requires_grad_(False).eval()
+    state = {name.removeprefix(head): t for name, t in models.original_state(family).items() if name.startswith(head)}
+    unet.load_state_dict(state, strict=True)
+    return unet.requires_grad_(False).eval()
 
 
-def question(family):
-    """Noisy latents, timesteps and context of two pictures."""
+def model_inputs(family):
+    """Noisy latents, timesteps and context of two images."""
     generator = torch.Generator().manual_seed(3)
     return (
         torch.randn(2, 4, 16, 24, generator=generator),
@@ -62,14 +62,14 @@ def question(family):
 
 
 def adapter_on(targets, target_set):
-    """An adapter that says something, the same for the same keys."""
-    made = Adapter(select(targets, target_set, train_text_encoder=False), rank=3, alpha=2.0, seed=11)
+    """An adapter with an effect, the same for the same keys."""
+    adapter = Adapter(select(targets, target_set, train_text_encoder=False), rank=3, alpha=2.0, seed=11)
     with torch.no_grad():
-        made.weights.add_(0.05 * torch.randn(made.weights.shape, generator=torch.Generator().manual_seed(12)))
-    return made
+        adapter.weights.add_(0.05 * torch.randn(adapter.weights.shape, generator=torch.Generator().manual_seed(12)))
+    return adapter
 
 
-def test_its_layers_have_the_names_that_a_file_calls_them_by(original, family):
+def test_its_layers_have_the_names_of_the_file_format(original, family):
     theirs = list(unet_targets(models.tiny_parts(family).unet, family))
     ours = list(original_unet_targets(original, family))
     expected = {target.key: (target.path, target.kind, target.module.weight.shape) for target in theirs}
@@ -77,33 +77,33 @@ def test_its_layers_have_the_names_that_a_file_calls_them_by(original, family):
 
 
 @pytest.mark.parametrize("target_set", ["attention", "attention-mlp", "full"])
-def test_the_same_adapter_says_and_learns_the_same_as_on_diffusers_classes(original, family, target_set):
-    noisy, timesteps, context = question(family)
+def test_predictions_and_gradients_are_those_of_diffusers_classes(original, family, target_set):
+    noisy, timesteps, context = model_inputs(family)
     same = models.tiny_parts(family).unet
-    answers, gradients = [], []
+    predictions, gradients = [], []
     for targets, predict in (
         (original_unet_targets(original, family), lambda: original(noisy, timesteps, context=context)),
         (unet_targets(same, family), lambda: same(noisy, timesteps, context).sample),
     ):
         adapter = adapter_on(list(targets), target_set)
         with adapter.attached():
-            answer = predict()
-            answer.square().mean().backward()
-        answers.append(answer.detach())
+            prediction = predict()
+            prediction.square().mean().backward()
+        predictions.append(prediction.detach())
         gradients.append(adapter.weights.grad)
-    torch.testing.assert_close(answers[0], answers[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(predictions[0], predictions[1], rtol=1e-4, atol=1e-5)
     assert (gradients[0] - gradients[1]).norm() <= 1e-4 * gradients[1].norm()
     bare = original(noisy, timesteps, context=context)
-    assert (answers[0] - bare).norm() > 0.01 * bare.norm()
+    assert (predictions[0] - bare).norm() > 0.01 * bare.norm()
 
 
-def test_its_outline_has_its_layers_and_its_shapes_but_no_numbers(original, family):
-    noisy, _, _ = question(family)
-    told = outline.outline(info(family), original, [])
-    assert [target.key for target in told.targets] == [t.key for t in original_unet_targets(original, family)]
-    answer = told.predict(2, 2 * noisy.shape[3], 2 * noisy.shape[2])
-    assert answer.shape == noisy.shape
-    assert answer.device.type == "meta"
+def test_its_outline_has_its_layers_and_shapes_but_no_values(original, family):
+    noisy, _, _ = model_inputs(family)
+    outlined = outline.outline(info(family), original, [])
+    assert [target.key for target in outlined.targets] == [t.key for t in original_unet_targets(original, family)]
+    prediction = outlined.predict(2, 2 * noisy.shape[3], 2 * noisy.shape[2])
+    assert prediction.shape == noisy.shape
+    assert prediction.device.type == "meta"
     assert all(parameter.device.type == "cpu" for parameter in original.parameters())
 
 

@@ -1,4 +1,4 @@
-"""What lies beside a LoRA for the WebUI's card: ``NAME.json``, which users edit there, and ``NAME.png``."""
+"""The files of a LoRA's card in the WebUI: ``NAME.json``, which users edit there, and the preview ``NAME.png``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..families.registry import by_name
 from ..files import write_bytes, write_text
 
-#: what a run wrote on the card: where that still stands, a later run of the same name writes its own
+#: key of the values that a run wrote: those that are unchanged are replaced by a later run of the same name
 _WRITTEN = "lora trainer"
 
 
@@ -35,10 +35,10 @@ def write(lora: Path, config: Config, model: ModelInfo) -> Path:
     return path
 
 
-def write_preview(lora: Path, picture: Path) -> Path:
+def write_preview(lora: Path, image: Path) -> Path:
     """Copy a PNG file to ``NAME.png`` beside ``lora``."""
     path = lora.with_suffix(".png")
-    write_bytes(path, picture.read_bytes())
+    write_bytes(path, image.read_bytes())
     return path
 
 
@@ -71,7 +71,7 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise UserError(f"{path}: this file is not valid JSON ({error}); mend it or move it away.") from error
+        raise UserError(f"{path}: this file is not valid JSON ({error}); fix it or move it away.") from error
     if not isinstance(card, dict):
         raise UserError(f"{path}: this file is not a LoRA's card; move it away.")
     return card

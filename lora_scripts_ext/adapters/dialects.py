@@ -72,7 +72,7 @@ def kohya(path: str, text: Literal["te1", "te2"] = "te1") -> str:
 
 
 def _modern(path: str) -> str:
-    """Attention as diffusers' and transformers' modules are called, for what was named after an attention processor."""
+    """A path named after an attention processor, as diffusers' and transformers' modules are named."""
     path = path.replace(".processor.to_out", ".processor.to_out.0").replace(".processor.", ".")
     found = re.match(r"^(.*\.self_attn)\.to_(q|k|v|out)$", path)
     return f"{found[1]}.{found[2]}_proj" if found else path

@@ -1,4 +1,4 @@
-"""Which inputs of an adapter are dropped: a function of (example, layer), however a batch is split."""
+"""Dropout of an adapter's inputs: masks are a function of (example, layer), however a batch is split."""
 
 from __future__ import annotations
 
@@ -8,42 +8,43 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Random bits come in whole numbers of 31, each of which makes two of 15.
+# torch draws integers of 31 bits, each of which makes two of 15.
 _LEVELS = 2**15
 
 
 class Dropout:
-    """What is dropped while one batch is computed.
+    """The dropout masks of one batch.
 
-    Every mask is drawn anew from its seed, so a block that is computed twice (gradient checkpointing) gets the same
-    one, and no generator's state matters. The device never makes the host wait.
+    Every mask is drawn from a seed of its own, so a block that is computed twice (gradient checkpointing) gets the same
+    one, and no generator's state matters. Nothing synchronises the device with the host.
 
     Attributes:
-        scale: what is kept is multiplied with it, that the expected value stays (Srivastava et al. 2014, section 10).
+        scale: factor of the inputs that are kept, so that the expected value stays the same (Srivastava et al. 2014,
+            section 10).
     """
 
     def __init__(self, rate: float, seeds: Sequence[int], device: torch.device) -> None:
-        """Drop the share ``rate``, to within 2^-16; ``seeds`` holds one of 63 bits for every example of the batch."""
+        """Drop with probability ``rate``, to within 2^-16; ``seeds``: one of 63 bits for every example of the batch."""
         self._kept_levels = max(1, round((1 - rate) * _LEVELS))
         self._seeds = list(seeds)
         self._device = device
-        # Meta tensors hold no numbers to be drawn.
+        # Meta tensors have no values.
         self._generator = torch.Generator(device) if device.type != "meta" else None
         self.scale = _LEVELS / self._kept_levels
 
-    def kept(self, shape: torch.Size, layer: int) -> Tensor:
+    def mask(self, shape: torch.Size, layer_seed: int) -> Tensor:
         """1 where the input of a layer is kept, else 0: uint8 of ``shape``.
 
-        The first axis is the examples, or several rows of each in turn. ``layer``: see :func:`number`.
+        The first axis is the examples, or several rows of each in turn. ``layer_seed``: see :func:`layer_seed`.
         """
         count = shape.numel() // len(self._seeds)
         bits = torch.empty(len(self._seeds), (count + 1) // 2, dtype=torch.int32, device=self._device)
         for row, seed in zip(bits, self._seeds, strict=True) if self._generator else ():
-            row.random_(generator=self._generator.manual_seed(seed ^ layer))
+            row.random_(generator=self._generator.manual_seed(seed ^ layer_seed))
         levels = bits.view(torch.int16).bitwise_and_(_LEVELS - 1)[:, :count]
         return (levels < self._kept_levels).view(torch.uint8).view(shape)
 
 
-def number(key: str) -> int:
-    """A 63-bit number for a layer, by its kohya key."""
+def layer_seed(key: str) -> int:
+    """A layer's 63-bit part in the seeds of its masks, by its kohya key."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1

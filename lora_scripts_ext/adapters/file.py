@@ -21,24 +21,26 @@ from . import dialects, peft_config
 from .dialects import Role
 from .file_metadata import hashes
 from .lora_weights import LoraLayer, LoraWeights
+from .methods.method import FileLayer
 from .peft_config import PeftConfig
 
 _CHECKPOINT = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.")
 _FOLDER_FILES = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")
 
 
-def save(path: Path, layers: Mapping[str, LoraLayer], dtype: torch.dtype, metadata: Mapping[str, str]) -> None:
-    """Write a LoRA's ``layers`` as kohya's files are, atomically; the hashes are added to ``metadata``.
+def save(path: Path, layers: Mapping[str, FileLayer], dtype: torch.dtype, metadata: Mapping[str, str]) -> None:
+    """Write ``layers``, by key, as kohya's files are, atomically; the hashes are added to ``metadata``.
 
-    ``<key>.lora_down.weight``, ``<key>.lora_up.weight`` in ``dtype``, ``<key>.alpha`` float32 without dimensions.
+    Of a LoRA: ``<key>.lora_down.weight`` and ``<key>.lora_up.weight`` in ``dtype``, ``<key>.alpha`` float32 without
+    dimensions.
 
     Raises:
         TrainingError: a weight is NaN or infinite, or too large for ``dtype``; nothing is written.
     """
     tensors = {}
     for key, layer in layers.items():
-        tensors[f"{key}.lora_down.weight"] = _stored(path, key, layer.down, dtype)
-        tensors[f"{key}.lora_up.weight"] = _stored(path, key, layer.up, dtype)
+        for name, matrix in layer.tensors().items():
+            tensors[f"{key}.{name}"] = _stored(path, key, matrix, dtype)
         tensors[f"{key}.alpha"] = torch.tensor(layer.alpha)
     training = {key: value for key, value in metadata.items() if key.startswith("ss_")}
     complete = {**metadata, **hashes(serialise(tensors, training))}
@@ -46,7 +48,7 @@ def save(path: Path, layers: Mapping[str, LoraLayer], dtype: torch.dtype, metada
 
 
 def read(path: Path) -> LoraWeights:
-    """Read a LoRA made by kohya's scripts, by this trainer, by PEFT, diffusers, ComfyUI or ai-toolkit.
+    """Read a LoRA of kohya's scripts, this trainer, PEFT, diffusers, ComfyUI or ai-toolkit.
 
     ``path`` is a file, or a folder as PEFT or diffusers save one. The keys become ``lora_unet_``, ``lora_te1_`` or
     ``lora_te2_`` and the path with underscores. Without an alpha the scale is 1; PEFT's is in ``adapter_config.json``.
@@ -55,10 +57,10 @@ def read(path: Path) -> LoraWeights:
         UserError: there is no such file, it is damaged, or no LoRA of this kind.
     """
     layers: dict[str, LoraLayer] = {}
-    for one in _files(path):
-        for key, layer in _read_file(one).items():
+    for file in _files(path):
+        for key, layer in _read_file(file).items():
             if key in layers:
-                raise UserError(f"{one}: the layer {key} is there twice, under two names; choose another LoRA file.")
+                raise UserError(f"{file}: the layer {key} occurs twice, under two names; choose another LoRA file.")
             layers[key] = layer
     return LoraWeights(path, layers)
 
@@ -79,8 +81,8 @@ def _files(path: Path) -> list[Path]:
     others = sorted(entry.name for entry in path.glob("*.safetensors"))
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        raise UserError(f"{path}: this is a folder; name the LoRA file itself ({others[0]}{more}).")
-    raise UserError(f"{path}: this folder holds no LoRA; name a .safetensors file.")
+        raise UserError(f"{path}: this is a folder; give the path of the LoRA file itself ({others[0]}{more}).")
+    raise UserError(f"{path}: this folder holds no LoRA; give the path of a .safetensors file.")
 
 
 def _read_file(path: Path) -> dict[str, LoraLayer]:
@@ -92,7 +94,7 @@ def _read_file(path: Path) -> dict[str, LoraLayer]:
         config = configs.get("" if dialects.is_peft(name) else name.partition(".")[0])
         key = dialects.kohya(name, _text_encoder(path, config))
         if key in layers:
-            raise UserError(f"{path}: the layer {key} is there twice, under two names; choose another LoRA file.")
+            raise UserError(f"{path}: the layer {key} occurs twice, under two names; choose another LoRA file.")
         layers[key] = _layer(path, name, matrices, config)
     return layers
 
@@ -106,11 +108,9 @@ def _grouped(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[Role, 
     for name, tensor in tensors.items():
         parsed = dialects.split(name)
         if parsed is None:
-            raise UserError(
-                f"{path}: this is no Stable Diffusion LoRA, {_what_else(name, shapes)}; choose a LoRA file."
-            )
+            raise UserError(f"{path}: this is not a LoRA, {_what_else(name, shapes)}; choose a LoRA file.")
         if not math.isfinite(finite.largest(tensor)):
-            raise UserError(f"{path}: {name} holds values that are not numbers; its training failed, use another file.")
+            raise UserError(f"{path}: {name} holds NaN or infinity; its training failed, choose another file.")
         layer, role = parsed
         found.setdefault(layer, {})[role] = tensor
     if not found:
@@ -119,7 +119,7 @@ def _grouped(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[Role, 
 
 
 def _configs(path: Path, found: Iterable[str], metadata: Mapping[str, str]) -> dict[str, PeftConfig]:
-    """What PEFT says, by the model that names start with; under an empty name for files of PEFT itself."""
+    """PEFT's configurations, by the model that names start with; under an empty name for files of PEFT itself."""
     configs = peft_config.from_metadata(path, metadata.get("lora_adapter_metadata", "{}"))
     if any(dialects.is_peft(name) for name in found):
         configs[""] = peft_config.read_config(path.parent / peft_config.FILE)
@@ -127,7 +127,7 @@ def _configs(path: Path, found: Iterable[str], metadata: Mapping[str, str]) -> d
 
 
 def _text_encoder(path: Path, config: PeftConfig | None) -> Literal["te1", "te2"]:
-    """Which text encoder a file of PEFT is for: its folder or the class it was made on says it."""
+    """Which text encoder a file of PEFT is for, by the class it was trained on or its folder."""
     second = config is not None and config.base_class == "CLIPTextModelWithProjection"
     return "te2" if second or path.parent.name == "text_encoder_2" else "te1"
 
@@ -157,7 +157,7 @@ def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{path}: this safetensors file cannot be read ({error}); fetch it again or choose another."
+            f"{path}: this safetensors file cannot be read ({error}); download it again or choose another."
         ) from error
 
 
@@ -174,9 +174,9 @@ def _what_else(name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
 def _layer(path: Path, name: str, found: Mapping[Role, Tensor], config: PeftConfig | None) -> LoraLayer:
     down, up, alpha = found.get("down"), found.get("up"), found.get("alpha")
     if down is None or up is None or min(down.dim(), up.dim()) < 2 or down.shape[0] != up.shape[1]:
-        raise UserError(f"{path}: the layer {name} is not whole; fetch the file again or choose another.")
+        raise UserError(f"{path}: the layer {name} is incomplete; download the file again or choose another.")
     if alpha is not None and alpha.numel() != 1:
-        raise UserError(f"{path}: the alpha of {name} is not one number; fetch the file again or choose another.")
+        raise UserError(f"{path}: the alpha of {name} is not one number; download the file again or choose another.")
     rank = down.shape[0]
     if alpha is not None:
         value = float(alpha.item())

@@ -1,4 +1,4 @@
-"""What a LoRA file says about itself: kohya's ``ss_*``, Stability's ``modelspec.*`` and hashes. All values are text."""
+"""The metadata of a LoRA file: kohya's ``ss_*``, Stability's ``modelspec.*`` and hashes. All values are text."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _PRECISIONS = {torch.float32: "no", torch.float16: "fp16", torch.bfloat16: "bf16
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of pictures: how many, and how often an epoch shows each."""
+    """A folder of images: how many, and how often each is used in an epoch."""
 
-    pictures: int
+    images: int
     repeats: int
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What is known of a run when a file is written.
+    """Facts of a run when a file is written.
 
     Attributes:
         steps: optimizer steps done.
@@ -37,12 +37,12 @@ class RunFacts:
         started_at: seconds since 1970.
         finished_at: seconds since 1970.
         batches_per_epoch: batches, before gradient accumulation.
-        text_encoder_lr: None when the text encoders do not learn.
+        text_encoder_lr: None when the text encoders are not trained.
         folders: training folders by name.
         reg_folders: regularisation folders by name.
-        buckets: pictures, repeats counted, by bucket (width, height) in pixels.
+        buckets: images, repeats counted, by bucket (width, height) in pixels.
         tag_frequency: by training folder, how many of its captions hold each comma-separated part.
-        dataset_version: SHA-256 (hex) of pictures, captions and repeats: what the model was made from.
+        dataset_version: SHA-256 (hex) of images, captions and repeats: what the LoRA was trained on.
     """
 
     steps: int
@@ -83,7 +83,7 @@ def hashes(serialised: bytes) -> dict[str, str]:
     same with 0x in front. ``sshs_legacy_hash`` is the first eight digits of the SHA-256 of bytes 0x100000 to 0x110000.
 
     Args:
-        serialised: the file's bytes when its metadata holds the ``ss_*`` entries alone.
+        serialised: the file's bytes when its metadata holds only the ``ss_*`` entries.
     """
     header_size = int.from_bytes(serialised[:8], "little")
     tensor_data = memoryview(serialised)[8 + header_size :]
@@ -175,13 +175,13 @@ def _modelspec(config: Config, model: ModelInfo, facts: RunFacts) -> dict[str, A
 
 
 def _prediction(model: ModelInfo) -> dict[str, str]:
-    """The specification knows epsilon and v alone."""
-    told = {"epsilon": "epsilon", "v_prediction": "v"}.get(model.prediction_type)
-    return {"modelspec.prediction_type": told} if told else {}
+    """The specification only has epsilon and v."""
+    name = {"epsilon": "epsilon", "v_prediction": "v"}.get(model.prediction_type)
+    return {"modelspec.prediction_type": name} if name else {}
 
 
 def _network_args(config: Config) -> dict[str, Any]:
-    """kohya's arguments of a LoRA with convolutions, and our own word for the layers that learn."""
+    """kohya's arguments of a LoRA with convolutions, and our own name of the set of layers that are trained."""
     convolutions = {"conv_dim": config.lora_rank, "conv_alpha": config.alpha} if config.target == "full" else {}
     return {"target": config.target, **convolutions}
 
@@ -197,11 +197,11 @@ def _resolution(config: Config, model: ModelInfo) -> tuple[int, int]:
 
 
 def _visits(folders: Mapping[str, Folder]) -> int:
-    return sum(folder.pictures * folder.repeats for folder in folders.values())
+    return sum(folder.images * folder.repeats for folder in folders.values())
 
 
 def _folders(folders: Mapping[str, Folder]) -> dict[str, dict[str, int]]:
-    return {name: {"n_repeats": folder.repeats, "img_count": folder.pictures} for name, folder in folders.items()}
+    return {name: {"n_repeats": folder.repeats, "img_count": folder.images} for name, folder in folders.items()}
 
 
 def _bucket_info(buckets: Mapping[tuple[int, int], int]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Layers that do not learn, computed with as little time and memory as those that do.
+"""Frozen layers without an adapter, computed as fast and in as little memory as those with one.
 
-What torch keeps for the gradient of a weight is not needed: a frozen convolution forgets its input.
+What torch saves for the gradient of a weight is not needed: a frozen convolution does not save its input.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from .products import Geometry
 
 
 @contextmanager
-def quickened(targets: Iterable[Target]) -> Iterator[None]:
-    """Within this context gradients pass the layers this way; without gradients, and afterwards, they are as before."""
+def efficient_frozen_layers(targets: Iterable[Target]) -> Iterator[None]:
+    """Within this context the targets are computed here where gradients are recorded, else by their own forward.
+
+    Modules whose forward was replaced before are left as they are.
+    """
     with ExitStack() as stack:
         for target in targets:
-            # Whoever has replaced a forward has a reason that is not known here.
+            # A replaced forward may compute anything.
             if not is_replaced(target.module):
                 make = _linear_forward if target.kind == "linear" else _conv_forward
                 stack.enter_context(overriding(target.module, make(target.module)))
@@ -35,8 +38,8 @@ def _linear_forward(module: nn.Module) -> Callable[[Tensor], Tensor]:
     original = module.forward
 
     def forward(x: Tensor) -> Tensor:
-        # torch would keep the cast copy of a weight of 8 bits until the backward.
-        if (products.quick(x) or module.weight.dtype != x.dtype) and _ours(module, x):
+        # torch would save the cast copy of an 8-bit weight for the backward pass.
+        if (products.uses_onednn(x) or module.weight.dtype != x.dtype) and _applies(module, x):
             return _Linear.apply(x, module.weight, row_scale(module), module.bias)
         return original(x)
 
@@ -49,7 +52,7 @@ def _conv_forward(module: nn.Conv2d) -> Callable[[Tensor], Tensor]:
     geometry = Geometry(module.stride, module.padding, module.dilation)
 
     def forward(x: Tensor) -> Tensor:
-        if plain and _ours(module, x):
+        if plain and _applies(module, x):
             x = products.arranged(x, module.weight)
             return _Conv.apply(x, module.weight, row_scale(module), module.bias, geometry)
         return original(x)
@@ -57,8 +60,8 @@ def _conv_forward(module: nn.Conv2d) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def _ours(module: nn.Module, x: Tensor) -> bool:
-    """Whether a gradient is wanted, and the layer computes in the format of its input and its weight."""
+def _applies(module: nn.Module, x: Tensor) -> bool:
+    """Whether gradients are recorded, and the layer computes in the dtype of its input and its weight."""
     same = autocast_dtype(x.device.type) in (None, x.dtype)
     return torch.is_grad_enabled() and same and is_plain(module.weight, x)
 

@@ -25,6 +25,10 @@ class LoraLayer:
     def rank(self) -> int:
         return self.down.shape[0]
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The matrices by what follows the layer's key in their names."""
+        return {"lora_down.weight": self.down, "lora_up.weight": self.up}
+
 
 @dataclass(frozen=True)
 class LoraWeights:

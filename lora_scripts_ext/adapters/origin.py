@@ -1,4 +1,4 @@
-"""Which kind of base model a LoRA was made for, told by its layers' names and widths."""
+"""Which kind of base model a LoRA was trained on, by its layers' names and widths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BY_NAME = {
     "lora_unet_layers_": "Z-Image or Lumina",
     "lora_prior_": "Stable Cascade",
 }
-# Width of what the UNet attends to.
+# Width of the text embeddings in cross-attention.
 _BY_CONTEXT = {
     768: "Stable Diffusion 1",
     1024: "Stable Diffusion 2",
@@ -25,8 +25,8 @@ _BY_CONTEXT = {
 }
 
 
-def made_for(layers: Mapping[str, LoraLayer]) -> str | None:
-    """The kind of base model; None where the layers do not tell."""
+def base_model_kind(layers: Mapping[str, LoraLayer]) -> str | None:
+    """The kind of base model, such as "Stable Diffusion 1"; None where it cannot be determined."""
     names = "\n".join(layers)
     found = next((kind for part, kind in _BY_NAME.items() if part in names), None)
     if found:

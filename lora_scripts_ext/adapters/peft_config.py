@@ -1,4 +1,4 @@
-"""What PEFT says of a LoRA beside its matrices: alpha, and whether it is a plain LoRA at all."""
+"""PEFT's configuration of a LoRA: its alpha, and whether it is a plain LoRA at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import UserError
 
 FILE = "adapter_config.json"
-# Ways to start that take something away from the base model, which a file with the matrices alone does not tell.
+# Initialisations that subtract something from the base model, which the matrices do not show.
 _CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq")
 
 
@@ -40,13 +40,13 @@ def read_config(path: Path) -> PeftConfig:
     """Read an ``adapter_config.json``.
 
     Raises:
-        UserError: it is missing or damaged, or says that the adapter is no plain LoRA.
+        UserError: it is missing or damaged, or the adapter is no plain LoRA.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
-            f"{path}: this file is missing, PEFT keeps the alpha of the LoRA in it; copy it beside the LoRA."
+            f"{path}: this file is missing, which holds the alpha of a LoRA of PEFT; copy it beside the LoRA."
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: this file cannot be read ({error}); save the LoRA again.") from error
@@ -60,7 +60,7 @@ def from_metadata(path: Path, text: str) -> dict[str, PeftConfig]:
     ``unet.lora_alpha``.
 
     Raises:
-        UserError: the text is damaged, or says that the adapter is no plain LoRA.
+        UserError: the text is damaged, or the adapter is no plain LoRA.
     """
     try:
         content = json.loads(text)
@@ -69,7 +69,9 @@ def from_metadata(path: Path, text: str) -> dict[str, PeftConfig]:
             model, _, name = key.partition(".")
             models.setdefault(model, {})[name] = value
     except (ValueError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path}: lora_adapter_metadata does not tell the alpha; save the file again.") from error
+        raise UserError(
+            f"{path}: the metadata entry lora_adapter_metadata has no valid lora_alpha; save the file again."
+        ) from error
     return {model: parse(found, path) for model, found in models.items() if "lora_alpha" in found}
 
 
@@ -77,17 +79,17 @@ def parse(content: Mapping[str, Any], path: Path) -> PeftConfig:
     """Check the entries of a ``LoraConfig``; ``path`` is named in errors.
 
     Raises:
-        UserError: an entry is damaged, or says that the adapter is no plain LoRA.
+        UserError: an entry is damaged, or the adapter is no plain LoRA.
     """
     method = content.get("peft_type", "LORA")
     start = str(content.get("init_lora_weights"))
     if method != "LORA" or content.get("use_dora"):
         method = "DoRA" if content.get("use_dora") else method
-        raise UserError(f"{path}: this adapter is a {method}; only plain LoRA files can be continued.")
+        raise UserError(f"{path}: this adapter is a {method}; only plain LoRA can be continued.")
     if start.lower().startswith(_CHANGES_THE_BASE):
         raise UserError(
-            f"{path}: this LoRA was started with {start}, which changes the base model, too; save it again with PEFT's "
-            "path_initial_model_for_weight_conversion."
+            f"{path}: this LoRA was initialised with {start}, which changes the base model, too; save it again with "
+            "PEFT's path_initial_model_for_weight_conversion."
         )
     try:
         patterns = {str(key): float(value) for key, value in (content.get("alpha_pattern") or {}).items()}
@@ -95,9 +97,7 @@ def parse(content: Mapping[str, Any], path: Path) -> PeftConfig:
             re.compile(pattern)
         alpha = float(content.get("lora_alpha", 8))
     except (ValueError, TypeError, AttributeError, re.error) as error:
-        raise UserError(
-            f"{path}: it does not tell the alpha (lora_alpha, alpha_pattern); save the LoRA again."
-        ) from error
+        raise UserError(f"{path}: PEFT's lora_alpha or alpha_pattern is not valid; save the LoRA again.") from error
     mapping = content.get("auto_mapping")
     base = mapping.get("base_model_class", "") if isinstance(mapping, dict) else ""
     return PeftConfig(alpha, patterns, bool(content.get("use_rslora")), str(base))

@@ -1,11 +1,11 @@
-"""Products of frozen weights with activations, by the library that computes them fastest where they are.
+"""Products of frozen weights with activations, by the library that is fastest on their device.
 
-On a CPU torch hands float32 products to MKL, and to oneDNN those of convolutions, whose weights oneDNN re-arranges anew
+On a CPU torch hands float32 products to MKL, and to oneDNN those of convolutions, whose weights oneDNN re-orders
 on every call. oneDNN multiplies the weights of a Linear as they lie; and where a convolution has few positions, it is
-cheaper to lay its input out for a product (im2col; Chellapilla et al. 2006) than to re-arrange the weights. Nothing
-is kept between calls. Elsewhere all of this is torch's own.
+cheaper to lay its input out for a product (im2col; Chellapilla et al. 2006) than to re-order the weights. Nothing
+is cached between calls. On other devices all of this is torch's own.
 
-No function here records gradients: they are called inside of autograd functions. Weights come in the format of the
+No function here records gradients: they are called inside of autograd functions. Weights come in the dtype of the
 activations.
 Letters in shapes: I inputs, O outputs, R rank.
 """
@@ -32,15 +32,15 @@ class Geometry:
     dilation: tuple[int, int]
 
 
-def quick(x: Tensor) -> bool:
-    """Whether oneDNN computes with ``x`` and torch by itself would not let it."""
+def uses_onednn(x: Tensor) -> bool:
+    """Whether the product with ``x`` is oneDNN's here, where torch itself would choose MKL."""
     return x.dtype == torch.float32 and x.device.type == "cpu" and _ONEDNN
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x`` [rows, I] times ``weight`` [O, I] transposed, plus ``bias``: [rows, O]. Both may be transposed views."""
     bias = _cast(bias, x)
-    if quick(x):
+    if uses_onednn(x):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)
 
@@ -49,7 +49,7 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> 
     """``F.conv2d`` with one group: ``x`` [batch, I, height, width], ``weight`` [O, I, …], in the layout of ``x``."""
     bias = _cast(bias, x)
     height, width = _output(x.shape, weight, geometry)
-    if not (quick(x) and x.is_contiguous() and _as_product(len(x) * height * width, weight, geometry)):
+    if not (uses_onednn(x) and x.is_contiguous() and _as_product(len(x) * height * width, weight, geometry)):
         return F.conv2d(x, weight, bias, **vars(geometry))
     columns = x.flatten(2) if is_pointwise(weight, geometry) else F.unfold(x, weight.shape[2:], **vars(geometry))
     products = [linear(weight.flatten(1), one.t()) for one in columns]
@@ -64,8 +64,8 @@ def conv_input_grad(
 ) -> Tensor:
     """The gradient of ``conv`` to its input, which has this shape and layout; ``grad`` [batch, O, height, width]."""
     positions = grad.numel() // grad.shape[1]
-    if not (quick(grad) and layout == torch.contiguous_format and _as_product(positions, weight, geometry)):
-        # Only its shape and layout are looked at.
+    if not (uses_onednn(grad) and layout == torch.contiguous_format and _as_product(positions, weight, geometry)):
+        # Only its shape and layout are read.
         x = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=layout)
         return conv_grads(grad, x, weight, geometry, to_input=True, to_kernel=False)[0]
     rows = grad.permute(0, 2, 3, 1).reshape(-1, grad.shape[1])
@@ -95,27 +95,27 @@ def conv_grads(
 
 
 def arranged(x: Tensor, weight: Tensor) -> Tensor:
-    """A convolution's input laid as its weights are, on a CPU.
+    """A convolution's input in the memory layout of its weights, on a CPU.
 
-    Otherwise torch re-arranges the weights, the larger ones, in every call; and so in every convolution behind, for a
-    layout spreads.
+    Otherwise torch re-orders the weights, which are larger, in every call; and so in every convolution after it, as
+    the output has the layout of the input.
     """
     return x.contiguous() if x.device.type == "cpu" and weight.is_contiguous() else x
 
 
 def layout(image: Tensor) -> torch.memory_format:
-    """Channels-last or contiguous: what a convolution of ``image`` gives out, and should give back."""
+    """Channels-last or contiguous: of a convolution's output and of the gradient of its input."""
     channels_last = image.is_contiguous(memory_format=torch.channels_last) and not image.is_contiguous()
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def is_pointwise(kernel: Tensor, geometry: Geometry) -> bool:
-    """Whether a convolution looks at one position at a time and skips none."""
+    """Whether a convolution is 1x1 with stride 1 and no padding: a product over channels."""
     return kernel.shape[2:] == (1, 1) and geometry.stride == (1, 1) and geometry.padding == (0, 0)
 
 
 def _has_onednn() -> bool:
-    """Whether torch has oneDNN's product, on a kind of processor on which it has been measured."""
+    """Whether torch has oneDNN's product, on a kind of processor on which it was measured to be faster."""
     avx = torch.backends.cpu.get_cpu_capability().startswith("AVX")
     return avx and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
@@ -124,7 +124,7 @@ _ONEDNN = _has_onednn()
 
 
 def _cast(bias: Tensor | None, x: Tensor) -> Tensor | None:
-    """In the format of the activations, for what is kept in 8 bits."""
+    """In the dtype of the activations, for layers stored in 8 bits."""
     return None if bias is None else bias.to(x.dtype)
 
 

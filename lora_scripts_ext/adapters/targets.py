@@ -1,4 +1,4 @@
-"""Which layers learn: the target sets."""
+"""Which layers are trained: the target sets."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _REST = re.compile(
 
 
 def select(targets: Iterable[Target], target_set: TargetSet, train_text_encoder: bool) -> list[Target]:
-    """The targets that learn.
+    """The targets that are trained.
 
     ``attention``: query, key, value and output of every attention. ``attention-mlp``: all layers of the transformer
     blocks. ``full``: also the layers of residual blocks, down- and upsamplers, and Flux's modulations. Text encoders,
-    when trained, learn in attention and feed-forward whatever the set.
+    when trained, in attention and feed-forward whatever the set.
 
     Raises:
         UserError: the model has no such layer.
     """
-    chosen = [target for target in targets if _learns(target, target_set, train_text_encoder)]
+    chosen = [target for target in targets if _is_trained(target, target_set, train_text_encoder)]
     if not any(target.part == "unet" for target in chosen):
         raise UserError(
             f"target is {target_set}, but the base model has no such layers; choose a Stable Diffusion model."
@@ -48,7 +48,7 @@ def smallest_set(keys: Iterable[str]) -> TargetSet:
     return next((name for name in ("full", "attention-mlp") if name in sets), "attention")
 
 
-def _learns(target: Target, target_set: TargetSet, train_text_encoder: bool) -> bool:
+def _is_trained(target: Target, target_set: TargetSet, train_text_encoder: bool) -> bool:
     if target.part != "unet":
         return train_text_encoder and TEXT_LAYER.search(target.path) is not None
     if _ATTENTION.search(target.path):

@@ -1,4 +1,4 @@
-"""A host's layer: whether its weight can be multiplied as it lies, and its forward replaced for a while."""
+"""A host's layer: whether its weight is a plain tensor, and how its forward is overridden in a context."""
 
 from __future__ import annotations
 
@@ -14,39 +14,38 @@ _EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 def is_plain(weight: Tensor, x: Tensor) -> bool:
-    """Whether a frozen weight can be multiplied with ``x``, once it is cast: not quantised or waiting elsewhere.
+    """Whether a frozen weight can be multiplied with ``x`` after a cast: not quantised and not on another device.
 
-    A weight of 8 bits is a number as others are; what is kept for the backward is the weight as it lies.
+    8-bit floats count as plain: they are saved for the backward pass as they are, and cast again there.
     """
-    kinds = (x.dtype, *_EIGHT_BITS)
-    return type(weight) is nn.Parameter and weight.dtype in kinds and weight.device == x.device
+    dtypes = (x.dtype, *_EIGHT_BITS)
+    return type(weight) is nn.Parameter and weight.dtype in dtypes and weight.device == x.device
 
 
 def row_scale(module: nn.Module) -> Tensor | None:
-    """What the rows of a weight of 8 bits are to be multiplied with, [outputs, 1, ...]; None where they are as they
-    are, as WebUIs keep them."""
+    """Factors of the rows of an 8-bit weight, [outputs, 1, ...]; None where there are none, as in WebUIs."""
     return module._buffers.get("row_scale")
 
 
 def widened(weight: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """A frozen weight, with its ``row_scale``, in ``dtype``; the weight itself where it is that already."""
+    """A frozen weight, with its ``row_scale``, in ``dtype``; the weight itself where nothing has to be done."""
     return weight.to(dtype) if scale is None else weight.to(dtype, copy=True).mul_(scale)
 
 
 def autocast_dtype(device_type: str) -> torch.dtype | None:
-    """What autocast, where it is on, computes matrix products in."""
+    """The dtype of matrix products under autocast; None where it is off."""
     if device_type == "meta":
         return None
     if hasattr(torch, "get_autocast_dtype"):
         return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else None
-    # torch before 2.4 asks for each kind of device by its own name.
+    # torch before 2.4 has a function per kind of device.
     if device_type == "cpu":
         return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
     return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
 
 
 def is_replaced(module: nn.Module) -> bool:
-    """Whether someone has given this very module a forward of its own."""
+    """Whether this instance has a forward of its own."""
     return "forward" in module.__dict__
 
 

@@ -23,6 +23,6 @@ def attached(
     """
     with ExitStack() as stack:
         stack.enter_context(adapter.attached())
-        stack.enter_context(frozen.quickened(adapter.others(targets)))
+        stack.enter_context(frozen.efficient_frozen_layers(adapter.frozen_targets(targets)))
         stack.enter_context(recompute.checkpointed(blocks, enabled=gradient_checkpointing))
         yield

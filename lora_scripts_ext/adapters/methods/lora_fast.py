@@ -1,15 +1,12 @@
-"""The maths of LoRA, ``y = W x + b + scale · up (down x)``, with its gradients.
+"""The fast path of ``lora.py``: ``y = W x + b + scale · up (down x)`` with gradients of its own.
 
 One autograd function per kind of layer. It computes the frozen layer and the adapter together, so that the adapter
-costs no pass over the activations of its own, and it adds the gradients of ``down`` and ``up`` straight to their place
-in the flat gradient buffer. Letters in shapes: I inputs, O outputs, R rank.
-
-LoRA: Hu et al. 2021, arXiv:2106.09685.
+costs no pass over the activations of its own, and it adds the gradients of ``down`` and ``up`` straight to
+``Matrices.grads``, views of the flat gradient buffer. Letters in shapes: I inputs, O outputs, R rank.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,54 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..models.layer import widened
-from . import products
-from .products import Geometry
+from ...models.layer import widened
+from .. import products
+from ..products import Geometry
+from .method import Frozen, Matrices
 
 
-@dataclass(frozen=True)
-class Matrices:
-    """The weights of one adapter, in the dtype of the activations, and where their gradients are added up.
-
-    Attributes:
-        down: [R, I], or [R, I, height, width] for a convolution.
-        up: [O, R].
-        down_grad: float32, shaped like ``down``.
-        up_grad: float32, shaped like ``up``.
-    """
-
-    down: Tensor
-    up: Tensor
-    down_grad: Tensor
-    up_grad: Tensor
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """The layer that is adapted: its weights, in the dtype of the activations or 8 bits, or else the output it gave.
-
-    Attributes:
-        weight: [O, I], or [O, I, height, width] for a convolution with one group.
-        bias: [O].
-        row_scale: [O, 1, ...], what the rows of a weight of 8 bits are to be multiplied with.
-        output: the layer's result for the same input; only looked at when ``weight`` is None.
-    """
-
-    weight: Tensor | None = None
-    bias: Tensor | None = None
-    row_scale: Tensor | None = None
-    output: Tensor | None = None
-
-
-def linear(
-    x: Tensor, frozen: Frozen, matrices: Matrices, scale: float, leaf: Tensor, kept: Tensor | None = None
-) -> Tensor:
+def linear(x: Tensor, frozen: Frozen, matrices: Matrices, scale: float, leaf: Tensor, mask: Tensor | None) -> Tensor:
     """A frozen Linear plus its adapter: ``x`` [..., I] -> [..., O], contiguous.
 
-    ``leaf`` is any leaf tensor that requires grad: through it autograd records the call where ``x`` needs no gradient.
-    ``kept``, uint8 shaped like ``x``, is 0 where the adapter does not see its input.
+    ``leaf``, ``mask``: see ``method.FastForward``.
     """
-    return _Linear.apply(x, frozen.output, frozen.weight, frozen.row_scale, frozen.bias, matrices, scale, leaf, kept)
+    return _Linear.apply(x, frozen.output, frozen.weight, frozen.row_scale, frozen.bias, matrices, scale, leaf, mask)
 
 
 def conv(
@@ -73,19 +34,19 @@ def conv(
     matrices: Matrices,
     scale: float,
     leaf: Tensor,
-    kept: Tensor | None,
+    mask: Tensor | None,
     geometry: Geometry,
 ) -> Tensor:
     """A frozen Conv2d plus its adapter: ``x`` [batch, I, height, width] -> [batch, O, height', width'].
 
     ``down`` moves over ``x`` as the frozen kernel does, ``up`` is a 1x1 convolution (kohya's LoCon). The memory layout
     of ``x``, contiguous or channels-last, is kept in both directions, but on a CPU see ``products.arranged``: a
-    different one makes every frozen convolution behind it convert. ``leaf``, ``kept``: see :func:`linear`.
+    different one makes every frozen convolution behind it convert. ``leaf``, ``mask``: see ``method.FastForward``.
     """
     if frozen.weight is not None:
         x = products.arranged(x, frozen.weight)
     return _Conv.apply(
-        x, frozen.output, frozen.weight, frozen.row_scale, frozen.bias, matrices, scale, leaf, kept, geometry
+        x, frozen.output, frozen.weight, frozen.row_scale, frozen.bias, matrices, scale, leaf, mask, geometry
     )
 
 
@@ -101,39 +62,41 @@ class _Linear(torch.autograd.Function):
         matrices: Matrices,
         scale: float,
         leaf: Tensor,
-        kept: Tensor | None,
+        mask: Tensor | None,
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        kept = None if kept is None else kept.view(rows.shape)
+        mask = None if mask is None else mask.view(rows.shape)
         if weight is None:
             y = output.reshape(-1, output.shape[-1]).clone()
         else:
             y = products.linear(rows, widened(weight, row_scale, x.dtype), bias)
-        hidden = products.linear(_thinned(rows, kept), matrices.down)
-        y.addmm_(hidden, matrices.up.t(), alpha=scale)
-        ctx.save_for_backward(rows, hidden, weight, row_scale, matrices.down, matrices.up, kept)
-        ctx.matrices, ctx.scale, ctx.shape = matrices, scale, x.shape
+        down, up = matrices.weights
+        hidden = products.linear(_masked(rows, mask), down)
+        y.addmm_(hidden, up.t(), alpha=scale)
+        ctx.save_for_backward(rows, hidden, weight, row_scale, down, up, mask)
+        ctx.grads, ctx.scale, ctx.shape = matrices.grads, scale, x.shape
         return y.view(*x.shape[:-1], y.shape[-1])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, hidden, weight, row_scale, down, up, kept = ctx.saved_tensors
+        rows, hidden, weight, row_scale, down, up, mask = ctx.saved_tensors
+        down_grad, up_grad = ctx.grads
         grad_rows = grad.reshape(-1, grad.shape[-1])
         grad_hidden = products.linear(grad_rows, up.t())
         # Few rows times many columns; the other way round takes ten times as long on a CPU.
-        ctx.matrices.up_grad.add_(products.linear(hidden.t(), grad_rows.t()).t(), alpha=ctx.scale)
-        ctx.matrices.down_grad.add_(products.linear(grad_hidden.t(), _thinned(rows, kept).t()), alpha=ctx.scale)
+        up_grad.add_(products.linear(hidden.t(), grad_rows.t()).t(), alpha=ctx.scale)
+        down_grad.add_(products.linear(grad_hidden.t(), _masked(rows, mask).t()), alpha=ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[0]:
             if weight is None:
-                grad_x = _thinned(grad_hidden @ down, kept).mul_(ctx.scale)
+                grad_x = _masked(grad_hidden @ down, mask).mul_(ctx.scale)
             else:
                 grad_x = products.linear(grad_rows, widened(weight, row_scale, grad.dtype).t())
-                if kept is None:
+                if mask is None:
                     grad_x.addmm_(grad_hidden, down, alpha=ctx.scale)
                 else:
-                    grad_x.add_(_thinned(grad_hidden @ down, kept), alpha=ctx.scale)
+                    grad_x.add_(_masked(grad_hidden @ down, mask), alpha=ctx.scale)
             grad_x = grad_x.view(ctx.shape)
         return grad_x, grad if ctx.needs_input_grad[1] else None, None, None, None, None, None, None, None
 
@@ -150,55 +113,57 @@ class _Conv(torch.autograd.Function):
         matrices: Matrices,
         scale: float,
         leaf: Tensor,
-        kept: Tensor | None,
+        mask: Tensor | None,
         geometry: Geometry,
     ) -> Tensor:
         if weight is None:
             y = output.clone()
         else:
             y = products.conv(x, widened(weight, row_scale, x.dtype), bias, geometry)
-        seen = _thinned(x, kept)
-        if products.is_pointwise(matrices.down, geometry):
-            hidden = _mix(matrices.down.flatten(1), seen)
+        visible = _masked(x, mask)
+        down, up = matrices.weights
+        if products.is_pointwise(down, geometry):
+            hidden = _mix(down.flatten(1), visible)
         else:
-            hidden = F.conv2d(seen, matrices.down, None, **vars(geometry))
-        _add_mixed(y, matrices.up, hidden, scale)
-        ctx.save_for_backward(x, hidden, weight, row_scale, matrices.down, matrices.up, kept)
-        ctx.matrices, ctx.scale, ctx.geometry = matrices, scale, geometry
+            hidden = F.conv2d(visible, down, None, **vars(geometry))
+        _add_mixed(y, up, hidden, scale)
+        ctx.save_for_backward(x, hidden, weight, row_scale, down, up, mask)
+        ctx.grads, ctx.scale, ctx.geometry = matrices.grads, scale, geometry
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, hidden, weight, row_scale, down, up, kept = ctx.saved_tensors
-        seen = _thinned(x, kept)
+        x, hidden, weight, row_scale, down, up, mask = ctx.saved_tensors
+        down_grad, up_grad = ctx.grads
+        visible = _masked(x, mask)
         grad_hidden = _mix(up.t(), grad)
-        ctx.matrices.up_grad.add_(_outer(hidden, grad).t(), alpha=ctx.scale)
+        up_grad.add_(_outer(hidden, grad).t(), alpha=ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = _frozen_grad(grad, x, weight, row_scale, ctx.geometry)
         if products.is_pointwise(down, ctx.geometry):
-            ctx.matrices.down_grad.flatten(1).add_(_outer(grad_hidden, seen), alpha=ctx.scale)
-            if grad_x is not None and kept is None:
+            down_grad.flatten(1).add_(_outer(grad_hidden, visible), alpha=ctx.scale)
+            if grad_x is not None and mask is None:
                 _add_mixed(grad_x, down.flatten(1).t(), grad_hidden, ctx.scale)
             elif grad_x is not None:
-                grad_x.add_(_thinned(_mix(down.flatten(1).t(), grad_hidden), kept), alpha=ctx.scale)
+                grad_x.add_(_masked(_mix(down.flatten(1).t(), grad_hidden), mask), alpha=ctx.scale)
         else:
-            through_down, grad_down = products.conv_grads(
-                grad_hidden, seen, down, ctx.geometry, to_input=grad_x is not None, to_kernel=True
+            through_down, kernel_grad = products.conv_grads(
+                grad_hidden, visible, down, ctx.geometry, to_input=grad_x is not None, to_kernel=True
             )
-            ctx.matrices.down_grad.add_(grad_down, alpha=ctx.scale)
+            down_grad.add_(kernel_grad, alpha=ctx.scale)
             if grad_x is not None:
-                grad_x.add_(_thinned(through_down, kept), alpha=ctx.scale)
+                grad_x.add_(_masked(through_down, mask), alpha=ctx.scale)
         return grad_x, grad if ctx.needs_input_grad[1] else None, None, None, None, None, None, None, None, None
 
 
-def _thinned(x: Tensor, kept: Tensor | None) -> Tensor:
-    """``x`` with zeros where it is not kept, in its own layout.
+def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    """``x`` with zeros where ``mask`` is 0, in its own layout.
 
     The cast by itself, as a CPU multiplies numbers of two kinds slowly.
     """
-    return x if kept is None else x * kept.to(x.dtype)
+    return x if mask is None else x * mask.to(x.dtype)
 
 
 def _frozen_grad(

@@ -1,0 +1,1 @@
+"""Ways to adapt a frozen layer: a file per method, behind the interface in ``method.py``."""
