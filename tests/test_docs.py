@@ -1,0 +1,67 @@
+"""The documentation agrees with the code: keys, links, file and function names, the version."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lora_scripts_ext.commands import reference
+from lora_scripts_ext.config import FIELDS
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+
+
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
+def rows(page):
+    """The cells of each key's row in a table, by key."""
+    return {key: cells.split(" | ") for key, cells in re.findall(r"^\| `(\w+)` \| (.*) \|$", read(page), re.MULTILINE)}
+
+
+def test_the_reference_is_up_to_date():
+    assert read(DOCS / "config.md") == reference.markdown(), (
+        "run python -m lora_scripts_ext.commands.reference docs/config.md"
+    )
+
+
+def test_the_chinese_reference_has_every_key_with_its_default():
+    english, chinese = rows(DOCS / "config.md"), rows(DOCS / "config.zh.md")
+    assert list(english) == list(chinese) == list(FIELDS)
+    assert {key: cells[0] for key, cells in english.items()} == {
+        key: cells[0].replace("*空*", "*empty*") for key, cells in chinese.items()
+    }
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
+def test_the_keys_in_the_readme_exist(page):
+    keys = re.findall(r"^\| `(\w+)` \|[^|]*\|[^|]*\|$", read(ROOT / page), re.MULTILINE)
+    assert len(keys) == 10
+    assert set(keys) <= set(FIELDS)
+
+
+def test_the_reference_is_written_to_a_file_or_to_stdout(tmp_path, capsysbinary):
+    file = tmp_path / "config.md"
+    assert reference.main([str(file)]) == 0
+    assert reference.main([]) == 0
+    assert file.read_bytes() == capsysbinary.readouterr().out
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", read(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)]+)\)", read(page)):
+        if link.startswith("http"):
+            continue
+        target, _, anchor = link.partition("#")
+        file = page.parent / target if target else page
+        assert file.exists(), link
+        assert not anchor or anchor in anchors(file), link
