@@ -65,3 +65,11 @@ def test_links_lead_somewhere(page):
         file = page.parent / target if target else page
         assert file.exists(), link
         assert not anchor or anchor in anchors(file), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_bold_label_is_one_of_the_tabs(page):
+    sources = "".join(read(file) for file in [*ROOT.glob("lora_scripts_ext/webui/*.py"), *ROOT.glob("javascript/*.js")])
+    # Bold questions end with a mark; labels do not.
+    for label in re.findall(r"\*\*([^*]+\w)\*\*", read(page)):
+        assert f'"{" ".join(label.split())}"' in sources, label
