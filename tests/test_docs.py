@@ -73,3 +73,27 @@ def test_a_bold_label_is_one_of_the_tabs(page):
     # Bold questions end with a mark; labels do not.
     for label in re.findall(r"\*\*([^*]+\w)\*\*", read(page)):
         assert f'"{" ".join(label.split())}"' in sources, label
+
+
+def test_the_way_of_an_image_names_functions_that_exist():
+    steps = re.findall(r"^\| [^|]+ \| (`[^|]+) \| .* \|$", read(DOCS / "architecture.md"), re.MULTILINE)
+    assert len(steps) > 20
+    for where in steps:
+        file, *names = re.findall(r"`([^`]+)`", where)
+        source = read(ROOT / "lora_scripts_ext" / file)
+        for name in names:
+            assert re.search(rf"^ *(def|class) {name.removesuffix('()')}\b", source, re.MULTILINE), f"{file}: {name}"
+
+
+def test_the_drawing_of_the_layers_has_every_package():
+    drawing = read(DOCS / "architecture.md").split("```")[1]
+    for package in (ROOT / "lora_scripts_ext").iterdir():
+        if (package / "__init__.py").exists():
+            assert re.search(rf"\b{package.name}\b", drawing), package.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_are_named_exist(page):
+    paths = re.findall(r"`((?:lora_scripts_ext|tests|configs|benchmarks|pocket|docs)/[\w/.]*)`", read(page))
+    for path in paths:
+        assert (ROOT / path).exists(), path
