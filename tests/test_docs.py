@@ -4,13 +4,21 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+import lora_scripts_ext
 from lora_scripts_ext.commands import reference
 from lora_scripts_ext.config import FIELDS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "README.zh.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted(DOCS.glob("*.md")),
+]
 
 
 def read(path):
@@ -97,3 +105,27 @@ def test_files_that_are_named_exist(page):
     paths = re.findall(r"`((?:lora_scripts_ext|tests|configs|benchmarks|pocket|docs)/[\w/.]*)`", read(page))
     for path in paths:
         assert (ROOT / path).exists(), path
+
+
+def test_the_version_is_written_once_and_is_the_changelogs_newest():
+    project = read(ROOT / "pyproject.toml")
+    assert 'dynamic = ["version"]' in project
+    assert 'version = { attr = "lora_scripts_ext.__version__" }' in project
+    newest = re.search(r"^## \[([^\]]+)\]", read(ROOT / "CHANGELOG.md"), re.MULTILINE)
+    assert newest and newest[1] == lora_scripts_ext.__version__
+
+
+def test_hooks_use_the_pinned_versions():
+    pins = read(ROOT / "requirements.txt") + read(ROOT / "requirements-test.txt")
+    for repo in yaml.safe_load(read(ROOT / ".pre-commit-config.yaml"))["repos"]:
+        if "ruff" in repo["repo"]:
+            assert f"ruff=={repo['rev'].removeprefix('v')}\n" in pins
+        for hook in repo["hooks"]:
+            for package in hook.get("additional_dependencies", []):
+                assert f"{package}\n" in pins, package
+
+
+def test_the_workflow_runs_the_readmes_command():
+    job = yaml.safe_load(read(ROOT / ".github" / "workflows" / "test.yml"))["jobs"]["test"]
+    assert job["steps"][-1]["run"] == "python run.py test"
+    assert "```\npython run.py test\n```" in read(ROOT / "README.md")
