@@ -14,6 +14,7 @@ import yaml
 
 from . import config_check, config_file, config_names, config_optimizer, config_subsets
 from .errors import UserError
+from .families.names import ModelFamily
 
 
 def _key(
@@ -98,9 +99,7 @@ class Config:
     mask_dir: str = _key("", "Folder of mask images for masked_loss: files.")
     cache_dir: str = _key("", "Folder of cached latents and text embeddings; empty uses output_dir/cache.")
 
-    model_family: Literal["auto", "sd1", "sd2", "sdxl"] = _key(
-        "auto", "Family of the base model; set it if detection fails."
-    )
+    model_family: ModelFamily = _key("auto", "Family of the base model; set it if detection fails.")
     prediction_type: Literal["auto", "epsilon", "v_prediction"] = _key(
         "auto", "Prediction type of the base model: noise (epsilon) or v."
     )

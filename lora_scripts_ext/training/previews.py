@@ -11,11 +11,10 @@ from PIL.PngImagePlugin import PngInfo
 from .. import files
 from ..config import Config
 from ..contract import ModelInfo, PreviewRequest, Session
+from ..families.registry import by_name
 
 _PROMPTS_FROM_CAPTIONS = 2
 # What the WebUIs offer for a new picture.
-_STOCK_SCALE = 7.0
-_STOCK_SCALES = {"flux": 3.5}
 
 
 def prompts(config: Config, captions: list[str]) -> list[str]:
@@ -35,7 +34,7 @@ def requests(config: Config, model: ModelInfo, captions: list[str]) -> list[Prev
             width=width,
             height=height,
             steps=config.preview_steps,
-            cfg_scale=config.preview_cfg_scale or _STOCK_SCALES.get(model.family, _STOCK_SCALE),
+            cfg_scale=config.preview_cfg_scale or by_name(model.family).cfg_scale,
             sampler=config.preview_sampler,
         )
         for index, prompt in enumerate(prompts(config, captions))
@@ -67,15 +66,9 @@ def parameters(request: PreviewRequest, model: ModelInfo, lora: str) -> str:
     lines = [" ".join(filter(None, (request.prompt, lora)))]
     if request.negative:
         lines.append(f"Negative prompt: {request.negative}")
+    scale = by_name(model.family).scale_text(request.cfg_scale)
     lines.append(
-        f"Steps: {request.steps}, Sampler: {request.sampler}, {_scale(request, model)}, Seed: {request.seed}, "
+        f"Steps: {request.steps}, Sampler: {request.sampler}, {scale}, Seed: {request.seed}, "
         f"Size: {request.width}x{request.height}, Model hash: {model.hash[:10]}, Model: {model.name}"
     )
     return "\n".join(lines)
-
-
-def _scale(request: PreviewRequest, model: ModelInfo) -> str:
-    """Flux is distilled: it is told its scale, instead of drawing twice."""
-    if model.family == "flux":
-        return f"CFG scale: 1, Distilled CFG Scale: {request.cfg_scale}"
-    return f"CFG scale: {request.cfg_scale}"
