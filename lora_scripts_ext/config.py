@@ -43,126 +43,158 @@ class Config:
         notes: what the user should know about how the config was read.
     """
 
-    train_data_dir: str = _key("", "Folder with the training pictures; sub-folders count, `10_name` repeats ten times.")
-    base_model: str = _key("", "Stable Diffusion checkpoint (.safetensors) or diffusers folder to train on.")
+    train_data_dir: str = _key(
+        "", "Folder of training images, sub-folders included; a folder named `10_name` is repeated ten times."
+    )
+    base_model: str = _key(
+        "", "Checkpoint (.safetensors) or diffusers folder of the Stable Diffusion model to train on."
+    )
     output_dir: str = _key("", "Folder for the LoRA, its checkpoints, previews and logs.")
-    output_name: str = _key("", "File name of the LoRA without extension; empty takes the name of output_dir.")
+    output_name: str = _key("", "File name of the LoRA without extension; empty uses the name of output_dir.")
 
     metadata_path: str = _key(
-        "", "CSV with `filename,prompt`, .jsonl or kohya's .json; empty looks for metadata.csv in train_data_dir."
+        "",
+        "Captions: CSV with `filename,prompt`, .jsonl or kohya's .json; empty finds metadata.csv in train_data_dir.",
     )
     caption_encoding: str = _key("", "Encoding of caption files that are not UTF-8, UTF-16 or clearly Chinese GBK.")
-    trigger_word: str = _key("", "Word put in front of every caption; say it in a prompt to call the look.")
-    shuffle_caption: bool = _key(False, "Draw the order of the comma-separated parts anew for every visit.")
+    trigger_word: str = _key("", "Word at the start of every caption; use it in prompts to activate the LoRA.")
+    shuffle_caption: bool = _key(False, "Shuffle the comma-separated tags of a caption each time it is used.")
     keep_tokens: int = _key(
-        0, "Leading parts (the trigger word not counted) that shuffling leaves in place.", low=0, high=1000
+        0, "Number of leading tags that are not shuffled; the trigger word does not count.", low=0, high=1000
     )
-    caption_variants: int = _key(8, "Shuffled variants of each caption that are cached.", low=1, high=256)
-    caption_dropout: float = _key(0.0, "Share of visits with an empty caption; 0.05 to 0.1 for a style.", low=0, high=1)
-    num_repeats: int = _key(1, "How often an epoch shows each picture of a folder without a number.", low=1, high=10000)
-    reg_data_dir: str = _key("", "Regularisation images of the class, for prior preservation.")
-    prior_loss_weight: float = _key(1.0, "Weight of the regularisation images' mean loss.", low=0, high=1000)
+    caption_variants: int = _key(8, "Number of shuffled variants cached per caption.", low=1, high=256)
+    caption_dropout: float = _key(
+        0.0, "Fraction of examples trained with an empty caption; 0.05 to 0.1 suits a style.", low=0, high=1
+    )
+    num_repeats: int = _key(1, "Repeats per epoch of the images whose folder name has no number.", low=1, high=10000)
+    reg_data_dir: str = _key("", "Folder of regularisation images of the class, for prior preservation.")
+    prior_loss_weight: float = _key(
+        1.0, "Weight of the regularisation images' mean loss (prior preservation).", low=0, high=1000
+    )
 
-    resolution: list[int] = _key([], "Side in pixels, or [width, height]; empty takes the model family's own size.")
-    enable_bucket: bool = _key(True, "Train pictures in their own aspect ratio instead of cropping all to one.")
+    resolution: list[int] = _key(
+        [], "Training resolution: side in pixels, or [width, height]; empty uses the base model's own."
+    )
+    enable_bucket: bool = _key(True, "Group images into buckets by aspect ratio instead of cropping all to one.")
     bucket_step: int = _key(64, "Bucket sides are multiples of this many pixels.", low=8, high=1024)
-    min_bucket_side: int = _key(0, "Smallest bucket side in pixels; 0 takes half the resolution.", low=0, high=16384)
-    max_bucket_side: int = _key(0, "Largest bucket side in pixels; 0 takes twice the resolution.", low=0, high=16384)
-    bucket_no_upscale: bool = _key(False, "Put a small picture into a smaller bucket instead of enlarging it.")
-    crop: Literal["center", "top", "random"] = _key("center", "Which part of a picture its bucket keeps.")
-    crop_variants: int = _key(4, "Different random crops prepared per picture with crop: random.", low=1, high=64)
-    flip: bool = _key(False, "Mirror half of the visits; leave off for logos, writing and left/right-handed goods.")
+    min_bucket_side: int = _key(0, "Smallest bucket side in pixels; 0 uses half the resolution.", low=0, high=16384)
+    max_bucket_side: int = _key(0, "Largest bucket side in pixels; 0 uses twice the resolution.", low=0, high=16384)
+    bucket_no_upscale: bool = _key(False, "Put a small image into a smaller bucket instead of upscaling it.")
+    crop: Literal["center", "top", "random"] = _key(
+        "center", "Which part of an image to keep when cropping it to its bucket."
+    )
+    crop_variants: int = _key(4, "Number of random crops cached per image with crop: random.", low=1, high=64)
+    flip: bool = _key(
+        False, "Flip images horizontally half of the time; not for logos, text or left/right-handed products."
+    )
     masked_loss: Literal["none", "alpha", "files"] = _key(
-        "none", "Learn only where the mask is white: the picture's alpha, or mask files of the same name."
+        "none", "Train only where the mask is white: the image's alpha channel, or mask files of the same name."
     )
     unmasked_weight: float = _key(
-        0.0, "Weight of what the mask leaves out, 0 to 1; 0.1 keeps a little of the background.", low=0, high=1
+        0.0, "Loss weight outside the mask, 0 to 1; 0.1 keeps a little of the background.", low=0, high=1
     )
     normalize_masked_area_loss: bool = _key(
-        False, "Divide a masked loss by its mask's mean: small subjects count as much as large ones."
+        False, "Divide the masked loss by the mask's mean, so that small subjects count as much as large ones."
     )
-    mask_dir: str = _key("", "Folder with mask pictures for masked_loss: files.")
-    cache_dir: str = _key("", "Folder of cached latents and text embeddings; empty takes output_dir/cache.")
+    mask_dir: str = _key("", "Folder of mask images for masked_loss: files.")
+    cache_dir: str = _key("", "Folder of cached latents and text embeddings; empty uses output_dir/cache.")
 
-    model_family: ModelFamily = _key("auto", "Family of the base model, if detection errs.")
-    prediction_type: Literal["auto", "epsilon", "v_prediction"] = _key("auto", "What the base model predicts.")
-    zero_terminal_snr: bool | None = _key(None, "Rescale the schedule to zero terminal SNR; empty detects it.")
-    clip_skip: int = _key(1, "Take the text encoder's layer this far from the end (SD1, SD2).", low=1, high=12)
-    text_model_dir: str = _key("", "Folder with tokenizer files to use instead of the shipped CLIP tokenizer.")
+    model_family: ModelFamily = _key("auto", "Family of the base model; set it if detection fails.")
+    prediction_type: Literal["auto", "epsilon", "v_prediction"] = _key(
+        "auto", "Prediction type of the base model: noise (epsilon) or v."
+    )
+    zero_terminal_snr: bool | None = _key(None, "Rescale the noise schedule to zero terminal SNR; empty detects it.")
+    clip_skip: int = _key(
+        1,
+        "Use the text encoder's hidden states this many layers from the end; 1 is the last (SD1, SD2).",
+        low=1,
+        high=12,
+    )
+    text_model_dir: str = _key("", "Folder of tokenizer files to use instead of the included CLIP tokenizer.")
 
-    lora_rank: int = _key(16, "Size of the LoRA: 4 to 8 for small changes, 16 to 32 for a look.", low=1, high=1024)
-    lora_alpha: float | None = _key(None, "Scale is alpha / rank; empty takes the rank, scale 1.", above=0, high=65536)
-    lora_dropout: float = _key(0.0, "Share of the adapter's input dropped while training.", low=0, high=0.99)
+    lora_rank: int = _key(16, "Rank of the LoRA; 4 to 8 for small changes, 16 to 32 for a style.", low=1, high=1024)
+    lora_alpha: float | None = _key(
+        None, "The LoRA is scaled by alpha / rank; empty uses the rank (scale 1).", above=0, high=65536
+    )
+    lora_dropout: float = _key(0.0, "Dropout probability of the adapter's input during training.", low=0, high=0.99)
     target: Literal["attention", "attention-mlp", "full"] = _key(
-        "attention-mlp", "Layers that learn: attention only, with feed-forward and projections, or convolutions too."
+        "attention-mlp",
+        "Layers to train: attention only, attention with feed-forward and projections, or convolutions too.",
     )
-    train_text_encoder: bool = _key(False, "Train the text encoder(s) as well.")
+    train_text_encoder: bool = _key(False, "Train the text encoder(s), too.")
     text_encoder_lr: float | None = _key(
-        None, "Learning rate of the text encoder(s); empty takes a tenth.", above=0, high=10
+        None, "Learning rate of the text encoder(s); empty uses a tenth of learning_rate.", above=0, high=10
     )
-    init_lora: str = _key("", "LoRA file (.safetensors) to continue from.")
+    init_lora: str = _key("", "LoRA file (.safetensors) to start from.")
 
-    batch_size: int = _key(1, "Images computed together, per process.", low=1, high=1024)
-    gradient_accumulation_steps: int = _key(1, "Batches whose gradients are added before a step.", low=1, high=4096)
-    epochs: int = _key(10, "Times the whole set is seen.", low=1, high=100000)
-    max_steps: int = _key(0, "Stop after this many steps; 0 runs all epochs.", low=0, high=10**9)
+    batch_size: int = _key(1, "Images per forward pass, for each process.", low=1, high=1024)
+    gradient_accumulation_steps: int = _key(
+        1, "Batches whose gradients are accumulated before each optimizer step.", low=1, high=4096
+    )
+    epochs: int = _key(10, "Passes over the whole dataset.", low=1, high=100000)
+    max_steps: int = _key(0, "Maximum number of steps; 0 trains all epochs.", low=0, high=10**9)
     learning_rate: float = _key(
-        None, "Size of a step; empty takes 1e-4, or what suits the optimizer (Prodigy 1).", above=0, high=10
+        None,
+        "Learning rate; 1e-4 to 3e-4 suits most LoRAs. Empty uses the optimizer's default: 1e-4, Prodigy 1.",
+        above=0,
+        high=10,
     )
     optimizer: Literal["adamw", "adamw8bit", "lion", "adafactor", "prodigy", "schedulefree"] = _key(
-        "adamw", "How gradients become steps; all but adamw and adafactor need a package."
+        "adamw", "Optimizer; all but adamw and adafactor need an extra package."
     )
-    optimizer_args: dict[str, Any] = _key({}, "Further arguments of the optimizer, by their own names.")
-    weight_decay: float = _key(0.01, "Pull of the weights towards zero.", low=0, high=10)
+    optimizer_args: dict[str, Any] = _key({}, "Further arguments of the optimizer, by the optimizer's own names.")
+    weight_decay: float = _key(0.01, "Weight decay of the optimizer.", low=0, high=10)
     lr_scheduler: Literal["auto", "constant", "cosine", "cosine_with_restarts", "linear", "polynomial"] = _key(
-        "auto", "How the learning rate falls over the run; auto takes cosine, or what suits the optimizer."
+        "auto", "Learning rate schedule; auto uses cosine, or the optimizer's default."
     )
     lr_warmup_steps: float = _key(
-        0.0, "Steps over which the learning rate rises from zero; below 1, a share of the run.", low=0, high=10**9
+        0.0, "Warm-up steps of the learning rate; below 1, a fraction of the run.", low=0, high=10**9
     )
-    lr_cycles: int = _key(1, "Restarts of cosine_with_restarts.", low=1, high=1000)
+    lr_cycles: int = _key(1, "Number of cycles of cosine_with_restarts.", low=1, high=1000)
     lr_power: float = _key(1.0, "Power of the polynomial schedule.", above=0, high=100)
-    max_grad_norm: float = _key(
-        1.0, "Gradients longer than this are shortened to it; 0 leaves them.", low=0, high=10**6
-    )
+    max_grad_norm: float = _key(1.0, "Clip the gradient norm to this; 0 disables clipping.", low=0, high=10**6)
     mixed_precision: Literal["auto", "fp32", "fp16", "bf16"] = _key(
-        "auto", "Number format of the frozen model; auto takes fp32 on a CPU, bf16 or fp16 on a GPU."
+        "auto", "Precision of the frozen base model; auto uses fp32 on a CPU, bf16 or fp16 on a GPU."
     )
-    gradient_checkpointing: bool = _key(False, "Compute the blocks twice to save memory; about a third slower.")
+    gradient_checkpointing: bool = _key(
+        False, "Recompute activations in the backward pass: less memory, about a third slower."
+    )
     fp8_base: bool = _key(
-        False, "Keep the frozen UNet's weights in 8 bits: half the memory, a little less exact; not inside a WebUI."
+        False, "Store the frozen UNet's weights in fp8: half the memory, slightly less accurate; not inside a WebUI."
     )
     min_snr_gamma: float = _key(
-        0.0, "Weigh down easy timesteps (min-SNR); 5 is usual, 0 is off; Flux takes none.", low=0, high=1000
+        0.0, "Min-SNR loss weighting: gamma, usually 5; 0 disables it. Not for Flux.", low=0, high=1000
     )
-    noise_offset: float = _key(0.0, "Shift the noise's brightness so dark and bright looks are learnt.", low=0, high=1)
-    loss: Literal["l2", "huber"] = _key("l2", "Huber forgives outliers in a mixed set.")
-    huber_delta: float = _key(0.1, "Where Huber turns from square to straight.", above=0, high=1000)
-    seed: int = _key(42, "The same seed and settings give the same LoRA.", low=0, high=2**32 - 1)
-    device: str = _key("auto", "auto, cpu, cuda, cuda:1 or mps.")
+    noise_offset: float = _key(
+        0.0, "Noise offset; 0.03 to 0.1 helps with very dark or very bright images.", low=0, high=1
+    )
+    loss: Literal["l2", "huber"] = _key("l2", "Loss function; Huber is less sensitive to outliers in a mixed dataset.")
+    huber_delta: float = _key(0.1, "Huber threshold: quadratic below, linear above.", above=0, high=1000)
+    seed: int = _key(42, "Random seed; the same seed and settings give the same LoRA.", low=0, high=2**32 - 1)
+    device: str = _key("auto", "Device: auto, cpu, cuda, cuda:1 or mps.")
 
-    save_steps: int = _key(0, "Write a checkpoint every so many steps; 0 is off.", low=0, high=10**9)
-    save_epochs: int = _key(0, "Write a checkpoint every so many epochs; 0 is off.", low=0, high=10**9)
-    keep_checkpoints: int = _key(0, "Keep only the newest so many checkpoints; 0 keeps all.", low=0, high=10**9)
-    save_precision: Literal["fp16", "bf16", "fp32"] = _key("fp16", "Number format of the LoRA file.")
+    save_steps: int = _key(0, "Save a checkpoint every N steps; 0 disables it.", low=0, high=10**9)
+    save_epochs: int = _key(0, "Save a checkpoint every N epochs; 0 disables it.", low=0, high=10**9)
+    keep_checkpoints: int = _key(0, "Keep only the N newest checkpoints; 0 keeps all.", low=0, high=10**9)
+    save_precision: Literal["fp16", "bf16", "fp32"] = _key("fp16", "Precision of the LoRA file.")
     save_captions: bool = _key(
         True, "Write caption statistics and preview prompts into the files; false keeps captions private."
     )
 
     preview_epochs: int = _key(
-        0, "Draw previews every so many epochs, and before the first; 0 is off.", low=0, high=10**9
+        0, "Generate previews before training and every N epochs; 0 disables them.", low=0, high=10**9
     )
-    preview_prompts: list[str] = _key([], "Prompts to draw; empty takes the first captions.")
+    preview_prompts: list[str] = _key([], "Prompts of the previews; empty uses the first captions.")
     preview_negative: str = _key("", "Negative prompt of the previews.")
-    preview_seed: int = _key(1234, "Seed of the first preview; the next ones count up.", low=0, high=2**32 - 1)
-    preview_steps: int = _key(20, "Sampling steps of a preview.", low=1, high=1000)
+    preview_seed: int = _key(1234, "Seed of the first preview; each further one adds 1.", low=0, high=2**32 - 1)
+    preview_steps: int = _key(20, "Sampling steps per preview.", low=1, high=1000)
     preview_cfg_scale: float | None = _key(
-        None, "How closely a preview follows its prompt; empty takes 7, for Flux 3.5.", low=1, high=100
+        None, "CFG scale of the previews (Flux: guidance); empty uses 7, for Flux 3.5.", low=1, high=100
     )
     preview_sampler: Literal["Euler", "Euler a", "DDIM", "DPM++ 2M", "DPM++ 2M Karras"] = _key(
         "Euler", "Sampler of the previews, by the WebUI's name."
     )
-    tensorboard: bool = _key(True, "Also write TensorBoard logs when the package is installed.")
+    tensorboard: bool = _key(True, "Also write TensorBoard logs if the package is installed.")
 
     notes: tuple[str, ...] = dataclasses.field(default=(), compare=False, repr=False)
 
@@ -286,7 +318,9 @@ def _with_arguments(values: dict[str, Any], where: str) -> dict[str, Any]:
 def _unknown(key: str, where: str) -> str:
     near = difflib.get_close_matches(key, [*FIELDS, *config_names.SAME], n=1, cutoff=0.5)
     if not near:
-        return f"{where}: unknown key {config_check.shown(key).strip(chr(39))}; remove it; the README lists all keys."
+        return (
+            f"{where}: unknown key {config_check.shown(key).strip(chr(39))}; remove it; docs/config.md lists all keys."
+        )
     here = config_names.SAME.get(near[0], near[0])
     return f"{where}: unknown key {key}; did you mean {here}?"
 
