@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.training import run, state
+from lora_scripts_ext.training import state, state_saver
 
 from . import shop
 from .test_run import command, same_tensors, train, write_yaml
@@ -29,7 +29,7 @@ def test_a_state_is_due_every_minute_inside_an_epoch_too(data, checkpoint, tmp_p
 
     config = shop.make_config(data, checkpoint, tmp_path / "out", batch_size=1, epochs=1)
     monkeypatch.setattr(state, "save", remember)
-    monkeypatch.setattr(run, "_clock", lambda: 25.0 * next(clock))
+    monkeypatch.setattr(state_saver, "_clock", lambda: 25.0 * next(clock))
     assert train(config).steps == 6
     assert saved[-1] == 6
     assert all(after - before <= 2 for before, after in zip([0, *saved], saved, strict=False))

@@ -3,19 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL.PngImagePlugin import PngInfo
 
-from .. import files
+from .. import files, memory
 from ..config import Config
 from ..contract import ModelInfo, PreviewRequest, Session
+from . import optimizer
+from .listener import Context, Listener
+from .log import Log
 
 _PROMPTS_FROM_CAPTIONS = 2
 # What the WebUIs offer for a new picture.
 _STOCK_SCALE = 7.0
 _STOCK_SCALES = {"flux": 3.5}
+
+
+class Previews(Listener):
+    """Draws previews before the first step and every ``preview_epochs``.
+
+    Attributes:
+        paths: all previews drawn so far.
+    """
+
+    def __init__(self, context: Context, log: Log) -> None:
+        self._context = context
+        self._log = log
+        captions = [example.caption for example in context.store.examples if not example.regularisation]
+        self._requests = requests(context.config, context.session.model, captions)
+        self.paths: list[Path] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The names of the previews, for JSON."""
+        return {"previews": [path.name for path in self.paths]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Count the previews of a saved state as this run's."""
+        self.paths = [self._context.output.folder / "previews" / name for name in state["previews"]]
+
+    def cover(self) -> Path | None:
+        """The first preview of the last ones drawn, which stands for the finished file."""
+        return self.paths[-len(self._requests)] if len(self.paths) >= len(self._requests) else None
+
+    def on_train_begin(self) -> None:
+        """Draw the base model as it was found, unless the run is resumed."""
+        if self._context.progress.step == 0:
+            self._draw(0)
+
+    def on_epoch_end(self) -> None:
+        """Draw the epoch's previews where they are due."""
+        every, progress = self._context.config.preview_epochs, self._context.progress
+        if every and ((progress.epoch_ended and progress.epoch % every == 0) or progress.done):
+            self._draw(progress.epoch)
+
+    def _draw(self, epoch: int) -> None:
+        """Draw the previews of an epoch; epoch 0 is the base model."""
+        context = self._context
+        if not context.config.preview_epochs or not context.world.is_main:
+            return
+        try:
+            self._draw_all(epoch)
+            return
+        except memory.ERRORS as error:
+            if not memory.ran_out(error):
+                raise
+            self._log.warn(
+                "The memory is too small to draw previews of this size beside the model: some are missing. The LoRA is "
+                "trained on; preview_epochs: 0 leaves them out."
+            )
+        # Outside of the handler, whose traceback holds on to what was computed.
+        memory.release(context.session.model.device)
+
+    def _draw_all(self, epoch: int) -> None:
+        context, session = self._context, self._context.session
+        with ExitStack() as stack:
+            stack.enter_context(optimizer.averaged(context.stepper.optimizer, context.adapter))
+            lora = None
+            if session.draws_from_file:
+                lora = stack.enter_context(context.output.for_preview(context.adapter)) if epoch else None
+                stack.enter_context(context.adapter.suspended())
+            for path in draw(session, context.config, self._requests, epoch, lora):
+                self.paths.append(path)
+                self._log.emit({
+                    "event": "preview", "step": context.progress.step, "epoch": epoch, "path": str(path),
+                })  # fmt: skip
 
 
 def prompts(config: Config, captions: list[str]) -> list[str]:

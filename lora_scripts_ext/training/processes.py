@@ -24,8 +24,8 @@ class World:
     size: int
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
+    def is_main(self) -> bool:
+        """Whether this is the process that writes files and reports."""
         return self.rank == 0
 
     def sum_(self, tensor: Tensor) -> None:

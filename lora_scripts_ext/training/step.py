@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from . import loss, noise, objective, optimizer, schedule, seeds
 from .loss_scale import SkippedSteps, make_scaler
 from .memory_plan import Fit
 from .processes import World
+from .state import State
 
 _DROPOUT_STREAM = 2
 
@@ -57,19 +57,37 @@ class Stepper:
         optimizer.start(self.optimizer)
 
     def step(self, number: int, micros: Step) -> tuple[Tensor, float]:
-        """Do step ``number`` (0-based). Where memory runs out it is done again with fewer pictures at once.
+        """Do step ``number`` (0-based) as a whole; returns its loss and learning rate."""
+        return self.backward(number, micros), self.update(number)
+
+    def backward(self, number: int, micros: Step) -> Tensor:
+        """Compute the gradients of step ``number`` (0-based). Where memory runs out it is done again with fewer images
+        at once.
 
         Returns:
-            The loss, a float32 scalar still on the device, and the learning rate used. The loss is the mean over the
-            training images plus ``prior_loss_weight`` times the mean over the regularisation images, as in diffusers'
+            The loss, a float32 scalar still on the device. It is the mean over the training images plus
+            ``prior_loss_weight`` times the mean over the regularisation images, as in diffusers'
             ``train_dreambooth.py`` (DreamBooth, arXiv 2208.12242, eq. 2).
         """
-        total = None
-        while total is None:
-            total = self._tried(number, micros)
+        loss = None
+        while loss is None:
+            loss = self._try_gradients(number, micros)
         self.world.sum_(self.adapter.weights.grad)
-        self.world.sum_(total)
-        return total, self._update(number)
+        self.world.sum_(loss)
+        return loss
+
+    def update(self, number: int) -> float:
+        """Move the weights by the gradients of step ``number``; returns the learning rate used."""
+        factor = schedule.factor(self.config, number, self.total_steps)
+        optimizer.set_rates(self.optimizer, factor)
+        self.scaler.unscale_(self.optimizer)
+        if self.config.max_grad_norm:
+            _clip_norm(self.adapter.weights.grad, self.config.max_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self._skipped.after_step(number + 1)
+        self.adapter.refresh()
+        return self.config.learning_rate * factor
 
     def limit(self, fit: Fit | None) -> None:
         """Compute no more images at once than ``fit`` says, or than was found before."""
@@ -77,16 +95,18 @@ class Stepper:
             self.at_once = min(self.at_once or fit.at_once, fit.at_once)
 
     @torch.no_grad()
-    def restore(self, weights: Tensor, optimizer_state: dict[str, Any], scaler_state: dict[str, Any]) -> None:
-        """Go on from the saved weights (float32 [parameters]) and the states of the optimizer and the loss scaler."""
-        self.adapter.weights.copy_(weights)
+    def restore(self, state: State) -> None:
+        """Go on from a saved state."""
+        self.adapter.weights.copy_(state.weights)
         self.adapter.refresh()
-        self.optimizer.load_state_dict(optimizer_state)
+        self.optimizer.load_state_dict(state.optimizer)
         # Empty where the run went in another precision before.
-        if self.scaler.is_enabled() and scaler_state:
-            self.scaler.load_state_dict(scaler_state)
+        if self.scaler.is_enabled() and state.scaler:
+            self.scaler.load_state_dict(state.scaler)
+        # Another split of the batch would round differently.
+        self.at_once = state.progress.get("at_once")
 
-    def _tried(self, number: int, micros: Step) -> Tensor | None:
+    def _try_gradients(self, number: int, micros: Step) -> Tensor | None:
         """The step's gradients, and its loss; None where memory ran out and the next try takes fewer pictures."""
         try:
             return self._gradients(number, micros)
@@ -166,19 +186,8 @@ class Stepper:
         text = self.session.encode_text(batch.captions)
         return Conditioning(text.context, text.pooled, batch.time_ids)
 
-    def _update(self, number: int) -> float:
-        factor = schedule.factor(self.config, number, self.total_steps)
-        optimizer.set_rates(self.optimizer, factor)
-        self.scaler.unscale_(self.optimizer)
-        if self.config.max_grad_norm:
-            _shorten(self.adapter.weights.grad, self.config.max_grad_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self._skipped.after_step(number + 1)
-        self.adapter.refresh()
-        return self.config.learning_rate * factor
 
-
-def _shorten(gradients: Tensor, longest: float) -> None:
-    """Scale the flat gradient to at most ``longest`` in L2 norm, without waiting for the device."""
-    gradients.mul_((longest / (gradients.norm() + 1e-6)).clamp(max=1))
+def _clip_norm(gradients: Tensor, max_norm: float) -> None:
+    """Clip the L2 norm of the flat gradient, as ``torch.nn.utils.clip_grad_norm_`` does, without waiting for the
+    device."""
+    gradients.mul_((max_norm / (gradients.norm() + 1e-6)).clamp(max=1))
