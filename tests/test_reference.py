@@ -14,7 +14,7 @@ from lora_scripts_ext.adapters.targets import select
 from lora_scripts_ext.dataset import plan, source
 from lora_scripts_ext.dataset.store import Store
 from lora_scripts_ext.hosts.standalone.host import StandaloneHost
-from lora_scripts_ext.training import noise, objective
+from lora_scripts_ext.training import objective
 from lora_scripts_ext.training.processes import World
 from lora_scripts_ext.training.step import Stepper
 
@@ -60,7 +60,7 @@ def inject(session, adapter) -> nn.Module:
 def reference(session, unet, batch, config, positions):
     """Prediction and target by diffusers' train_text_to_image_lora recipe, written out."""
     model = session.model
-    drawn = noise.draw(config.seed, STEP, positions, batch.mean.shape[1:], objective.of(model).timestep, 0.0)
+    drawn = objective.draw(config.seed, STEP, positions, batch.mean.shape[1:], objective.of(model).sample_timestep, 0.0)
     latents = batch.mean + batch.std * drawn.latent
     a = model.alphas_cumprod[drawn.timesteps].view(-1, 1, 1, 1)
     noisy = a**0.5 * latents + (1 - a) ** 0.5 * drawn.noise
@@ -174,7 +174,9 @@ def test_masks_huber_and_min_snr_are_multiplied(normalize, data, tmp_path):
     errors = (errors * weight).mean(dim=(1, 2, 3))
     if normalize:
         errors = errors / weight.mean(dim=(1, 2, 3))
-    drawn = noise.draw(config.seed, STEP, positions, batch.mean.shape[1:], objective.of(session.model).timestep, 0.0)
+    drawn = objective.draw(
+        config.seed, STEP, positions, batch.mean.shape[1:], objective.of(session.model).sample_timestep, 0.0
+    )
     a = session.model.alphas_cumprod[drawn.timesteps]
     snr = a / (1 - a)
     torch.testing.assert_close(ours, (errors * snr.clamp(max=5) / snr).mean(), rtol=1e-5, atol=0)

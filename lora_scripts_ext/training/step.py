@@ -14,13 +14,12 @@ from ..contract import Conditioning, Session
 from ..dataset import plan
 from ..dataset.plan import Step, Visit
 from ..dataset.store import Batch, Store
-from . import loss, noise, objective, optimizer, schedule, seeds
+from ..random_streams import DROPOUT, derive
+from . import objective, optimizer, schedule
 from .loss_scale import SkippedSteps, make_scaler
 from .memory_plan import Fit
 from .processes import World
 from .state import State
-
-_DROPOUT_STREAM = 2
 
 
 class Stepper:
@@ -146,41 +145,41 @@ class Stepper:
     def _backward(self, number: int, visits: Sequence[Visit]) -> Tensor:
         batch = self.store.batch(visits, self.device)
         with self.adapter.dropping(self._dropout_seeds(number, visits)):
-            weighed = (self._errors(number, visits, batch) * batch.weight).sum()
-            self.scaler.scale(weighed).backward()
-        return weighed.detach()
+            loss = (self._losses(number, visits, batch) * batch.weight).sum()
+            self.scaler.scale(loss).backward()
+        return loss.detach()
 
     def _dropout_seeds(self, number: int, visits: Sequence[Visit]) -> list[int]:
         if not self.config.lora_dropout:
             return []
-        return [seeds.derive(self.config.seed, _DROPOUT_STREAM, number, visit.position) for visit in visits]
+        return [derive(self.config.seed, DROPOUT, number, visit.position) for visit in visits]
 
-    def _errors(self, number: int, visits: Sequence[Visit], batch: Batch) -> Tensor:
+    def _losses(self, number: int, visits: Sequence[Visit], batch: Batch) -> Tensor:
         """The weighted loss of each example, float32 [batch]."""
         config = self.config
-        drawn = noise.draw(
+        drawn = objective.draw(
             config.seed,
             number,
             [visit.position for visit in visits],
             batch.mean.shape[1:],
-            self.objective.timestep,
+            self.objective.sample_timestep,
             config.noise_offset,
         )
         timesteps = drawn.timesteps.to(self.device, non_blocking=True)
         latents = batch.mean + batch.std * drawn.latent.to(self.device, non_blocking=True)
-        noises = drawn.noise.to(self.device, non_blocking=True)
-        noisy = self.objective.noisy(latents, noises, timesteps)
-        prediction = self.session.predict(noisy, timesteps, self._told(batch))
-        answer = self.objective.answer(latents, noises, timesteps)
+        noise = drawn.noise.to(self.device, non_blocking=True)
+        noisy = self.objective.add_noise(latents, noise, timesteps)
+        prediction = self.session.predict(noisy, timesteps, self._conditioning(batch))
+        target = self.objective.target(latents, noise, timesteps)
         weight = None
         if batch.mask is not None:
-            weight = loss.cell_weight(batch.mask, config.unmasked_weight, config.normalize_masked_area_loss)
-        errors = loss.per_example(prediction, answer, config.loss, config.huber_delta, weight)
+            weight = objective.mask_weight(batch.mask, config.unmasked_weight, config.normalize_masked_area_loss)
+        losses = objective.per_example_loss(prediction, target, config.loss, config.huber_delta, weight)
         if config.min_snr_gamma:
-            errors = errors * self.objective.min_snr_weight(timesteps, config.min_snr_gamma)
-        return errors
+            losses = losses * self.objective.min_snr_weight(timesteps, config.min_snr_gamma)
+        return losses
 
-    def _told(self, batch: Batch) -> Conditioning:
+    def _conditioning(self, batch: Batch) -> Conditioning:
         if not self.config.train_text_encoder:
             return batch.conditioning
         text = self.session.encode_text(batch.captions)
