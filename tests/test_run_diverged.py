@@ -1,4 +1,4 @@
-"""A run never ends well with a bad model: nothing that is not finite is written."""
+"""A run never ends well with a bad model: values that are not finite are never written."""
 
 import json
 import math
@@ -29,7 +29,7 @@ def finite(folder: Path) -> bool:
 
 
 def diverging(monkeypatch, at: int) -> None:
-    """From predicting step ``at`` (1-based) on, the model answers NaN."""
+    """From predicting step ``at`` (1-based) on, the model predicts NaN."""
     predict, calls = StandaloneSession.predict, []
 
     def broken(self, noisy, timesteps, conditioning):
@@ -79,7 +79,7 @@ def test_weights_that_are_not_finite_are_not_written_even_if_the_losses_were(dat
         on_epoch_end(self)
 
     monkeypatch.setattr(log.Log, "on_epoch_end", spoil)
-    with pytest.raises(TrainingError, match="weights are no finite numbers after step 6"):
+    with pytest.raises(TrainingError, match="weights are not finite after step 6"):
         train(shop.make_config(data, checkpoint, tmp_path / "out", save_epochs=1))
     assert not (tmp_path / "out" / "out.safetensors").exists()
     assert finite(tmp_path / "out")

@@ -84,14 +84,14 @@ def test_a_run_backs_up_what_it_finds_where_it_publishes(data, checkpoint, tmp_p
             return tmp_path / "Lora"
 
     config = shop.make_config(data, checkpoint, tmp_path / "out", epochs=1)
-    heard = []
+    events = []
     for seed in (1, 2):
         config = shop.make_config(data, checkpoint, tmp_path / "out", epochs=1, seed=seed)
-        result = run.train(config, Elsewhere(), report=heard.append)
+        result = run.train(config, Elsewhere(), report=events.append)
         assert result.lora == theirs
         assert same_tensors(result.lora, tmp_path / "out" / "out.safetensors")
     assert len(list((tmp_path / "Lora").glob("*.bak"))) == 1
-    assert sum("was not written by this run" in event.get("text", "") for event in heard) == 1
+    assert sum("was not written by this run" in event.get("text", "") for event in events) == 1
 
 
 def test_captions_can_be_kept_out_of_everything_beside_the_lora(data, checkpoint, tmp_path):

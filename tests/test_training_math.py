@@ -61,7 +61,7 @@ def test_a_flow_is_the_schedulers():
     sigmas = scheduler.sigmas[: len(TIMESTEPS)]
     noisy = flow.add_noise(x, eps, sigmas)
     torch.testing.assert_close(noisy, scheduler.scale_noise(x, scheduler.timesteps[: len(TIMESTEPS)], eps))
-    # A whole step along the answer leads from the noise to the picture.
+    # A whole step along the target goes from the noise to the image.
     scheduler.set_timesteps(1)
     drawn = scheduler.step(flow.target(x, eps, sigmas), scheduler.timesteps[0], eps).prev_sample
     torch.testing.assert_close(drawn, x, atol=1e-5, rtol=1e-5)
@@ -69,13 +69,13 @@ def test_a_flow_is_the_schedulers():
 
 
 @pytest.mark.parametrize(("variant", "side"), [("dev", 64), ("dev", 128), ("schnell", 128)])
-def test_a_flows_moments_are_logit_normal_and_shifted_as_the_pipeline_draws(variant, side):
+def test_a_flows_timesteps_are_logit_normal_and_shifted_as_the_pipeline_draws(variant, side):
     flow = objective.of(model("flow", variant))
     drawn = objective.draw(3, 0, range(2000), (1, side, side), flow.sample_timestep, 0.0).timesteps
     middles = torch.sigmoid(torch.distributions.Normal(0, 1).icdf(torch.tensor([0.1, 0.5, 0.9])))
     mu = calculate_shift((side // 2) ** 2)
-    wanted = FlowMatchEulerDiscreteScheduler().time_shift(mu, 1.0, middles) if variant == "dev" else middles
-    torch.testing.assert_close(drawn.quantile(torch.tensor([0.1, 0.5, 0.9])), wanted, atol=0.02, rtol=0)
+    expected = FlowMatchEulerDiscreteScheduler().time_shift(mu, 1.0, middles) if variant == "dev" else middles
+    torch.testing.assert_close(drawn.quantile(torch.tensor([0.1, 0.5, 0.9])), expected, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 5.0, 20.0])
@@ -95,14 +95,14 @@ def test_min_snr_stands_zero_terminal_snr():
 
 
 def test_losses_by_hand():
-    prediction, answer = torch.zeros(2, 1, 1, 2), torch.tensor([[[[0.5, 2.0]]], [[[0.0, 1.0]]]])
-    squares = objective.per_example_loss(prediction, answer, "l2", 0.1, None)
+    prediction, target = torch.zeros(2, 1, 1, 2), torch.tensor([[[[0.5, 2.0]]], [[[0.0, 1.0]]]])
+    squares = objective.per_example_loss(prediction, target, "l2", 0.1, None)
     torch.testing.assert_close(squares, torch.tensor([(0.25 + 4) / 2, 0.5]))
     # Huber (1964): d²/2 inside delta, delta·(|d| - delta/2) outside.
-    huber = objective.per_example_loss(prediction, answer, "huber", 1.0, None)
+    huber = objective.per_example_loss(prediction, target, "huber", 1.0, None)
     torch.testing.assert_close(huber, torch.tensor([(0.125 + 1.5) / 2, 0.25]))
     mask = torch.tensor([[[[1.0, 0.0]]], [[[0.5, 0.5]]]])
-    masked = objective.per_example_loss(prediction, answer, "l2", 0.1, mask)
+    masked = objective.per_example_loss(prediction, target, "l2", 0.1, mask)
     torch.testing.assert_close(masked, torch.tensor([0.125, 0.25]))
 
 
@@ -122,13 +122,13 @@ def test_a_masked_loss_is_onetrainers(normalize, unmasked, kind):
     mask = torch.rand(len(TIMESTEPS), 1, 8, 8, generator=torch.Generator().manual_seed(4))
     mask[mask < 0.4] = 0
     mask[1] = 1
-    prediction, answer = latents(1), latents(2)
+    prediction, target = latents(1), latents(2)
     if kind == "l2":
-        errors = (prediction - answer) ** 2
+        errors = (prediction - target) ** 2
     else:
-        errors = torch.nn.functional.huber_loss(prediction, answer, reduction="none", delta=0.1)
+        errors = torch.nn.functional.huber_loss(prediction, target, reduction="none", delta=0.1)
     weight = objective.mask_weight(mask, unmasked, normalize)
-    ours = objective.per_example_loss(prediction, answer, kind, 0.1, weight)
+    ours = objective.per_example_loss(prediction, target, kind, 0.1, weight)
     torch.testing.assert_close(ours, onetrainers(errors, mask, unmasked, normalize))
     torch.testing.assert_close(ours[1], errors[1].mean())
 
@@ -136,8 +136,8 @@ def test_a_masked_loss_is_onetrainers(normalize, unmasked, kind):
 def test_with_normalisation_a_small_mask_counts_as_much_as_a_large_one():
     mask = torch.zeros(2, 1, 8, 8)
     mask[0, 0, 0, 0], mask[1, 0, :4] = 1 / 255, 1
-    prediction, answer = torch.full((2, 4, 8, 8), 3.0), torch.zeros(2, 4, 8, 8)
-    errors = objective.per_example_loss(prediction, answer, "l2", 0.1, objective.mask_weight(mask, 0.0, True))
+    prediction, target = torch.full((2, 4, 8, 8), 3.0), torch.zeros(2, 4, 8, 8)
+    errors = objective.per_example_loss(prediction, target, "l2", 0.1, objective.mask_weight(mask, 0.0, True))
     torch.testing.assert_close(errors, torch.tensor([9.0, 9.0]))
 
 
@@ -168,7 +168,7 @@ def test_schedules_are_diffusers(name, warmup):
         theirs.step()
 
 
-def test_draws_depend_on_the_place_alone():
+def test_draws_depend_on_the_position_only():
     whole = objective.draw(7, 3, [0, 1, 2, 3], (4, 8, 8), STEPS, 0.1)
     for positions in ([0, 2], [1, 3], [3]):
         part = objective.draw(7, 3, positions, (4, 8, 8), STEPS, 0.1)
@@ -192,13 +192,13 @@ def test_draws_are_normal_uniform_and_offset():
     assert abs(channel_means.var().item() - (1 / 16 + 0.25)) < 0.02
 
 
-def test_seeds_differ_by_place_and_fit_a_generator():
-    places = {
+def test_seeds_differ_by_key_and_fit_a_generator():
+    seeds = {
         random_streams.derive(1, stream, step, position)
         for stream in range(3)
         for step in range(20)
         for position in range(9)
     }
-    assert len(places) == 3 * 20 * 9
-    assert all(0 <= seed < 2**63 for seed in places)
+    assert len(seeds) == 3 * 20 * 9
+    assert all(0 <= seed < 2**63 for seed in seeds)
     assert random_streams.derive(42, 1, 2, 3) == random_streams.derive(42, 1, 2, 3)

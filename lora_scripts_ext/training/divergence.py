@@ -17,7 +17,7 @@ def check_weights(context: Context) -> None:
         TrainingError: they are not.
     """
     if not torch.isfinite(context.adapter.weights).all():
-        raise _diverged(context, f"The LoRA's weights are no finite numbers after step {context.progress.step}")
+        raise _diverged(context, f"The LoRA's weights are not finite after step {context.progress.step}")
 
 
 def bad_loss(context: Context, step: int) -> TrainingError:

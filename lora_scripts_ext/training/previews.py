@@ -1,4 +1,4 @@
-"""Pictures of how far the run has come: fixed prompts and seeds, the generation parameters inside the PNG."""
+"""Preview images: fixed prompts and seeds, the generation parameters inside the PNG."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .listener import Context, Listener
 from .log import Log
 
 _PROMPTS_FROM_CAPTIONS = 2
-# What the WebUIs offer for a new picture.
-_STOCK_SCALE = 7.0
-_STOCK_SCALES = {"flux": 3.5}
+# The default CFG scale of the WebUIs.
+_DEFAULT_SCALE = 7.0
+_DEFAULT_SCALES = {"flux": 3.5}
 
 
 class Previews(Listener):
@@ -72,8 +72,8 @@ class Previews(Listener):
             if not memory.ran_out(error):
                 raise
             self._log.warn(
-                "The memory is too small to draw previews of this size beside the model: some are missing. The LoRA is "
-                "trained on; preview_epochs: 0 leaves them out."
+                "Out of memory while drawing previews of this size: some are missing. Training continues; "
+                "preview_epochs: 0 disables previews."
             )
         # Outside of the handler, whose traceback holds on to what was computed.
         memory.release(context.session.model.device)
@@ -110,7 +110,7 @@ def requests(config: Config, model: ModelInfo, captions: list[str]) -> list[Prev
             width=width,
             height=height,
             steps=config.preview_steps,
-            cfg_scale=config.preview_cfg_scale or _STOCK_SCALES.get(model.family, _STOCK_SCALE),
+            cfg_scale=config.preview_cfg_scale or _DEFAULT_SCALES.get(model.family, _DEFAULT_SCALE),
             sampler=config.preview_sampler,
         )
         for index, prompt in enumerate(prompts(config, captions))
@@ -118,7 +118,7 @@ def requests(config: Config, model: ModelInfo, captions: list[str]) -> list[Prev
 
 
 def draw(
-    session: Session, config: Config, wanted: list[PreviewRequest], epoch: int, lora: Path | None
+    session: Session, config: Config, preview_requests: list[PreviewRequest], epoch: int, lora: Path | None
 ) -> Iterator[Path]:
     """Draw every request with the model as it is now; yield ``output_dir/previews/NAME-eXXXX-NN.png`` as written.
 
@@ -126,19 +126,19 @@ def draw(
 
     lora: the adapter as a file, for a session that draws from files.
     """
-    for index, request in enumerate(wanted):
-        picture = session.preview(request, lora)
+    for index, request in enumerate(preview_requests):
+        image = session.preview(request, lora)
         path = Path(config.output_dir) / "previews" / f"{config.name}-e{epoch:04d}-{index:02d}.png"
         shown = request if config.save_captions else replace(request, prompt="", negative="")
         info = PngInfo()
         info.add_text("parameters", parameters(shown, session.model, f"<lora:{config.name}:1>" if epoch else ""))
         with files.replacing(path) as temporary:
-            picture.save(temporary, format="PNG", pnginfo=info)
+            image.save(temporary, format="PNG", pnginfo=info)
         yield path
 
 
 def parameters(request: PreviewRequest, model: ModelInfo, lora: str) -> str:
-    """The text the WebUI writes into its pictures and reads back under "PNG Info"."""
+    """The text the WebUI writes into its images and reads back under "PNG Info"."""
     lines = [" ".join(filter(None, (request.prompt, lora)))]
     if request.negative:
         lines.append(f"Negative prompt: {request.negative}")
@@ -150,7 +150,7 @@ def parameters(request: PreviewRequest, model: ModelInfo, lora: str) -> str:
 
 
 def _scale(request: PreviewRequest, model: ModelInfo) -> str:
-    """Flux is distilled: it is told its scale, instead of drawing twice."""
+    """Flux is guidance-distilled: its scale is an input of the model, and there is no second pass."""
     if model.family == "flux":
         return f"CFG scale: 1, Distilled CFG Scale: {request.cfg_scale}"
     return f"CFG scale: {request.cfg_scale}"

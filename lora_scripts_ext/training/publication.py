@@ -20,8 +20,8 @@ def publish(lora: Path, folder: Path, warn: Callable[[str], None]) -> Path:
     """Copy ``lora``, its card and its preview into ``folder``, each whole or not at all; returns the file there.
 
     Whether a file of that name there is one of ours is known by the hashes that runs leave in ``published.json`` beside
-    ``lora``. Another one is renamed to ``NAME.safetensors.TIME.bak``, with its card and its preview, and ``warn`` hears
-    of it. What a user has filled in on our card stays, as does a preview image that a user has chosen.
+    ``lora``. Another one is renamed to ``NAME.safetensors.TIME.bak``, with its card and its preview, and ``warn`` is
+    called. What a user has filled in on our card stays, as does a preview image that a user has chosen.
 
     """
     placed = folder / lora.name

@@ -1,4 +1,4 @@
-"""One training from its config to its file: prepare, loop, write."""
+"""One training from its config to its file: prepare, train, publish."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """What a run made.
+    """The outcome of a run.
 
     Attributes:
         lora: the finished file, or the last checkpoint of a stopped run.
@@ -121,7 +121,7 @@ def train(
 def _prepare(
     config: Config, session: Session, world: World, report: Report, should_stop: Callable[[], bool]
 ) -> tuple[Store, Fit | None]:
-    """Read the pictures and bring them to the device; with several processes the first fills the cache for all.
+    """Read the images and bring them to the device; with several processes the first fills the cache for all.
 
     Before that it is estimated whether the steps fit into the memory, and how.
     """
@@ -152,7 +152,7 @@ def _prepare(
         report(
             {
                 "event": "warning",
-                "text": f"longer than the {session.caption_tokens} tokens that are read, cut: {caption}",
+                "text": f"Caption truncated to {session.caption_tokens} tokens: {caption}",
             }
         )
     session.release_encoders(text=not config.train_text_encoder)

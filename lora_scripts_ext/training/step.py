@@ -1,4 +1,4 @@
-"""One step of training: batches in, the adapter's weights moved."""
+"""One training step: gradients of a batch, then the optimizer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Stepper:
     """Everything a step needs, put together once.
 
     Attributes:
-        at_once: as many pictures are computed together at most; None while the memory is large enough for all.
+        at_once: the most images computed together; None while memory suffices for all.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Stepper:
         total_steps: int,
         warn: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """``warn`` is told what the user should know."""
+        """``warn`` is called with each sentence for the user."""
         self.config = config
         self.session = session
         self.adapter = adapter
@@ -106,26 +106,26 @@ class Stepper:
         self.at_once = state.progress.get("at_once")
 
     def _try_gradients(self, number: int, micros: Step) -> Tensor | None:
-        """The step's gradients, and its loss; None where memory ran out and the next try takes fewer pictures."""
+        """The step's gradients, and its loss; None where memory ran out and fewer images are to be tried."""
         try:
             return self._gradients(number, micros)
         except memory.ERRORS as error:
-            if not memory.ran_out(error) or not self._take_fewer(micros):
+            if not memory.ran_out(error) or not self._reduce_group(micros):
                 raise
         # Outside of the handler, whose traceback holds on to the activations.
         memory.release(self.device)
         return None
 
-    def _take_fewer(self, micros: Step) -> bool:
-        """Halve the number of pictures computed at once; False where it is one."""
+    def _reduce_group(self, micros: Step) -> bool:
+        """Halve the number of images computed at once; False where it is one."""
         largest = max(len(micro) for micro in self._share(micros))
         most = min(self.at_once or largest, largest)
         if most < 2:
             return False
         self.at_once = (most + 1) // 2
         self._warn(
-            f"The memory is too small for {most} pictures at once; going on with {self.at_once}. They still count "
-            "together as one batch: it takes longer, the result stays the same."
+            f"Out of memory with {most} images; retrying in groups of {self.at_once}. The effective batch size is "
+            "unchanged."
         )
         return True
 
