@@ -14,6 +14,7 @@ import yaml
 
 from . import config_check, config_file, config_names, config_optimizer, config_subsets
 from .errors import UserError
+from .families.names import ModelFamily
 
 
 def _key(
@@ -83,7 +84,7 @@ class Config:
     mask_dir: str = _key("", "Folder with mask pictures for masked_loss: files.")
     cache_dir: str = _key("", "Folder of cached latents and text embeddings; empty takes output_dir/cache.")
 
-    model_family: Literal["auto", "sd1", "sd2", "sdxl"] = _key("auto", "Family of the base model, if detection errs.")
+    model_family: ModelFamily = _key("auto", "Family of the base model, if detection errs.")
     prediction_type: Literal["auto", "epsilon", "v_prediction"] = _key("auto", "What the base model predicts.")
     zero_terminal_snr: bool | None = _key(None, "Rescale the schedule to zero terminal SNR; empty detects it.")
     clip_skip: int = _key(1, "Take the text encoder's layer this far from the end (SD1, SD2).", low=1, high=12)

@@ -8,6 +8,7 @@ from typing import Any
 from . import config_optimizer
 from .config_check import shown
 from .errors import UserError
+from .families.names import KOHYA_OPTIONS
 
 Ours = dict[str, Any]
 # A key, its value and where they stand -> our keys with their values.
@@ -168,8 +169,7 @@ CONVERTED: dict[str, _Converter] = {
     "use_lion_optimizer": _switch({"optimizer": "lion"}),
     "use_8bit_adam": _switch({}),
     "network_train_unet_only": _switch({"train_text_encoder": False}, {"train_text_encoder": True}),
-    "v2": _switch({"model_family": "sd2"}),
-    "sdxl": _switch({"model_family": "sdxl"}),
+    **{option: _switch({"model_family": name}) for option, name in KOHYA_OPTIONS.items()},
     "v_parameterization": _switch({"prediction_type": "v_prediction"}),
     "random_crop": _switch({"crop": "random"}),
     "center_crop": _switch({"crop": "center"}, {"crop": "random"}),

@@ -1,4 +1,4 @@
-"""The contract between the trainer and whatever holds the Stable Diffusion model."""
+"""The contract between the trainer and the host that holds the base model."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ if TYPE_CHECKING:
 
     from .config import Config
 
-Family = Literal["sd1", "sd2", "sdxl", "flux"]
+#: the name of a family of base models; ``families.by_name`` gives the family
+FamilyName = str
 PredictionType = Literal["epsilon", "v_prediction", "flow"]
 Part = Literal["unet", "te1", "te2"]
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What the trainer must know of the base model.
+    """Facts about the base model that training needs.
 
     Attributes:
         alphas_cumprod: float32 [num_timesteps] on CPU, the schedule training uses (already rescaled when
             ``zero_terminal_snr`` is set); empty where the prediction is ``flow``.
         hash: SHA-256 (hex) of the checkpoint file, or of the weights for a folder.
-        vae: what tells a VAE of its own, chosen beside the checkpoint, from others; empty for the checkpoint's.
+        vae: identifies a VAE selected beside the checkpoint; empty for the checkpoint's own.
         vae_factor: pixels per latent cell along one side (8 for real Stable Diffusion).
         resolution: the side in pixels that the family was trained at (512, 768, 1024).
         dtype: the compute dtype of the frozen weights.
-        variant: which of a family's models it is, where they differ: Flux's ``dev`` or ``schnell``.
-        warnings: sentences on a model that can be trained on and may still not be what was meant.
+        variant: the model within its family, where they differ: Flux's ``dev`` or ``schnell``.
+        warnings: sentences about a model that can be trained but may not be the intended one.
     """
 
-    family: Family
+    family: FamilyName
     prediction_type: PredictionType
     zero_terminal_snr: bool
     alphas_cumprod: Tensor
@@ -72,7 +73,7 @@ class Target:
 
 @dataclass(frozen=True)
 class LatentDistribution:
-    """Scaled latents of a batch of pictures: ``mean`` and ``std`` float32 [batch, channels, height, width]."""
+    """Scaled latents of a batch of images: ``mean`` and ``std`` float32 [batch, channels, height, width]."""
 
     mean: Tensor
     std: Tensor
@@ -80,7 +81,7 @@ class LatentDistribution:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the UNet is told besides the noisy latents.
+    """Inputs of the denoiser beside latents and timestep.
 
     Attributes:
         context: [batch, tokens, width], the text encoders' hidden states.
@@ -95,7 +96,7 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class PreviewRequest:
-    """One picture to draw with the resident model: ``width`` and ``height`` in pixels."""
+    """One image to draw with the loaded model: ``width`` and ``height`` in pixels."""
 
     prompt: str
     negative: str
@@ -117,7 +118,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Inspection(ABC):
-    """A base model as a run would find it, without its numbers: what foretelling a run needs.
+    """A base model on the meta device: what estimating a run needs.
 
     Attributes:
         prediction_type: None where only loading the model would tell.
@@ -132,7 +133,7 @@ class Inspection(ABC):
     loaded: ClassVar[bool]
 
     name: str
-    family: Family
+    family: FamilyName
     prediction_type: PredictionType | None
     vae_factor: int
     resolution: int
@@ -161,11 +162,11 @@ class Inspection(ABC):
 
 
 class Session(Protocol):
-    """The model, taken: everything is frozen, in eval mode and on its device.
+    """The model during a run: everything is frozen, in eval mode and on its device.
 
     Attributes:
-        caption_tokens: as many tokens of a caption are read (75; Flux 255).
-        cut_captions: captions encoded so far that lost what exceeds these.
+        caption_tokens: the number of tokens of a caption that are read (75; Flux 255).
+        cut_captions: captions encoded so far that were truncated to these.
         draws_from_file: whether ``preview`` takes the LoRA as a file and wants the adapter suspended meanwhile.
         wider_precision: what to do where fp16 is too small, such as "set mixed_precision: bf16 or fp32".
     """
@@ -180,7 +181,7 @@ class Session(Protocol):
         """The base model's parts, by what errors call them: ``UNet``, ``VAE``, ``text encoder 1``."""
 
     def outline(self) -> Inspection:
-        """The model without its numbers, for estimating what a step takes."""
+        """The model on the meta device, for estimating the memory of a step."""
 
     def targets(self) -> Iterable[Target]:
         """Every Linear and Conv2d of the UNet and text encoders that has a kohya name."""
@@ -202,13 +203,13 @@ class Session(Protocol):
         """The VAE (and, with ``text``, the text encoders) are not needed for a while: the host may free the device."""
 
     def preview(self, request: PreviewRequest, lora: Path | None = None) -> Image:
-        """Draw one picture with the host's own sampler: with the attached adapter or, where ``draws_from_file``, with
+        """Draw one image with the host's own sampler: with the attached adapter or, where ``draws_from_file``, with
         the file ``lora`` at strength 1 (None: without)."""
 
 
 class Host(Protocol):
     def open(self, config: Config) -> AbstractContextManager[Session]:
-        """Take the model; give it back exactly as it was on every way out."""
+        """Take the model; restore it exactly on every way out."""
 
     def lora_dir(self) -> Path:
         """Where finished LoRAs belong."""

@@ -8,6 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "lora_scripts_ext"
 # From the ground up: a package may import those of the lines above it, and the files beside the packages.
 LAYERS = [
+    {"families"},
     {"models"},
     {"images"},
     {"captions"},
@@ -16,6 +17,8 @@ LAYERS = [
     {"jobs"},
     {"commands", "webui"},
 ]
+# What files beside the packages may import.
+GROUND = "families"
 LARGEST_SHARE = 0.15
 
 
@@ -53,9 +56,14 @@ def test_imports_point_down():
             other = found[0] if (PACKAGE / found[0]).is_dir() else None
             if other is None or other == own:
                 continue
-            if own is None or level(other) >= level(own):
+            if (own is None and other != GROUND) or (own is not None and level(other) >= level(own)):
                 wrong.append(f"{path.relative_to(PACKAGE)} imports {'.'.join(found)}")
     assert not wrong
+
+
+def test_the_page_knows_training_through_jobs_alone():
+    pages = [path for path in files() if "webui" in path.relative_to(PACKAGE).parts[:1]]
+    assert pages and not [path.name for path in pages for found in imports(path) if found[0] == "training"]
 
 
 def test_nothing_imports_in_a_circle():
@@ -93,4 +101,12 @@ def test_no_package_holds_more_than_its_share():
 def test_the_name_of_a_webui_stands_in_its_host_alone():
     for path in files():
         if "hosts" not in path.parts and re.search(r"\ba1111|\bforge\b", path.read_text(encoding="utf-8")):
+            raise AssertionError(path.relative_to(PACKAGE))
+
+
+def test_the_name_of_a_family_stands_among_the_families_alone():
+    for path in files():
+        if "families" not in path.parts and re.search(
+            r"[\"'](sd1|sd2|sdxl|flux)[\"']", path.read_text(encoding="utf-8")
+        ):
             raise AssertionError(path.relative_to(PACKAGE))

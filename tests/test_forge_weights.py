@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lora_scripts_ext.hosts.webui.forge.weights import mend, ordinary, out_of_place
+from lora_scripts_ext.hosts.webui.forge.weights import ordinary, out_of_place, patch_blocks
 
 
 class BasicTransformerBlock(nn.Module):
@@ -84,5 +84,5 @@ def test_blocks_that_add_in_place_learn_and_say_the_same():
     assert torch.equal(answer, expected)
     assert leaf.grad.abs().sum() > 0
     assert "forward" not in vars(block)
-    mend(block)
+    patch_blocks(block)
     assert torch.equal(block(leaf * 1, context=context), expected)

@@ -132,7 +132,7 @@ def test_a_mistake_is_a_sentence(page, changes, sentence):
 def test_pictures_are_shown_and_a_click_on_start_makes_a_lora(page):
     told = asked(page, output_name="brand", preview_epochs=1, preview_steps=1)
     looked = page.does("lt_look", told)["lt_pictures"]
-    assert "6 pictures, 6 steps (3 an epoch). About" in looked
+    assert "6 images, 6 steps (3 per epoch). About" in looked
     assert looked.count("<figure>") == 6
     path = urllib.parse.quote(str(page.folder / "pictures" / "00.png"))
     with urllib.request.urlopen(f"{page.address}/lora-trainer/picture?path={path}", timeout=60) as answer:

@@ -9,8 +9,8 @@ from diffusers.loaders import single_file_utils as theirs
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from benchmarks import models as real
+from lora_scripts_ext.families.registry import by_name
 from lora_scripts_ext.models.checkpoint import to_diffusers, to_original
-from lora_scripts_ext.models.original_layout import HEADS
 from lora_scripts_ext.models.unet import unet_config
 from lora_scripts_ext.models.vae import vae_config
 
@@ -85,7 +85,7 @@ def test_real_size_has_the_known_tensors(family, unet_count, count):
         if name.startswith("model.diffusion_model.")
     }
     assert len(shapes) == unet_count
-    read = unet_config(shapes, HEADS[family])
+    read = unet_config(shapes, by_name(family).heads)
     heads = (8, 8, 8, 8) if family == "sd1" else (5, 10, 20)
     assert tuple(read["attention_head_dim"]) == heads
     for key in ("block_out_channels", "down_block_types", "up_block_types", "layers_per_block", "cross_attention_dim"):

@@ -9,11 +9,11 @@ from typing import Any
 from ..config import Config
 from ..contract import ModelInfo
 from ..errors import UserError
+from ..families.registry import by_name
 from ..files import write_bytes, write_text
 
 #: what a run wrote on the card: where that still stands, a later run of the same name writes its own
 _WRITTEN = "lora trainer"
-_VERSIONS = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL", "flux": "Flux"}
 
 
 def write(lora: Path, config: Config, model: ModelInfo) -> Path:
@@ -25,7 +25,7 @@ def write(lora: Path, config: Config, model: ModelInfo) -> Path:
     path = lora.with_suffix(".json")
     card = {
         "description": f"LoRA of rank {config.lora_rank}, trained on {model.name}.",
-        "sd version": _VERSIONS[model.family],
+        "sd version": by_name(model.family).short_title,
         "activation text": config.trigger_word,
         "preferred weight": 1.0,
         "negative text": "",

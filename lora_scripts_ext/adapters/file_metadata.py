@@ -13,11 +13,8 @@ import torch
 
 from ..config import Config
 from ..contract import ModelInfo
+from ..families.registry import by_name
 
-_IMPLEMENTATIONS = {
-    "sdxl": "https://github.com/Stability-AI/generative-models",
-    "flux": "https://github.com/black-forest-labs/flux",
-}
 _PRECISIONS = {torch.float32: "no", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
@@ -102,8 +99,8 @@ def hashes(serialised: bytes) -> dict[str, str]:
 def _model_entries(config: Config, model: ModelInfo) -> dict[str, Any]:
     return {
         "ss_output_name": config.name,
-        "ss_base_model_version": _base_model_version(model),
-        "ss_v2": model.family == "sd2",
+        "ss_base_model_version": by_name(model.family).base_model_version(model),
+        "ss_v2": by_name(model.family).kohya_v2,
         "ss_sd_model_name": model.name,
         # The WebUI's short hash and the full SHA-256 that it is the beginning of.
         "ss_sd_model_hash": model.hash[:10],
@@ -167,8 +164,8 @@ def _modelspec(config: Config, model: ModelInfo, facts: RunFacts) -> dict[str, A
     finished = datetime.datetime.fromtimestamp(facts.finished_at, datetime.timezone.utc)
     return {
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": _architecture(model),
-        "modelspec.implementation": _IMPLEMENTATIONS.get(model.family, "diffusers"),
+        "modelspec.architecture": by_name(model.family).architecture(model),
+        "modelspec.implementation": by_name(model.family).implementation,
         "modelspec.title": config.name,
         "modelspec.date": finished.isoformat(timespec="seconds"),
         "modelspec.resolution": f"{width}x{height}",
@@ -177,24 +174,10 @@ def _modelspec(config: Config, model: ModelInfo, facts: RunFacts) -> dict[str, A
     }
 
 
-def _base_model_version(model: ModelInfo) -> str:
-    if model.family == "sd2":
-        return "sd_v2_v" if model.prediction_type == "v_prediction" else "sd_v2"
-    return {"sdxl": "sdxl_base_v1-0", "flux": "flux1"}.get(model.family, "sd_v1")
-
-
 def _prediction(model: ModelInfo) -> dict[str, str]:
     """The specification knows epsilon and v alone."""
     told = {"epsilon": "epsilon", "v_prediction": "v"}.get(model.prediction_type)
     return {"modelspec.prediction_type": told} if told else {}
-
-
-def _architecture(model: ModelInfo) -> str:
-    if model.family == "sd2":
-        return f"stable-diffusion-v2-{'768-v' if model.prediction_type == 'v_prediction' else '512'}/lora"
-    if model.family == "flux":
-        return f"flux-1-{model.variant}/lora"
-    return f"stable-diffusion-{'xl-v1-base' if model.family == 'sdxl' else 'v1'}/lora"
 
 
 def _network_args(config: Config) -> dict[str, Any]:

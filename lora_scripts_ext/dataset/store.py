@@ -15,6 +15,7 @@ from torch import Tensor
 from ..config import Config
 from ..contract import Conditioning, Session
 from ..errors import UserError
+from ..families.registry import by_name
 from ..images import bucket
 from ..images.bucket import Size
 from ..images.skipped import Skipped
@@ -196,6 +197,7 @@ def _tables(
         members.setdefault(example.bucket, []).append(index)
         first_rows.append(lengths[example.bucket])
         lengths[example.bucket] += len(example.views)
+    has_time_ids = by_name(session.model.family).has_time_ids
     tables = {}
     for size, indices in members.items():
         chosen = [encoded[index] for index in indices]
@@ -204,7 +206,7 @@ def _tables(
             mean=torch.cat([one.mean for one in chosen]),
             std=torch.cat([one.std for one in chosen]),
             mask=torch.cat(masks) if masks else None,
-            time_ids=_time_ids([examples[index] for index in indices]) if session.model.family == "sdxl" else None,
+            time_ids=_time_ids([examples[index] for index in indices]) if has_time_ids else None,
         )
     return tables, first_rows
 

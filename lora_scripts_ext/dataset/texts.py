@@ -14,6 +14,7 @@ from .. import finite
 from ..config import Config
 from ..contract import Session
 from ..errors import UserError
+from ..families.registry import by_name
 from ..parallel import Check, Progress, ahead
 from . import cache
 from .cache import Cache
@@ -57,7 +58,7 @@ def gather(wanted: Sequence[Variants], session: Session, config: Config, progres
         UserError: the text encoder gives NaN (with the reason), or the cache cannot be written.
     """
     place = Cache(config, session.model)
-    names = ("context", "pooled") if session.model.family in ("sdxl", "flux") else ("context",)
+    names = ("context", "pooled") if by_name(session.model.family).has_pooled else ("context",)
     found: dict[Variants, dict[str, Tensor]] = {}
     with closing(ahead(lambda caption: cache.load(place.of_caption(caption), names), wanted)) as loaded:
         for caption, tensors in zip(wanted, loaded, strict=True):

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Config
-from ..contract import Family, PredictionType
+from ..contract import FamilyName, PredictionType
 from ..errors import UserError
+from ..families.registry import by_name
 from .diffusers_folder import read_folder
 from .inference_yaml import read_inference_yaml
-from .original_layout import TEXTS, family_of, read_parts, to_diffusers, to_original
+from .original_layout import family_of, read_parts, to_diffusers, to_original
 from .parts import Checkpoint
 from .refusals import require_base_model, warnings_on
 from .safetensors_file import PICKLES, Header, read_header
@@ -23,7 +24,6 @@ from .safetensors_file import PICKLES, Header, read_header
 __all__ = ["read_checkpoint", "read_file", "to_diffusers", "to_original"]
 
 _V_PRED = re.compile(r"v[-_ ]?pred", re.IGNORECASE)
-SCALING: dict[Family, float] = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
 
 
 def read_checkpoint(config: Config) -> Checkpoint:
@@ -45,18 +45,18 @@ def read_checkpoint(config: Config) -> Checkpoint:
             f"base_model {path}: there is no such file or folder; give a .safetensors checkpoint or a diffusers folder "
             "on this machine (models are not downloaded)."
         )
-    told: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
     if config.prediction_type == "auto" and checkpoint.prediction_type == "epsilon" and _V_PRED.search(checkpoint.name):
-        told["warnings"] = (
+        overrides["warnings"] = (
             *checkpoint.warnings,
             f"{path}: the name says v-prediction, the model itself does not; if the name is right, set "
             "prediction_type: v_prediction.",
         )
     if config.prediction_type != "auto":
-        told["prediction_type"] = config.prediction_type
+        overrides["prediction_type"] = config.prediction_type
     if config.zero_terminal_snr is not None:
-        told["schedule"] = replace(checkpoint.schedule, zero_terminal_snr=config.zero_terminal_snr)
-    return replace(checkpoint, **told)
+        overrides["schedule"] = replace(checkpoint.schedule, zero_terminal_snr=config.zero_terminal_snr)
+    return replace(checkpoint, **overrides)
 
 
 def read_file(path: Path, family: str = "auto") -> Checkpoint:
@@ -71,14 +71,14 @@ def read_file(path: Path, family: str = "auto") -> Checkpoint:
         known = family_of(header.shapes) if family == "auto" else family
     except ValueError as error:
         raise UserError(f"{path}: this file cannot be trained on, {error}; take a full checkpoint.") from error
-    if not any(name.startswith(TEXTS[known][0].prefix) for name in header.shapes):
+    if not any(name.startswith(by_name(known).text_encoders[0].prefix) for name in header.shapes):
         raise UserError(
             f"{path}: a text encoder of the {known} family is not in this file; "
             "take a full checkpoint, or correct model_family."
         )
-    told = read_inference_yaml(path)
+    yaml = read_inference_yaml(path)
     try:
-        unet, vae, texts = read_parts(path, header.shapes, known, told)
+        unet, vae, texts = read_parts(path, header.shapes, known, yaml)
     except (ValueError, KeyError, IndexError) as error:
         reason = f"the tensor {error.args[0]} is missing" if isinstance(error, KeyError) else error
         raise UserError(
@@ -92,22 +92,25 @@ def read_file(path: Path, family: str = "auto") -> Checkpoint:
         unet=unet,
         vae=vae,
         texts=texts,
-        schedule=replace(told.schedule, zero_terminal_snr=_zero_terminal_snr(header)),
-        prediction_type=told.prediction_type or _prediction(header, known),
-        scaling_factor=told.scaling_factor or SCALING[known],
-        tokenizers=told.text_folders[: len(texts)],
-        side=told.latent_side * factor if told.latent_side else None,
+        schedule=replace(yaml.schedule, zero_terminal_snr=_zero_terminal_snr(header)),
+        prediction_type=yaml.prediction_type or _prediction(header, known),
+        scaling_factor=yaml.scaling_factor or by_name(known).scaling_factor,
+        tokenizers=yaml.text_folders[: len(texts)],
+        side=yaml.latent_side * factor if yaml.latent_side else None,
         warnings=tuple(warnings_on(path, header)),
     )
 
 
-def _prediction(header: Header, family: Family) -> PredictionType | None:
-    """What the file says: SDXL's empty marker tensor, or metadata of a merge or a training; None when SD2 is silent."""
+def _prediction(header: Header, family: FamilyName) -> PredictionType | None:
+    """What the file says: SDXL's empty marker tensor, or metadata of a merge or a training.
+
+    None for a family whose files need not say.
+    """
     metadata = header.metadata
-    said = (metadata.get("modelspec.prediction_type") or metadata.get("modelspec.predict_key") or "").lower()
-    if "v_pred" in header.shapes or said.startswith("v") or metadata.get("ss_v_parameterization") == "True":
+    stated = (metadata.get("modelspec.prediction_type") or metadata.get("modelspec.predict_key") or "").lower()
+    if "v_pred" in header.shapes or stated.startswith("v") or metadata.get("ss_v_parameterization") == "True":
         return "v_prediction"
-    if said.startswith("eps") or family != "sd2":
+    if stated.startswith("eps") or by_name(family).names_prediction:
         return "epsilon"
     return None
 

@@ -22,19 +22,19 @@ HEAD_CHANNELS = 64
 _EMBEDDINGS = "text_model.embeddings"
 
 
-def text_config(shapes: Mapping[str, Shape], activation: str, told: Mapping[str, Any]) -> dict[str, Any]:
+def text_config(shapes: Mapping[str, Shape], activation: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The ``CLIPTextConfig`` of a text encoder whose tensors, under transformers' names, have these ``shapes``.
 
     Args:
         shapes: of the layers that are used.
         activation: of its feed-forward layers: ``quick_gelu`` in OpenAI's CLIP, ``gelu`` in open_clip's.
-        told: a configuration that has the say in what shapes do not tell.
+        given: a configuration for what the shapes do not show.
 
     Raises:
         ValueError: its width does not split into heads of 64 channels, as CLIP's does.
     """
     vocabulary, width = shapes[f"{_EMBEDDINGS}.token_embedding.weight"]
-    if width % HEAD_CHANNELS and "num_attention_heads" not in told:
+    if width % HEAD_CHANNELS and "num_attention_heads" not in given:
         raise ValueError(f"its text encoder is {width} channels wide, which heads of {HEAD_CHANNELS} do not divide")
     layers = sum(f"text_model.encoder.layers.{layer}.mlp.fc1.weight" in shapes for layer in range(len(shapes)))
     return {
@@ -42,11 +42,11 @@ def text_config(shapes: Mapping[str, Shape], activation: str, told: Mapping[str,
         "hidden_size": width,
         "intermediate_size": shapes["text_model.encoder.layers.0.mlp.fc1.weight"][0],
         "num_hidden_layers": layers,
-        "num_attention_heads": told.get("num_attention_heads", width // HEAD_CHANNELS),
+        "num_attention_heads": given.get("num_attention_heads", width // HEAD_CHANNELS),
         "max_position_embeddings": shapes[f"{_EMBEDDINGS}.position_embedding.weight"][0],
-        "hidden_act": told.get("hidden_act", activation),
+        "hidden_act": given.get("hidden_act", activation),
         "projection_dim": shapes.get("text_projection.weight", (width,))[0],
-        "layer_norm_eps": told.get("layer_norm_eps", 1e-5),
+        "layer_norm_eps": given.get("layer_norm_eps", 1e-5),
     }
 
 

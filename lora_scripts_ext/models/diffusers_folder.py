@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..contract import Family, PredictionType
+from ..contract import FamilyName, PredictionType
 from ..errors import UserError
+from ..families.registry import by_encoders, by_name
 from .noise_schedule import Schedule
 from .parts import Checkpoint, Kind, ModelPart
 from .refusals import require_model_folder
@@ -24,6 +25,7 @@ _WEIGHTS: dict[Kind, tuple[str, ...]] = {
 }
 # What diffusers called the VAE's attention before 0.15; folders of that time are still about.
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+_TEXT_FOLDERS = ("text_encoder", "text_encoder_2")
 _CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
 
 
@@ -46,11 +48,13 @@ def read_folder(path: Path, family: str = "auto") -> Checkpoint:
             "give the plain text-to-image version."
         )
     known = _family(path, unet) if family == "auto" else family
-    if (known == "sdxl") != (unet.config.get("addition_embed_type") == "text_time"):
+    kind = by_name(known)
+    if kind.has_time_ids != (unet.config.get("addition_embed_type") == "text_time"):
         raise UserError(f"{path}: model_family is {known}, which this model is not; set model_family: auto.")
-    texts = [_part(path / "text_encoder", "text encoder 1", "text")]
-    if known == "sdxl":
-        texts.append(_part(path / "text_encoder_2", "text encoder 2", "text_with_projection"))
+    texts = [
+        _part(path / folder, f"text encoder {number}", "text_with_projection" if layout.projection else "text")
+        for number, (folder, layout) in enumerate(zip(_TEXT_FOLDERS, kind.text_encoders, strict=False), 1)
+    ]
     vae = _part(path / "vae", "VAE", "vae")
     cells = unet.config.get("sample_size")
     factor = 2 ** (_levels(path / "vae", vae) - 1)
@@ -62,7 +66,7 @@ def read_folder(path: Path, family: str = "auto") -> Checkpoint:
         vae=vae,
         texts=tuple(texts),
         schedule=schedule,
-        prediction_type=prediction or (None if known == "sd2" else "epsilon"),
+        prediction_type=prediction or ("epsilon" if kind.names_prediction else None),
         scaling_factor=_number(path / "vae" / "config.json", vae.config, "scaling_factor", 0.18215),
         tokenizers=tuple(_tokenizer(path / name) for name in ("tokenizer", "tokenizer_2")[: len(texts)]),
         side=cells * factor if isinstance(cells, int) else None,
@@ -120,13 +124,13 @@ def _shards(index: Path) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def _family(path: Path, unet: ModelPart) -> Family:
+def _family(path: Path, unet: ModelPart) -> FamilyName:
     """SDXL has a second text encoder; SD2's is open_clip's, with its own activation."""
     if unet.config.get("addition_embed_type") == "text_time":
         if not (path / "text_encoder").is_dir() and (path / "text_encoder_2").is_dir():
             raise UserError(f"{path}: this is the SDXL refiner; give the SDXL base model.")
-        return "sdxl"
-    return "sd2" if _read_json(path / "text_encoder" / "config.json").get("hidden_act") == "gelu" else "sd1"
+        return by_encoders([False, True]).name
+    return by_encoders([_read_json(path / "text_encoder" / "config.json").get("hidden_act") == "gelu"]).name
 
 
 def _schedule(path: Path) -> tuple[PredictionType | None, Schedule]:

@@ -13,8 +13,8 @@ import yaml
 
 from ..contract import PredictionType
 from ..errors import UserError
+from ..families.family import Heads
 from .noise_schedule import Schedule
-from .unet import Heads
 
 # Every stock config says 64, also that of the 768-pixel SD2 model: it tells nothing.
 STOCK_LATENT_SIDE = 64
@@ -52,7 +52,7 @@ def read_inference_yaml(checkpoint: Path) -> InferenceYaml:
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{path}: this is not an inference config of {checkpoint.name} ({type(error).__name__}: {error}); "
-            "mend it, or move it away to have the model read off the checkpoint."
+            "correct it, or move it away to have the model detected from the checkpoint."
         ) from error
 
 

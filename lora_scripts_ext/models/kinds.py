@@ -1,4 +1,4 @@
-"""What a safetensors file holds, told by the names of its tensors."""
+"""What a safetensors file holds, by the names of its tensors."""
 
 from __future__ import annotations
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from ..families.registry import by_name
+
 if TYPE_CHECKING:
-    from ..contract import Family, Part
+    from ..contract import FamilyName, Part
 
 _ATTENTION_PATH = re.compile(r"^(down|up)_blocks\.(\d+)\.attentions\.(\d+)\.")
 _RESNET = {
@@ -182,7 +184,7 @@ def open_clip_to_hf(path: str) -> tuple[str, ...]:
     raise ValueError(f"{path}: open_clip's text encoder has no module of this name.")
 
 
-def unet_key(family: Family, path: str, layout: UNetLayout) -> str:
+def unet_key(family: FamilyName, path: str, layout: UNetLayout) -> str:
     """The kohya name, without suffix, of the UNet module at ``path`` (diffusers or original).
 
     SD1 and SD2 files name UNet modules as diffusers does, SDXL files as the original checkpoint does.
@@ -190,7 +192,7 @@ def unet_key(family: Family, path: str, layout: UNetLayout) -> str:
     Raises:
         ValueError: a UNet of this layout has no such path.
     """
-    named = layout.to_original(path) if family == "sdxl" else layout.to_diffusers(path)
+    named = layout.to_original(path) if by_name(family).keys_from_original else layout.to_diffusers(path)
     return f"lora_unet_{named.replace('.', '_')}"
 
 
@@ -199,11 +201,10 @@ def flux_key(path: str) -> str:
     return f"lora_unet_{path.replace('.', '_')}"
 
 
-def text_key(family: Family, part: Part, path: str) -> str:
+def text_key(family: FamilyName, part: Part, path: str) -> str:
     """The kohya name, without suffix, of the text encoder module at ``path`` (transformers' name, as in
     ``text_model.encoder.layers.0.self_attn.q_proj``); ``part`` tells SDXL's two encoders apart."""
-    prefix = f"lora_{part}" if family == "sdxl" else "lora_te"
-    return f"{prefix}_{path.replace('.', '_')}"
+    return f"{by_name(family).text_key_prefix(part)}_{path.replace('.', '_')}"
 
 
 def _resnet_pairs(path: str, original: str) -> Iterator[tuple[str, str]]:

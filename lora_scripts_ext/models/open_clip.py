@@ -14,7 +14,7 @@ class OpenClipText(nn.Module):
 
     open_clip stacks query, key and value in one ``nn.MultiheadAttention``, which never calls the modules inside. Here
     they are Linears over views of the same weights: nothing is copied, an adapter can attach to each, and the maths is
-    the tower's own. To be made anew when the tower has moved to another device.
+    the tower's own. Must be created again when the tower has moved to another device.
     """
 
     def __init__(self, tower: nn.Module, unused_layers: int = 0) -> None:

@@ -4,44 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..contract import Family
+from ..contract import FamilyName
+from ..families.family import Heads, TextEncoderLayout
+from ..families.registry import FAMILIES, by_name
 from .clip import hf_sources, hf_to_open_clip, open_clip_layers, open_clip_sources, text_config
 from .inference_yaml import InferenceYaml
 from .parts import Kind, ModelPart
 from .safetensors_file import Shape
-from .unet import Heads, unet_config, unet_sources, unet_to_original
+from .unet import unet_config, unet_sources, unet_to_original
 from .vae import vae_config, vae_sources, vae_to_original
 from .weights import Source, take_all
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
-HEADS: dict[Family, Heads] = {"sd1": Heads(count=8), "sd2": Heads(channels=64), "sdxl": Heads(channels=64)}
-
-
-@dataclass(frozen=True)
-class TextPlace:
-    """A text encoder in a checkpoint: under which prefix, in which layout, with a text projection or without."""
-
-    prefix: str
-    open_clip: bool
-    projection: bool = False
-
-
-TEXTS: dict[Family, tuple[TextPlace, ...]] = {
-    "sd1": (TextPlace("cond_stage_model.transformer.", open_clip=False),),
-    "sd2": (TextPlace("cond_stage_model.model.", open_clip=True),),
-    "sdxl": (
-        TextPlace("conditioner.embedders.0.transformer.", open_clip=False),
-        TextPlace("conditioner.embedders.1.model.", open_clip=True, projection=True),
-    ),
-}
 
 
 def to_diffusers(state: Mapping[str, Tensor], heads: Heads | None = None) -> dict[str, dict[str, Tensor]]:
@@ -60,7 +41,7 @@ def to_diffusers(state: Mapping[str, Tensor], heads: Heads | None = None) -> dic
 
 
 def to_original(
-    unet: Mapping[str, Tensor], vae: Mapping[str, Tensor], texts: Sequence[Mapping[str, Tensor]], family: Family
+    unet: Mapping[str, Tensor], vae: Mapping[str, Tensor], texts: Sequence[Mapping[str, Tensor]], family: FamilyName
 ) -> dict[str, Tensor]:
     """State dicts of diffusers' and transformers' models -> the tensors of a single-file checkpoint.
 
@@ -77,38 +58,41 @@ def to_original(
     """
     original = {f"{UNET}{name}": tensor for name, tensor in unet_to_original(unet).items()}
     original.update({f"{VAE}{name}": tensor for name, tensor in vae_to_original(vae).items()})
-    for place, state in zip(TEXTS[family], texts, strict=True):
-        named = hf_to_open_clip(state, unused_layer=family == "sd2") if place.open_clip else state
-        original.update({f"{place.prefix}{name}": tensor for name, tensor in named.items()})
+    for layout, state in zip(by_name(family).text_encoders, texts, strict=True):
+        named = hf_to_open_clip(state, unused_layer=layout.unused_layers > 0) if layout.open_clip else state
+        original.update({f"{layout.prefix}{name}": tensor for name, tensor in named.items()})
     return {name: tensor.contiguous() for name, tensor in original.items()}
 
 
-def family_of(shapes: Mapping[str, Shape]) -> Family:
+def family_of(shapes: Mapping[str, Shape]) -> FamilyName:
     """The family whose text encoders the checkpoint carries.
 
     Raises:
         ValueError: it carries none of these.
     """
-    for family in ("sdxl", "sd2", "sd1"):
-        if any(name.startswith(TEXTS[family][-1].prefix) for name in shapes):
-            return family
+    for family in FAMILIES:
+        layouts = family.text_encoders
+        if layouts and any(name.startswith(layouts[-1].prefix) for name in shapes):
+            return family.name
     raise ValueError("it carries no text encoder of Stable Diffusion 1, 2 or XL")
 
 
 def read_parts(
-    path: Path, shapes: Mapping[str, Shape], family: Family, told: InferenceYaml
+    path: Path, shapes: Mapping[str, Shape], family: FamilyName, yaml: InferenceYaml
 ) -> tuple[ModelPart, ModelPart, tuple[ModelPart, ...]]:
     """UNet, VAE and text encoders of a checkpoint.
 
     Raises:
         ValueError, KeyError: tensors are missing or not built as they should be.
     """
+    kind = by_name(family)
     texts = tuple(
-        _text_part(path, shapes, family, index, told.text_folders[index]) for index in range(len(TEXTS[family]))
+        _text_part(path, shapes, index, layout, yaml.text_folders[index])
+        for index, layout in enumerate(kind.text_encoders)
     )
     inside = _inside(shapes, UNET)
-    config = unet_config(inside, told.heads or HEADS[family])
-    if family == "sdxl":
+    config = unet_config(inside, yaml.heads or kind.heads)
+    if kind.has_time_ids:
         width = config["projection_class_embeddings_input_dim"] - texts[-1].config["projection_dim"]
         config["addition_time_embed_dim"] = width // 6
     unet = _part("UNet", "unet", path, inside, UNET, config, unet_sources(inside, config))
@@ -117,19 +101,19 @@ def read_parts(
     return unet, _part("VAE", "vae", path, inside, VAE, config, vae_sources(inside, config)), texts
 
 
-def _text_part(path: Path, shapes: Mapping[str, Shape], family: Family, index: int, folder: Path | None) -> ModelPart:
-    place = TEXTS[family][index]
-    inside = _inside(shapes, place.prefix)
-    if place.open_clip:
-        # SD2 was trained on the last layer but one: the last is in the file and never used.
-        layers = open_clip_layers(inside) - (family == "sd2")
-        sources = open_clip_sources(inside, layers, place.projection)
+def _text_part(
+    path: Path, shapes: Mapping[str, Shape], index: int, layout: TextEncoderLayout, folder: Path | None
+) -> ModelPart:
+    inside = _inside(shapes, layout.prefix)
+    if layout.open_clip:
+        layers = open_clip_layers(inside) - layout.unused_layers
+        sources = open_clip_sources(inside, layers, layout.projection)
     else:
         sources = hf_sources(inside)
     wanted = {name: tuple(source.take(_meta(inside[source.name])).shape) for name, source in sources.items()}
-    config = text_config(wanted, "gelu" if place.open_clip else "quick_gelu", _config_in(folder))
-    kind = "text_with_projection" if place.projection else "text"
-    return _part(f"text encoder {index + 1}", kind, path, inside, place.prefix, config, sources)
+    config = text_config(wanted, "gelu" if layout.open_clip else "quick_gelu", _config_in(folder))
+    kind = "text_with_projection" if layout.projection else "text"
+    return _part(f"text encoder {index + 1}", kind, path, inside, layout.prefix, config, sources)
 
 
 def _part(

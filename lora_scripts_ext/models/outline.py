@@ -1,4 +1,4 @@
-"""A resident model without its numbers, on which a run can be foretold while the model itself is in use."""
+"""A loaded model on the meta device, on which a run can be estimated while the model itself is in use."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..contract import Inspection, ModelInfo, Size
+from ..families.registry import by_name
 from .targets import flux_targets, original_unet_targets, text_targets
 from .text_states import TOKENS, text_states
 from .tokenizer import FLUX_TOKENS
@@ -47,7 +48,7 @@ class Outline(MetaInspection):
             return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
 
         keys = next(module.to_k for name, module in self.unet.named_modules() if name.endswith("attn2"))
-        vector = empty(self.unet.label_emb[0][0].in_features) if self.family == "sdxl" else None
+        vector = empty(self.unet.label_emb[0][0].in_features) if by_name(self.family).has_time_ids else None
         return self.unet(
             empty(self.unet.in_channels, height // self.vae_factor, width // self.vae_factor),
             torch.zeros(batch, dtype=torch.int64, device="meta"),
@@ -72,13 +73,13 @@ class FluxOutline(MetaInspection):
         def empty(*shape: int) -> Tensor:
             return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
 
-        told = self.unet
+        unet = self.unet
         # It takes patches of 2 x 2 latent cells.
-        return told(
-            empty(told.in_channels // 4, height // self.vae_factor, width // self.vae_factor),
+        return unet(
+            empty(unet.in_channels // 4, height // self.vae_factor, width // self.vae_factor),
             torch.zeros(batch, device="meta"),
-            context=empty(FLUX_TOKENS, told.txt_in.in_features),
-            y=empty(told.vector_in.in_layer.in_features),
+            context=empty(FLUX_TOKENS, unet.txt_in.in_features),
+            y=empty(unet.vector_in.in_layer.in_features),
             guidance=empty(),
         )
 
@@ -125,14 +126,14 @@ def without_numbers(root: nn.Module, instead: Mapping[int, Any] | None = None) -
     for module in root.modules():
         for tensors in (module._parameters, module._buffers, vars(module)):
             memo.update({id(value): _on_meta(value) for value in tensors.values() if isinstance(value, Tensor)})
-    made = copy.deepcopy(root, memo)
-    for module in made.modules():
+    clone = copy.deepcopy(root, memo)
+    for module in clone.modules():
         module._forward_pre_hooks.clear()
         module._forward_hooks.clear()
         vars(module).pop("forward", None)
         # The name by which the Lora extension merges a prompt's LoRAs into a layer's weights.
         vars(module).pop("network_layer_name", None)
-    return made
+    return clone
 
 
 def _on_meta(tensor: Tensor) -> Tensor:
@@ -143,10 +144,10 @@ def _on_meta(tensor: Tensor) -> Tensor:
 
 def _attend(self: Any, x: Tensor, context: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
     """``CrossAttention.forward`` by PyTorch's own kernel, which is what a run uses."""
-    told = x if context is None else context
+    source = x if context is None else context
     heads = [
         layer.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        for layer in (self.to_q(x), self.to_k(told), self.to_v(told))
+        for layer in (self.to_q(x), self.to_k(source), self.to_v(source))
     ]
     return self.to_out(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
 

@@ -11,8 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..contract import Family, Part, PredictionType
+from ..contract import FamilyName, Part, PredictionType
 from ..errors import UserError
+from ..families.registry import by_name
 from .noise_schedule import Schedule
 from .safetensors_file import Shape
 from .weights import Source, read_tensors
@@ -104,7 +105,7 @@ class Checkpoint:
     """
 
     path: Path
-    family: Family
+    family: FamilyName
     unet: ModelPart
     vae: ModelPart
     texts: tuple[ModelPart, ...]
@@ -132,9 +133,8 @@ class Checkpoint:
         return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
 
     def resolution(self, prediction_type: PredictionType | None) -> int:
-        """Pixels of the side it was trained at; the SD2 that predicts v is the one for 768."""
-        stock = {"sd1": 512, "sd2": 768 if prediction_type == "v_prediction" else 512, "sdxl": 1024}
-        return self.side or stock[self.family]
+        """Pixels of the side it was trained at."""
+        return self.side or by_name(self.family).resolution(prediction_type)
 
     def text_parts(self) -> dict[Part, ModelPart]:
         """The text encoders by their part name."""

@@ -1,4 +1,4 @@
-"""Asking a model what it predicts, for SD2 checkpoints that do not say."""
+"""Testing what a model predicts, for SD2 checkpoints that do not state it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SIDE = 32
 def ask_prediction(
     predict: Callable[[Tensor, Tensor, Conditioning], Tensor], empty: Conditioning, channels: int, last: int
 ) -> PredictionType | None:
-    """Give the model pure noise at the ``last`` timestep and look how much of it comes back.
+    """Give the model pure noise at the ``last`` timestep and measure how much of it comes back.
 
     There a noisy latent is nearly all noise. A model that predicts epsilon returns its input; one that predicts
     v = sqrt(a) epsilon - sqrt(1 - a) x returns almost none of it, as sqrt(a) is 0.07 (Salimans and Ho 2022,
@@ -33,8 +33,8 @@ def ask_prediction(
     """
     noise = torch.randn(1, channels, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0)).to(empty.context.device)
     with torch.no_grad():
-        answer = predict(noise, torch.tensor([last], device=noise.device), empty)
-    share = float((answer * noise).sum() / noise.square().sum())
+        prediction = predict(noise, torch.tensor([last], device=noise.device), empty)
+    share = float((prediction * noise).sum() / noise.square().sum())
     if not math.isfinite(share):
         return None
     return "epsilon" if share > 0.5 else "v_prediction"

@@ -1,4 +1,4 @@
-"""Files that are something else than a base model: said in one sentence instead of a failure later."""
+"""Files that are something else than a base model: refused with one sentence instead of failing later."""
 
 from __future__ import annotations
 

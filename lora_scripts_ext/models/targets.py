@@ -8,20 +8,20 @@ from typing import Literal
 
 from torch import nn
 
-from ..contract import Family, Part, Target
+from ..contract import FamilyName, Part, Target
 from . import layer_names
 
 TEXT_LAYER = re.compile(r"\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])$")
 
 
-def unet_targets(unet: nn.Module, family: Family) -> Iterator[Target]:
+def unet_targets(unet: nn.Module, family: FamilyName) -> Iterator[Target]:
     """Every Linear and Conv2d of a diffusers ``UNet2DConditionModel``."""
     layout = layer_names.UNetLayout.from_block_types(unet.config.down_block_types, unet.config.layers_per_block)
     for path, module, kind in _layers(unet):
         yield Target(module, layer_names.unet_key(family, path, layout), path, "unet", kind)
 
 
-def original_unet_targets(unet: nn.Module, family: Family) -> Iterator[Target]:
+def original_unet_targets(unet: nn.Module, family: FamilyName) -> Iterator[Target]:
     """Every Linear and Conv2d of an original UNet (``UNetModel`` of ldm and sgm) that diffusers has, too."""
     layout = original_layout(unet)
     for original, module, kind in _layers(unet):
@@ -51,7 +51,7 @@ def original_layout(unet: nn.Module) -> layer_names.UNetLayout:
     return layer_names.UNetLayout(levels[0], tuple(attended))
 
 
-def text_targets(text_model: nn.Module, family: Family, part: Part) -> Iterator[Target]:
+def text_targets(text_model: nn.Module, family: FamilyName, part: Part) -> Iterator[Target]:
     """Every Linear in the layers of a transformers ``CLIPTextModel`` (or ``…WithProjection``)."""
     for path, module, kind in _layers(text_model):
         if TEXT_LAYER.search(path):

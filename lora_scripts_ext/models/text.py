@@ -1,4 +1,4 @@
-"""Captions -> what the UNet attends to, by the rules of each family."""
+"""Captions -> what the UNet attends to: text encoders and their tokenizers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Config
-from ..contract import Conditioning, Family
+from ..contract import Conditioning, FamilyName
 from ..errors import UserError
+from ..families.registry import by_name
 from .parts import Checkpoint
 from .tokenizer import SHIPPED, T5Tokenizer, Tokenizer
 
@@ -26,7 +27,11 @@ class TextEncoders:
     """
 
     def __init__(
-        self, models: Sequence[nn.Module], tokenizers: Sequence[Tokenizer | T5Tokenizer], family: Family, clip_skip: int
+        self,
+        models: Sequence[nn.Module],
+        tokenizers: Sequence[Tokenizer | T5Tokenizer],
+        family: FamilyName,
+        clip_skip: int,
     ) -> None:
         """Put ``models`` and their ``tokenizers`` together; ``clip_skip`` counts layers from the end, the last is 1.
 
@@ -35,13 +40,12 @@ class TextEncoders:
         """
         self.models = list(models)
         self._tokenizers = list(tokenizers)
-        self._family = family
-        self._skip = clip_skip
-        # What is read of a caption; CLIP only sums it up for Flux.
-        self._longest = self._tokenizers[-1 if family == "flux" else 0]
+        self._family = by_name(family)
+        self.clip_skip = clip_skip
+        self._longest = self._tokenizers[self._family.caption_encoder]
         layers = len(models[0].text_model.encoder.layers)
-        if self._skip > layers:
-            raise UserError(f"clip_skip is {self._skip}; the base model's text encoder has {layers} layers.")
+        if self.clip_skip > layers:
+            raise UserError(f"clip_skip is {self.clip_skip}; the base model's text encoder has {layers} layers.")
 
     @property
     def cut(self) -> set[str]:
@@ -54,37 +58,18 @@ class TextEncoders:
         return self._longest.room
 
     def encode(self, captions: Sequence[str], device: torch.device) -> Conditioning:
-        """Conditioning of ``captions`` in the models' dtype; differentiable when gradients are enabled.
+        """Conditioning of ``captions`` in the models' dtype, as the family's ``encode_text`` says."""
+        return self._family.encode_text(self, captions, device)
 
-        SD1 and SD2: the last layer's hidden states, or with ``clip_skip`` n the n-th last's, through the final layer
-        norm; SD2's models leave the original's last layer out, so their last is its last but one. SDXL: the last but
-        one layer of both encoders side by side, without the norm, and the second's projected end token as ``pooled``.
-        Flux: T5's last layer, and CLIP's end token, through the final layer norm, as ``pooled``.
-        """
-        if self._family == "flux":
-            return self._flux(captions, device)
-        if self._family != "sdxl":
-            states, _ = self._run(0, captions, device)
-            norm = self.models[0].text_model.final_layer_norm
-            return Conditioning(norm(states.hidden_states[-self._skip]))
-        first, _ = self._run(0, captions, device)
-        second, ends = self._run(1, captions, device)
-        context = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
-        rows = torch.arange(len(captions), device=device)
-        return Conditioning(context, self.models[1].text_projection(second.last_hidden_state[rows, ends]))
-
-    def _flux(self, captions: Sequence[str], device: torch.device) -> Conditioning:
-        clip, ends = self._run(0, captions, device)
-        rows = torch.arange(len(captions), device=device)
-        context = self.models[1](input_ids=self._tokenizers[1](captions).to(device))
-        return Conditioning(context, clip.last_hidden_state[rows, ends])
-
-    def _run(self, index: int, captions: Sequence[str], device: torch.device) -> tuple[Any, Tensor]:
+    def run(self, index: int, captions: Sequence[str], device: torch.device) -> tuple[Any, Tensor]:
         """The text model's output, and the position of the end token in each row, int64 [captions]."""
-        tokenizer = self._tokenizers[index]
-        tokens = tokenizer(captions).to(device)
+        tokens = self.tokens(index, captions, device)
         states = self.models[index].text_model(input_ids=tokens, output_hidden_states=True)
-        return states, (tokens == tokenizer.end).int().argmax(dim=-1)
+        return states, (tokens == self._tokenizers[index].end).int().argmax(dim=-1)
+
+    def tokens(self, index: int, captions: Sequence[str], device: torch.device) -> Tensor:
+        """The captions' tokens for one of the models, int64 [captions, tokens]."""
+        return self._tokenizers[index](captions).to(device)
 
 
 def tokenizers(checkpoint: Checkpoint, config: Config) -> list[Tokenizer]:
@@ -98,7 +83,7 @@ def tokenizers(checkpoint: Checkpoint, config: Config) -> list[Tokenizer]:
     """
     made = []
     for index, (part, own) in enumerate(zip(checkpoint.texts, checkpoint.tokenizers, strict=True)):
-        open_clip = checkpoint.family == "sd2" or index == 1
+        open_clip = by_name(checkpoint.family).text_encoders[index].open_clip
         folder = Path(config.text_model_dir) if config.text_model_dir else own or SHIPPED
         pad = 0 if open_clip and folder != own else None
         length = part.config.get("max_position_embeddings", 77)

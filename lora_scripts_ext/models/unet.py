@@ -11,23 +11,12 @@ from typing import Any
 
 from torch import Tensor
 
+from ..families.family import Heads
 from .layer_names import UNetLayout
 from .safetensors_file import Shape
 from .weights import Source
 
 MIDDLE = "middle_block.1.transformer_blocks"
-
-
-@dataclass(frozen=True)
-class Heads:
-    """How attention is split, which no shape tells: ``count`` heads everywhere, or heads of ``channels`` each."""
-
-    count: int | None = None
-    channels: int | None = None
-
-    def of(self, width: int) -> int:
-        """The number of heads in an attention ``width`` channels wide."""
-        return self.count or max(1, width // (self.channels or width))
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,12 @@ from PIL.PngImagePlugin import PngInfo
 from .. import files, memory
 from ..config import Config
 from ..contract import ModelInfo, PreviewRequest, Session
+from ..families.registry import by_name
 from . import optimizer
 from .listener import Context, Listener
 from .log import Log
 
 _PROMPTS_FROM_CAPTIONS = 2
-# The default CFG scale of the WebUIs.
-_DEFAULT_SCALE = 7.0
-_DEFAULT_SCALES = {"flux": 3.5}
 
 
 class Previews(Listener):
@@ -110,7 +108,7 @@ def requests(config: Config, model: ModelInfo, captions: list[str]) -> list[Prev
             width=width,
             height=height,
             steps=config.preview_steps,
-            cfg_scale=config.preview_cfg_scale or _DEFAULT_SCALES.get(model.family, _DEFAULT_SCALE),
+            cfg_scale=config.preview_cfg_scale or by_name(model.family).cfg_scale,
             sampler=config.preview_sampler,
         )
         for index, prompt in enumerate(prompts(config, captions))
@@ -142,15 +140,9 @@ def parameters(request: PreviewRequest, model: ModelInfo, lora: str) -> str:
     lines = [" ".join(filter(None, (request.prompt, lora)))]
     if request.negative:
         lines.append(f"Negative prompt: {request.negative}")
+    scale = by_name(model.family).scale_text(request.cfg_scale)
     lines.append(
-        f"Steps: {request.steps}, Sampler: {request.sampler}, {_scale(request, model)}, Seed: {request.seed}, "
+        f"Steps: {request.steps}, Sampler: {request.sampler}, {scale}, Seed: {request.seed}, "
         f"Size: {request.width}x{request.height}, Model hash: {model.hash[:10]}, Model: {model.name}"
     )
     return "\n".join(lines)
-
-
-def _scale(request: PreviewRequest, model: ModelInfo) -> str:
-    """Flux is guidance-distilled: its scale is an input of the model, and there is no second pass."""
-    if model.family == "flux":
-        return f"CFG scale: 1, Distilled CFG Scale: {request.cfg_scale}"
-    return f"CFG scale: {request.cfg_scale}"

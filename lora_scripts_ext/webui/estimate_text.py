@@ -1,19 +1,17 @@
-"""What a run will take, said to whoever is about to start it."""
+"""The estimate of a run as a sentence on the page."""
 
 from __future__ import annotations
 
-from ..training.estimate import Estimate
-from ..training.speed import flops_per_second
+from ..jobs.estimate import JobEstimate
 
 
-def sentence(told: Estimate) -> str:
-    """Pictures, steps, time and memory in a line or two; time without the previews."""
-    model = told.model
-    seconds = told.flops / flops_per_second(model.device, model.dtype)
+def sentence(estimate: JobEstimate) -> str:
+    """Images, steps, time and memory in a line or two; time without the previews."""
+    run = estimate.run
     return (
-        f"{len(told.dataset.examples)} pictures, {told.steps} steps ({told.steps_per_epoch} an epoch). "
-        f"About {_duration(seconds)} on this {_device(model.device.type)}, previews not counted, and about "
-        f"{_size(told.extra_bytes)} of memory beside the model. The LoRA will have {_size(told.file_bytes)}."
+        f"{len(run.dataset.examples)} images, {run.steps} steps ({run.steps_per_epoch} per epoch). "
+        f"About {_duration(estimate.seconds)} on this {_device(estimate.device_type)} without previews, and about "
+        f"{_size(run.extra_bytes)} of memory in addition to the model. The LoRA file will be {_size(run.file_bytes)}."
     )
 
 

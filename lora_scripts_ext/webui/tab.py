@@ -12,7 +12,7 @@ import gradio as gr
 from .. import config as configs
 from ..dataset.example import Example
 from ..errors import UserError
-from ..training import estimate
+from ..jobs.estimate import estimate as estimate_run
 from . import dataset, estimate_text, form, guard, paths, presets, thumbnails
 from .job_slot import DESK
 from .messages import sentence
@@ -104,22 +104,24 @@ def _preset(kind: str, *values: Any) -> list[Any]:
 
 
 def _look(*values: Any) -> str:
-    """The pictures with their captions, and what a run with them would take."""
+    """The images with their captions, and the estimate of a run with them."""
     try:
         config = form.config(values)
-        told = estimate.estimate(config, paths.inspection(config))
+        estimate = estimate_run(config, paths.inspection(config))
     except UserError as error:
         return sentence(str(error), "bad")
-    dataset = told.dataset
-    said = estimate_text.sentence(told)
+    dataset = estimate.run.dataset
+    text = estimate_text.sentence(estimate)
     if dataset.skipped:
-        said += f" {len(dataset.skipped)} left out: " + "; ".join(
+        text += f" {len(dataset.skipped)} skipped: " + "; ".join(
             f"{one.name} ({one.reason})" for one in dataset.skipped[:5]
         )
-    if told.memory_note:
-        said += f" {told.memory_note}"
+    if estimate.run.memory_note:
+        text += f" {estimate.run.memory_note}"
     cells = [_cell(example) for example in dataset.examples[:_GALLERY]]
-    return sentence(said, "good" if told.fit.fits else "bad") + f"<div class='lt_gallery'>{''.join(cells)}</div>"
+    return (
+        sentence(text, "good" if estimate.run.fit.fits else "bad") + f"<div class='lt_gallery'>{''.join(cells)}</div>"
+    )
 
 
 def _cell(example: Example) -> str:

@@ -85,7 +85,7 @@ def test_a_click_on_start_ends_with_a_lora_that_changes_the_picture(server, page
     fill(page, data, "brand")
     page.locator("#lt_look").click()
     page.locator(".lt_gallery figure").nth(5).wait_for()
-    assert "6 pictures, 6 steps (6 an epoch). About" in page.locator("#lt_pictures").first.inner_text()
+    assert "6 images, 6 steps (6 per epoch). About" in page.locator("#lt_pictures").first.inner_text()
     page.wait_for_function("() => document.querySelector('.lt_gallery img').naturalWidth > 0")
     page.locator("#lt_start").click()
     page.locator("#lt_headline", has_text="is done").wait_for(timeout=240_000)

@@ -106,7 +106,7 @@ def _require_room(checkpoint: Checkpoint, dtype: torch.dtype) -> None:
 
 
 def _model_info(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, digest: str) -> ModelInfo:
-    # Until an SD2 model that does not say has been asked, epsilon stands in.
+    # Epsilon stands in until a model that does not state its prediction type has been tested.
     prediction: PredictionType = checkpoint.prediction_type or "epsilon"
     return ModelInfo(
         family=checkpoint.family,
@@ -124,7 +124,7 @@ def _model_info(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
 
 
 def _with_prediction(session: StandaloneSession, checkpoint: Checkpoint) -> ModelInfo:
-    """The session's facts after asking the model itself what it predicts."""
+    """``ModelInfo`` after testing what the model predicts."""
     with torch.no_grad():
         empty = session.encode_text([""])
     channels = checkpoint.unet.config["in_channels"]

@@ -1,4 +1,4 @@
-"""What a base model is and would take, without loading it: for dry runs."""
+"""A base model inspected without loading its weights, for dry runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...config import Config
 from ...contract import ModelInfo, Target
+from ...families.registry import by_name
 from ...models.checkpoint import read_checkpoint
 from ...models.low_bits import keep_in_8_bits
 from ...models.outline import MetaInspection, facts, size, text_without_numbers, without_numbers
@@ -24,7 +25,7 @@ _BLOCKS = ("ResnetBlock2D", "BasicTransformerBlock")
 
 @dataclass(frozen=True)
 class CheckpointInspection(MetaInspection):
-    """A base model as its headers tell it; see ``contract.Inspection``.
+    """A base model from its headers; see ``contract.Inspection``.
 
     Attributes:
         prediction_type: None for an SD2 checkpoint that does not say; training asks the model itself.
@@ -40,19 +41,19 @@ class CheckpointInspection(MetaInspection):
 
     def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
         """See ``contract.Inspection.predict``."""
-        told = self.unet.config
+        config = self.unet.config
 
         def empty(*shape: int) -> Tensor:
             return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
 
         added = None
-        if self.family == "sdxl":
-            pooled = told.projection_class_embeddings_input_dim - 6 * told.addition_time_embed_dim
+        if by_name(self.family).has_time_ids:
+            pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
             added = {"text_embeds": empty(pooled), "time_ids": empty(6)}
         return self.unet(
-            empty(told.in_channels, height // self.vae_factor, width // self.vae_factor),
+            empty(config.in_channels, height // self.vae_factor, width // self.vae_factor),
             torch.zeros(batch, dtype=torch.int64, device="meta"),
-            encoder_hidden_states=torch.cat(states, -1) if states else empty(TOKENS, told.cross_attention_dim),
+            encoder_hidden_states=torch.cat(states, -1) if states else empty(TOKENS, config.cross_attention_dim),
             added_cond_kwargs=added,
             return_dict=False,
         )[0]

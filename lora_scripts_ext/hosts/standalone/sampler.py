@@ -1,4 +1,4 @@
-"""Drawing a picture's latents: diffusers' schedulers under the WebUI's names, with classifier-free guidance."""
+"""Sampling an image's latents: diffusers' schedulers under the WebUI's names, with classifier-free guidance."""
 
 from __future__ import annotations
 

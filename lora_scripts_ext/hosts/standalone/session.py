@@ -107,9 +107,9 @@ class StandaloneSession:
 
     @torch.no_grad()
     def preview(self, request: PreviewRequest, lora: Path | None = None) -> Image.Image:
-        """Draw one picture with what is attached; ``lora`` is not needed. Sides are rounded to what the UNet can halve.
+        """Draw one image with the attached adapter; ``lora`` is not needed. Sides are rounded to what the UNet takes.
 
-        The noise is drawn on the CPU from ``request.seed``, so every device draws the same picture, and torch's own
+        The noise is drawn on the CPU from ``request.seed``, so every device draws the same image, and torch's own
         random state is left alone.
 
         Raises:
@@ -133,7 +133,7 @@ class StandaloneSession:
         )
         with self._at_hand([self._vae]):
             pixels = self._vae.decode(latents / self._checkpoint.scaling_factor, return_dict=False)[0]
-        return _to_picture(pixels[0])
+        return _to_image(pixels[0])
 
     def close(self) -> None:
         """Let go of the model."""
@@ -171,7 +171,7 @@ class StandaloneSession:
                 model.to(place)
 
 
-def _to_picture(pixels: Tensor) -> Image.Image:
+def _to_image(pixels: Tensor) -> Image.Image:
     """[3, height, width] in [-1, 1] -> RGB."""
     scaled = ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(np.ascontiguousarray(scaled.permute(1, 2, 0).cpu().numpy()))

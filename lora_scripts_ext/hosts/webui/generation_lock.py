@@ -1,4 +1,4 @@
-"""The WebUI's queue of pictures to draw while a LoRA is trained: who waits, who is told, who need not wait.
+"""The WebUI's generation lock while a LoRA is trained: requests wait or are refused.
 
 Importable only inside a WebUI.
 """
@@ -15,12 +15,12 @@ from modules import call_queue, fifo_lock, progress, shared
 from .generation_setting import REFUSE, SETTING
 
 BUSY = "A LoRA is being trained on this model; wait for it, or stop it in the LoRA Trainer tab."
-# They only split a prompt into tokens; typing would otherwise fill the server's threads with calls that wait.
+# They only split a prompt into tokens; typing would otherwise fill the server's threads with waiting calls.
 _READERS = ("update_token_counter", "update_negative_prompt_token_counter")
 
 
 class Busy(RuntimeError):
-    """Told to whoever asks for a picture; the WebUI's API answers with ``status_code`` and ``detail``."""
+    """Raised where an image is requested; the WebUI's API answers with ``status_code`` and ``detail``."""
 
     def __init__(self) -> None:
         super().__init__(BUSY)
@@ -28,20 +28,20 @@ class Busy(RuntimeError):
         self.detail = BUSY
 
 
-class _Taken(fifo_lock.FIFOLock):
+class _TrainingLock(fifo_lock.FIFOLock):
     """The WebUI's lock as others find it during a run."""
 
     readers: set[int]
 
     def __enter__(self) -> bool:
-        # The lock is all that others touch, and it is not told what for: the caller has to tell.
-        asked = sys._getframe(1).f_locals
-        if getattr(asked.get("func"), "__name__", "") in _READERS:
+        # The lock is all that callers touch, without saying what for: that stands in the caller's frame.
+        caller = sys._getframe(1).f_locals
+        if getattr(caller.get("func"), "__name__", "") in _READERS:
             self.readers.add(threading.get_ident())
             return True
         if getattr(shared.opts, SETTING) == REFUSE:
             # The page's name for it, and the API's.
-            _unqueue(asked.get("id_task") or asked.get("task_id"))
+            _unqueue(caller.get("id_task") or caller.get("task_id"))
             raise Busy
         return self.acquire()
 
@@ -53,14 +53,14 @@ class _Taken(fifo_lock.FIFOLock):
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Nothing is drawn meanwhile: generation, from the page or the API, waits for its turn or is refused."""
+def acquired() -> Iterator[None]:
+    """Hold the lock: generation, from the page or the API, waits for its turn or is refused."""
     lock = call_queue.queue_lock
     with lock:
         before = lock.__class__
         lock.readers = set()
         # In place: the API holds on to the lock itself. Whoever is inside leaves by the class he entered by.
-        lock.__class__ = _Taken
+        lock.__class__ = _TrainingLock
         try:
             yield
         finally:
@@ -69,11 +69,11 @@ def alone() -> Iterator[None]:
 
 def held() -> bool:
     """Whether a run is going on."""
-    return isinstance(call_queue.queue_lock, _Taken)
+    return isinstance(call_queue.queue_lock, _TrainingLock)
 
 
 def _unqueue(task: str | None) -> None:
-    """The page stops asking how far ``task`` has come."""
+    """The page stops polling the progress of ``task``."""
     if task is not None:
         progress.pending_tasks.pop(task, None)
         progress.finish_task(task)

@@ -1,7 +1,7 @@
-"""The setting that says what becomes of a picture that is asked for while a LoRA is trained."""
+"""The setting for requests to generate images while a LoRA is trained."""
 
 from __future__ import annotations
 
-#: key of the setting, and its answers
+#: key of the setting, and its values
 SETTING = "lora_trainer_meanwhile"
 WAIT, REFUSE = "waits until the training is over", "is refused with a message"

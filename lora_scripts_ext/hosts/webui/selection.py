@@ -1,4 +1,4 @@
-"""Whether the files that a run was asked for are still the ones it finds when its turn comes."""
+"""Whether the checkpoint that a run was started for is still the selected one when the run begins."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def require(requested: str, chosen: Sequence[str], before: tuple[Stamp, ...]) ->
     """Let a run begin whose turn has come.
 
     Args:
-        requested: the checkpoint that was asked for.
+        requested: the checkpoint that the run was started for.
         chosen: the checkpoint that the WebUI would draw with now, and the files chosen beside it.
         before: the stamps of what was chosen when the run was started.
 

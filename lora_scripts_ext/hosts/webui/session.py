@@ -40,7 +40,7 @@ class WebUISession(ABC):
 
     @property
     def caption_tokens(self) -> int:
-        """As many tokens of a caption are read."""
+        """The number of tokens of a caption that are read."""
         return self._text.caption_tokens
 
     def parts(self) -> dict[str, nn.Module]:
@@ -58,7 +58,7 @@ class WebUISession(ABC):
         return unet_blocks(self._unet)
 
     def outline(self) -> Outline:
-        """The model without its numbers, for foretelling a run; may be made while others draw with it."""
+        """The model on the meta device, for estimating a run; may be called while others generate with the model."""
         return outline(self.model, self._unet, self._text.models)
 
     @torch.no_grad()
@@ -115,15 +115,15 @@ class WebUISession(ABC):
         del self._resident, self._unet, self._vae, self._text
 
     def _guidance(self, scale: float) -> dict[str, Any]:
-        """How txt2img is asked to follow the prompt so closely."""
+        """The arguments of txt2img for this guidance scale."""
         return {"cfg_scale": scale}
 
     @abstractmethod
     def _latent_scale(self) -> float:
-        """What latents are multiplied with before the UNet sees them."""
+        """The VAE's scaling factor."""
 
     def _latent_shift(self) -> float:
-        """What is taken from latents before that."""
+        """The VAE's shift factor."""
         return 0.0
 
     @abstractmethod
@@ -132,7 +132,7 @@ class WebUISession(ABC):
 
     @abstractmethod
     def _drawing(self, lora: Path | None) -> AbstractContextManager[None]:
-        """The WebUI may draw with the model in its own way, and knows ``lora`` by the name ``webui.PREVIEW``."""
+        """The WebUI can generate with the model in its own way, and lists ``lora`` as ``shared_state.PREVIEW``."""
 
 
 @contextmanager

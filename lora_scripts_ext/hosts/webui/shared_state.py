@@ -23,7 +23,7 @@ from .generation_lock import BUSY
 
 #: the name a LoRA is listed by while previews are drawn from its file
 PREVIEW = "lora-trainer-preview"
-LATER = "A LoRA is being trained; what you choose now is loaded when that is over."
+LATER = "A LoRA is being trained; your choice takes effect when the training has ended."
 
 
 def lora_dir() -> Path:
@@ -32,7 +32,7 @@ def lora_dir() -> Path:
 
 
 def publish() -> None:
-    """Let the WebUI list the LoRA folder anew, so that a prompt can call a new file."""
+    """Refresh the WebUI's list of LoRAs, so that a prompt can use a new file."""
     networks().list_available_networks()
 
 
@@ -43,7 +43,7 @@ def networks() -> ModuleType:
 
 @contextmanager
 def listed(lora: Path) -> Iterator[None]:
-    """A prompt may call the file by the name ``PREVIEW``; afterwards the lists show no trace of it."""
+    """Prompts can use the file as ``PREVIEW`` within this context; afterwards it is not listed any more."""
     nets = networks()
     entry = nets.network.NetworkOnDisk(PREVIEW, str(lora))
     nets.available_networks[PREVIEW] = nets.available_network_aliases[PREVIEW] = entry
@@ -85,20 +85,20 @@ def show_progress(step: int, steps: int) -> None:
 
 
 @contextmanager
-def model_kept(*others: tuple[ModuleType, str]) -> Iterator[None]:
-    """Whoever would unload or switch the model meanwhile is told why not; only this thread may.
+def model_locked(*others: tuple[ModuleType, str]) -> Iterator[None]:
+    """Other threads cannot unload or switch the model within this context; they get an error that says why.
 
-    ``others``: further functions of the WebUI's that would, each by its module and name.
+    ``others``: further functions of the WebUI that would, each by its module and name.
     """
     ours = threading.get_ident()
 
     def guarded(call: Callable[..., object]) -> Callable[..., object]:
-        def held_off(*args: object, **options: object) -> object:
+        def guarded_call(*args: object, **options: object) -> object:
             if threading.get_ident() == ours:
                 return call(*args, **options)
             raise RuntimeError(BUSY)
 
-        return held_off
+        return guarded_call
 
     names = ("unload_model_weights", "reload_model_weights", "send_model_to_cpu", "send_model_to_device")
     with ExitStack() as stack:
@@ -108,26 +108,26 @@ def model_kept(*others: tuple[ModuleType, str]) -> Iterator[None]:
 
 
 @contextmanager
-def settings_kept(keys: Sequence[str]) -> Iterator[None]:
-    """A change of these settings is refused with a sentence: it would rebuild the model once the queue is free."""
+def settings_locked(keys: Sequence[str]) -> Iterator[None]:
+    """Changing one of these settings is refused: it would rebuild the model as soon as the queue is free."""
 
     def refuse() -> None:
         gr.Warning(BUSY)
         raise RuntimeError(BUSY)
 
-    with _noticed(keys, refuse):
+    with _on_change(keys, refuse):
         yield
 
 
 @contextmanager
-def choices_wait(keys: Sequence[str]) -> Iterator[None]:
-    """Whoever changes these settings is told that it takes effect after the run."""
-    with _noticed(keys, lambda: gr.Warning(LATER)):
+def settings_deferred(keys: Sequence[str]) -> Iterator[None]:
+    """Changing one of these settings shows a notice that it takes effect after the run."""
+    with _on_change(keys, lambda: gr.Warning(LATER)):
         yield
 
 
 @contextmanager
-def _noticed(keys: Sequence[str], notice: Callable[[], object]) -> Iterator[None]:
+def _on_change(keys: Sequence[str], notice: Callable[[], object]) -> Iterator[None]:
     labels = [shared.opts.data_labels[key] for key in keys]
     before = [label.onchange for label in labels]
     try:
@@ -140,8 +140,8 @@ def _noticed(keys: Sequence[str], notice: Callable[[], object]) -> Iterator[None
 
 
 @contextmanager
-def random_states_kept() -> Iterator[None]:
-    """The random generators of Python, numpy and torch are afterwards where they were."""
+def random_states_restored() -> Iterator[None]:
+    """The random states of Python, numpy and torch are restored afterwards."""
     python, array = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     try:
@@ -154,22 +154,22 @@ def random_states_kept() -> Iterator[None]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter asks for a gradient and every module is in eval mode; afterwards both are as they were."""
-    asked = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    """No parameter requires a gradient and every module is in eval mode; both are restored afterwards."""
+    required = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
-        for parameter, _ in asked:
+        for parameter, _ in required:
             parameter.requires_grad_(False)
         with in_eval_mode(model):
             yield
     finally:
-        for parameter, wanted in asked:
-            parameter.requires_grad_(wanted)
+        for parameter, before in required:
+            parameter.requires_grad_(before)
             parameter.grad = None
 
 
 @contextmanager
 def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Every module is in eval mode; afterwards each is as it was."""
+    """Every module is in eval mode; each mode is restored afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         for module, _ in modes:
@@ -182,7 +182,7 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def replaced(owner: ModuleType, new: dict[str, object]) -> Iterator[None]:
-    """The module's names stand for something else meanwhile."""
+    """The module's attributes are replaced within this context."""
     before = {name: getattr(owner, name) for name in new}
     try:
         for name, value in new.items():

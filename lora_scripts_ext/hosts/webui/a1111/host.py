@@ -15,8 +15,9 @@ from modules import call_queue, devices, lowvram, sd_hijack, sd_models, sd_unet,
 from torch import nn
 
 from ....config import Config
-from ....contract import Family, Inspection, ModelInfo
+from ....contract import Inspection, ModelInfo
 from ....errors import UserError
+from ....families.registry import by_encoders
 from ....models.noise_schedule import rescaled
 from ....models.refusals import warnings_on_file
 from ....models.weights import sha256
@@ -39,26 +40,26 @@ class A1111Host:
         """``stop`` is called when the user presses the WebUI's Interrupt."""
         self._stop = stop
         self._replaced: set[str] = set()
-        self._asked = selection.stamps([chosen_checkpoint()])
+        self._stamps = selection.stamps([chosen_checkpoint()])
 
     @contextmanager
     def open(self, config: Config) -> Iterator[A1111Session]:
         """Wait for the queue, then hold the model until the end of the context. The chosen checkpoint is loaded if the
-        last picture was drawn with another (a refiner, or one that a request named).
+        last image was drawn with another (a refiner, or one that a request named).
 
         Raises:
             UserError: no model is loaded, one that cannot be trained on, or another one is chosen by now.
         """
         with ExitStack() as stack:
-            stack.enter_context(generation_lock.alone())
+            stack.enter_context(generation_lock.acquired())
             if shared.sd_model is not None:
-                selection.require(config.base_model, [chosen_checkpoint()], self._asked)
+                selection.require(config.base_model, [chosen_checkpoint()], self._stamps)
             model = _chosen_model()
             info = inspect(model, config)
             stack.enter_context(shared_state.announced("LoRA training", self._stop))
-            stack.enter_context(shared_state.model_kept())
-            stack.enter_context(shared_state.settings_kept(_REBUILDING))
-            stack.enter_context(shared_state.random_states_kept())
+            stack.enter_context(shared_state.model_locked())
+            stack.enter_context(shared_state.settings_locked(_REBUILDING))
+            stack.enter_context(shared_state.random_states_restored())
             stack.enter_context(shared_state.frozen(model))
             stack.enter_context(_bare(model, self._replaced))
             stack.enter_context(_attention(_ATTENTION))
@@ -96,7 +97,7 @@ def make(stop: Callable[[], None]) -> A1111Host:
 
 
 def chosen_checkpoint() -> str:
-    """Path of the checkpoint that the next picture is drawn with; empty where none has been loaded yet."""
+    """Path of the checkpoint of the next image; empty where none has been loaded yet."""
     model = _resident()
     if model is None:
         return ""
@@ -108,8 +109,8 @@ def chosen_checkpoint() -> str:
 
 
 def inspection(config: Config) -> Inspection:
-    """The WebUI's model for foretelling a run; it may be in use meanwhile. One that is chosen but not loaded is loaded,
-    unless a run holds the one that is.
+    """The WebUI's model for estimating a run; it may be in use at the same time. A checkpoint that is selected but not
+    loaded is loaded, unless a run holds the model.
 
     Raises:
         UserError: it cannot be trained on.
@@ -163,7 +164,7 @@ def _require_trainable(model: Any, config: Config) -> None:
 
 def _info(model: Any, config: Config) -> ModelInfo:
     checkpoint = model.sd_checkpoint_info
-    family: Family = "sdxl" if model.is_sdxl else "sd2" if model.is_sd2 else "sd1"
+    family = by_encoders([False, True] if model.is_sdxl else [model.is_sd2])
     prediction = "v_prediction" if model.parameterization == "v" else "epsilon"
     alphas = model.alphas_cumprod_original.detach().to("cpu", torch.float32)
     rescale = config.zero_terminal_snr
@@ -171,7 +172,7 @@ def _info(model: Any, config: Config) -> ModelInfo:
         rescale = shared.opts.sd_noise_schedule == "Zero Terminal SNR"
     encoder = model.first_stage_model.encoder
     return ModelInfo(
-        family=family,
+        family=family.name,
         prediction_type=prediction if config.prediction_type == "auto" else config.prediction_type,
         zero_terminal_snr=rescale,
         alphas_cumprod=rescaled(alphas.double()).float() if rescale else alphas,
@@ -179,7 +180,7 @@ def _info(model: Any, config: Config) -> ModelInfo:
         hash=checkpoint.sha256 or sha256([Path(checkpoint.filename)]),
         warnings=warnings_on_file(Path(checkpoint.filename)),
         vae_factor=2 ** (encoder.num_resolutions - 1),
-        resolution={"sd1": 512, "sd2": 768 if prediction == "v_prediction" else 512, "sdxl": 1024}[family],
+        resolution=family.resolution(prediction),
         device=devices.device,
         dtype=devices.dtype_unet,
         vae=_vae_of_its_own(),

@@ -12,7 +12,8 @@ from modules import devices, lowvram, sd_hijack, sd_models
 from torch import Tensor, nn
 
 from ....config import Config
-from ....contract import Conditioning, Family, ModelInfo, named_parts
+from ....contract import Conditioning, FamilyName, ModelInfo, named_parts
+from ....families.registry import by_name
 from ....models.open_clip import OpenClipText
 from ....models.text import TextEncoders
 from ....models.tokenizer import SHIPPED, Tokenizer
@@ -49,7 +50,7 @@ class A1111Session(WebUISession):
         device, dtype = self.model.device, self.model.dtype
         context = conditioning.context.to(device, dtype)
         cond: Any = {"c_crossattn": [context]}
-        if self.model.family == "sdxl":
+        if by_name(self.model.family).has_time_ids:
             cond = {"crossattn": context, "vector": self._vector(conditioning).to(dtype)}
         with devices.autocast():
             output = self._resident.apply_model(noisy.to(device, dtype), timesteps.to(device), cond)
@@ -99,24 +100,24 @@ class A1111Session(WebUISession):
             sd_hijack.model_hijack.apply_optimizations(ours.title() if ours is not None else "None")
 
 
-def _wrapped(resident: Any, family: Family) -> list[Any]:
+def _wrapped(resident: Any, family: FamilyName) -> list[Any]:
     """The embedders inside the WebUI's prompt parsers."""
-    if family == "sdxl":
+    if by_name(family).has_time_ids:
         return [embedder.wrapped for embedder in resident.conditioner.embedders[:2]]
     return [resident.cond_stage_model.wrapped]
 
 
-def _towers(resident: Any, family: Family) -> list[nn.Module]:
+def _towers(resident: Any, family: FamilyName) -> list[nn.Module]:
     wrapped = _wrapped(resident, family)
     return [embedder.model if hasattr(embedder, "model") else embedder.transformer for embedder in wrapped]
 
 
-def _text_encoders(resident: Any, family: Family, clip_skip: int, cut: set[str] | None = None) -> TextEncoders:
+def _text_encoders(resident: Any, family: FamilyName, clip_skip: int, cut: set[str] | None = None) -> TextEncoders:
     made, tokenizers = [], []
-    for embedder in _wrapped(resident, family):
+    for embedder, layout in zip(_wrapped(resident, family), by_name(family).text_encoders, strict=True):
         if hasattr(embedder, "model"):
             tower = embedder.model
-            made.append(OpenClipText(tower, unused_layers=1 if family == "sd2" else 0))
+            made.append(OpenClipText(tower, unused_layers=layout.unused_layers))
             length, vocabulary = len(tower.positional_embedding), tower.token_embedding.wrapped.num_embeddings
             tokenizers.append(Tokenizer.read(SHIPPED, 0, length, vocabulary))
         else:

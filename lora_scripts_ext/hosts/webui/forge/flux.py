@@ -1,4 +1,4 @@
-"""The session on a Flux model in Forge: a transformer in place of the UNet, T5 beside CLIP, a flow as its answer."""
+"""The session on a Flux model in Forge: a transformer in place of the UNet, T5 beside CLIP, a flow as prediction."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ....models.outline import FluxOutline, flux_outline
 from ....models.targets import flux_targets
 from .session import ForgeSession
 
-# Flux dev is told how closely to follow the prompt, which training must not undo: at 1 it is the model before it was
-# distilled (kohya's and ai-toolkit's setting, too).
+# Flux dev takes its guidance scale as an input. Trained at 1 it is the model before guidance distillation, which the
+# LoRA must not undo (kohya's and ai-toolkit's setting, too).
 _GUIDANCE = 1.0
 
 
@@ -31,13 +31,13 @@ class FluxSession(ForgeSession):
         return flux_targets(self._unet)
 
     def outline(self) -> FluxOutline:
-        """The model without its numbers, for foretelling a run; may be made while others draw with it."""
-        made = flux_outline(self.model, self._unet, self._text.models)
+        """The model on the meta device, for estimating a run; may be called while others generate with the model."""
+        model = flux_outline(self.model, self._unet, self._text.models)
         # A run computes attention by PyTorch's own kernel; others may be drawing with Forge's choice.
         attend = _relinked(flux.attention, attention_function=attention.attention_pytorch)
-        for block in made.blocks():
+        for block in model.blocks():
             block.forward = MethodType(_relinked(type(block).forward, attention=attend), block)
-        return made
+        return model
 
     def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The flow, float32 [batch, channels, height, width]; ``timesteps`` float32 [batch], 1 is noise."""

@@ -15,8 +15,10 @@ from backend import memory_management
 from modules import call_queue, sd_models, shared
 
 from ....config import Config
-from ....contract import Family, Inspection, ModelInfo, PredictionType
+from ....contract import Inspection, ModelInfo, PredictionType
 from ....errors import UserError
+from ....families.family import Family
+from ....families.registry import by_class, by_name
 from ....models.noise_schedule import rescaled
 from ....models.refusals import warnings_on_file
 from ....models.weights import sha256
@@ -25,14 +27,9 @@ from .flux import FluxSession
 from .session import ForgeSession, load
 
 _TRAINABLE = "choose a Stable Diffusion 1, 2, XL or Flux checkpoint (text to image) at the top of the page."
-_ENGINES: dict[str, Family] = {
-    "StableDiffusion": "sd1", "StableDiffusion2": "sd2", "StableDiffusionXL": "sdxl", "Flux": "flux",
-}  # fmt: skip
-# Latent channels that go in: four, in Flux sixteen in patches of 2 x 2.
-_CHANNELS: dict[Family, int] = {"sd1": 4, "sd2": 4, "sdxl": 4, "flux": 64}
 # Forge's words for what a model predicts.
 _PREDICTIONS: dict[str, PredictionType] = {"epsilon": "epsilon", "v_prediction": "v_prediction", "const": "flow"}
-# Settings that Forge looks at when it draws the next picture.
+# Settings that Forge looks at when it draws the next image.
 _CHOICES = ("sd_model_checkpoint", "forge_additional_modules", "forge_unet_storage_dtype")
 _STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 
@@ -44,7 +41,7 @@ class ForgeHost:
         """``stop`` is called when the user presses the WebUI's Interrupt."""
         self._stop = stop
         self._replaced: set[Path] = set()
-        self._asked = selection.stamps(_chosen_files())
+        self._stamps = selection.stamps(_chosen_files())
 
     @contextmanager
     def open(self, config: Config) -> Iterator[ForgeSession]:
@@ -55,15 +52,15 @@ class ForgeHost:
             UserError: no model is chosen, one that cannot be trained on, or another one by now.
         """
         with ExitStack() as stack:
-            stack.enter_context(generation_lock.alone())
+            stack.enter_context(generation_lock.acquired())
             if chosen_checkpoint():
-                selection.require(config.base_model, _chosen_files(), self._asked)
+                selection.require(config.base_model, _chosen_files(), self._stamps)
             model = _chosen_model()
             info = inspect(model, config)
             stack.enter_context(shared_state.announced("LoRA training", self._stop))
-            stack.enter_context(shared_state.model_kept((memory_management, "unload_all_models")))
-            stack.enter_context(shared_state.choices_wait(_CHOICES))
-            stack.enter_context(shared_state.random_states_kept())
+            stack.enter_context(shared_state.model_locked((memory_management, "unload_all_models")))
+            stack.enter_context(shared_state.settings_deferred(_CHOICES))
+            stack.enter_context(shared_state.random_states_restored())
             stack.enter_context(_bare(model, self._replaced))
             session = _session(model, info, config)
             stack.callback(session.close)
@@ -104,14 +101,15 @@ def inspect(model: Any, config: Config) -> ModelInfo:
         UserError: it cannot be trained on.
     """
     _require_trainable(model)
-    if config.train_text_encoder and _family(model) == "flux":
-        raise UserError("train_text_encoder is on; Flux's text encoders stay as they are, set it to false.")
+    family = _family(model)
+    if config.train_text_encoder and not family.trains_text_encoders:
+        raise UserError(f"train_text_encoder is on; {family.title}'s text encoders stay as they are, set it to false.")
     return _info(model, config)
 
 
 def inspection(config: Config) -> Inspection:
-    """The WebUI's model for foretelling a run; it may be in use meanwhile. One that is chosen but not loaded is loaded,
-    unless a run holds the one that is.
+    """The WebUI's model for estimating a run; it may be in use at the same time. A checkpoint that is selected but not
+    loaded is loaded, unless a run holds the model.
 
     Raises:
         UserError: there is none, or it cannot be trained on.
@@ -139,10 +137,10 @@ def _require_trainable(model: Any) -> None:
     if not hasattr(model, "forge_objects"):
         raise UserError(f"The WebUI has no model loaded; {_TRAINABLE}")
     name = model.sd_checkpoint_info.name_for_extra
-    if kind not in _ENGINES:
+    if by_class(kind) is None:
         raise UserError(f"{name} is of a kind ({kind}) that cannot be trained on; {_TRAINABLE}")
     unet = model.forge_objects_original.unet.model
-    if model.is_inpaint or unet.diffusion_model.in_channels != _CHANNELS[_family(model)]:
+    if model.is_inpaint or unet.diffusion_model.in_channels != _family(model).input_channels:
         raise UserError(f"{name} takes more than text (inpainting, depth or an image); {_TRAINABLE}")
     if unet.predictor.prediction_type not in _PREDICTIONS:
         raise UserError(
@@ -162,22 +160,21 @@ def _info(model: Any, config: Config) -> ModelInfo:
     if rescale is None:
         rescale = bool(model.model_config.ztsnr) or shared.opts.sd_noise_schedule == "Zero Terminal SNR"
     prediction = _PREDICTIONS[predictor.prediction_type]
-    stock = {"sd1": 512, "sd2": 768 if prediction == "v_prediction" else 512, "sdxl": 1024, "flux": 1024}
     blocks = len(model.forge_objects_original.vae.first_stage_model.encoder.down)
     return ModelInfo(
-        family=family,
-        prediction_type=prediction if config.prediction_type == "auto" or family == "flux" else config.prediction_type,
-        zero_terminal_snr=rescale and family != "flux",
+        family=family.name,
+        prediction_type=prediction if config.prediction_type == "auto" or family.has_flow else config.prediction_type,
+        zero_terminal_snr=rescale and not family.has_flow,
         alphas_cumprod=_schedule(predictor, rescale),
         name=checkpoint.name_for_extra,
         hash=checkpoint.sha256 or sha256([Path(checkpoint.filename)]),
         warnings=warnings_on_file(Path(checkpoint.filename)),
         vae_factor=2 ** (blocks - 1),
-        resolution=stock[family],
+        resolution=family.resolution(prediction),
         device=unet.load_device,
         dtype=unet.model.computation_dtype,
         vae=_modules_of_their_own(),
-        variant="" if family != "flux" else "dev" if unet.model.diffusion_model.guidance_embed else "schnell",
+        variant=family.variant(unet.model.diffusion_model),
     )
 
 
@@ -190,11 +187,14 @@ def _schedule(predictor: Any, rescale: bool) -> torch.Tensor:
 
 
 def _family(model: Any) -> Family:
-    return _ENGINES[type(model).__name__]
+    """The family of a model that can be trained."""
+    family = by_class(type(model).__name__)
+    assert family is not None
+    return family
 
 
 def _session(model: Any, info: ModelInfo, config: Config) -> ForgeSession:
-    return (FluxSession if info.family == "flux" else ForgeSession)(model, info, config)
+    return (FluxSession if by_name(info.family).has_flow else ForgeSession)(model, info, config)
 
 
 def _modules_of_their_own() -> str:
@@ -221,8 +221,8 @@ def _bare(model: Any, replaced: Container[Path]) -> Iterator[None]:
         load(model.forge_objects_original.unet, model.forge_objects_original.clip.patcher)
         yield
     finally:
-        load(*(patcher for patcher in reversed(before) if not _asks_for(patcher, replaced)))
+        load(*(patcher for patcher in reversed(before) if not _uses(patcher, replaced)))
 
 
-def _asks_for(patcher: Any, files: Container[Path]) -> bool:
-    return any(Path(told[0]).resolve() in files for told in patcher.lora_patches)
+def _uses(patcher: Any, files: Container[Path]) -> bool:
+    return any(Path(patch[0]).resolve() in files for patch in patcher.lora_patches)

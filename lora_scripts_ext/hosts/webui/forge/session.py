@@ -15,17 +15,14 @@ from modules import sd_models
 from torch import Tensor, nn
 
 from ....config import Config
-from ....contract import Conditioning, Family, ModelInfo
+from ....contract import Conditioning, FamilyName, ModelInfo
+from ....families.registry import by_name
 from ....models.outline import Outline
 from ....models.text import TextEncoders
 from ....models.tokenizer import T5Tokenizer, Tokenizer
 from .. import shared_state
 from ..session import WebUISession, in_float32
-from .weights import mend, ordinary, out_of_place
-
-_TEXTS: dict[Family, tuple[str, ...]] = {
-    "sd1": ("clip_l",), "sd2": ("clip_h",), "sdxl": ("clip_l", "clip_g"), "flux": ("clip_l", "t5xxl"),
-}  # fmt: skip
+from .weights import ordinary, out_of_place, patch_blocks
 
 
 class ForgeSession(WebUISession):
@@ -38,7 +35,7 @@ class ForgeSession(WebUISession):
     def __init__(self, resident: Any, model: ModelInfo, config: Config) -> None:
         self._parts = resident.forge_objects_original
         self._chosen = sd_models.model_data.forge_loading_parameters
-        self._learns_words = config.train_text_encoder
+        self._trains_text = config.train_text_encoder
         self._ours = ExitStack()
         text = _text_encoders(self._parts.clip, model.family, config.clip_skip)
         super().__init__(
@@ -47,7 +44,7 @@ class ForgeSession(WebUISession):
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """The model is fit for gradients; without this it can only be looked at."""
+        """The model is ready for gradients; without this it can only be looked at."""
         with out_of_place(self._unet):
             self._ours = self._fit()
             try:
@@ -56,10 +53,10 @@ class ForgeSession(WebUISession):
                 self._ours.close()
 
     def outline(self) -> Outline:
-        """The model without its numbers, for foretelling a run; may be made while others draw with it."""
-        made = super().outline()
-        mend(made.unet)
-        return made
+        """The model on the meta device, for estimating a run; may be called while others generate with the model."""
+        model = super().outline()
+        patch_blocks(model.unet)
+        return model
 
     def encode_text(self, captions: Sequence[str]) -> Conditioning:
         """Context [captions, 77, width] (and SDXL's pooled); differentiable when gradients are enabled."""
@@ -74,8 +71,8 @@ class ForgeSession(WebUISession):
     def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The UNet's raw output, float32 [batch, channels, height, width]."""
         device, dtype = self.model.device, self.model.dtype
-        self._bring(self._parts.unet, *([self._parts.clip.patcher] if self._learns_words else []))
-        vector = self._vector(conditioning).to(dtype) if self.model.family == "sdxl" else None
+        self._bring(self._parts.unet, *([self._parts.clip.patcher] if self._trains_text else []))
+        vector = self._vector(conditioning).to(dtype) if by_name(self.model.family).has_time_ids else None
         # The options are where Forge's extensions leave their hooks, and the UNet its notes: new for every call.
         output = self._unet(
             noisy.to(device, dtype),
@@ -167,11 +164,10 @@ def load(*patchers: Any) -> None:
     memory_management.load_models_gpu(list(patchers))
 
 
-def _text_encoders(clip: Any, family: Family, clip_skip: int) -> TextEncoders:
-    models = [getattr(clip.cond_stage_model, name).transformer for name in _TEXTS[family]]
-    tokenizers = [
-        _tokenizer(getattr(clip.tokenizer, name), model) for name, model in zip(_TEXTS[family], models, strict=True)
-    ]
+def _text_encoders(clip: Any, family: FamilyName, clip_skip: int) -> TextEncoders:
+    names = by_name(family).component_names
+    models = [getattr(clip.cond_stage_model, name).transformer for name in names]
+    tokenizers = [_tokenizer(getattr(clip.tokenizer, name), model) for name, model in zip(names, models, strict=True)]
     return TextEncoders(models, tokenizers, family, clip_skip)
 
 

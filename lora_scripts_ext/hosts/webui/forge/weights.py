@@ -1,4 +1,4 @@
-"""Forge's weights made fit for gradients: inference tensors stood in for, in-place blocks made out of place.
+"""Forge's weights made ready for gradients: inference tensors replaced, in-place blocks made out of place.
 
 Importable without Forge: it knows only modules and tensors.
 """
@@ -53,7 +53,7 @@ def out_of_place(unet: nn.Module) -> Iterator[None]:
 
     Without gradients they run as they are, with all that Forge may have hooked into them.
     """
-    mend(unet)
+    patch_blocks(unet)
     try:
         yield
     finally:
@@ -61,8 +61,8 @@ def out_of_place(unet: nn.Module) -> Iterator[None]:
             vars(block).pop("forward", None)
 
 
-def mend(unet: nn.Module) -> None:
-    """As :func:`out_of_place`, for good."""
+def patch_blocks(unet: nn.Module) -> None:
+    """As :func:`out_of_place`, permanently."""
     for block in _blocks(unet):
         block.forward = _block_forward(block, block.forward)
 

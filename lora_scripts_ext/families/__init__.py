@@ -1,0 +1,1 @@
+"""What a base model is: one file a family, and a registry of them."""
