@@ -42,7 +42,7 @@ class Job:
 
     @property
     def alive(self) -> bool:
-        """Whether the run still goes on."""
+        """Whether the run is not over yet."""
         return self._thread.is_alive()
 
     def start(self) -> None:

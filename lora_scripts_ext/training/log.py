@@ -57,7 +57,7 @@ class Log(Listener):
         return {"epoch_losses": self._epoch_losses, "last_epoch_loss": self._last_epoch_loss}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from the losses of a saved state."""
+        """Resume from the losses of a saved state."""
         self._epoch_losses = state["epoch_losses"]
         self._last_epoch_loss = state["last_epoch_loss"]
 

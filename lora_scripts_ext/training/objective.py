@@ -170,7 +170,7 @@ def mask_weight(mask: Tensor, unmasked_weight: float, normalize: bool) -> Tensor
     """The weight of each latent cell, shaped like ``mask`` [batch, 1, h, w] (0 to 1); as OneTrainer defines it.
 
     max(mask, ``unmasked_weight``); with ``normalize`` divided by its mean over the image, which makes the loss the mean
-    over the masked area. All zero where the mask is, for an image of which nothing is to be learnt.
+    over the masked area. All zero where the mask is, for an image of which nothing is to be learned.
     """
     weight = mask.clamp(min=unmasked_weight)
     if not normalize:

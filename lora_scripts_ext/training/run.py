@@ -80,13 +80,13 @@ def train(
     Args:
         config: the run.
         host: opens the base model.
-        resume: go on from the newest saved state; with ``if-possible`` start at 0 where there is none.
+        resume: continue from the newest saved state; with ``if-possible`` start at 0 where there is none.
         report: called with every event as it happens.
         should_stop: called after every step.
 
     Raises:
         UserError: the input is wrong.
-        TrainingError: the training went wrong; the last good state and what was written before are still there.
+        TrainingError: the training failed; the last good state and all files written before are kept.
         Stopped: stopped while images were prepared.
     """
     started = time.time()
@@ -123,7 +123,7 @@ def _prepare(
 ) -> tuple[Store, Fit | None]:
     """Read the images and bring them to the device; with several processes the first fills the cache for all.
 
-    Before that it is estimated whether the steps fit into the memory, and how.
+    Before that, the memory of a step is estimated: an error where not even one image fits.
     """
     model = session.model
     dataset = source.read(config, config.sides(model.resolution), model.vae_factor)
@@ -149,12 +149,7 @@ def _prepare(
     for skipped in store.skipped:
         report({"event": "skipped", "picture": skipped.name, "reason": skipped.reason})
     for caption in sorted(session.cut_captions):
-        report(
-            {
-                "event": "warning",
-                "text": f"Caption truncated to {session.caption_tokens} tokens: {caption}",
-            }
-        )
+        report({"event": "warning", "text": f"Caption truncated to {session.caption_tokens} tokens: {caption}"})
     session.release_encoders(text=not config.train_text_encoder)
     return store, fit
 
@@ -283,7 +278,7 @@ def _context(config: Config, session: Session, store: Store, world: World, warn:
 
 
 def _identity(context: Context) -> dict[str, Any]:
-    """What a saved state and the run that goes on from it must have in common."""
+    """What a saved state and the run that resumes from it must have in common."""
     return states.fingerprint(
         context.config,
         model_hash=context.session.model.hash,

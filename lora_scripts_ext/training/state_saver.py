@@ -1,4 +1,4 @@
-"""When a run's state is saved, and how a run goes on from it."""
+"""When the state of a run is saved, and how a run resumes from it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StateSaver(Listener):
         self._saved_at = self._step_ended_at = _clock()
 
     def restore(self, state: State) -> None:
-        """Let the listeners go on from a saved state."""
+        """Let the listeners resume from a saved state."""
         for part in (self._log, self._checkpoints, self._previews):
             part.load_state_dict(state.progress)
 

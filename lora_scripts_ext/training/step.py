@@ -95,7 +95,7 @@ class Stepper:
 
     @torch.no_grad()
     def restore(self, state: State) -> None:
-        """Go on from a saved state."""
+        """Resume from a saved state."""
         self.adapter.weights.copy_(state.weights)
         self.adapter.refresh()
         self.optimizer.load_state_dict(state.optimizer)
