@@ -10,9 +10,9 @@ ROOT = Path(__file__).parents[1]
 ASK = """
 import sys
 sys.path[:0] = [{folder!r}, {root!r}]
-from lora_scripts_ext.hosts import kind
-kind.importlib.import_module = lambda name, package: name
-print(kind.model_module())
+from lora_scripts_ext.hosts.webui import which
+which.importlib.import_module = lambda name, package: name
+print(which.model_module())
 """
 A1111 = ["modules/sd_hijack.py", "modules/lowvram.py"]
 
@@ -20,11 +20,11 @@ A1111 = ["modules/sd_hijack.py", "modules/lowvram.py"]
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        (["modules_forge/__init__.py", "backend/nn/unet.py"], ".forge"),
+        (["modules_forge/__init__.py", "backend/nn/unet.py"], ".forge.host"),
         (["modules_forge/packages/huggingface_guess/__init__.py", "backend/loader.py"], "inside Forge Neo is not"),
         (["modules_forge/__init__.py", "ldm_patched/__init__.py"], "inside Forge Classic or reForge is not"),
         ([*A1111, "modules/processing_diffusers.py"], "inside SD.Next is not"),
-        (A1111, ".a1111"),
+        (A1111, ".a1111.host"),
         (["modules/other.py"], "inside this WebUI is not"),
     ],
 )
