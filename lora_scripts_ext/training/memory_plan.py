@@ -26,7 +26,7 @@ from .footprint import Footprint, measure
 # A weight and its gradient, float32 each.
 _BYTES_PER_PARAMETER = 8
 # Measured: the C library holds on to a fifth more than what is in use, and oneDNN lays out weights in other orders.
-_HELD_BACK = 1.2
+_ALLOCATOR_OVERHEAD = 1.2
 _LIBRARIES = 64 << 20
 # Bytes for each pixel of one image, measured with Stable Diffusion's VAE in float32.
 _ENCODING, _DECODING = 2_600, 3_900
@@ -146,7 +146,7 @@ class StepMemory:
 
     def needs(self, images: int) -> int:
         """With so many images at once, what the libraries take for themselves included."""
-        passes = int(self.footprint(images).peak_bytes * _HELD_BACK)
+        passes = int(self.footprint(images).peak_bytes * _ALLOCATOR_OVERHEAD)
         return self.adapter_bytes + max(passes, self.vae_bytes) + _LIBRARIES
 
     def footprint(self, images: int) -> Footprint:

@@ -28,7 +28,7 @@ def warnings(config: Config, total_steps: int) -> list[str]:
 
 
 def factor(config: Config, step: int, total_steps: int) -> float:
-    """What the learning rate is multiplied with at ``step`` (0-based): warm-up, then the schedule; 0 to 1.
+    """The factor of the learning rate at ``step`` (0-based): warm-up, then the schedule; 0 to 1.
 
     The curves are those of diffusers' ``get_scheduler``; polynomial ends at zero.
     """
