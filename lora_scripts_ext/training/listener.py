@@ -98,26 +98,26 @@ class Listeners(Listener):
         self._listeners = tuple(listeners)
 
     def on_train_begin(self) -> None:
-        """Call it on each."""
+        """Call each listener."""
         for listener in self._listeners:
             listener.on_train_begin()
 
     def on_optimizer_step(self, loss: Tensor, learning_rate: float) -> None:
-        """Call it on each."""
+        """Call each listener."""
         for listener in self._listeners:
             listener.on_optimizer_step(loss, learning_rate)
 
     def on_epoch_end(self) -> None:
-        """Call it on each."""
+        """Call each listener."""
         for listener in self._listeners:
             listener.on_epoch_end()
 
     def on_step_end(self, stopped: bool) -> None:
-        """Call it on each."""
+        """Call each listener."""
         for listener in self._listeners:
             listener.on_step_end(stopped)
 
     def on_train_end(self) -> None:
-        """Call it on each."""
+        """Call each listener."""
         for listener in self._listeners:
             listener.on_train_end()
