@@ -16,9 +16,10 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from lora_scripts_ext import random_streams
 from lora_scripts_ext.dataset import plan
-from lora_scripts_ext.training import loss, noise, seeds
-from lora_scripts_ext.training.noise import Draw
+from lora_scripts_ext.training import objective
+from lora_scripts_ext.training.objective import Draw
 from lora_scripts_ext.training.step import Stepper
 
 Change = Callable[[Stepper], AbstractContextManager[Any]]
@@ -53,7 +54,7 @@ def redrawn(redraw: Redraw) -> Change:
 
     @contextmanager
     def change(stepper: Stepper) -> Iterator[None]:
-        ordinary, take, count = noise.draw, stepper.step, 0
+        ordinary, take, count = objective.draw, stepper.step, 0
 
         def step(number: int, micros: Sequence[Sequence[Any]]) -> Any:
             nonlocal count
@@ -63,14 +64,14 @@ def redrawn(redraw: Redraw) -> Change:
         def draw(seed: int, number: int, positions: Sequence[int], *rest: Any) -> Draw:
             return redraw(ordinary(seed, number, positions, *rest), seed, number, positions, count)
 
-        with mock.patch.object(noise, "draw", draw), mock.patch.object(stepper, "step", step):
+        with mock.patch.object(objective, "draw", draw), mock.patch.object(stepper, "step", step):
             yield
 
     return change
 
 
 def _uniform(*place: int) -> float:
-    return torch.rand((), generator=torch.Generator().manual_seed(seeds.derive(*place))).item()
+    return torch.rand((), generator=torch.Generator().manual_seed(random_streams.derive(*place))).item()
 
 
 def _with_timesteps(drawn: Draw, shares: Sequence[float]) -> Draw:
@@ -94,7 +95,7 @@ def antithetic(drawn: Draw, seed: int, step: int, positions: Sequence[int], coun
     """Neighbours share a noise, with opposite signs."""
     noises = drawn.noise.clone()
     for row, position in enumerate(positions):
-        generator = torch.Generator().manual_seed(seeds.derive(seed, _STREAM + 1, step, position // 2))
+        generator = torch.Generator().manual_seed(random_streams.derive(seed, _STREAM + 1, step, position // 2))
         noises[row] = torch.randn(noises.shape[1:], generator=generator) * (1 - 2 * (position % 2))
     return replace(drawn, noise=noises)
 
@@ -120,7 +121,7 @@ def central(drawn: Draw, seed: int, step: int, positions: Sequence[int], count: 
 
 
 def _normal(*place: int) -> float:
-    return torch.randn((), generator=torch.Generator().manual_seed(seeds.derive(*place))).item()
+    return torch.randn((), generator=torch.Generator().manual_seed(random_streams.derive(*place))).item()
 
 
 def weighted(weight: Callable[[Tensor], Tensor]) -> Change:
@@ -129,7 +130,7 @@ def weighted(weight: Callable[[Tensor], Tensor]) -> Change:
     def changed(kind: str, alphas_cumprod: Tensor, gamma: float) -> Tensor:
         return weight(alphas_cumprod / (1 - alphas_cumprod))
 
-    return lambda stepper: mock.patch.object(loss, "min_snr_weight", changed)
+    return lambda stepper: mock.patch.object(objective, "min_snr_weight", changed)
 
 
 def debiased(snr: Tensor) -> Tensor:
@@ -180,7 +181,7 @@ def gradients(stepper: Stepper, batches: int) -> dict[str, Tensor]:
             for number, micros in enumerate(steps):
                 for micro in micros:
                     batch = stepper.store.batch(micro, stepper.device)
-                    stepper._errors(10**6 + number, micro, batch).mean().backward()
+                    stepper._losses(10**6 + number, micro, batch).mean().backward()
         return {target.key: weight.grad.flatten(1) / len(steps) for target, weight in zip(layers, weights, strict=True)}
     finally:
         for weight in weights:

@@ -15,7 +15,7 @@ from lora_scripts_ext.contract import Conditioning
 from lora_scripts_ext.dataset import plan
 from lora_scripts_ext.dataset.store import Batch, Store
 from lora_scripts_ext.hosts.standalone.session import StandaloneSession
-from lora_scripts_ext.training import noise, optimizer
+from lora_scripts_ext.training import objective, optimizer
 from lora_scripts_ext.training.step import Stepper
 
 _WARM_UP = 3
@@ -62,13 +62,13 @@ class Graphed:
         visits = self._micros[number % len(self._micros)][0]
         batch: Batch = self._store.batch(visits, self._session.model.device)
         places, device = [visit.position for visit in visits], self._session.model.device
-        shape, moments = batch.mean.shape[1:], self._stepper.objective.timestep
-        drawn = noise.draw(self._config.seed, number, places, shape, moments, self._config.noise_offset)
+        shape, moments = batch.mean.shape[1:], self._stepper.objective.sample_timestep
+        drawn = objective.draw(self._config.seed, number, places, shape, moments, self._config.noise_offset)
         timesteps, noises = drawn.timesteps.to(device), drawn.noise.to(device)
         latents = batch.mean + batch.std * drawn.latent.to(device)
         told = batch.conditioning
         conditioning = [one for one in (told.context, told.pooled, told.time_ids) if one is not None]
-        return [self._stepper.objective.noisy(latents, noises, timesteps), noises, timesteps, *conditioning]
+        return [self._stepper.objective.add_noise(latents, noises, timesteps), noises, timesteps, *conditioning]
 
     def _load(self, number: int) -> None:
         for held, new in zip(self._inputs, self._draw(number), strict=True):

@@ -12,7 +12,7 @@ from torch import Tensor
 from lora_scripts_ext.config import Config
 from lora_scripts_ext.contract import Conditioning
 from lora_scripts_ext.hosts.standalone.session import StandaloneSession
-from lora_scripts_ext.training import noise
+from lora_scripts_ext.training import objective
 from pocket import demo
 
 POCKET = Path(demo.HERE)
@@ -66,7 +66,7 @@ def measures(session: StandaloneSession, config: Config, folder: Path) -> Measur
     starts = torch.arange(MOMENTS).repeat(len(objects)) * stretch
     timesteps = (starts + stretch * torch.rand(len(starts), generator=generator)).long()
     noises = torch.randn(latents.shape, generator=generator)
-    noisy = noise.add_noise(latents, noises, session.model.alphas_cumprod[timesteps])
+    noisy = objective.add_noise(latents, noises, session.model.alphas_cumprod[timesteps])
     context = session.encode_text([one.prompt for one in objects]).context.repeat_interleave(MOMENTS, 0)
     return Measures(config, objects, noisy, noises, timesteps, Conditioning(context))
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from lora_scripts_ext import random_streams
 from lora_scripts_ext.adapters.adapter import Adapter
 from lora_scripts_ext.adapters.dropout import Dropout, layer_seed
 from lora_scripts_ext.adapters.targets import select
 from lora_scripts_ext.contract import Target
 from lora_scripts_ext.models.targets import unet_targets
-from lora_scripts_ext.training import recompute, seeds
+from lora_scripts_ext.training import recompute
 
 from .models import TEXT_WIDTH, tiny_parts
 
@@ -22,7 +23,7 @@ built = cache(tiny_parts)
 
 
 def of_example(step, position):
-    return seeds.derive(42, 2, step, position)
+    return random_streams.derive(42, 2, step, position)
 
 
 def mask_of(rate, examples, shape, layer=LAYER):

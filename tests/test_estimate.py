@@ -1,4 +1,4 @@
-"""A dry run against the run it foretells."""
+"""The estimate against the run itself."""
 
 import json
 from contextlib import contextmanager, nullcontext
@@ -24,17 +24,17 @@ from . import models, shop
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
-def test_it_foretells_steps_size_and_file(family, tmp_path):
+def test_steps_buckets_and_file_size_are_those_of_the_run(family, tmp_path):
     data = shop.write_pictures(tmp_path / "data")
     model = models.write_checkpoint(tmp_path / "m.safetensors", family)
     config = shop.make_config(data, model, tmp_path / "out", epochs=2, target="full")
-    told = estimate(config, inspect(config))
+    estimated = estimate(config, inspect(config))
     assert not (tmp_path / "out").exists()
     result = run.train(config, StandaloneHost())
-    assert told.steps == result.steps
-    assert told.dataset.buckets() == {(32, 32): 4, (40, 24): 2}
+    assert estimated.steps == result.steps
+    assert estimated.dataset.buckets() == {(32, 32): 4, (40, 24): 2}
     # Names and metadata come on top of the numbers.
-    assert 0 < result.lora.stat().st_size - told.file_bytes < 300_000
+    assert 0 < result.lora.stat().st_size - estimated.file_bytes < 300_000
 
 
 def test_a_doubtful_model_is_warned_of_in_the_estimate_and_in_the_run(tmp_path):
@@ -67,7 +67,7 @@ def real_step(config, size, batch):
         )
         side = size // session.model.vae_factor
         with torch.no_grad():
-            words = session.encode_text(["a"] * batch)
+            text = session.encode_text(["a"] * batch)
         known = live.now
         with (
             attached(
@@ -78,13 +78,13 @@ def real_step(config, size, batch):
         ):
             live.most = live.now
             if config.train_text_encoder:
-                words = session.encode_text(["a"] * batch)
-            words = Conditioning(words.context, words.pooled, torch.zeros(batch, 6))
-            words = words if session.model.family == "sdxl" else Conditioning(words.context)
+                text = session.encode_text(["a"] * batch)
+            text = Conditioning(text.context, text.pooled, torch.zeros(batch, 6))
+            text = text if session.model.family == "sdxl" else Conditioning(text.context)
             times = torch.zeros(batch, dtype=torch.int64)
-            answer = session.predict(torch.zeros(batch, 4, side, side), times, words)
-            loss = torch.nn.functional.mse_loss(answer, torch.zeros_like(answer))
-            del answer, words
+            prediction = session.predict(torch.zeros(batch, 4, side, side), times, text)
+            loss = torch.nn.functional.mse_loss(prediction, torch.zeros_like(prediction))
+            del prediction, text
             kept = live.now - known
             loss.backward()
         return kept, live.most - known
@@ -107,10 +107,10 @@ def test_a_step_takes_as_much_as_estimated(attention, family, changes, tmp_path)
         data, model, tmp_path / "out", batch_size=3, resolution=64, enable_bucket=False, **changes
     )
     with attention():
-        told = estimate(config, inspect(config))
+        estimated = estimate(config, inspect(config))
         kept, peak = real_step(config, 64, 3)
-    assert told.activation_bytes == pytest.approx(kept, rel=0.1)
-    assert told.activation_bytes + told.transient_bytes == pytest.approx(peak, rel=0.25)
+    assert estimated.activation_bytes == pytest.approx(kept, rel=0.1)
+    assert estimated.activation_bytes + estimated.transient_bytes == pytest.approx(peak, rel=0.25)
 
 
 def test_whole_attention_is_counted_where_a_kernel_keeps_it():
@@ -124,14 +124,18 @@ def test_a_loaded_model_is_estimated_as_its_file(tmp_path):
     data = shop.write_pictures(tmp_path / "data")
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sdxl")
     config = shop.make_config(data, model, tmp_path / "out", train_text_encoder=True)
-    told = estimate(config, inspect(config))
+    estimated = estimate(config, inspect(config))
     with StandaloneHost().open(config) as session:
         loaded = estimate(config, session.outline())
-    assert loaded.activation_bytes == told.activation_bytes
-    assert (loaded.layers, loaded.weight_bytes, loaded.flops) == (told.layers, told.weight_bytes, told.flops)
+    assert loaded.activation_bytes == estimated.activation_bytes
+    assert (loaded.layers, loaded.weight_bytes, loaded.flops) == (
+        estimated.layers,
+        estimated.weight_bytes,
+        estimated.flops,
+    )
 
 
-def test_too_little_memory_is_said_before_the_run(tmp_path, monkeypatch):
+def test_too_little_memory_is_reported_before_the_run(tmp_path, monkeypatch):
     data = shop.write_pictures(tmp_path / "data")
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
     config = shop.make_config(data, model, tmp_path / "out", batch_size=4)
@@ -141,7 +145,7 @@ def test_too_little_memory_is_said_before_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(memory_limits, "available", lambda: enough.fit.needed - 1)
     fewer = estimate(config, inspect(config))
     assert fewer.to_dict()["fits"] and fewer.fit.at_once == 2
-    assert any("2 are computed at once" in line for line in fewer.lines())
+    assert any("computing in groups of 2" in line for line in fewer.lines())
 
     monkeypatch.setattr(memory_limits, "available", lambda: 1 << 20)
     none = estimate(config, inspect(config))
@@ -150,15 +154,15 @@ def test_too_little_memory_is_said_before_the_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["adamw", "lion", "prodigy", "schedulefree", "adafactor"])
-def test_an_optimizer_keeps_as_much_as_foretold(name):
+def test_an_optimizer_keeps_as_much_as_estimated(name):
     config = configs.from_dict({"optimizer": name, "train_data_dir": "a", "base_model": "m", "output_dir": "out"})
     layer = torch.nn.Linear(640, 640)
     adapter = Adapter([Target(layer, "lora_unet_x", "x", "unet", "linear")], 16)
-    made = optimizer.build(config, adapter)
-    optimizer.start(made)
+    built = optimizer.build(config, adapter)
+    optimizer.start(built)
     adapter.weights.grad.fill_(1)
-    made.step()
-    kept = sum(one.nbytes for state in made.state.values() for one in state.values() if isinstance(one, torch.Tensor))
+    built.step()
+    kept = sum(one.nbytes for state in built.state.values() for one in state.values() if isinstance(one, torch.Tensor))
     assert kept / adapter.weights.numel() == pytest.approx(optimizer.state_bytes(name), abs=0.5)
 
 
@@ -167,16 +171,16 @@ def test_operations_are_those_that_torch_counts(tmp_path):
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
     config = shop.make_config(data, model, tmp_path / "out", batch_size=1, enable_bucket=False, epochs=3)
     found = inspect(config)
-    told = estimate(config, found)
+    estimated = estimate(config, found)
     with FlopCounterMode(display=False) as counted:
         found.predict(1, 32, 32)
-    # There and back through frozen layers; the adapter's own products are small.
-    assert told.flops == pytest.approx(2 * counted.get_total_flops() * 18, rel=0.05)
+    # Forward and backward through frozen layers; the adapter's own products are small.
+    assert estimated.flops == pytest.approx(2 * counted.get_total_flops() * 18, rel=0.05)
 
 
-def test_the_command_says_it_in_lines_and_json(tmp_path, capsys):
+def test_the_command_prints_lines_and_json(tmp_path, capsys):
     data = shop.write_pictures(tmp_path / "data")
-    (data / "broken.png").write_bytes(b"no picture")
+    (data / "broken.png").write_bytes(b"no image")
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
     config = shop.make_config(data, model, tmp_path / "out", lr_warmup_steps=500)
     (tmp_path / "c.yaml").write_text(config.to_yaml(), encoding="utf-8")
@@ -184,7 +188,7 @@ def test_the_command_says_it_in_lines_and_json(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("  bucket     32x32: 4") for line in lines)
     assert any("broken.png" in line for line in lines)
-    answer = json.loads(lines[-1])
-    assert (answer["steps"], answer["pictures"], answer["layers"]) == (6, 6, 72)
-    assert "the run has 6 steps: the warm-up is shortened to 0" in answer["warnings"][-1]
-    assert any(answer["warnings"][-1] in line for line in lines[:-1])
+    output = json.loads(lines[-1])
+    assert (output["steps"], output["pictures"], output["layers"]) == (6, 6, 72)
+    assert "the run has 6 steps: the warm-up is reduced to 0" in output["warnings"][-1]
+    assert any(output["warnings"][-1] in line for line in lines[:-1])

@@ -1,4 +1,4 @@
-"""Runs that are larger than the memory: fewer images at once, or a sentence with figures."""
+"""Runs that are larger than the memory: fewer images at once, or an error with figures."""
 
 import pytest
 import torch
@@ -30,7 +30,9 @@ def test_more_than_linear_needs_still_fit():
 
 
 def test_one_image_too_many_is_refused_with_figures():
-    with pytest.raises(UserError, match=r"needs about 3\.0 GiB with one image at a time, there are 2\.0 GiB; buy more"):
+    with pytest.raises(
+        UserError, match=r"needs about 3\.0 GiB with one image at a time, but only 2\.0 GiB is available; buy more"
+    ):
         memory_plan.images_at_once(lambda images: images * (3 << 30), 2 << 30, 4, "buy more")
 
 
@@ -77,20 +79,20 @@ def test_a_model_that_is_too_large_is_refused_before_it_is_loaded(shop_run, monk
 
 def test_a_run_computes_fewer_at_once_from_the_start_with_the_same_result(shop_run, monkeypatch):
     whole = run.train(shop_run("whole"), StandaloneHost())
-    config, events, seen = shop_run("parts"), [], []
+    config, events, group_sizes = shop_run("parts"), [], []
     free = needs(config)(4) - 1
     backward = Stepper._backward
 
     def counted(stepper, number, visits, *more):
-        seen.append(len(visits))
+        group_sizes.append(len(visits))
         return backward(stepper, number, visits, *more)
 
     monkeypatch.setattr(Stepper, "_backward", counted)
     monkeypatch.setattr(memory_limits, "available", lambda: free)
     parts = run.train(config, StandaloneHost(), report=events.append)
     # Six images in steps of three.
-    assert seen == [2, 1] * 2
-    assert any("2 are computed at once" in event["text"] for event in events if event["event"] == "warning")
+    assert group_sizes == [2, 1] * 2
+    assert any("computing in groups of 2" in event["text"] for event in events if event["event"] == "warning")
     expected, found = load_file(whole.lora), load_file(parts.lora)
     assert all(torch.allclose(found[key], expected[key], atol=1e-5) for key in expected)
 
@@ -102,7 +104,7 @@ def test_what_the_vae_takes_for_a_large_image_counts(shop_run, monkeypatch):
     assert needs(config)(1) >= 512 * 512 * 2_600
     assert needs(drawing)(1) - needs(config)(1) == 512 * 512 * 1_300
     monkeypatch.setattr(memory_limits, "available", lambda: 600 << 20)
-    with pytest.raises(UserError, match=r"needs about \d+\.\d MiB with one image at a time, there are 600\.0 MiB"):
+    with pytest.raises(UserError, match=r"needs about \d+\.\d MiB with one image at a time, but only 600\.0 MiB"):
         run.train(config, StandaloneHost())
     assert not list(config.cache_path.rglob("*.safetensors"))
 

@@ -1,4 +1,4 @@
-"""Each optimizer at what it is given by default, and the sentences about what it does not take."""
+"""Each optimizer at its defaults, and the sentences about arguments it does not take."""
 
 import importlib
 import inspect
@@ -27,12 +27,14 @@ class Toy:
     def __init__(self, seed: int, text: bool = False) -> None:
         self.random = torch.Generator().manual_seed(seed)
         self.frozen = [self._normal(SIDE, SIDE) / SIDE**0.5 for _ in range(LAYERS)]
-        self.wanted = [one + 0.3 * self._normal(SIDE, RANK) @ self._normal(RANK, SIDE) / SIDE for one in self.frozen]
+        self.target_layers = [
+            one + 0.3 * self._normal(SIDE, RANK) @ self._normal(RANK, SIDE) / SIDE for one in self.frozen
+        ]
         count = LAYERS * 2 * RANK * SIDE
         self.weights = torch.zeros(2, count) if text else torch.zeros(1, count)
         for part in self.weights:
             for layer in range(LAYERS):
-                part[self._place(layer)] = (self._normal(RANK * SIDE)) / SIDE**0.5
+                part[self._slice(layer)] = (self._normal(RANK * SIDE)) / SIDE**0.5
         self.parts = {
             name: torch.nn.Parameter(flat) for name, flat in zip(("unet", "text"), self.weights, strict=False)
         }
@@ -48,17 +50,17 @@ class Toy:
 
     def loss(self, count: int = 64, random: torch.Generator | None = None) -> Tensor:
         images = torch.randn(count, SIDE, generator=random or self.random)
-        return sum((self._learned(images, part) - self._answer(images)).square().mean() for part in self.parts.values())
+        return sum((self._learned(images, part) - self._target(images)).square().mean() for part in self.parts.values())
 
-    def _answer(self, images: Tensor) -> Tensor:
-        for layer in self.wanted:
+    def _target(self, images: Tensor) -> Tensor:
+        for layer in self.target_layers:
             images = torch.tanh(images @ layer.T)
         return images
 
     def _learned(self, images: Tensor, part: Tensor) -> Tensor:
         for number, layer in enumerate(self.frozen):
-            down = part[self._place(number)].view(RANK, SIDE)
-            up = part[self._place(number, RANK * SIDE)].view(SIDE, RANK)
+            down = part[self._slice(number)].view(RANK, SIDE)
+            up = part[self._slice(number, RANK * SIDE)].view(SIDE, RANK)
             images = torch.tanh(images @ layer.T + images @ down.T @ up.T)
         return images
 
@@ -66,7 +68,7 @@ class Toy:
         return torch.randn(*shape, generator=self.random)
 
     @staticmethod
-    def _place(layer: int, offset: int = 0) -> slice:
+    def _slice(layer: int, offset: int = 0) -> slice:
         first = layer * 2 * RANK * SIDE + offset
         return slice(first, first + RANK * SIDE)
 
@@ -78,17 +80,17 @@ def held_out(toy: Toy) -> float:
 
 def train(config: configs.Config, toy: Toy, steps: int) -> float:
     """The loss after ``steps`` steps, as a share of the loss before."""
-    made = optimizer.build(config, toy)
-    optimizer.start(made)
+    built = optimizer.build(config, toy)
+    optimizer.start(built)
     before = held_out(toy)
     for step in range(steps):
         for part in toy.parts.values():
             part.grad = None
         toy.loss(8).backward()
-        optimizer.set_rates(made, schedule.factor(config, step, steps))
-        made.step()
-    if hasattr(made, "eval"):
-        made.eval()
+        optimizer.set_rates(built, schedule.factor(config, step, steps))
+        built.step()
+    if hasattr(built, "eval"):
+        built.eval()
     return held_out(toy) / before
 
 
@@ -111,13 +113,13 @@ def test_an_optimizer_learns_at_its_defaults(name, package, most, seed):
         ("lion", 3e-5, "cosine"),
     ],
 )
-def test_what_suits_an_optimizer_is_taken_unless_the_user_says_otherwise(name, rate, scheduler, tmp_path):
+def test_an_optimizer_gets_suitable_defaults_unless_set(name, rate, scheduler, tmp_path):
     config = make(optimizer=name)
     assert (config.learning_rate, config.lr_scheduler) == (rate, scheduler)
-    asked = make(optimizer=name, learning_rate="2e-3", lr_scheduler="linear")
-    assert (asked.learning_rate, asked.lr_scheduler) == (2e-3, "linear")
+    explicit = make(optimizer=name, learning_rate="2e-3", lr_scheduler="linear")
+    assert (explicit.learning_rate, explicit.lr_scheduler) == (2e-3, "linear")
     assert (make(optimizer=name, learning_rate=None).learning_rate) == rate
-    for one in (config, asked):
+    for one in (config, explicit):
         path = tmp_path / "again.yaml"
         path.write_text(one.to_yaml(), encoding="utf-8")
         assert configs.load(path) == one
@@ -133,11 +135,11 @@ def test_prodigy_trains_a_text_encoder_at_its_share_of_the_rate():
         toy = Toy(5, text=True)
         config = make(optimizer="prodigy", train_text_encoder=True, text_encoder_lr=share)
         before = toy.parts["text"].detach().clone()
-        made = optimizer.build(config, toy)
+        built = optimizer.build(config, toy)
         toy.loss(8).backward()
-        made.step()
+        built.step()
         moved[share] = toy.parts["text"].detach() - before
-        assert {group["lr"] for group in made.param_groups} == {1.0}
+        assert {group["lr"] for group in built.param_groups} == {1.0}
     grown = moved[1.0].abs() > 1e-9
     assert grown.any()
     torch.testing.assert_close(moved[0.25][grown], moved[1.0][grown] * 0.25, rtol=0.05, atol=1e-8)
@@ -217,7 +219,7 @@ def test_an_argument_of_a_wrong_kind_gets_a_sentence(name, given, sentence):
     assert "\n" not in str(error.value)
 
 
-def test_weight_decay_is_said_once():
+def test_weight_decay_is_given_once():
     assert make(optimizer_args={"weight_decay": 0.1}).weight_decay == 0.1
     assert make(optimizer_args={"weight_decay": 0.1}, weight_decay="0.1").weight_decay == 0.1
     with pytest.raises(UserError, match=r"weight_decay is 0\.2 and 0\.1 in optimizer_args"):
@@ -237,14 +239,14 @@ def test_weight_decay_is_said_once():
             {"optimizer": "prodigy", "train_text_encoder": True, "text_encoder_lr": 1e-5},
             "the text encoder learns next to nothing",
         ),
-        ({"lr_warmup_steps": 500}, "the run has 100 steps: the warm-up is shortened to 10"),
-        ({"lr_warmup_steps": 100}, "the warm-up is shortened to 10"),
+        ({"lr_warmup_steps": 500}, "the run has 100 steps: the warm-up is reduced to 10"),
+        ({"lr_warmup_steps": 100}, "the warm-up is reduced to 10"),
         ({"cache_latents": True}, "ignored, because it changes nothing here"),
     ],
 )
-def test_what_will_not_work_well_is_said(changes, sentence):
-    (said,) = notices.of(make(**changes), 100)
-    assert sentence in said
+def test_what_will_not_work_well_is_warned_of(changes, sentence):
+    (warning,) = notices.of(make(**changes), 100)
+    assert sentence in warning
 
 
 @pytest.mark.parametrize(
@@ -258,15 +260,15 @@ def test_what_will_not_work_well_is_said(changes, sentence):
         {"learning_rate": 4e-3, "train_text_encoder": True, "text_encoder_lr": 1e-5},
     ],
 )
-def test_what_works_is_not_remarked_upon(changes):
+def test_what_works_gets_no_warning(changes):
     assert notices.of(make(**changes), 100) == []
 
 
 @pytest.mark.parametrize(
-    ("asked", "total", "steps"), [(5, 100, 5), (0.1, 200, 20), (300, 100, 10), (50, 3, 0), (0, 0, 0)]
+    ("warmup", "total", "steps"), [(5, 100, 5), (0.1, 200, 20), (300, 100, 10), (50, 3, 0), (0, 0, 0)]
 )
-def test_a_warm_up_fits_its_run(asked, total, steps):
-    config = make(lr_warmup_steps=asked, lr_scheduler="constant")
+def test_a_warm_up_fits_its_run(warmup, total, steps):
+    config = make(lr_warmup_steps=warmup, lr_scheduler="constant")
     assert schedule.warmup_steps(config, total) == steps
     factors = [schedule.factor(config, step, total) for step in range(total)]
     assert factors == [min(1.0, step / steps) if steps else 1.0 for step in range(total)]

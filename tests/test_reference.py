@@ -14,7 +14,7 @@ from lora_scripts_ext.adapters.targets import select
 from lora_scripts_ext.dataset import plan, source
 from lora_scripts_ext.dataset.store import Store
 from lora_scripts_ext.hosts.standalone.host import StandaloneHost
-from lora_scripts_ext.training import noise, objective
+from lora_scripts_ext.training import objective
 from lora_scripts_ext.training.processes import World
 from lora_scripts_ext.training.step import Stepper
 
@@ -60,7 +60,7 @@ def inject(session, adapter) -> nn.Module:
 def reference(session, unet, batch, config, positions):
     """Prediction and target by diffusers' train_text_to_image_lora recipe, written out."""
     model = session.model
-    drawn = noise.draw(config.seed, STEP, positions, batch.mean.shape[1:], objective.of(model).timestep, 0.0)
+    drawn = objective.draw(config.seed, STEP, positions, batch.mean.shape[1:], objective.of(model).sample_timestep, 0.0)
     latents = batch.mean + batch.std * drawn.latent
     a = model.alphas_cumprod[drawn.timesteps].view(-1, 1, 1, 1)
     noisy = a**0.5 * latents + (1 - a) ** 0.5 * drawn.noise
@@ -68,8 +68,10 @@ def reference(session, unet, batch, config, positions):
     if batch.conditioning.pooled is not None:
         added = {"text_embeds": batch.conditioning.pooled.double(), "time_ids": batch.conditioning.time_ids}
     prediction = unet(noisy.double(), drawn.timesteps, context, added_cond_kwargs=added).sample.float()
-    answer = drawn.noise if model.prediction_type == "epsilon" else a**0.5 * drawn.noise - (1 - a) ** 0.5 * latents
-    return prediction, answer
+    target_values = (
+        drawn.noise if model.prediction_type == "epsilon" else a**0.5 * drawn.noise - (1 - a) ** 0.5 * latents
+    )
+    return prediction, target_values
 
 
 @pytest.mark.parametrize(
@@ -92,8 +94,8 @@ def test_loss_and_gradients_of_a_step_are_pefts(family, prediction, data, tmp_pa
             ours, _ = stepper.step(STEP, (visits,))
         gradients = dict(zip(adapter.keys(), _pairs(adapter), strict=True))
         batch = store.batch(visits, session.model.device)
-        prediction, answer = reference(session, unet, batch, config, [visit.position for visit in visits])
-        theirs = nn.functional.mse_loss(prediction, answer)
+        prediction, target_values = reference(session, unet, batch, config, [visit.position for visit in visits])
+        theirs = nn.functional.mse_loss(prediction, target_values)
         theirs.backward()
         torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=0)
         assert_gradients(session, gradients, unet)
@@ -120,9 +122,9 @@ def test_prior_preservation_is_diffusers(weight, data, tmp_path):
         visits.sort(key=lambda visit: store.examples[visit.example].regularisation)
         assert [store.examples[visit.example].regularisation for visit in visits] == [False] * 3 + [True] * 3
         batch = store.batch(visits, session.model.device)
-        prediction, answer = reference(session, unet, batch, config, [visit.position for visit in visits])
+        prediction, target_values = reference(session, unet, batch, config, [visit.position for visit in visits])
         model_pred, model_pred_prior = torch.chunk(prediction, 2, dim=0)
-        target, target_prior = torch.chunk(answer, 2, dim=0)
+        target, target_prior = torch.chunk(target_values, 2, dim=0)
         prior_loss = nn.functional.mse_loss(model_pred_prior, target_prior, reduction="mean")
         theirs = nn.functional.mse_loss(model_pred, target, reduction="mean") + weight * prior_loss
         theirs.backward()
@@ -139,7 +141,7 @@ def assert_gradients(session, gradients, unet):
             assert largest > 0, target.key
             gap = (ours.view_as(expected) - expected).abs().max().item()
             assert gap <= 1e-5 * largest, f"{target.key} {name}: {gap / largest:.1e}"
-    assert not gradients, "layers PEFT was not asked about"
+    assert not gradients, "layers PEFT does not train"
 
 
 def _pairs(adapter):
@@ -167,21 +169,25 @@ def test_masks_huber_and_min_snr_are_multiplied(normalize, data, tmp_path):
             ours, _ = Stepper(config, session, adapter, store, World(0, 1), 100).step(STEP, (visits,))
         batch, positions = store.batch(visits, session.model.device), [visit.position for visit in visits]
         with torch.no_grad():
-            prediction, answer = reference(session, copy.deepcopy(session._unet).double(), batch, config, positions)
-    errors = nn.functional.huber_loss(prediction, answer, reduction="none", delta=config.huber_delta)
+            prediction, target_values = reference(
+                session, copy.deepcopy(session._unet).double(), batch, config, positions
+            )
+    errors = nn.functional.huber_loss(prediction, target_values, reduction="none", delta=config.huber_delta)
     weight = batch.mask.clamp(min=0.1)
     assert len(weight.mean(dim=(1, 2, 3)).unique()) > 3
     errors = (errors * weight).mean(dim=(1, 2, 3))
     if normalize:
         errors = errors / weight.mean(dim=(1, 2, 3))
-    drawn = noise.draw(config.seed, STEP, positions, batch.mean.shape[1:], objective.of(session.model).timestep, 0.0)
+    drawn = objective.draw(
+        config.seed, STEP, positions, batch.mean.shape[1:], objective.of(session.model).sample_timestep, 0.0
+    )
     a = session.model.alphas_cumprod[drawn.timesteps]
     snr = a / (1 - a)
     torch.testing.assert_close(ours, (errors * snr.clamp(max=5) / snr).mean(), rtol=1e-5, atol=0)
 
 
-class Alone(World):
-    """One of several processes, whose sums are made by the test."""
+class SingleProcess(World):
+    """One of several processes, whose sums are computed by the test."""
 
     def sum_(self, tensor):
         pass
@@ -206,7 +212,7 @@ def test_a_batch_split_in_any_way_gives_the_same_loss_and_gradient(dropout, data
             step = plan.epoch_steps(store.examples, config, 0, world)[0]
             losses, gradient = [], torch.zeros_like(adapter.weights)
             for rank in range(world):
-                stepper = Stepper(config, session, adapter, store, Alone(rank, world), 100)
+                stepper = Stepper(config, session, adapter, store, SingleProcess(rank, world), 100)
                 stepper.at_once = at_once
                 with adapter.attached():
                     losses.append(stepper.step(STEP, step)[0])

@@ -1,4 +1,4 @@
-"""Whole runs: a config and a folder of pictures in, a LoRA out, whatever happens on the way."""
+"""Whole runs: a config and a folder of images in, a LoRA out, also after crashes and stops."""
 
 import json
 import os
@@ -45,7 +45,7 @@ STEADY = {"learning_rate": 1e-3, "optimizer_args": {"eps": 1e-4}, "lora_dropout"
 
 
 def assert_close(one: Path, other: Path) -> None:
-    """Two LoRAs differ by rounding alone, and have learnt something."""
+    """Two LoRAs differ by rounding alone, and have learned something."""
     first, second = load_file(one), load_file(other)
     assert first.keys() == second.keys()
     for key, tensor in first.items():
@@ -54,7 +54,7 @@ def assert_close(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
-def test_a_folder_of_pictures_becomes_a_lora(family, data, tmp_path):
+def test_a_folder_of_images_becomes_a_lora(family, data, tmp_path):
     model = tmp_path / "model.safetensors"
     models.write_checkpoint(model, family)
     result = train(shop.make_config(data, model, tmp_path / "out", save_epochs=1, preview_epochs=2, preview_steps=2))
@@ -64,7 +64,7 @@ def test_a_folder_of_pictures_becomes_a_lora(family, data, tmp_path):
     assert any(tensor.abs().max() > 0 for key, tensor in tensors.items() if key.endswith("lora_up.weight"))
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
     logged = [event for event in events(tmp_path / "out") if event["event"] == "step"]
-    # Four square and two wide pictures in batches of two: three steps an epoch.
+    # Four square and two wide images in batches of two: three steps an epoch.
     assert [event["step"] for event in logged] == [1, 2, 3, 4, 5, 6]
     assert {"loss", "learning_rate", "rate", "memory_mb"} <= logged[0].keys()
     assert result.loss == pytest.approx(sum(event["loss"] for event in logged[3:]) / 3)
@@ -100,11 +100,11 @@ def test_stopped_and_resumed_ends_with_the_same_weights(changes, data, checkpoin
     whole = train(shop.make_config(data, checkpoint, tmp_path / "whole", **settings))
     config = shop.make_config(data, checkpoint, tmp_path / "parts", **settings)
     stop_at = whole.steps // 2 + 1
-    asked = iter(range(1, 1000))
+    calls = iter(range(1, 1000))
     preparing = []
 
     def should_stop() -> bool:
-        return not preparing and (tmp_path / "parts" / "events.jsonl").exists() and next(asked) == stop_at
+        return not preparing and (tmp_path / "parts" / "events.jsonl").exists() and next(calls) == stop_at
 
     stopped = train(config, should_stop=should_stop)
     assert stopped.stopped
@@ -117,51 +117,49 @@ def test_stopped_and_resumed_ends_with_the_same_weights(changes, data, checkpoin
 
 
 def starved(monkeypatch, most: int) -> list[int]:
-    """A device with memory for ``most`` pictures at once; how many each call was asked for."""
-    asked, predict = [], StandaloneSession.predict
+    """A device with memory for ``most`` images at once; returns the batch size of each call."""
+    batch_sizes, predict = [], StandaloneSession.predict
 
     def tight(self, noisy, timesteps, conditioning):
-        asked.append(len(noisy))
+        batch_sizes.append(len(noisy))
         if torch.is_grad_enabled() and len(noisy) > most:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return predict(self, noisy, timesteps, conditioning)
 
     monkeypatch.setattr(StandaloneSession, "predict", tight)
-    return asked
+    return batch_sizes
 
 
-def test_where_memory_runs_out_the_step_is_done_again_with_fewer_pictures_at_once(
-    data, checkpoint, tmp_path, monkeypatch
-):
+def test_out_of_memory_repeats_the_step_with_fewer_images_at_once(data, checkpoint, tmp_path, monkeypatch):
     # Eight square and four wide visits an epoch: every step is one batch of four.
     settings = {"batch_size": 4, "num_repeats": 2, "epochs": 2, "save_precision": "fp32", **STEADY}
     roomy = train(shop.make_config(data, checkpoint, tmp_path / "roomy", **settings))
-    asked = starved(monkeypatch, 1)
-    told = []
-    tight = train(shop.make_config(data, checkpoint, tmp_path / "tight", **settings), report=told.append)
+    batch_sizes = starved(monkeypatch, 1)
+    reported = []
+    tight = train(shop.make_config(data, checkpoint, tmp_path / "tight", **settings), report=reported.append)
     # 4, then 2, then 1, and no more tries after that.
-    assert asked[:3] == [4, 2, 1]
-    assert set(asked[3:]) == {1}
-    warnings = [event["text"] for event in told if event["event"] == "warning"]
+    assert batch_sizes[:3] == [4, 2, 1]
+    assert set(batch_sizes[3:]) == {1}
+    warnings = [event["text"] for event in reported if event["event"] == "warning"]
     assert [text.split(";")[0] for text in warnings] == [
-        "The memory is too small for 4 pictures at once", "The memory is too small for 2 pictures at once",
+        "Out of memory with 4 images", "Out of memory with 2 images",
     ]  # fmt: skip
     assert tight.steps == roomy.steps
     assert_close(roomy.lora, tight.lora)
     stop = iter([False, False, True])
     parts = shop.make_config(data, checkpoint, tmp_path / "parts", **settings)
     assert train(parts, should_stop=lambda: (tmp_path / "parts" / "events.jsonl").exists() and next(stop)).stopped
-    asked.clear()
+    batch_sizes.clear()
     resumed = train(parts, resume=True)
-    assert set(asked) == {1}
+    assert set(batch_sizes) == {1}
     assert same_tensors(tight.lora, resumed.lora)
 
 
-def test_where_memory_runs_out_pictures_are_encoded_by_fewer(data, checkpoint, tmp_path, monkeypatch):
-    encode, asked = StandaloneSession.encode_images, []
+def test_out_of_memory_encodes_fewer_images_at_once(data, checkpoint, tmp_path, monkeypatch):
+    encode, batch_sizes = StandaloneSession.encode_images, []
 
     def tight(self, pixels):
-        asked.append(len(pixels))
+        batch_sizes.append(len(pixels))
         if len(pixels) > 1:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return encode(self, pixels)
@@ -169,13 +167,13 @@ def test_where_memory_runs_out_pictures_are_encoded_by_fewer(data, checkpoint, t
     roomy = train(shop.make_config(data, checkpoint, tmp_path / "roomy", save_precision="fp32", **STEADY))
     monkeypatch.setattr(StandaloneSession, "encode_images", tight)
     tight_run = train(shop.make_config(data, checkpoint, tmp_path / "tight", save_precision="fp32", **STEADY))
-    assert {1, 2, 4} <= set(asked)
+    assert {1, 2, 4} <= set(batch_sizes)
     one, other = load_file(roomy.lora), load_file(tight_run.lora)
     for key in one:
         torch.testing.assert_close(other[key], one[key], rtol=1e-3, atol=1e-5)
 
 
-def test_where_memory_runs_out_a_preview_is_left_out_and_the_run_goes_on(data, checkpoint, tmp_path, monkeypatch):
+def test_out_of_memory_skips_a_preview_and_training_continues(data, checkpoint, tmp_path, monkeypatch):
     settings = {"epochs": 2, "save_precision": "fp32"}
     plain = train(shop.make_config(data, checkpoint, tmp_path / "plain", **settings))
 
@@ -183,17 +181,17 @@ def test_where_memory_runs_out_a_preview_is_left_out_and_the_run_goes_on(data, c
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(StandaloneSession, "preview", tight)
-    told = []
+    reported = []
     config = shop.make_config(data, checkpoint, tmp_path / "out", preview_epochs=1, **settings)
-    result = train(config, report=told.append)
-    warnings = [event["text"] for event in told if event["event"] == "warning"]
+    result = train(config, report=reported.append)
+    warnings = [event["text"] for event in reported if event["event"] == "warning"]
     assert len(warnings) == 3
-    assert all("too small to draw previews" in text for text in warnings)
+    assert all("Out of memory while drawing previews" in text for text in warnings)
     assert result.previews == []
     assert same_tensors(plain.lora, result.lora)
 
 
-def test_where_not_even_one_picture_fits_the_run_ends_with_what_is_saved(data, checkpoint, tmp_path, monkeypatch):
+def test_out_of_memory_with_one_image_ends_the_run(data, checkpoint, tmp_path, monkeypatch):
     starved(monkeypatch, 0)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         train(shop.make_config(data, checkpoint, tmp_path / "out", batch_size=2))
@@ -217,8 +215,8 @@ def test_half_precision_steps_as_full_precision_does(data, checkpoint, tmp_path)
     assert half.loss == pytest.approx(full.loss, rel=1e-2)
     one, other = load_file(full.lora), load_file(half.lora)
     ups = [key for key in one if key.endswith("lora_up.weight")]
-    wanted, found = (torch.cat([tensors[key].float().flatten() for key in ups]) for tensors in (one, other))
-    assert torch.nn.functional.cosine_similarity(wanted, found, dim=0) > 0.9
+    expected, found = (torch.cat([tensors[key].float().flatten() for key in ups]) for tensors in (one, other))
+    assert torch.nn.functional.cosine_similarity(expected, found, dim=0) > 0.9
 
 
 def test_a_fast_learner_learns(data, checkpoint, tmp_path):
@@ -268,7 +266,7 @@ def test_init_lora_goes_on_from_a_file(data, checkpoint, tmp_path):
         torch.testing.assert_close(after[key], tensor, atol=1e-6, rtol=0)
 
 
-def test_a_state_of_other_settings_or_pictures_is_refused(data, checkpoint, tmp_path):
+def test_a_state_of_other_settings_or_images_is_refused(data, checkpoint, tmp_path):
     config = shop.make_config(data, checkpoint, tmp_path / "out", save_steps=1)
     train(config)
     with pytest.raises(UserError, match=r"learning_rate was 0\.001 when this state was saved and is 0\.002 now"):
@@ -327,13 +325,13 @@ def test_a_crash_is_one_sentence_and_exit_code_1(data, checkpoint, tmp_path, mon
     monkeypatch.setattr(run, "train", crash)
     config = write_yaml(tmp_path / "c.yaml", shop.settings(data, checkpoint, tmp_path / "out"))
     assert train_command.main(["--config", str(config)]) == 1
-    said = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     log = tmp_path / "out" / "crash.log"
-    assert said == f"error: RuntimeError: the model fell over; the details are in {log}.\n"
+    assert stderr == f"error: RuntimeError: the model fell over; the details are in {log}.\n"
     assert "a long story" in log.read_text(encoding="utf-8")
 
 
-def test_broken_pictures_are_named_and_skipped(checkpoint, tmp_path):
+def test_broken_images_are_named_and_skipped(checkpoint, tmp_path):
     data = shop.write_pictures(tmp_path / "data")
     (data / "broken.jpg").write_bytes((data / "00.png").read_bytes()[:200])
     result = train(shop.make_config(data, checkpoint, tmp_path / "out", epochs=1))
@@ -381,7 +379,7 @@ def write_yaml(path: Path, values: dict) -> Path:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-def test_killed_at_any_moment_and_resumed_ends_byte_identical(data, checkpoint, tmp_path):
+def test_killed_at_any_time_and_resumed_ends_byte_identical(data, checkpoint, tmp_path):
     values = {"epochs": 8, "save_steps": 4, "save_precision": "fp32", "lora_dropout": 0.1, "shuffle_caption": True}
     whole = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
     config = write_yaml(tmp_path / "c.yaml", shop.settings(data, checkpoint, tmp_path / "killed", **values))
@@ -399,9 +397,9 @@ def test_killed_at_any_moment_and_resumed_ends_byte_identical(data, checkpoint, 
         assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
         assert not (tmp_path / "killed" / "killed.safetensors").exists()
     last = subprocess.run(command(config, "--resume-if-possible"), capture_output=True, text=True, check=True)
-    answer = json.loads(last.stdout.splitlines()[-1])
-    assert answer["steps"] == whole.steps
-    assert same_tensors(Path(answer["lora"]), whole.lora)
+    output = json.loads(last.stdout.splitlines()[-1])
+    assert output["steps"] == whole.steps
+    assert same_tensors(Path(output["lora"]), whole.lora)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
@@ -411,7 +409,7 @@ def test_killed_while_a_file_is_written_and_resumed_ends_byte_identical(data, ch
     whole = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
     out = tmp_path / "killed"
     config = write_yaml(tmp_path / "c.yaml", shop.settings(data, checkpoint, out, **values))
-    for moment, pattern in (
+    for when, pattern in (
         ("after", "latents/*.safetensors"),
         ("before", "latents/*.safetensors"),
         ("after", "text/*.safetensors"),
@@ -422,9 +420,9 @@ def test_killed_while_a_file_is_written_and_resumed_ends_byte_identical(data, ch
         ("before", "killed/killed.safetensors"),
         ("before", "killed/killed.json"),
     ):
-        run_dying = [sys.executable, "-m", "tests.dying", moment, pattern, *command(config, "--resume-if-possible")[2:]]
+        run_dying = [sys.executable, "-m", "tests.dying", when, pattern, *command(config, "--resume-if-possible")[2:]]
         died = subprocess.run(run_dying, capture_output=True, text=True, cwd=ROOT)
-        assert died.returncode == -signal.SIGKILL, f"{moment} {pattern}: {died.stderr}"
+        assert died.returncode == -signal.SIGKILL, f"{when} {pattern}: {died.stderr}"
         for path in whole_files(out):
             load_file(path)
     resumed = train(shop.make_config(data, checkpoint, out, **values), resume=True)
@@ -450,8 +448,8 @@ def test_sigint_saves_and_exits_130(data, checkpoint, tmp_path):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "--resume" in err
-    answer = json.loads(out.splitlines()[-1])
-    assert Path(answer["lora"]).exists()
+    output = json.loads(out.splitlines()[-1])
+    assert Path(output["lora"]).exists()
     assert len(list((tmp_path / "out" / "state").glob("step-*"))) == 1
 
 
@@ -462,19 +460,19 @@ def test_two_processes_equal_one_with_the_same_effective_batch(data, checkpoint,
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run([*start, *command(config)[1:]], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout.splitlines()[-1])
-    assert answer["steps"] == one.steps
-    assert_close(one.lora, Path(answer["lora"]))
+    output = json.loads(done.stdout.splitlines()[-1])
+    assert output["steps"] == one.steps
+    assert_close(one.lora, Path(output["lora"]))
 
 
-def test_the_command_answers_with_json_and_says_mistakes_in_a_sentence(data, checkpoint, tmp_path):
+def test_the_command_prints_json_and_reports_a_mistake_in_a_sentence(data, checkpoint, tmp_path):
     config = write_yaml(tmp_path / "c.yaml", shop.settings(data, checkpoint, tmp_path / "out", epochs=1))
     done = subprocess.run(command(config), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout.splitlines()[-1])
-    assert answer.keys() == {"lora", "steps", "seconds", "loss", "checkpoints", "skipped"}
+    output = json.loads(done.stdout.splitlines()[-1])
+    assert output.keys() == {"lora", "steps", "seconds", "loss", "checkpoints", "skipped"}
     assert "step 3/3" in done.stderr
-    with safe_open(answer["lora"], "pt") as file:
+    with safe_open(output["lora"], "pt") as file:
         assert file.metadata()["ss_output_name"] == "out"
     wrong = subprocess.run(command(config, "--set", "lora_rnk=4"), capture_output=True, text=True)
     assert wrong.returncode == 2

@@ -1,4 +1,4 @@
-"""A run never ends well with a bad model: nothing that is not finite is written."""
+"""A run never ends well with a bad model: values that are not finite are never written."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from lora_scripts_ext.errors import TrainingError
 from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 from lora_scripts_ext.hosts.standalone.session import StandaloneSession
 from lora_scripts_ext.jobs.job import Job
-from lora_scripts_ext.training import loss_scale, run, state
+from lora_scripts_ext.training import log, loss_scale, state
 
 from . import shop
 from .test_run import command, events, same_tensors, train, write_yaml
@@ -29,7 +29,7 @@ def finite(folder: Path) -> bool:
 
 
 def diverging(monkeypatch, at: int) -> None:
-    """From predicting step ``at`` (1-based) on, the model answers NaN."""
+    """From predicting step ``at`` (1-based) on, the model predicts NaN."""
     predict, calls = StandaloneSession.predict, []
 
     def broken(self, noisy, timesteps, conditioning):
@@ -70,16 +70,16 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once_and_the_state_before_is_
 
 
 def test_weights_that_are_not_finite_are_not_written_even_if_the_losses_were(data, checkpoint, tmp_path, monkeypatch):
-    after_step = run.Run._after_step
+    on_epoch_end = log.Log.on_epoch_end
 
-    def spoil(self, epoch, stopped):
-        if self.step == self.total_steps:
+    def spoil(self):
+        if self._progress.done:
             with torch.no_grad():
-                self.adapter.weights[7] = math.inf
-        after_step(self, epoch, stopped)
+                self._context.adapter.weights[7] = math.inf
+        on_epoch_end(self)
 
-    monkeypatch.setattr(run.Run, "_after_step", spoil)
-    with pytest.raises(TrainingError, match="weights are no finite numbers after step 6"):
+    monkeypatch.setattr(log.Log, "on_epoch_end", spoil)
+    with pytest.raises(TrainingError, match="weights are not finite after step 6"):
         train(shop.make_config(data, checkpoint, tmp_path / "out", save_epochs=1))
     assert not (tmp_path / "out" / "out.safetensors").exists()
     assert finite(tmp_path / "out")

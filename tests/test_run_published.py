@@ -1,4 +1,4 @@
-"""What a run leaves, and where it is put, overwrites only what is its own and keeps captions private."""
+"""What a run writes and publishes overwrites only its own files and keeps captions private."""
 
 import json
 import time
@@ -32,8 +32,8 @@ def test_a_lora_of_someone_else_is_backed_up_and_the_user_informed(tmp_path):
     before = theirs.read_bytes()
     warnings = []
     mine = lora(tmp_path / "run" / "brand.safetensors", 2, {"notes": ""}, b"ours")
-    placed = publication.publish(mine, tmp_path / "Lora", warnings.append)
-    assert placed.read_bytes() == mine.read_bytes()
+    published = publication.publish(mine, tmp_path / "Lora", warnings.append)
+    assert published.read_bytes() == mine.read_bytes()
     (warning,) = warnings
     (kept,) = (tmp_path / "Lora").glob("brand.safetensors.*.bak")
     assert kept.name in warning
@@ -42,24 +42,24 @@ def test_a_lora_of_someone_else_is_backed_up_and_the_user_informed(tmp_path):
     assert json.loads(card.read_text()) == {"notes": "bought"}
     (image,) = (tmp_path / "Lora").glob("brand.png.*.bak")
     assert image.read_bytes() == b"theirs"
-    assert placed.with_suffix(".png").read_bytes() == b"ours"
-    assert "bought" not in placed.with_suffix(".json").read_text()
+    assert published.with_suffix(".png").read_bytes() == b"ours"
+    assert "bought" not in published.with_suffix(".json").read_text()
 
 
 def test_our_own_lora_is_replaced_and_what_the_user_chose_stays(tmp_path):
     first = lora(tmp_path / "run" / "brand.safetensors", 1, {"notes": ""}, b"first")
-    placed = publication.publish(first, tmp_path / "Lora", pytest.fail)
-    placed.with_suffix(".json").write_text(json.dumps({"notes": "my own"}))
+    published = publication.publish(first, tmp_path / "Lora", pytest.fail)
+    published.with_suffix(".json").write_text(json.dumps({"notes": "my own"}))
     second = lora(tmp_path / "run" / "brand.safetensors", 2, {"notes": ""}, b"second")
     publication.publish(second, tmp_path / "Lora", pytest.fail)
-    assert placed.read_bytes() == second.read_bytes()
-    assert placed.with_suffix(".png").read_bytes() == b"second"
-    assert json.loads(placed.with_suffix(".json").read_text())["notes"] == "my own"
-    placed.with_suffix(".png").write_bytes(b"chosen by the user")
+    assert published.read_bytes() == second.read_bytes()
+    assert published.with_suffix(".png").read_bytes() == b"second"
+    assert json.loads(published.with_suffix(".json").read_text())["notes"] == "my own"
+    published.with_suffix(".png").write_bytes(b"chosen by the user")
     third = lora(tmp_path / "run" / "brand.safetensors", 3, {"notes": ""}, b"third")
     publication.publish(third, tmp_path / "Lora", pytest.fail)
-    assert placed.read_bytes() == third.read_bytes()
-    assert placed.with_suffix(".png").read_bytes() == b"chosen by the user"
+    assert published.read_bytes() == third.read_bytes()
+    assert published.with_suffix(".png").read_bytes() == b"chosen by the user"
     assert not list((tmp_path / "Lora").glob("*.bak"))
 
 
@@ -67,10 +67,10 @@ def test_a_card_that_is_none_is_moved_away_rather_than_losing_the_training(tmp_p
     (tmp_path / "Lora").mkdir()
     (tmp_path / "Lora" / "brand.json").write_text("{")
     warnings = []
-    placed = publication.publish(
+    published = publication.publish(
         lora(tmp_path / "run" / "brand.safetensors", 1, {"notes": ""}), tmp_path / "Lora", warnings.append
     )
-    assert json.loads(placed.with_suffix(".json").read_text())["notes"] == ""
+    assert json.loads(published.with_suffix(".json").read_text())["notes"] == ""
     (kept,) = (tmp_path / "Lora").glob("brand.json.*.bak")
     assert kept.read_text() == "{"
     assert kept.name in warnings[0]
@@ -84,14 +84,14 @@ def test_a_run_backs_up_what_it_finds_where_it_publishes(data, checkpoint, tmp_p
             return tmp_path / "Lora"
 
     config = shop.make_config(data, checkpoint, tmp_path / "out", epochs=1)
-    heard = []
+    events = []
     for seed in (1, 2):
         config = shop.make_config(data, checkpoint, tmp_path / "out", epochs=1, seed=seed)
-        result = run.train(config, Elsewhere(), report=heard.append)
+        result = run.train(config, Elsewhere(), report=events.append)
         assert result.lora == theirs
         assert same_tensors(result.lora, tmp_path / "out" / "out.safetensors")
     assert len(list((tmp_path / "Lora").glob("*.bak"))) == 1
-    assert sum("was not written by this run" in event.get("text", "") for event in heard) == 1
+    assert sum("was not written by this run" in event.get("text", "") for event in events) == 1
 
 
 def test_captions_can_be_kept_out_of_everything_beside_the_lora(data, checkpoint, tmp_path):

@@ -1,4 +1,4 @@
-"""When a state is saved, what may change until it is resumed, and what becomes of a damaged one."""
+"""When a state is saved, what may change until it is resumed, and damaged states."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.training import run, state
+from lora_scripts_ext.training import state, state_saver
 
 from . import shop
 from .test_run import command, same_tensors, train, write_yaml
@@ -29,7 +29,7 @@ def test_a_state_is_due_every_minute_inside_an_epoch_too(data, checkpoint, tmp_p
 
     config = shop.make_config(data, checkpoint, tmp_path / "out", batch_size=1, epochs=1)
     monkeypatch.setattr(state, "save", remember)
-    monkeypatch.setattr(run, "_clock", lambda: 25.0 * next(clock))
+    monkeypatch.setattr(state_saver, "_clock", lambda: 25.0 * next(clock))
     assert train(config).steps == 6
     assert saved[-1] == 6
     assert all(after - before <= 2 for before, after in zip([0, *saved], saved, strict=False))
@@ -75,9 +75,9 @@ def test_a_damaged_state_falls_back_to_the_one_before(damage, data, checkpoint, 
     older, newest = state.saved(tmp_path / "out" / "state")
     assert (older.name, newest.name) == ("step-00000004", "step-00000005")
     damage(newest)
-    heard = []
-    resumed = train(config, resume=True, report=heard.append)
-    (warning,) = [event["text"] for event in heard if event["event"] == "warning"]
+    events = []
+    resumed = train(config, resume=True, report=events.append)
+    (warning,) = [event["text"] for event in events if event["event"] == "warning"]
     assert "step-00000005 is damaged" in warning
     assert "at step 4" in warning
     assert same_tensors(whole.lora, resumed.lora)
@@ -87,7 +87,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(damage, data, checkpoint, 
         train(config, resume=True)
 
 
-def test_a_state_saved_anew_at_the_same_step_is_never_missing(tmp_path, monkeypatch):
+def test_a_state_saved_again_at_the_same_step_is_never_missing(tmp_path, monkeypatch):
     weights = state.State(4, {}, torch.ones(3), {}, {})
     state.save(tmp_path, weights, {})
     rename = Path.rename
@@ -175,7 +175,7 @@ def test_with_a_constant_rate_a_run_may_be_made_longer(data, checkpoint, tmp_pat
     assert same_tensors(whole.lora, longer.lora)
 
 
-def test_a_state_of_before_is_refused_with_a_sentence(tmp_path):
+def test_a_state_of_an_older_version_is_refused_with_a_sentence(tmp_path):
     state.save(tmp_path, state.State(4, {}, torch.ones(3), {}, {}), {"seed": 1})
     path = tmp_path / "step-00000004" / "state.json"
     facts = json.loads(path.read_text())

@@ -10,8 +10,9 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from diffusers.training_utils import compute_snr
 
 from lora_scripts_ext import config as configs
+from lora_scripts_ext import random_streams
 from lora_scripts_ext.contract import ModelInfo
-from lora_scripts_ext.training import loss, noise, objective, schedule, seeds
+from lora_scripts_ext.training import objective, schedule
 
 SCHEDULER = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
 TIMESTEPS = torch.tensor([0, 10, 250, 500, 750, 998, 999])
@@ -38,7 +39,7 @@ def model(prediction_type: str, variant: str = "") -> ModelInfo:
     )
 
 
-STEPS = objective.of(model("epsilon")).timestep
+STEPS = objective.of(model("epsilon")).sample_timestep
 
 
 def latents(seed: int) -> torch.Tensor:
@@ -47,59 +48,61 @@ def latents(seed: int) -> torch.Tensor:
 
 def test_noising_and_targets_are_the_schedulers():
     x, eps = latents(1), latents(2)
-    torch.testing.assert_close(noise.add_noise(x, eps, SIGNAL), SCHEDULER.add_noise(x, eps, TIMESTEPS))
-    torch.testing.assert_close(loss.target("v_prediction", x, eps, SIGNAL), SCHEDULER.get_velocity(x, eps, TIMESTEPS))
-    assert loss.target("epsilon", x, eps, SIGNAL) is eps
+    torch.testing.assert_close(objective.add_noise(x, eps, SIGNAL), SCHEDULER.add_noise(x, eps, TIMESTEPS))
+    torch.testing.assert_close(
+        objective.diffusion_target("v_prediction", x, eps, SIGNAL), SCHEDULER.get_velocity(x, eps, TIMESTEPS)
+    )
+    assert objective.diffusion_target("epsilon", x, eps, SIGNAL) is eps
 
 
 def test_a_flow_is_the_schedulers():
     scheduler, flow = FlowMatchEulerDiscreteScheduler(), objective.of(model("flow", "dev"))
     x, eps = latents(1), latents(2)
     sigmas = scheduler.sigmas[: len(TIMESTEPS)]
-    noisy = flow.noisy(x, eps, sigmas)
+    noisy = flow.add_noise(x, eps, sigmas)
     torch.testing.assert_close(noisy, scheduler.scale_noise(x, scheduler.timesteps[: len(TIMESTEPS)], eps))
-    # A whole step along the answer leads from the noise to the picture.
+    # A whole step along the target goes from the noise to the image.
     scheduler.set_timesteps(1)
-    drawn = scheduler.step(flow.answer(x, eps, sigmas), scheduler.timesteps[0], eps).prev_sample
+    drawn = scheduler.step(flow.target(x, eps, sigmas), scheduler.timesteps[0], eps).prev_sample
     torch.testing.assert_close(drawn, x, atol=1e-5, rtol=1e-5)
     assert flow.min_snr_weight(sigmas, 5.0).tolist() == [1.0] * len(sigmas)
 
 
 @pytest.mark.parametrize(("variant", "side"), [("dev", 64), ("dev", 128), ("schnell", 128)])
-def test_a_flows_moments_are_logit_normal_and_shifted_as_the_pipeline_draws(variant, side):
+def test_a_flows_timesteps_are_logit_normal_and_shifted_as_the_pipeline_draws(variant, side):
     flow = objective.of(model("flow", variant))
-    drawn = noise.draw(3, 0, range(2000), (1, side, side), flow.timestep, 0.0).timesteps
+    drawn = objective.draw(3, 0, range(2000), (1, side, side), flow.sample_timestep, 0.0).timesteps
     middles = torch.sigmoid(torch.distributions.Normal(0, 1).icdf(torch.tensor([0.1, 0.5, 0.9])))
     mu = calculate_shift((side // 2) ** 2)
-    wanted = FlowMatchEulerDiscreteScheduler().time_shift(mu, 1.0, middles) if variant == "dev" else middles
-    torch.testing.assert_close(drawn.quantile(torch.tensor([0.1, 0.5, 0.9])), wanted, atol=0.02, rtol=0)
+    expected = FlowMatchEulerDiscreteScheduler().time_shift(mu, 1.0, middles) if variant == "dev" else middles
+    torch.testing.assert_close(drawn.quantile(torch.tensor([0.1, 0.5, 0.9])), expected, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 5.0, 20.0])
 def test_min_snr_weights_are_the_papers(gamma):
     snr = compute_snr(SCHEDULER, TIMESTEPS)
     least = torch.minimum(snr, torch.full_like(snr, gamma))
-    torch.testing.assert_close(loss.min_snr_weight("epsilon", SIGNAL, gamma), least / snr, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(objective.min_snr_weight("epsilon", SIGNAL, gamma), least / snr, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(
-        loss.min_snr_weight("v_prediction", SIGNAL, gamma), least / (snr + 1), rtol=1e-4, atol=1e-6
+        objective.min_snr_weight("v_prediction", SIGNAL, gamma), least / (snr + 1), rtol=1e-4, atol=1e-6
     )
 
 
 def test_min_snr_stands_zero_terminal_snr():
-    weights = loss.min_snr_weight("v_prediction", torch.tensor([0.0, 0.5]), 5.0)
+    weights = objective.min_snr_weight("v_prediction", torch.tensor([0.0, 0.5]), 5.0)
     assert weights.tolist() == [0.0, 0.5]
-    assert loss.min_snr_weight("epsilon", torch.tensor([0.0]), 5.0).tolist() == [1.0]
+    assert objective.min_snr_weight("epsilon", torch.tensor([0.0]), 5.0).tolist() == [1.0]
 
 
 def test_losses_by_hand():
-    prediction, answer = torch.zeros(2, 1, 1, 2), torch.tensor([[[[0.5, 2.0]]], [[[0.0, 1.0]]]])
-    squares = loss.per_example(prediction, answer, "l2", 0.1, None)
+    prediction, target = torch.zeros(2, 1, 1, 2), torch.tensor([[[[0.5, 2.0]]], [[[0.0, 1.0]]]])
+    squares = objective.per_example_loss(prediction, target, "l2", 0.1, None)
     torch.testing.assert_close(squares, torch.tensor([(0.25 + 4) / 2, 0.5]))
     # Huber (1964): d²/2 inside delta, delta·(|d| - delta/2) outside.
-    huber = loss.per_example(prediction, answer, "huber", 1.0, None)
+    huber = objective.per_example_loss(prediction, target, "huber", 1.0, None)
     torch.testing.assert_close(huber, torch.tensor([(0.125 + 1.5) / 2, 0.25]))
     mask = torch.tensor([[[[1.0, 0.0]]], [[[0.5, 0.5]]]])
-    masked = loss.per_example(prediction, answer, "l2", 0.1, mask)
+    masked = objective.per_example_loss(prediction, target, "l2", 0.1, mask)
     torch.testing.assert_close(masked, torch.tensor([0.125, 0.25]))
 
 
@@ -119,13 +122,13 @@ def test_a_masked_loss_is_onetrainers(normalize, unmasked, kind):
     mask = torch.rand(len(TIMESTEPS), 1, 8, 8, generator=torch.Generator().manual_seed(4))
     mask[mask < 0.4] = 0
     mask[1] = 1
-    prediction, answer = latents(1), latents(2)
+    prediction, target = latents(1), latents(2)
     if kind == "l2":
-        errors = (prediction - answer) ** 2
+        errors = (prediction - target) ** 2
     else:
-        errors = torch.nn.functional.huber_loss(prediction, answer, reduction="none", delta=0.1)
-    weight = loss.cell_weight(mask, unmasked, normalize)
-    ours = loss.per_example(prediction, answer, kind, 0.1, weight)
+        errors = torch.nn.functional.huber_loss(prediction, target, reduction="none", delta=0.1)
+    weight = objective.mask_weight(mask, unmasked, normalize)
+    ours = objective.per_example_loss(prediction, target, kind, 0.1, weight)
     torch.testing.assert_close(ours, onetrainers(errors, mask, unmasked, normalize))
     torch.testing.assert_close(ours[1], errors[1].mean())
 
@@ -133,16 +136,16 @@ def test_a_masked_loss_is_onetrainers(normalize, unmasked, kind):
 def test_with_normalisation_a_small_mask_counts_as_much_as_a_large_one():
     mask = torch.zeros(2, 1, 8, 8)
     mask[0, 0, 0, 0], mask[1, 0, :4] = 1 / 255, 1
-    prediction, answer = torch.full((2, 4, 8, 8), 3.0), torch.zeros(2, 4, 8, 8)
-    errors = loss.per_example(prediction, answer, "l2", 0.1, loss.cell_weight(mask, 0.0, True))
+    prediction, target = torch.full((2, 4, 8, 8), 3.0), torch.zeros(2, 4, 8, 8)
+    errors = objective.per_example_loss(prediction, target, "l2", 0.1, objective.mask_weight(mask, 0.0, True))
     torch.testing.assert_close(errors, torch.tensor([9.0, 9.0]))
 
 
 @pytest.mark.parametrize(("unmasked", "expected"), [(0.0, 0.0), (0.1, 9.0)])
 def test_a_black_mask_divides_by_nothing(unmasked, expected):
     prediction = torch.full((1, 4, 8, 8), 3.0, requires_grad=True)
-    weight = loss.cell_weight(torch.zeros(1, 1, 8, 8), unmasked, True)
-    errors = loss.per_example(prediction, torch.zeros(1, 4, 8, 8), "l2", 0.1, weight)
+    weight = objective.mask_weight(torch.zeros(1, 1, 8, 8), unmasked, True)
+    errors = objective.per_example_loss(prediction, torch.zeros(1, 4, 8, 8), "l2", 0.1, weight)
     errors.sum().backward()
     torch.testing.assert_close(errors.detach(), torch.tensor([expected]))
     assert prediction.grad.isfinite().all()
@@ -165,34 +168,37 @@ def test_schedules_are_diffusers(name, warmup):
         theirs.step()
 
 
-def test_draws_depend_on_the_place_alone():
-    whole = noise.draw(7, 3, [0, 1, 2, 3], (4, 8, 8), STEPS, 0.1)
+def test_draws_depend_on_the_position_only():
+    whole = objective.draw(7, 3, [0, 1, 2, 3], (4, 8, 8), STEPS, 0.1)
     for positions in ([0, 2], [1, 3], [3]):
-        part = noise.draw(7, 3, positions, (4, 8, 8), STEPS, 0.1)
+        part = objective.draw(7, 3, positions, (4, 8, 8), STEPS, 0.1)
         for name in ("latent", "noise", "timesteps"):
             assert torch.equal(getattr(part, name), getattr(whole, name)[positions])
-    assert not torch.equal(noise.draw(7, 4, [0], (4, 8, 8), STEPS, 0.1).noise, whole.noise[:1])
-    assert not torch.equal(noise.draw(8, 3, [0], (4, 8, 8), STEPS, 0.1).noise, whole.noise[:1])
+    assert not torch.equal(objective.draw(7, 4, [0], (4, 8, 8), STEPS, 0.1).noise, whole.noise[:1])
+    assert not torch.equal(objective.draw(8, 3, [0], (4, 8, 8), STEPS, 0.1).noise, whole.noise[:1])
 
 
 def test_draws_are_normal_uniform_and_offset():
-    many = noise.draw(1, 0, range(3000), (4, 4, 4), STEPS, 0.0)
+    many = objective.draw(1, 0, range(3000), (4, 4, 4), STEPS, 0.0)
     assert abs(many.noise.mean().item()) < 0.01
     assert abs(many.noise.std().item() - 1) < 0.01
     assert abs((many.noise * many.latent).mean().item()) < 0.01
     assert many.timesteps.min() < 5
     assert many.timesteps.max() > 994
     assert abs(many.timesteps.float().mean().item() - 499.5) < 20
-    shifted = noise.draw(1, 0, range(3000), (4, 4, 4), STEPS, 0.5)
+    shifted = objective.draw(1, 0, range(3000), (4, 4, 4), STEPS, 0.5)
     channel_means = shifted.noise.mean(dim=(2, 3))
     # The mean of 16 normals has variance 1/16; the offset adds 0.5².
     assert abs(channel_means.var().item() - (1 / 16 + 0.25)) < 0.02
 
 
-def test_seeds_differ_by_place_and_fit_a_generator():
-    places = {
-        seeds.derive(1, stream, step, position) for stream in range(3) for step in range(20) for position in range(9)
+def test_seeds_differ_by_key_and_fit_a_generator():
+    seeds = {
+        random_streams.derive(1, stream, step, position)
+        for stream in range(3)
+        for step in range(20)
+        for position in range(9)
     }
-    assert len(places) == 3 * 20 * 9
-    assert all(0 <= seed < 2**63 for seed in places)
-    assert seeds.derive(42, 1, 2, 3) == seeds.derive(42, 1, 2, 3)
+    assert len(seeds) == 3 * 20 * 9
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert random_streams.derive(42, 1, 2, 3) == random_streams.derive(42, 1, 2, 3)

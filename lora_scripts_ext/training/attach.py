@@ -1,4 +1,4 @@
-"""The model as it is trained: the adapter on, everything frozen computed as fast as it can be."""
+"""The model as it is trained: the adapter attached, frozen layers computed as fast as possible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from . import recompute
 def attached(
     adapter: Adapter, targets: Iterable[Target], blocks: Iterable[nn.Module], *, gradient_checkpointing: bool
 ) -> Iterator[None]:
-    """Within this context the adapter acts; ``targets`` and ``blocks`` are all of the model's, as before afterwards.
+    """Attach the adapter for the time of the context, and restore the model afterwards; ``targets`` and ``blocks`` are
+    all of the model's.
 
     ``gradient_checkpointing``: see ``recompute.checkpointed``.
     """

@@ -1,4 +1,4 @@
-"""What a run would do and take, said before it starts; no weight is read, no picture decoded."""
+"""The estimate of a run before it starts; no weight is read, no image decoded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FILE_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 
 @dataclass(frozen=True)
 class Estimate:
-    """A run foretold; memory in bytes.
+    """The estimate of a run; memory in bytes.
 
     Attributes:
         activation_bytes: kept between the forward and the backward pass of a batch.
@@ -63,16 +63,16 @@ class Estimate:
     def lines(self) -> list[str]:
         """The estimate for a person."""
         model = self.model
-        said = [
-            f"base model   {model.name}: {model.family}, {model.prediction_type or 'asked when loaded'}, "
+        lines = [
+            f"base model   {model.name}: {model.family}, {model.prediction_type or 'known when loaded'}, "
             f"on {model.device} in {str(model.dtype).removeprefix('torch.')}",
-            f"pictures     {len(self.dataset.examples)} used, {len(self.dataset.skipped)} skipped, "
+            f"images       {len(self.dataset.examples)} used, {len(self.dataset.skipped)} skipped, "
             f"{self.dataset.without_caption} without a caption",
         ]
-        said += [f"  bucket     {w}x{h}: {count}" for (w, h), count in self.dataset.buckets().items()]
-        said += [f"  skipped    {one.name}: {one.reason}" for one in self.dataset.skipped]
-        said += [f"  warning    {text}" for text in (*self.dataset.warnings, *self.notices)]
-        said += [
+        lines += [f"  bucket     {w}x{h}: {count}" for (w, h), count in self.dataset.buckets().items()]
+        lines += [f"  skipped    {one.name}: {one.reason}" for one in self.dataset.skipped]
+        lines += [f"  warning    {text}" for text in (*self.dataset.warnings, *self.notices)]
+        lines += [
             f"steps        {self.steps} ({self.steps_per_epoch} an epoch)",
             f"adapter      {self.layers} layers, {self.parameters:,} parameters, file {gigabytes(self.file_bytes)}",
             f"memory       about {gigabytes(self.memory_bytes)}: model {gigabytes(self.weight_bytes)}, "
@@ -80,8 +80,8 @@ class Estimate:
             f"computing {gigabytes(self.transient_bytes)}",
         ]
         if self.vae_bytes > self.activation_bytes + self.transient_bytes:
-            said.append(f"             of these {gigabytes(self.vae_bytes)} for encoding and drawing images")
-        return said + ([f"  warning    {self.memory_note}"] if self.memory_note else [])
+            lines.append(f"             of these {gigabytes(self.vae_bytes)} for encoding and drawing images")
+        return lines + ([f"  warning    {self.memory_note}"] if self.memory_note else [])
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate for a program."""
@@ -107,7 +107,7 @@ class Estimate:
 
 
 def estimate(config: Config, model: Inspection, processes: int = 1) -> Estimate:
-    """Foretell the run of ``config`` on ``model`` by ``processes`` processes.
+    """Estimate the run of ``config`` on ``model`` by ``processes`` processes.
 
     Raises:
         UserError: the run could not start.
@@ -146,7 +146,7 @@ def _weight_bytes(model: Inspection, config: Config) -> int:
 
 
 def _visits(dataset: Dataset, config: Config) -> float:
-    """Pictures looked at in an epoch, each counted by its size: one of the largest bucket is 1."""
+    """Images of an epoch, repeats included, each counted by its size: one of the largest bucket is 1."""
     areas = [width * height for width, height in (example.bucket for example in dataset.examples)]
     steps = plan.epoch_steps(dataset.examples, config, 0, 1)
     return sum(areas[visit.example] for micros in steps for micro in micros for visit in micro) / max(areas)

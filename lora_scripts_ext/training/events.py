@@ -1,4 +1,4 @@
-"""What happened, as it happened: JSON lines for programs, TensorBoard for eyes."""
+"""The event log of a run: JSON lines for programs, TensorBoard for people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .. import files, json_text
 class Events:
     """Appends to ``output_dir/events.jsonl``, one JSON object a line, flushed at once.
 
-    A continued run drops the lines after the state it starts from: those steps are done again.
+    A resumed run drops the lines after the state it resumes from: those steps are done again.
     """
 
     def __init__(self, output_dir: Path, first_step: int, tensorboard: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a run tells about itself in the files it writes."""
+"""The metadata of the files that a run writes."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def _folder_name(example: Example, root: str) -> str:
 
 
 def _folders(examples: Sequence[Example], root: str) -> dict[str, Folder]:
-    pictures = Counter(_folder_name(example, root) for example in examples)
+    images = Counter(_folder_name(example, root) for example in examples)
     repeats = {_folder_name(example, root): example.repeats for example in examples}
-    return {name: Folder(count, repeats[name]) for name, count in sorted(pictures.items())}
+    return {name: Folder(count, repeats[name]) for name, count in sorted(images.items())}
 
 
 def _tags(examples: Sequence[Example], root: str) -> dict[str, dict[str, int]]:

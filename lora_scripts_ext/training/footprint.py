@@ -1,4 +1,4 @@
-"""What one forward and backward pass takes, found by computing it on meta tensors: no number is read or made."""
+"""The memory and operations of one forward and backward pass, found by running it on meta tensors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Footprint:
 
     Attributes:
         kept_bytes: what autograd keeps between forward and backward.
-        peak_bytes: the most that is alive at any moment of the two.
+        peak_bytes: the most that is alive at any time in the two.
         flops: floating-point operations of both, those of gradient checkpointing included.
     """
 
@@ -45,7 +45,7 @@ class Footprint:
 
 
 def measure(model: Inspection, adapter: Adapter, config: Config, batch: int, size: tuple[int, int]) -> Footprint:
-    """The footprint of ``batch`` images of ``size`` (width, height) in pixels with ``adapter``, made for the model's
+    """The footprint of ``batch`` images of ``size`` (width, height) in pixels with ``adapter``, built for the model's
     targets on the meta device."""
     recomputed = config.gradient_checkpointing
     counted = _Counted(model.device)
@@ -62,18 +62,18 @@ def measure(model: Inspection, adapter: Adapter, config: Config, batch: int, siz
             loss = _loss(model, config, batch, size)
         kept, flops = live.now, counted.flops
         loss.backward()
-    # Frozen weights get no gradient: the way back costs as much as the way there.
+    # Frozen weights get no gradient: the backward pass costs as much as the forward pass.
     return Footprint(kept, live.most, flops * (3 if recomputed else 2))
 
 
 def _loss(model: Inspection, config: Config, batch: int, size: tuple[int, int]) -> Tensor:
-    words = model.encode_text(batch) if config.train_text_encoder else ()
-    prediction = model.predict(batch, *size, words).float()
+    states = model.encode_text(batch) if config.train_text_encoder else ()
+    prediction = model.predict(batch, *size, states).float()
     return F.mse_loss(prediction, torch.empty_like(prediction))
 
 
 class Live(TorchDispatchMode):
-    """Counts the bytes of all storages made inside, from the moment each is made until nobody refers to it.
+    """Counts the bytes of all storages allocated inside, from allocation until nothing refers to them.
 
     Attributes:
         now: bytes alive.
@@ -90,44 +90,44 @@ class Live(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for value in tree_flatten((args, kwargs))[0]:
             if isinstance(value, Tensor):
-                self._note(value, made_here=False)
-        answer = function(*args, **(kwargs or {}))
-        for value in tree_flatten(answer)[0]:
+                self._note(value, allocated_here=False)
+        output = function(*args, **(kwargs or {}))
+        for value in tree_flatten(output)[0]:
             if isinstance(value, Tensor):
-                self._note(value, made_here=True)
-        return answer
+                self._note(value, allocated_here=True)
+        return output
 
     def keep(self, tensor: Tensor) -> Tensor:
-        """Autograd saves ``tensor``, perhaps under an object that no operation has given out."""
-        self._note(tensor, made_here=True)
+        """Autograd saves ``tensor``, perhaps as an object that no operation has returned."""
+        self._note(tensor, allocated_here=True)
         return tensor
 
-    def _note(self, tensor: Tensor, made_here: bool) -> None:
-        known = id(tensor)
-        if known in self._tensors:
+    def _note(self, tensor: Tensor, allocated_here: bool) -> None:
+        tensor_id = id(tensor)
+        if tensor_id in self._tensors:
             return
         # Not weak references to the storages: torch 2.1 drops those while the storage is still in use.
         storage = tensor.untyped_storage()
-        place = storage._cdata
-        if place not in self._users:
-            self._users[place] = 0
-            self._bytes[place] = storage.nbytes() if made_here else 0
-            self.now += self._bytes[place]
+        key = storage._cdata
+        if key not in self._users:
+            self._users[key] = 0
+            self._bytes[key] = storage.nbytes() if allocated_here else 0
+            self.now += self._bytes[key]
             self.most = max(self.most, self.now)
-        self._users[place] += 1
-        self._tensors[known] = weakref.ref(tensor, lambda _: self._dropped(known, place))
+        self._users[key] += 1
+        self._tensors[tensor_id] = weakref.ref(tensor, lambda _: self._dropped(tensor_id, key))
 
-    def _dropped(self, known: int, place: int) -> None:
-        del self._tensors[known]
-        self._users[place] -= 1
-        if not self._users[place]:
-            del self._users[place]
-            self.now -= self._bytes.pop(place)
+    def _dropped(self, tensor_id: int, key: int) -> None:
+        del self._tensors[tensor_id]
+        self._users[key] -= 1
+        if not self._users[key]:
+            del self._users[key]
+            self.now -= self._bytes.pop(key)
 
 
 class _Counted(TorchFunctionMode):
     """Counts the operations of matrix products and convolutions, and computes attention as the device would: fused,
-    where its kernel is, else the long way with all scores."""
+    where it has such a kernel, else with all scores."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
@@ -157,10 +157,10 @@ class _Counted(TorchFunctionMode):
         kwargs = kwargs or {}
         if function is F.scaled_dot_product_attention:
             return self._attention(*args, **kwargs)
-        answer = function(*args, **kwargs)
+        output = function(*args, **kwargs)
         if function in (F.linear, F.conv2d):
-            self.flops += 2 * answer.numel() * args[1][0].numel()
-        return answer
+            self.flops += 2 * output.numel() * args[1][0].numel()
+        return output
 
     def _attention(self, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         self.flops += 4 * query.numel() * key.shape[-2]
@@ -181,10 +181,10 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Shapes as ``scaled_dot_product_attention``'s; the numbers mean nothing."""
-        answer = query.new_empty(*query.shape[:-1], value.shape[-1])
-        context.save_for_backward(query, key, value, answer)
-        return answer
+        """Shapes as ``scaled_dot_product_attention``'s; the values mean nothing."""
+        output = query.new_empty(*query.shape[:-1], value.shape[-1])
+        context.save_for_backward(query, key, value, output)
+        return output
 
     @staticmethod
     def backward(context: Any, grad: Tensor) -> tuple[Tensor, ...]:
@@ -195,8 +195,8 @@ class _Fused(torch.autograd.Function):
 def keeps_scores(device: torch.device, dtype: torch.dtype, width: int, masked: bool, causal: bool) -> bool:
     """Whether ``scaled_dot_product_attention`` with heads of this ``width`` keeps a score for every pair of positions.
 
-    Asked of the kernel itself, with a few positions: which one torch takes depends on its version, the device, the
-    number format and the switches in ``torch.backends.cuda``.
+    Found by running the kernel with a few positions: which one torch takes depends on its version, the device, the
+    precision and the switches in ``torch.backends.cuda``.
     """
     shapes: set[tuple[int, ...]] = set()
 

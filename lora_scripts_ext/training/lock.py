@@ -25,11 +25,11 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold ``folder``, which is made if it is missing, for this run.
+    """Hold ``folder``, which is created if missing, for this run.
 
     The system's own file lock decides, as it ends with the process; the file says who holds it, which decides where the
     file system is shared with other machines or knows no locks. Afterwards the file is gone, and with it a folder that
-    was made for it and stayed empty.
+    was created for it and stayed empty.
 
     Raises:
         UserError: another run is writing there, or nothing can be written there.
@@ -80,7 +80,7 @@ def _claim(path: Path, handle: int) -> None:
         who = f"process {holder.pid} on {holder.host}" if holder else "another process"
         raise UserError(
             f"output_dir: {path.parent} is being written by another run ({who}); wait for it, stop it, or choose "
-            f"another output_dir. If that run is surely dead, delete {path}."
+            f"another output_dir. If that run is certainly dead, delete {path}."
         )
     os.ftruncate(handle, 0)
     os.lseek(handle, 0, os.SEEK_SET)
@@ -89,7 +89,7 @@ def _claim(path: Path, handle: int) -> None:
 
 
 def _holds(holder: Owner, path: Path, free: bool | None) -> bool:
-    """Whether the run that the file names may still go on, though the system's lock is free or there is none."""
+    """Whether the run that the file names may still be alive, though the system's lock is free or there is none."""
     if holder.host == Owner.current().host and free:
         return False
     alive = holder.alive()

@@ -46,7 +46,7 @@ class SkippedSteps:
         if self._skipped == _WARN_AFTER:
             self._warn(
                 f"The gradients overflowed fp16 in {_WARN_AFTER} steps in a row, up to step {step}; these steps were "
-                "skipped and changed nothing. If it goes on, use mixed_precision: bf16 or fp32."
+                "skipped and changed nothing. If it continues, use mixed_precision: bf16 or fp32."
             )
         if self._skipped == _FAIL_AFTER:
             raise TrainingError(

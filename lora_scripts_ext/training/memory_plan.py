@@ -26,7 +26,7 @@ from .footprint import Footprint, measure
 # A weight and its gradient, float32 each.
 _BYTES_PER_PARAMETER = 8
 # Measured: the C library holds on to a fifth more than what is in use, and oneDNN lays out weights in other orders.
-_HELD_BACK = 1.2
+_ALLOCATOR_OVERHEAD = 1.2
 _LIBRARIES = 64 << 20
 # Bytes for each pixel of one image, measured with Stable Diffusion's VAE in float32.
 _ENCODING, _DECODING = 2_600, 3_900
@@ -38,7 +38,7 @@ class Fit:
 
     Attributes:
         needed: for a step with all the images of a batch at once, or with one where not even that fits.
-        free: what there is, on a graphics card in all; None where nothing tells.
+        free: what there is, on a graphics card in all; None where it is unknown.
         at_once: images that are computed together; 0 where not even one fits.
         largest: images of a batch.
     """
@@ -54,15 +54,15 @@ class Fit:
         return self.at_once > 0
 
     def sentence(self, config: Config) -> str | None:
-        """What the user should know; None where all is well."""
+        """The sentence for the user; None where the whole batch fits."""
         if self.free is None or self.at_once == self.largest:
             return None
         if not self.fits:
             return _too_small(self.needed, self.free, remedies(config))
         return (
-            f"A step of {self.largest} images needs about {gigabytes(self.needed)} of memory, there are "
-            f"{gigabytes(self.free)}: {self.at_once} are computed at once. They still count together as one batch; it "
-            "takes longer, the result stays the same."
+            f"A step of {self.largest} images needs about {gigabytes(self.needed)} of memory, but only "
+            f"{gigabytes(self.free)} is available: computing in groups of {self.at_once}. The effective batch size is "
+            "unchanged; steps take longer."
         )
 
 
@@ -72,7 +72,7 @@ def images_at_once(needs: Callable[[int], int], free: int, largest: int, remedy:
     ``needs`` gives the bytes of a step with so many images, which grow with their number.
 
     Raises:
-        UserError: one image alone needs more; ``remedy`` says what to do.
+        UserError: a single image needs more; ``remedy`` says what to do.
     """
     if needs(largest) <= free:
         return largest
@@ -87,7 +87,7 @@ def images_at_once(needs: Callable[[int], int], free: int, largest: int, remedy:
 
 
 def fit(needs: Callable[[int], int], free: int | None, largest: int) -> Fit:
-    """As :func:`images_at_once`, said instead of raised."""
+    """As :func:`images_at_once`, as a result instead of an error."""
     try:
         at_once = largest if free is None else images_at_once(needs, free, largest)
     except UserError:
@@ -97,21 +97,21 @@ def fit(needs: Callable[[int], int], free: int | None, largest: int) -> Fit:
 
 def _too_small(needed: int, free: int, remedy: str) -> str:
     return (
-        f"The memory is too small for this run: it needs about {gigabytes(needed)} with one image at a time, there "
-        f"are {gigabytes(free)}; {remedy}."
+        f"Not enough memory for this run: it needs about {gigabytes(needed)} with one image at a time, but only "
+        f"{gigabytes(free)} is available; {remedy}."
     )
 
 
 def remedies(config: Config) -> str:
     """What makes a run of ``config`` smaller, as a sentence's end."""
-    wanted = ["set a smaller resolution"]
+    options = ["set a smaller resolution"]
     if not config.gradient_checkpointing:
-        wanted.append("set gradient_checkpointing: true")
+        options.append("set gradient_checkpointing: true")
     if not config.fp8_base:
-        wanted.append("set fp8_base: true")
+        options.append("set fp8_base: true")
     if config.train_text_encoder:
-        wanted.append("set train_text_encoder: false")
-    return ", ".join(wanted[:-1]) + f" or {wanted[-1]}" if len(wanted) > 1 else wanted[0]
+        options.append("set train_text_encoder: false")
+    return ", ".join(options[:-1]) + f" or {options[-1]}" if len(options) > 1 else options[0]
 
 
 class StepMemory:
@@ -146,7 +146,7 @@ class StepMemory:
 
     def needs(self, images: int) -> int:
         """With so many images at once, what the libraries take for themselves included."""
-        passes = int(self.footprint(images).peak_bytes * _HELD_BACK)
+        passes = int(self.footprint(images).peak_bytes * _ALLOCATOR_OVERHEAD)
         return self.adapter_bytes + max(passes, self.vae_bytes) + _LIBRARIES
 
     def footprint(self, images: int) -> Footprint:
@@ -162,7 +162,7 @@ def _vae_bytes(size: tuple[int, int], config: Config) -> int:
 
 
 def free_for(device: torch.device) -> int | None:
-    """Bytes that a process may take on a CPU, or that a card has in all; None where nothing tells."""
+    """Bytes that a process may take on a CPU, or that a graphics card has in all; None where it is unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[1]
     if device.type != "cpu":
@@ -172,7 +172,8 @@ def free_for(device: torch.device) -> int | None:
 
 
 def check(session: Session, config: Config, dataset: Dataset) -> Fit | None:
-    """How the steps of a run fit beside the model that is loaded; None on an accelerator, which says so by itself.
+    """How the steps of a run fit beside the model that is loaded; None on an accelerator, where running out of memory
+    is an error that is handled.
 
     Raises:
         UserError: not even one image fits.

@@ -1,4 +1,4 @@
-"""What a user should know about a config before its run: how it was read, and what in it will not work well."""
+"""Warnings about a config before its run: how it was read, and what in it will not work well."""
 
 from __future__ import annotations
 

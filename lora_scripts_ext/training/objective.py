@@ -1,90 +1,94 @@
-"""What a base model was trained to do with noise: which moment is drawn, what it sees there, what it should say."""
+"""The training objective: which timestep and noise are drawn, what the model is to predict, how its error counts."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from ..contract import ModelInfo
-from . import loss, noise
+from ..contract import ModelInfo, PredictionType
+from ..random_streams import NOISE, derive
 
 # Flux's schedule (diffusers' ``FluxPipeline``, after arXiv 2403.03206, section 5.3.2): the logarithm of the shift grows
-# with the patches of a picture, in a line through these two points.
-_FEW_PATCHES, _LITTLE_SHIFT = 256, 0.5
-_MANY_PATCHES, _MUCH_SHIFT = 4096, 1.15
+# with the patches of an image, linearly through these two points.
+_FEW_PATCHES, _SMALL_SHIFT = 256, 0.5
+_MANY_PATCHES, _LARGE_SHIFT = 4096, 1.15
 _CELLS_PER_PATCH = 4
 
 
 class Objective(ABC):
-    """The forward process and its answer. Timesteps are [batch], in the terms that ``Session.predict`` takes."""
+    """The forward process and its target. Timesteps are [batch], in the terms that ``Session.predict`` takes; latents,
+    noise and results float32 [batch, channels, height, width]."""
 
     @abstractmethod
-    def timestep(self, generator: torch.Generator, shape: Sequence[int]) -> Tensor:
+    def sample_timestep(self, generator: torch.Generator, shape: Sequence[int]) -> Tensor:
         """Draw one timestep, a scalar on the CPU, for latents of ``shape`` [channels, height, width]."""
 
     @abstractmethod
-    def noisy(self, latents: Tensor, noises: Tensor, timesteps: Tensor) -> Tensor:
-        """What the model sees: float32 [batch, channels, height, width], as the latents and the noises."""
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """The model's input, x_t."""
 
     @abstractmethod
-    def answer(self, latents: Tensor, noises: Tensor, timesteps: Tensor) -> Tensor:
-        """What the model should say, shaped like the latents."""
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the model is to predict."""
 
     @abstractmethod
     def min_snr_weight(self, timesteps: Tensor, gamma: float) -> Tensor:
-        """float32 [batch]; see ``loss.min_snr_weight``."""
+        """The weight of each example's loss, float32 [batch]."""
 
 
 class Diffusion(Objective):
-    """Noise is added in steps and the noise, or v, is to be found (arXiv 2006.11239, arXiv 2202.00512)."""
+    """Noise is added in steps and the noise, or v, is predicted (arXiv 2006.11239, arXiv 2202.00512)."""
 
     def __init__(self, model: ModelInfo) -> None:
         self._prediction_type = model.prediction_type
         self._alphas_cumprod = model.alphas_cumprod.to(model.device)
 
-    def timestep(self, generator: torch.Generator, shape: Sequence[int]) -> Tensor:
-        """int64, every step as likely as another."""
+    def sample_timestep(self, generator: torch.Generator, shape: Sequence[int]) -> Tensor:
+        """int64, uniform over the schedule."""
         return torch.randint(len(self._alphas_cumprod), (), generator=generator)
 
-    def noisy(self, latents: Tensor, noises: Tensor, timesteps: Tensor) -> Tensor:
-        """See ``noise.add_noise``."""
-        return noise.add_noise(latents, noises, self._alphas_cumprod[timesteps])
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """See :func:`add_noise`."""
+        return add_noise(latents, noise, self._alphas_cumprod[timesteps])
 
-    def answer(self, latents: Tensor, noises: Tensor, timesteps: Tensor) -> Tensor:
-        """See ``loss.target``."""
-        return loss.target(self._prediction_type, latents, noises, self._alphas_cumprod[timesteps])
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """See :func:`diffusion_target`."""
+        return diffusion_target(self._prediction_type, latents, noise, self._alphas_cumprod[timesteps])
 
     def min_snr_weight(self, timesteps: Tensor, gamma: float) -> Tensor:
-        """See ``loss.min_snr_weight``."""
-        return loss.min_snr_weight(self._prediction_type, self._alphas_cumprod[timesteps], gamma)
+        """See :func:`min_snr_weight`."""
+        return min_snr_weight(self._prediction_type, self._alphas_cumprod[timesteps], gamma)
 
 
 class Flow(Objective):
-    """Picture and noise are the ends of a line, and its direction is to be found (rectified flow, arXiv 2209.03003)."""
+    """Image and noise are the ends of a line, whose direction is predicted (rectified flow, arXiv 2209.03003)."""
 
     def __init__(self, model: ModelInfo) -> None:
         self._shifted = model.variant == "dev"
 
-    def timestep(self, generator: torch.Generator, shape: Sequence[int]) -> Tensor:
-        """float32 in 0 to 1, where 1 is noise: logit-normal (arXiv 2403.03206, eq. 19), shifted as the model draws."""
+    def sample_timestep(self, generator: torch.Generator, shape: Sequence[int]) -> Tensor:
+        """float32 in 0 to 1, where 1 is noise: logit-normal (arXiv 2403.03206, eq. 19), shifted as for sampling."""
         shift = math.exp(flux_mu(shape[1] * shape[2] / _CELLS_PER_PATCH)) if self._shifted else 1.0
-        middle = torch.sigmoid(torch.randn((), generator=generator))
-        return shift * middle / (1 + (shift - 1) * middle)
+        unshifted = torch.sigmoid(torch.randn((), generator=generator))
+        return shift * unshifted / (1 + (shift - 1) * unshifted)
 
-    def noisy(self, latents: Tensor, noises: Tensor, timesteps: Tensor) -> Tensor:
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """x_t = (1 - t)·x_0 + t·noise."""
-        return torch.lerp(latents, noises, timesteps.view(-1, 1, 1, 1))
+        return torch.lerp(latents, noise, timesteps.view(-1, 1, 1, 1))
 
-    def answer(self, latents: Tensor, noises: Tensor, timesteps: Tensor) -> Tensor:
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """The line's direction, noise - x_0."""
-        return noises - latents
+        return noise - latents
 
     def min_snr_weight(self, timesteps: Tensor, gamma: float) -> Tensor:
-        """Ones: the paper weighs epsilon and v, and the draw of the moments takes its place here."""
+        """Ones: the paper weights epsilon and v; for a flow the distribution of the timesteps does that."""
         return torch.ones_like(timesteps)
 
 
@@ -94,6 +98,94 @@ def of(model: ModelInfo) -> Objective:
 
 
 def flux_mu(patches: float) -> float:
-    """The logarithm of the shift for pictures of so many patches of 2 x 2 latent cells."""
-    slope = (_MUCH_SHIFT - _LITTLE_SHIFT) / (_MANY_PATCHES - _FEW_PATCHES)
-    return _LITTLE_SHIFT + slope * (patches - _FEW_PATCHES)
+    """The logarithm of the shift for images of so many patches of 2 x 2 latent cells."""
+    slope = (_LARGE_SHIFT - _SMALL_SHIFT) / (_MANY_PATCHES - _FEW_PATCHES)
+    return _SMALL_SHIFT + slope * (patches - _FEW_PATCHES)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Random numbers of a micro-batch, on the CPU.
+
+    Attributes:
+        latent: float32 [batch, channels, height, width], picks a sample from the latent distribution.
+        noise: float32, same shape, is added to the latents.
+        timesteps: [batch], as the objective draws them.
+    """
+
+    latent: Tensor
+    noise: Tensor
+    timesteps: Tensor
+
+
+def draw(
+    seed: int,
+    step: int,
+    positions: Sequence[int],
+    shape: Sequence[int],
+    sample_timestep: Callable[[torch.Generator, Sequence[int]], Tensor],
+    noise_offset: float,
+) -> Draw:
+    """Draw for the examples at ``positions`` of the step's effective batch; ``shape`` is one latent's [c, h, w].
+
+    Each example has its own generator: how the batch is split over micro-batches and processes changes nothing.
+    ``noise_offset`` adds one normal number per channel (https://www.crosslabs.org/blog/diffusion-with-offset-noise).
+    """
+    latents, noises, timesteps = [], [], []
+    for position in positions:
+        generator = torch.Generator().manual_seed(derive(seed, NOISE, step, position))
+        timesteps.append(sample_timestep(generator, shape))
+        latent, noise = torch.randn((2, *shape), generator=generator).unbind()
+        if noise_offset:
+            noise = noise + noise_offset * torch.randn((shape[0], 1, 1), generator=generator)
+        latents.append(latent)
+        noises.append(noise)
+    return Draw(torch.stack(latents), torch.stack(noises), torch.stack(timesteps))
+
+
+def add_noise(latents: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:
+    """x_t = sqrt(a)·x_0 + sqrt(1 - a)·noise (DDPM, arXiv 2006.11239, eq. 4); ``alphas_cumprod`` [batch] at each t."""
+    signal = alphas_cumprod.view(-1, 1, 1, 1)
+    return signal.sqrt() * latents + (1 - signal).sqrt() * noise
+
+
+def diffusion_target(prediction_type: PredictionType, latents: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:
+    """The noise, or v = sqrt(a)·noise - sqrt(1 - a)·x_0 (arXiv 2202.00512, appendix D); a: ``alphas_cumprod`` [batch]
+    at each example's timestep."""
+    if prediction_type == "epsilon":
+        return noise
+    signal = alphas_cumprod.view(-1, 1, 1, 1)
+    return signal.sqrt() * noise - (1 - signal).sqrt() * latents
+
+
+def min_snr_weight(prediction_type: PredictionType, alphas_cumprod: Tensor, gamma: float) -> Tensor:
+    """min(SNR, gamma) / SNR for epsilon, / (SNR + 1) for v (arXiv 2303.09556, section 3.4); float32 [batch]."""
+    snr = alphas_cumprod / (1 - alphas_cumprod)
+    if prediction_type == "epsilon":
+        return (gamma / snr).clamp(max=1)
+    return snr.clamp(max=gamma) / (snr + 1)
+
+
+def mask_weight(mask: Tensor, unmasked_weight: float, normalize: bool) -> Tensor:
+    """The weight of each latent cell, shaped like ``mask`` [batch, 1, h, w] (0 to 1); as OneTrainer defines it.
+
+    max(mask, ``unmasked_weight``); with ``normalize`` divided by its mean over the image, which makes the loss the mean
+    over the masked area. All zero where the mask is, for an image of which nothing is to be learned.
+    """
+    weight = mask.clamp(min=unmasked_weight)
+    if not normalize:
+        return weight
+    return weight / weight.mean(dim=(1, 2, 3), keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
+
+
+def per_example_loss(
+    prediction: Tensor, target: Tensor, kind: Literal["l2", "huber"], huber_delta: float, weight: Tensor | None
+) -> Tensor:
+    """Mean loss of each example, float32 [batch]; ``weight`` [batch, 1, h, w] of each cell, see :func:`mask_weight`."""
+    if kind == "l2":
+        loss = F.mse_loss(prediction, target, reduction="none")
+    else:
+        loss = F.huber_loss(prediction, target, reduction="none", delta=huber_delta)
+    if weight is not None:
+        loss = loss * weight
+    return loss.mean(dim=(1, 2, 3))

@@ -1,4 +1,4 @@
-"""How gradients become steps: torch's own optimizers and well-kept packages, on the adapter's flat buffer."""
+"""The optimizers: torch's own and those of well-maintained packages, on the adapter's flat buffer."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _PACKAGES = {
     "schedulefree": ("schedulefree", "AdamWScheduleFree", "schedulefree"),
     "adafactor": ("transformers.optimization", "Adafactor", "transformers"),
 }
-# Bytes that each keeps for a number that learns: AdamW two moments, Lion one, Prodigy two, the start and a sum;
+# Bytes of state per trainable parameter: AdamW two moments, Lion one, Prodigy two, the start and a sum;
 # Adafactor's rows and columns hardly count.
 _STATE_BYTES = {"adamw": 8, "adamw8bit": 2, "lion": 4, "prodigy": 16, "schedulefree": 8, "adafactor": 0}
 
 
 def build(config: Config, adapter: Adapter) -> torch.optim.Optimizer:
-    """The optimizer the config names; each of its groups keeps its base rate under ``initial_lr``.
+    """The optimizer of the config; each of its groups keeps its base learning rate under ``initial_lr``.
 
     Raises:
         UserError: the package is missing, or an argument is unknown to the optimizer.
@@ -51,24 +51,24 @@ def build(config: Config, adapter: Adapter) -> torch.optim.Optimizer:
 
 
 def state_bytes(name: str) -> int:
-    """How many bytes the optimizer of this name keeps for every number that learns."""
+    """Bytes of optimizer state per trainable parameter."""
     return _STATE_BYTES[name]
 
 
 def text_rate(config: Config) -> float:
-    """Learning rate of the text encoders: a tenth of the UNet's unless the user says otherwise."""
+    """Learning rate of the text encoders: ``text_encoder_lr``, or a tenth of the UNet's."""
     return config.text_encoder_lr or config.learning_rate / 10
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Scale every group's base learning rate by ``factor``."""
+    """Set every group's learning rate to its base rate times ``factor``."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
 
 
 @contextmanager
 def averaged(optimizer: torch.optim.Optimizer, adapter: Adapter) -> Iterator[None]:
-    """The weights as they should be used: a schedule-free optimizer trains on others than it delivers.
+    """The weights to use or save: a schedule-free optimizer trains on others (arXiv 2405.15682).
 
     The training weights come back from a copy, because switching there and back rounds.
     """
@@ -105,7 +105,7 @@ def _parameters(config: Config, adapter: Adapter) -> list[tuple[str, Any]]:
 
 
 def _scale(optimizer: torch.optim.Optimizer, weights: torch.Tensor, share: float) -> None:
-    """Let ``weights`` learn at ``share`` of the rate, for an optimizer that takes one rate for all.
+    """Train ``weights`` at ``share`` of the learning rate, for an optimizer that takes one rate for all groups.
 
     Prodigy sees weights / share, whose gradient is gradient * share: a step of its size there is share times as
     large here.
@@ -128,7 +128,7 @@ def _scale(optimizer: torch.optim.Optimizer, weights: torch.Tensor, share: float
 
 
 def _defaults(config: Config) -> dict[str, Any]:
-    """What suits LoRAs where the package's own default does not."""
+    """Arguments that suit LoRAs better than the package's defaults."""
     if config.optimizer == "adafactor":
         return {"scale_parameter": False, "relative_step": False, "warmup_init": False}
     if config.optimizer == "prodigy":

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: checkpoints, the LoRA and what lies beside it."""
+"""The output folder of a run: checkpoints, the LoRA with its sidecar files, and where the state is."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Output:
         return self._write(adapter, f"{self.config.name}-{epoch:06d}", metadata)
 
     def write_final(self, adapter: Adapter, metadata: dict[str, str], preview: Path | None) -> Path:
-        """Write ``NAME.safetensors``, its sidecar JSON and, given one, its preview picture."""
+        """Write ``NAME.safetensors``, its sidecar JSON and, given one, its preview image."""
         path = self._write(adapter, self.config.name, metadata)
         card.write(path, self.config, self.model)
         if preview is not None and preview.exists():

@@ -1,20 +1,94 @@
-"""Pictures of how far the run has come: fixed prompts and seeds, the generation parameters inside the PNG."""
+"""Preview images: fixed prompts and seeds, the generation parameters inside the PNG."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL.PngImagePlugin import PngInfo
 
-from .. import files
+from .. import files, memory
 from ..config import Config
 from ..contract import ModelInfo, PreviewRequest, Session
 from ..families.registry import by_name
+from . import optimizer
+from .listener import Context, Listener
+from .log import Log
 
 _PROMPTS_FROM_CAPTIONS = 2
-# What the WebUIs offer for a new picture.
+
+
+class Previews(Listener):
+    """Draws previews before the first step and every ``preview_epochs``.
+
+    Attributes:
+        paths: all previews drawn so far.
+    """
+
+    def __init__(self, context: Context, log: Log) -> None:
+        self._context = context
+        self._log = log
+        captions = [example.caption for example in context.store.examples if not example.regularisation]
+        self._requests = requests(context.config, context.session.model, captions)
+        self.paths: list[Path] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The names of the previews, for JSON."""
+        return {"previews": [path.name for path in self.paths]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Count the previews of a saved state as this run's."""
+        self.paths = [self._context.output.folder / "previews" / name for name in state["previews"]]
+
+    def cover(self) -> Path | None:
+        """The first preview of the last ones drawn, which stands for the finished file."""
+        return self.paths[-len(self._requests)] if len(self.paths) >= len(self._requests) else None
+
+    def on_train_begin(self) -> None:
+        """Draw the base model as it was found, unless the run is resumed."""
+        if self._context.progress.step == 0:
+            self._draw(0)
+
+    def on_epoch_end(self) -> None:
+        """Draw the epoch's previews where they are due."""
+        every, progress = self._context.config.preview_epochs, self._context.progress
+        if every and ((progress.epoch_ended and progress.epoch % every == 0) or progress.done):
+            self._draw(progress.epoch)
+
+    def _draw(self, epoch: int) -> None:
+        """Draw the previews of an epoch; epoch 0 is the base model."""
+        context = self._context
+        if not context.config.preview_epochs or not context.world.is_main:
+            return
+        try:
+            self._draw_all(epoch)
+            return
+        except memory.ERRORS as error:
+            if not memory.ran_out(error):
+                raise
+            self._log.warn(
+                "Out of memory while drawing previews of this size: some are missing. Training continues; "
+                "preview_epochs: 0 disables previews."
+            )
+        # Outside of the handler, whose traceback holds on to what was computed.
+        memory.release(context.session.model.device)
+
+    def _draw_all(self, epoch: int) -> None:
+        context, session = self._context, self._context.session
+        with ExitStack() as stack:
+            stack.enter_context(optimizer.averaged(context.stepper.optimizer, context.adapter))
+            lora = None
+            if session.draws_from_file:
+                lora = stack.enter_context(context.output.for_preview(context.adapter)) if epoch else None
+                stack.enter_context(context.adapter.suspended())
+            for path in draw(session, context.config, self._requests, epoch, lora):
+                self.paths.append(path)
+                self._log.emit({
+                    "event": "preview", "step": context.progress.step, "epoch": epoch, "path": str(path),
+                })  # fmt: skip
 
 
 def prompts(config: Config, captions: list[str]) -> list[str]:
@@ -42,7 +116,7 @@ def requests(config: Config, model: ModelInfo, captions: list[str]) -> list[Prev
 
 
 def draw(
-    session: Session, config: Config, wanted: list[PreviewRequest], epoch: int, lora: Path | None
+    session: Session, config: Config, preview_requests: list[PreviewRequest], epoch: int, lora: Path | None
 ) -> Iterator[Path]:
     """Draw every request with the model as it is now; yield ``output_dir/previews/NAME-eXXXX-NN.png`` as written.
 
@@ -50,19 +124,19 @@ def draw(
 
     lora: the adapter as a file, for a session that draws from files.
     """
-    for index, request in enumerate(wanted):
-        picture = session.preview(request, lora)
+    for index, request in enumerate(preview_requests):
+        image = session.preview(request, lora)
         path = Path(config.output_dir) / "previews" / f"{config.name}-e{epoch:04d}-{index:02d}.png"
         shown = request if config.save_captions else replace(request, prompt="", negative="")
         info = PngInfo()
         info.add_text("parameters", parameters(shown, session.model, f"<lora:{config.name}:1>" if epoch else ""))
         with files.replacing(path) as temporary:
-            picture.save(temporary, format="PNG", pnginfo=info)
+            image.save(temporary, format="PNG", pnginfo=info)
         yield path
 
 
 def parameters(request: PreviewRequest, model: ModelInfo, lora: str) -> str:
-    """The text the WebUI writes into its pictures and reads back under "PNG Info"."""
+    """The text the WebUI writes into its images and reads back under "PNG Info"."""
     lines = [" ".join(filter(None, (request.prompt, lora)))]
     if request.negative:
         lines.append(f"Negative prompt: {request.negative}")

@@ -1,4 +1,4 @@
-"""Several processes training one adapter: what `torchrun` starts."""
+"""Distributed training: several processes, as `torchrun` starts them, train one adapter."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-# The others wait while the first process encodes the pictures, which takes hours for some sets.
-_PATIENCE = timedelta(days=1)
+# The others wait while the first process encodes the images, which takes hours for large sets.
+_TIMEOUT = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class World:
     size: int
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
+    def is_main(self) -> bool:
+        """Whether this is the process that writes files and reports."""
         return self.rank == 0
 
     def sum_(self, tensor: Tensor) -> None:
@@ -34,7 +34,7 @@ class World:
             dist.all_reduce(tensor)
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether the flag is up in at least one process."""
+        """Whether the flag is set in at least one process."""
         if self.size == 1:
             return flag
         votes = torch.tensor(int(flag), device=device)
@@ -42,19 +42,19 @@ class World:
         return bool(votes.item())
 
     def wait(self) -> None:
-        """Go on when all processes have come here."""
+        """Wait until all processes have called this."""
         if self.size > 1:
             dist.barrier()
 
 
 @contextmanager
 def joined() -> Iterator[World]:
-    """The world `torchrun` describes in the environment, or this process alone."""
+    """The processes that `torchrun` describes in the environment, or this one only."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World(0, 1)
         return
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_TIMEOUT)
     try:
         yield World(dist.get_rank(), size)
     finally:

@@ -1,4 +1,4 @@
-"""A finished LoRA put where the WebUI looks for it, without overwriting what is not ours."""
+"""A finished LoRA copied to where the WebUI looks for it, without overwriting files of others."""
 
 from __future__ import annotations
 
@@ -20,28 +20,30 @@ def publish(lora: Path, folder: Path, warn: Callable[[str], None]) -> Path:
     """Copy ``lora``, its card and its preview into ``folder``, each whole or not at all; returns the file there.
 
     Whether a file of that name there is one of ours is known by the hashes that runs leave in ``published.json`` beside
-    ``lora``. Another one is renamed to ``NAME.safetensors.TIME.bak``, with its card and its preview, and ``warn`` hears
-    of it. What a user has filled in on our card stays, as does a preview image that a user has chosen.
+    ``lora``. Another one is renamed to ``NAME.safetensors.TIME.bak``, with its card and its preview, and ``warn`` is
+    called. What a user has filled in on our card stays, as does a preview image that a user has chosen.
 
     """
-    placed = folder / lora.name
-    if placed.resolve() == lora.resolve():
+    published = folder / lora.name
+    if published.resolve() == lora.resolve():
         return lora
     record = lora.parent / _RECORD
     known = _known(record)
-    if placed.exists() and _hash(placed) not in known:
-        kept = _back_up(placed, placed.with_suffix(".json"), placed.with_suffix(".png"))[0]
-        warn(f"{placed} was not written by this run or one before it in {lora.parent}; it was renamed to {kept.name}.")
-    image, placed_image = lora.with_suffix(".png"), placed.with_suffix(".png")
-    chosen = placed_image.exists() and _hash(placed_image) not in known
+    if published.exists() and _hash(published) not in known:
+        kept = _back_up(published, published.with_suffix(".json"), published.with_suffix(".png"))[0]
+        warn(
+            f"{published} was not written by this run or one before it in {lora.parent}; it was renamed to {kept.name}."
+        )
+    image, published_image = lora.with_suffix(".png"), published.with_suffix(".png")
+    chosen = published_image.exists() and _hash(published_image) not in known
     # Before the files: a crash in between must not make ours look like another's.
     _remember(record, [*known, *(_hash(path) for path in (image, lora) if path.exists())])
     # The LoRA comes last: whoever sees it finds its card and image beside it.
     _copy_card(lora, folder, warn)
     if image.exists() and not chosen:
-        files.copy(image, placed_image)
-    files.copy(lora, placed)
-    return placed
+        files.copy(image, published_image)
+    files.copy(lora, published)
+    return published
 
 
 def _copy_card(lora: Path, folder: Path, warn: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: forget a block's activations, compute them again in the backward pass."""
+"""Gradient checkpointing: a block's activations are dropped, and recomputed in the backward pass."""
 
 from __future__ import annotations
 

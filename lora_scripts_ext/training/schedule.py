@@ -6,29 +6,29 @@ import math
 
 from ..config import Config
 
-# Of a run that is too short for the warm-up asked for.
+# Of a run that is shorter than its warm-up.
 _WARMUP_SHARE = 0.1
 
 
 def warmup_steps(config: Config, total_steps: int) -> int:
     """Steps of the warm-up; a tenth of the run where it would not end before the run does."""
-    asked = config.lr_warmup_steps
-    steps = round(asked * total_steps) if asked < 1 else int(asked)
+    warmup = config.lr_warmup_steps
+    steps = round(warmup * total_steps) if warmup < 1 else int(warmup)
     return steps if steps < total_steps else int(total_steps * _WARMUP_SHARE)
 
 
 def warnings(config: Config, total_steps: int) -> list[str]:
-    """What of the schedule is not done as it was asked for."""
+    """Sentences on settings of the schedule that do not fit the run."""
     if config.lr_warmup_steps < max(1, total_steps):
         return []
     return [
-        f"lr_warmup_steps is {config.lr_warmup_steps:g}, but the run has {total_steps} steps: the warm-up is shortened "
+        f"lr_warmup_steps is {config.lr_warmup_steps:g}, but the run has {total_steps} steps: the warm-up is reduced "
         f"to {warmup_steps(config, total_steps)}."
     ]
 
 
 def factor(config: Config, step: int, total_steps: int) -> float:
-    """What the learning rate is multiplied with at ``step`` (0-based): warm-up, then the schedule; 0 to 1.
+    """The factor of the learning rate at ``step`` (0-based): warm-up, then the schedule; 0 to 1.
 
     The curves are those of diffusers' ``get_scheduler``; polynomial ends at zero.
     """

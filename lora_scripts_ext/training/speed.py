@@ -1,4 +1,4 @@
-"""How fast a device computes, found in a fraction of a second: for saying how long a run will take."""
+"""How fast a device computes, found in a fraction of a second: for the ETA of an estimate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's state on disk: enough to go on to the very same weights."""
+"""A run's state on disk: enough to resume it bit-exactly."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..errors import TrainingError, UserError
 _TENSOR, _NUMBER = "tensor:", "number:"
 _KEPT = 2
 _VERSION = 2
-"""To be raised when a state of before would go on to other weights, or cannot be read."""
+"""Increased when an older state would resume to other weights, or cannot be read."""
 # What may change between a run and its continuation without changing what is computed, but for rounding.
 _FREE_KEYS = {
     "output_dir", "output_name", "cache_dir", "save_steps", "save_epochs", "keep_checkpoints", "save_precision",
@@ -42,7 +42,7 @@ class State:
 
     Attributes:
         step: steps done.
-        progress: the small facts the loop saved along (JSON).
+        progress: the listeners' small state (JSON).
         weights: float32 [parameters], the adapter's flat buffer.
         optimizer: the optimizer's ``state_dict``.
         scaler: the gradient scaler's ``state_dict``.
@@ -96,7 +96,7 @@ def save(folder: Path, state: State, identity: dict[str, Any]) -> None:
     }
     if not all(_finite(tensor) for tensor in tensors.values()):
         raise TrainingError(
-            f"After step {state.step} the weights or the optimizer's state are no finite numbers: the training "
+            f"After step {state.step} the weights or the optimizer's state are not finite: the training "
             "diverged. Lower learning_rate and start again."
         )
     with files.replacing_folder(folder / f"step-{state.step:08d}") as temporary:
@@ -114,7 +114,7 @@ def saved(folder: Path) -> list[Path]:
 
 
 def load(folder: Path, identity: dict[str, Any], warn: Callable[[str], None]) -> State | None:
-    """The newest whole state in ``folder``; None when there is none at all. ``warn`` hears of damaged ones.
+    """The newest whole state in ``folder``; None when there is none at all. ``warn`` is called for damaged ones.
 
     Raises:
         UserError: the state belongs to other settings, images or another base model, or all of them are damaged.
@@ -156,7 +156,7 @@ def _read(path: Path) -> tuple[dict[str, Any], State]:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         raise Damaged(" ".join(str(error).split()) or type(error).__name__) from error
     if not all(_finite(tensor) for tensor in tensors.values()):
-        raise Damaged("it holds values that are no finite numbers")
+        raise Damaged("it holds values that are not finite")
     return facts, state
 
 
@@ -167,7 +167,7 @@ def _finite(tensor: Tensor) -> bool:
 def _check_identity(path: Path, facts: dict[str, Any], now: dict[str, Any]) -> None:
     if facts.get("version") != _VERSION:
         raise UserError(
-            f"{path}: this state was saved by another version of LoRA Trainer, whose steps were made up differently; "
+            f"{path}: this state was saved by another version of LoRA Trainer, which composed its steps differently; "
             "start a new run without --resume."
         )
     before = facts.get("identity", {})

@@ -1,9 +1,8 @@
-"""One step of training: batches in, the adapter's weights moved."""
+"""One training step: gradients of a batch, then the optimizer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,19 +14,19 @@ from ..contract import Conditioning, Session
 from ..dataset import plan
 from ..dataset.plan import Step, Visit
 from ..dataset.store import Batch, Store
-from . import loss, noise, objective, optimizer, schedule, seeds
+from ..random_streams import DROPOUT, derive
+from . import objective, optimizer, schedule
 from .loss_scale import SkippedSteps, make_scaler
 from .memory_plan import Fit
 from .processes import World
-
-_DROPOUT_STREAM = 2
+from .state import State
 
 
 class Stepper:
     """Everything a step needs, put together once.
 
     Attributes:
-        at_once: as many pictures are computed together at most; None while the memory is large enough for all.
+        at_once: the most images computed together; None while memory suffices for all.
     """
 
     def __init__(
@@ -40,7 +39,7 @@ class Stepper:
         total_steps: int,
         warn: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """``warn`` is told what the user should know."""
+        """``warn`` is called with each sentence for the user."""
         self.config = config
         self.session = session
         self.adapter = adapter
@@ -57,19 +56,37 @@ class Stepper:
         optimizer.start(self.optimizer)
 
     def step(self, number: int, micros: Step) -> tuple[Tensor, float]:
-        """Do step ``number`` (0-based). Where memory runs out it is done again with fewer pictures at once.
+        """Do step ``number`` (0-based) as a whole; returns its loss and learning rate."""
+        return self.backward(number, micros), self.update(number)
+
+    def backward(self, number: int, micros: Step) -> Tensor:
+        """Compute the gradients of step ``number`` (0-based). Where memory runs out it is done again with fewer images
+        at once.
 
         Returns:
-            The loss, a float32 scalar still on the device, and the learning rate used. The loss is the mean over the
-            training images plus ``prior_loss_weight`` times the mean over the regularisation images, as in diffusers'
+            The loss, a float32 scalar still on the device. It is the mean over the training images plus
+            ``prior_loss_weight`` times the mean over the regularisation images, as in diffusers'
             ``train_dreambooth.py`` (DreamBooth, arXiv 2208.12242, eq. 2).
         """
-        total = None
-        while total is None:
-            total = self._tried(number, micros)
+        loss = None
+        while loss is None:
+            loss = self._try_gradients(number, micros)
         self.world.sum_(self.adapter.weights.grad)
-        self.world.sum_(total)
-        return total, self._update(number)
+        self.world.sum_(loss)
+        return loss
+
+    def update(self, number: int) -> float:
+        """Move the weights by the gradients of step ``number``; returns the learning rate used."""
+        factor = schedule.factor(self.config, number, self.total_steps)
+        optimizer.set_rates(self.optimizer, factor)
+        self.scaler.unscale_(self.optimizer)
+        if self.config.max_grad_norm:
+            _clip_norm(self.adapter.weights.grad, self.config.max_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self._skipped.after_step(number + 1)
+        self.adapter.refresh()
+        return self.config.learning_rate * factor
 
     def limit(self, fit: Fit | None) -> None:
         """Compute no more images at once than ``fit`` says, or than was found before."""
@@ -77,36 +94,38 @@ class Stepper:
             self.at_once = min(self.at_once or fit.at_once, fit.at_once)
 
     @torch.no_grad()
-    def restore(self, weights: Tensor, optimizer_state: dict[str, Any], scaler_state: dict[str, Any]) -> None:
-        """Go on from the saved weights (float32 [parameters]) and the states of the optimizer and the loss scaler."""
-        self.adapter.weights.copy_(weights)
+    def restore(self, state: State) -> None:
+        """Resume from a saved state."""
+        self.adapter.weights.copy_(state.weights)
         self.adapter.refresh()
-        self.optimizer.load_state_dict(optimizer_state)
+        self.optimizer.load_state_dict(state.optimizer)
         # Empty where the run went in another precision before.
-        if self.scaler.is_enabled() and scaler_state:
-            self.scaler.load_state_dict(scaler_state)
+        if self.scaler.is_enabled() and state.scaler:
+            self.scaler.load_state_dict(state.scaler)
+        # Another split of the batch would round differently.
+        self.at_once = state.progress.get("at_once")
 
-    def _tried(self, number: int, micros: Step) -> Tensor | None:
-        """The step's gradients, and its loss; None where memory ran out and the next try takes fewer pictures."""
+    def _try_gradients(self, number: int, micros: Step) -> Tensor | None:
+        """The step's gradients, and its loss; None where memory ran out and fewer images are to be tried."""
         try:
             return self._gradients(number, micros)
         except memory.ERRORS as error:
-            if not memory.ran_out(error) or not self._take_fewer(micros):
+            if not memory.ran_out(error) or not self._reduce_group(micros):
                 raise
         # Outside of the handler, whose traceback holds on to the activations.
         memory.release(self.device)
         return None
 
-    def _take_fewer(self, micros: Step) -> bool:
-        """Halve the number of pictures computed at once; False where it is one."""
+    def _reduce_group(self, micros: Step) -> bool:
+        """Halve the number of images computed at once; False where it is one."""
         largest = max(len(micro) for micro in self._share(micros))
         most = min(self.at_once or largest, largest)
         if most < 2:
             return False
         self.at_once = (most + 1) // 2
         self._warn(
-            f"The memory is too small for {most} pictures at once; going on with {self.at_once}. They still count "
-            "together as one batch: it takes longer, the result stays the same."
+            f"Out of memory with {most} images; retrying in groups of {self.at_once}. The effective batch size is "
+            "unchanged."
         )
         return True
 
@@ -126,59 +145,48 @@ class Stepper:
     def _backward(self, number: int, visits: Sequence[Visit]) -> Tensor:
         batch = self.store.batch(visits, self.device)
         with self.adapter.dropping(self._dropout_seeds(number, visits)):
-            weighed = (self._errors(number, visits, batch) * batch.weight).sum()
-            self.scaler.scale(weighed).backward()
-        return weighed.detach()
+            loss = (self._losses(number, visits, batch) * batch.weight).sum()
+            self.scaler.scale(loss).backward()
+        return loss.detach()
 
     def _dropout_seeds(self, number: int, visits: Sequence[Visit]) -> list[int]:
         if not self.config.lora_dropout:
             return []
-        return [seeds.derive(self.config.seed, _DROPOUT_STREAM, number, visit.position) for visit in visits]
+        return [derive(self.config.seed, DROPOUT, number, visit.position) for visit in visits]
 
-    def _errors(self, number: int, visits: Sequence[Visit], batch: Batch) -> Tensor:
+    def _losses(self, number: int, visits: Sequence[Visit], batch: Batch) -> Tensor:
         """The weighted loss of each example, float32 [batch]."""
         config = self.config
-        drawn = noise.draw(
+        drawn = objective.draw(
             config.seed,
             number,
             [visit.position for visit in visits],
             batch.mean.shape[1:],
-            self.objective.timestep,
+            self.objective.sample_timestep,
             config.noise_offset,
         )
         timesteps = drawn.timesteps.to(self.device, non_blocking=True)
         latents = batch.mean + batch.std * drawn.latent.to(self.device, non_blocking=True)
-        noises = drawn.noise.to(self.device, non_blocking=True)
-        noisy = self.objective.noisy(latents, noises, timesteps)
-        prediction = self.session.predict(noisy, timesteps, self._told(batch))
-        answer = self.objective.answer(latents, noises, timesteps)
+        noise = drawn.noise.to(self.device, non_blocking=True)
+        noisy = self.objective.add_noise(latents, noise, timesteps)
+        prediction = self.session.predict(noisy, timesteps, self._conditioning(batch))
+        target = self.objective.target(latents, noise, timesteps)
         weight = None
         if batch.mask is not None:
-            weight = loss.cell_weight(batch.mask, config.unmasked_weight, config.normalize_masked_area_loss)
-        errors = loss.per_example(prediction, answer, config.loss, config.huber_delta, weight)
+            weight = objective.mask_weight(batch.mask, config.unmasked_weight, config.normalize_masked_area_loss)
+        losses = objective.per_example_loss(prediction, target, config.loss, config.huber_delta, weight)
         if config.min_snr_gamma:
-            errors = errors * self.objective.min_snr_weight(timesteps, config.min_snr_gamma)
-        return errors
+            losses = losses * self.objective.min_snr_weight(timesteps, config.min_snr_gamma)
+        return losses
 
-    def _told(self, batch: Batch) -> Conditioning:
+    def _conditioning(self, batch: Batch) -> Conditioning:
         if not self.config.train_text_encoder:
             return batch.conditioning
         text = self.session.encode_text(batch.captions)
         return Conditioning(text.context, text.pooled, batch.time_ids)
 
-    def _update(self, number: int) -> float:
-        factor = schedule.factor(self.config, number, self.total_steps)
-        optimizer.set_rates(self.optimizer, factor)
-        self.scaler.unscale_(self.optimizer)
-        if self.config.max_grad_norm:
-            _shorten(self.adapter.weights.grad, self.config.max_grad_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self._skipped.after_step(number + 1)
-        self.adapter.refresh()
-        return self.config.learning_rate * factor
 
-
-def _shorten(gradients: Tensor, longest: float) -> None:
-    """Scale the flat gradient to at most ``longest`` in L2 norm, without waiting for the device."""
-    gradients.mul_((longest / (gradients.norm() + 1e-6)).clamp(max=1))
+def _clip_norm(gradients: Tensor, max_norm: float) -> None:
+    """Clip the L2 norm of the flat gradient, as ``torch.nn.utils.clip_grad_norm_`` does, without waiting for the
+    device."""
+    gradients.mul_((max_norm / (gradients.norm() + 1e-6)).clamp(max=1))
