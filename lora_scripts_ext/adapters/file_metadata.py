@@ -14,8 +14,7 @@ import torch
 from ..config import Config
 from ..contract import ModelInfo
 from ..families.registry import by_name
-
-_PRECISIONS = {torch.float32: "no", torch.float16: "fp16", torch.bfloat16: "bf16"}
+from ..precision import name_of
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def _training_entries(config: Config, model: ModelInfo, facts: RunFacts) -> dict
         "ss_max_train_steps": facts.max_steps,
         "ss_gradient_accumulation_steps": config.gradient_accumulation_steps,
         "ss_gradient_checkpointing": config.gradient_checkpointing,
-        "ss_mixed_precision": _PRECISIONS[model.dtype],
+        "ss_mixed_precision": "no" if model.dtype == torch.float32 else name_of(model.dtype),
         "ss_fp8_base": config.fp8_base,
         "ss_seed": config.seed,
         "ss_loss_type": config.loss,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..captioning import choose
@@ -17,6 +16,7 @@ from ..captions.text_file import ENCODING_HELP
 from ..errors import UserError
 from ..images.folder import no_images
 from ..terminal import BAD_INPUT, DONE, STOPPED, answer, complain, count, path, say, speak_any_encoding
+from .interrupt import stop_on
 
 
 class _Stop(Exception):
@@ -28,7 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     speak_any_encoding()
     options = _parser().parse_args(arguments)
     try:
-        with _stop_on_interrupt() as check:
+        with stop_on([signal.SIGINT]) as should_stop:
+
+            def check() -> None:
+                if should_stop():
+                    raise _Stop
+
             return _run(options, check)
     except _Stop:
         say("stopped; what is captioned is kept, the same command goes on from there.")
@@ -113,25 +118,3 @@ def _wanted(options: argparse.Namespace) -> Wanted:
         key_from=options.key_from,
         download=options.download,
     )
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[Callable[[], None]]:
-    """The first SIGINT ends the work between two batches, with everything saved."""
-    asked = False
-
-    def ask(number: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    def check() -> None:
-        if asked:
-            raise _Stop
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield check
-    finally:
-        signal.signal(signal.SIGINT, before)

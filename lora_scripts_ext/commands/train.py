@@ -6,10 +6,9 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from .. import config as configs
 from .. import crash, terminal
@@ -17,6 +16,7 @@ from ..config import Config
 from ..errors import TrainingError, UserError
 from ..progress import Progress
 from ..terminal import BAD_INPUT, DONE, FAILED, STOPPED
+from .interrupt import stop_on
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"error: {error}")
         return FAILED
     except KeyboardInterrupt:
-        _say("stopped before a state could be saved; what was saved before is still there.")
+        _say("stopped before a state could be saved; earlier states are kept.")
         return STOPPED
     except Exception as error:  # noqa: BLE001 - the last place where a crash can become a sentence
         details = crash.write(Path(config.output_dir) if config else Path())
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file; may be repeated"
     )
     resume = parser.add_mutually_exclusive_group()
-    resume.add_argument("--resume", action="store_true", help="go on from the newest saved state in output_dir")
+    resume.add_argument("--resume", action="store_true", help="continue from the newest saved state in output_dir")
     resume.add_argument(
         "--resume-if-possible",
         dest="resume",
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         const="if-possible",
         help="the same, but start at 0 where there is no saved state: for scripts",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would happen, train nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the estimate, train nothing")
     return parser
 
 
@@ -70,15 +70,16 @@ def _train(config: Config, resume: bool | Literal["if-possible"]) -> int:
     from ..training import run
 
     progress = Progress(sys.stderr)
-    with _stop_on_signals() as asked_to_stop:
+    signals = (signal.SIGINT, signal.SIGTERM)
+    with stop_on(signals, lambda: _say("Stopping after this step; press again to stop at once.")) as should_stop:
         try:
-            result = run.train(config, StandaloneHost(), resume=resume, report=progress, should_stop=asked_to_stop)
+            result = run.train(config, StandaloneHost(), resume=resume, report=progress, should_stop=should_stop)
         except run.Stopped:
-            _say("stopped while preparing; the cached pictures stay for the next run.")
+            _say("stopped while preparing; the cached images are kept for the next run.")
             return STOPPED
         finally:
             progress.close()
-    if _leads():
+    if _is_main_process():
         terminal.answer({
             "lora": str(result.lora) if result.lora else None,
             "steps": result.steps,
@@ -88,7 +89,7 @@ def _train(config: Config, resume: bool | Literal["if-possible"]) -> int:
             "skipped": [{"picture": one.name, "reason": one.reason} for one in result.skipped],
         })  # fmt: skip
     if result.stopped:
-        _say(f"stopped at step {result.steps}; run the same command with --resume to go on.")
+        _say(f"stopped at step {result.steps}; run the same command with --resume to continue.")
         return STOPPED
     return DONE
 
@@ -104,30 +105,10 @@ def _dry_run(config: Config) -> int:
     return DONE
 
 
-@contextmanager
-def _stop_on_signals() -> Iterator[Any]:
-    """Turn the first SIGINT or SIGTERM into a request to stop after the step; the second interrupts at once."""
-    asked = False
-
-    def ask(number: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        _say("stopping after this step; once more to stop at once.")
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _leads() -> bool:
+def _is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
 def _say(text: str) -> None:
-    if _leads():
+    if _is_main_process():
         terminal.say(text)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .. import finite
 from ..errors import UserError
+from ..precision import name_of
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,9 @@ def _require_finite(sizes: Mapping[str, tuple[Path, float]], dtype: torch.dtype,
     if over:
         path, name, size = over[0]
         raise UserError(
-            f"{path}: {len(over)} of the {len(sizes)} tensors of the {part} hold values that {_short(dtype)} cannot "
+            f"{path}: {len(over)} of the {len(sizes)} tensors of the {part} hold values that {name_of(dtype)} cannot "
             f"hold (up to {size:.3g} in {name}); set mixed_precision: bf16 or fp32."
         )
-
-
-def _short(dtype: torch.dtype) -> str:
-    return {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}.get(dtype, str(dtype))
 
 
 def take_all(sources: Mapping[str, Source], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,13 +9,12 @@ from ..config import Config
 from ..dataset import plan, source
 from ..dataset.source import Dataset
 from ..memory_limits import gigabytes
+from ..precision import DTYPES
 from . import memory_plan, notices, run
 from .memory_plan import Fit
 
 if TYPE_CHECKING:
     from ..contract import Inspection
-
-_FILE_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def estimate(config: Config, model: Inspection, processes: int = 1) -> Estimate:
         steps_per_epoch=steps_per_epoch,
         layers=step.layers,
         parameters=step.parameters,
-        file_bytes=step.parameters * _FILE_BYTES[config.save_precision],
+        file_bytes=step.parameters * DTYPES[config.save_precision].itemsize,
         weight_bytes=_weight_bytes(model, config),
         adapter_bytes=step.adapter_bytes,
         activation_bytes=passes.kept_bytes,

@@ -9,16 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from .. import files
 from ..adapters import card, file
 from ..adapters.adapter import Adapter
 from ..config import Config
 from ..contract import ModelInfo
+from ..precision import DTYPES
 from . import state as states
-
-_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 class Output:
@@ -73,7 +70,7 @@ class Output:
         """The adapter as a file, just as it would be written now, for as long as previews are drawn from it."""
         path = self._preview_lora
         try:
-            file.save(path, adapter.layers(), _DTYPES[self.config.save_precision], {})
+            file.save(path, adapter.layers(), DTYPES[self.config.save_precision], {})
             yield path
         finally:
             path.unlink(missing_ok=True)
@@ -97,7 +94,7 @@ class Output:
 
     def _write(self, adapter: Adapter, stem: str, metadata: dict[str, str]) -> Path:
         path = self.folder / f"{stem}.safetensors"
-        file.save(path, adapter.layers(), _DTYPES[self.config.save_precision], {**metadata, "ss_output_name": stem})
+        file.save(path, adapter.layers(), DTYPES[self.config.save_precision], {**metadata, "ss_output_name": stem})
         return path
 
 

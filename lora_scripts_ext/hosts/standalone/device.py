@@ -1,4 +1,4 @@
-"""Where the model computes, and in which number format."""
+"""The device the model computes on, and its dtype."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import torch
 
 from ...config import Config
 from ...errors import UserError
-
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+from ...precision import DTYPES
 
 
 def pick_device(config: Config) -> torch.device:
@@ -41,9 +40,9 @@ def pick_device(config: Config) -> torch.device:
 
 
 def pick_dtype(config: Config, device: torch.device) -> torch.dtype:
-    """The frozen model's number format on ``device``."""
+    """The dtype of the frozen model on ``device``."""
     if config.mixed_precision == "auto":
         if device.type != "cuda":
             return torch.float32
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return _DTYPES[config.mixed_precision]
+    return DTYPES[config.mixed_precision]
