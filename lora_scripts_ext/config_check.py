@@ -71,7 +71,7 @@ def together(config: Config, where: str) -> None:
     """
     _texts(config, where)
     if config.masked_loss == "files" and not config.mask_dir:
-        raise UserError(f"{where}: masked_loss is files but mask_dir is empty; name the folder of the mask pictures.")
+        raise UserError(f"{where}: masked_loss is files but mask_dir is empty; name the folder of the mask images.")
     if config.min_bucket_side and config.max_bucket_side and config.min_bucket_side > config.max_bucket_side:
         raise UserError(
             f"{where}: min_bucket_side {config.min_bucket_side} is above max_bucket_side {config.max_bucket_side}; "

@@ -97,7 +97,7 @@ def write_clip(folder: Path) -> Path:
 
 
 def write_wd14(folder: Path) -> Path:
-    """A tagger that calls a picture red, green or blue as far as it is: the mean of each channel decides."""
+    """A tagger that calls an image red, green or blue as far as it is: the mean of each channel decides."""
     import onnx
     from onnx import TensorProto, helper
 

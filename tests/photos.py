@@ -1,4 +1,4 @@
-"""Pictures that behave like photos: soft gradients, grain, texture, and things with sharp outlines."""
+"""Images that behave like photos: soft gradients, grain, texture, and things with sharp outlines."""
 
 from __future__ import annotations
 

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from lora_scripts_ext.captioning import choose
-from lora_scripts_ext.captioning.base import Wanted
+from lora_scripts_ext.captioning.base import CaptionerOptions
 from lora_scripts_ext.captioning.label import label
 from lora_scripts_ext.captions import editing
-from lora_scripts_ext.captions.store import Book
+from lora_scripts_ext.captions.store import CaptionStore
 from lora_scripts_ext.commands.auto_label import main as auto_label
 from lora_scripts_ext.commands.check_dataset import main as check_dataset
 from lora_scripts_ext.commands.prepare_dataset import main as prepare_dataset
@@ -28,11 +28,11 @@ def folder(tmp_path):
 def written(folder, content, name="metadata.csv", **captions):
     """The file's bytes after new captions; ``a`` stands for ``a.png``."""
     (folder / name).write_bytes(content)
-    book = Book.open(folder)
+    store = CaptionStore.open(folder)
     for stem, caption in captions.items():
-        book.put(f"{stem}.png", caption)
-    book.save()
-    again = Book.open(folder)
+        store.put(f"{stem}.png", caption)
+    store.save()
+    again = CaptionStore.open(folder)
     for stem, caption in captions.items():
         assert again.entry(f"{stem}.png").prompt == caption
     return (folder / name).read_bytes()
@@ -102,13 +102,13 @@ def test_what_does_not_change_is_not_written(folder):
     path = folder / "metadata.csv"
     path.write_bytes(b"filename,prompt\na.png, red  dress \n")
     before = path.stat().st_mtime_ns, path.stat().st_ino
-    book = Book.open(folder)
-    book.save()
-    book.put("a.png", "red dress")
-    book.save()
+    store = CaptionStore.open(folder)
+    store.save()
+    store.put("a.png", "red dress")
+    store.save()
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
     (folder / "b.txt").write_text("theirs")
-    label(folder, Book.open(folder), choose.make(Wanted("names")))
+    label(folder, CaptionStore.open(folder), choose.make(CaptionerOptions("names")))
     # A text file's caption is not copied into the table, where it would overrule later changes of the text file.
     assert "theirs" not in path.read_text()
 
@@ -116,12 +116,12 @@ def test_what_does_not_change_is_not_written(folder):
 def test_an_encoding_without_the_new_characters_is_a_sentence(folder):
     before = "filename,prompt\na.png,红色连衣裙\n".encode("gbk")
     (folder / "metadata.csv").write_bytes(before)
-    book = Book.open(folder)
-    book.put("new.png", "shoe 😀")
+    store = CaptionStore.open(folder)
+    store.put("new.png", "shoe 😀")
     with pytest.raises(
         UserError, match=r"it is saved in gbk, which has no '😀' .* save it as UTF-8 .* Nothing was written"
     ):
-        book.save()
+        store.save()
     assert (folder / "metadata.csv").read_bytes() == before
 
 
@@ -130,18 +130,18 @@ def test_what_cannot_be_read_is_kept(folder):
     (folder / "a.txt").write_bytes(before)
     (folder / "metadata.csv").write_bytes(b"filename,prompt,x\nb.png,red, dress,5\n")
     (folder / "new.png").rename(folder / "red shoe.png")
-    book = Book.open(folder)
-    done = label(folder, book, choose.make(Wanted("names")))
+    store = CaptionStore.open(folder)
+    done = label(folder, store, choose.make(CaptionerOptions("names")))
     assert (done.written, done.kept) == (1, 2)
-    assert "those of a.png (a.txt: line 1 is neither" in " ".join(book.warnings)
-    assert [one.name for one in book.skipped] == ["b.png"]
-    label(folder, book, choose.make(Wanted("names")), overwrite="all")
-    book.put("a.png", "new")
-    book.save()
-    book.write_sidecars()
+    assert "those of a.png (a.txt: line 1 is neither" in " ".join(store.warnings)
+    assert [one.name for one in store.skipped] == ["b.png"]
+    label(folder, store, choose.make(CaptionerOptions("names")), overwrite="all")
+    store.put("a.png", "new")
+    store.save()
+    store.write_sidecars()
     assert (folder / "a.txt").read_bytes() == before
-    assert Book.open(folder).entry("a.png").prompt == "new"
-    assert Book.open(folder, encoding="cp1252").entry("a.png").prompt == "new"
+    assert CaptionStore.open(folder).entry("a.png").prompt == "new"
+    assert CaptionStore.open(folder, encoding="cp1252").entry("a.png").prompt == "new"
 
 
 def test_a_table_in_another_encoding_is_never_rewritten(folder, capsys):
@@ -161,7 +161,7 @@ def test_a_table_in_another_encoding_is_never_rewritten(folder, capsys):
     added = "blue hat.png,blue hat\nnaïve shoe.png,naïve shoe\n".encode("cp1252")
     assert (folder / "metadata.csv").read_bytes() == before + added
     assert prepare_dataset([*named, *out]) == 0
-    assert Book.open(folder.parent / "ready").entry("a.png").prompt == "Müller"
+    assert CaptionStore.open(folder.parent / "ready").entry("a.png").prompt == "Müller"
 
 
 def test_the_commands_say_how_many_have_no_caption(folder, capsys):
@@ -175,7 +175,7 @@ def test_the_commands_say_how_many_have_no_caption(folder, capsys):
     assert json.loads(said.out)["without_caption"] == 2
     assert check_dataset(["--input", folder]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "captions  2 of 3 pictures have none" in lines
+    assert "captions  2 of 3 images have none" in lines
     assert (json.loads(lines[-1])["without_caption"], len(json.loads(lines[-1])["warnings"])) == (2, 1)
 
 
@@ -186,36 +186,36 @@ def test_a_caption_is_changed_where_it_is(folder):
     before = b"filename,prompt\nsub/c.png,hidden\na.png,x\n"
     assert written(folder, before, a="y") == before.replace(b",x", b",y")
     Image.new("RGB", (20, 20)).save(folder / "sub/d.png")
-    book = Book.open(folder)
-    book.put("sub/c.png", "new")
-    book.put("sub/d.png", "another")
-    book.save()
+    store = CaptionStore.open(folder)
+    store.put("sub/c.png", "new")
+    store.put("sub/d.png", "another")
+    store.save()
     assert (folder / "sub/metadata.csv").read_text() == "filename,prompt\nc.png,new\nd.png,another\n"
     assert (folder / "metadata.csv").read_bytes() == before.replace(b",x", b",y")
-    book.put("sub/c.png", "")
-    book.save()
-    assert Book.open(folder).entry("sub/c.png").prompt == ""
+    store.put("sub/c.png", "")
+    store.save()
+    assert CaptionStore.open(folder).entry("sub/c.png").prompt == ""
 
 
 def test_the_tab_writes_as_the_command_does(folder):
     before = b'rating;caption;file\r\n5;"red; shoe";a.png\r\n4;blue;b.png\r\n'
     (folder / "metadata.csv").write_bytes(before)
-    book = Book.open(folder)
-    rows = editing.rows(book)
-    assert editing.save(book, editing.replaced(rows, "blue", "green")) == 1
-    book.save()
+    store = CaptionStore.open(folder)
+    rows = editing.rows(store)
+    assert editing.save(store, editing.replaced(rows, "blue", "green")) == 1
+    store.save()
     assert (folder / "metadata.csv").read_bytes() == before.replace(b"blue", b"green")
 
 
 def test_text_files_are_written_under_the_name_they_have(folder):
     (folder / "a.TXT").write_text("")
-    book = Book.open(folder)
-    book.put("a.png", "one", by="names")
-    book.put("b.png", "two", by="names")
-    book.save()
-    assert book.write_sidecars() == 2
+    store = CaptionStore.open(folder)
+    store.put("a.png", "one", by="names")
+    store.put("b.png", "two", by="names")
+    store.save()
+    assert store.write_sidecars() == 2
     assert (folder / "a.TXT").read_text() == "one\n"
     assert (folder / "b.txt").read_text() == "two\n"
-    book.put("a.png", "three", by="names")
-    assert book.write_sidecars() == 1
+    store.put("a.png", "three", by="names")
+    assert store.write_sidecars() == 1
     assert (folder / "a.TXT").read_text() == "three\n"

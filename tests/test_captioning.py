@@ -26,13 +26,13 @@ from transformers import (
 )
 
 from lora_scripts_ext.captioning import choose, exchange
-from lora_scripts_ext.captioning.base import Seen, Wanted
+from lora_scripts_ext.captioning.base import CaptionerOptions, CaptionInput
 from lora_scripts_ext.captioning.clip_rank import read_words
 from lora_scripts_ext.captioning.endpoint import parse
 from lora_scripts_ext.captioning.file_names import read
 from lora_scripts_ext.captioning.label import label
 from lora_scripts_ext.captions.fields import Fields, check, join
-from lora_scripts_ext.captions.store import Book
+from lora_scripts_ext.captions.store import CaptionStore
 from lora_scripts_ext.errors import UserError
 
 from . import captioners
@@ -41,20 +41,20 @@ ROOT = Path(__file__).parents[1]
 COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255)}
 
 
-def picture(colour: str, side: int = 40) -> Seen:
-    return Seen(f"{colour}.png", Image.new("RGB", (side, side // 2), COLOURS[colour]))
+def picture(colour: str, side: int = 40) -> CaptionInput:
+    return CaptionInput(f"{colour}.png", Image.new("RGB", (side, side // 2), COLOURS[colour]))
 
 
 def write_set(folder: Path) -> Path:
     for name in ("phones/black-phone_front.jpg", "IMG_0001.jpg", "red cup_02.png"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (48, 32), "red").save(folder / name)
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8no picture")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8no image")
     return folder
 
 
-def asked(captioner: str, *pictures: Seen, **told) -> list[Fields]:
-    made = choose.make(Wanted(captioner=captioner, device="cpu", **told))
+def asked(captioner: str, *pictures: CaptionInput, **told) -> list[Fields]:
+    made = choose.make(CaptionerOptions(captioner=captioner, device="cpu", **told))
     try:
         return made.caption(pictures or [picture("red"), picture("blue")])
     finally:
@@ -149,8 +149,8 @@ def test_clip_ranks_the_users_own_words(tmp_path):
 def test_a_tagger_tags_what_is_likely_and_never_its_rating(tmp_path):
     pytest.importorskip("onnxruntime")
     folder = captioners.write_wd14(tmp_path / "wd14")
-    square = Seen("a.png", Image.new("RGB", (8, 8), (255, 0, 200)))
-    wide = Seen("b.png", Image.new("RGB", (8, 4), (0, 0, 0)))
+    square = CaptionInput("a.png", Image.new("RGB", (8, 8), (255, 0, 200)))
+    wide = CaptionInput("b.png", Image.new("RGB", (8, 4), (0, 0, 0)))
     found = asked("wd14", square, wide, model=str(folder))
     assert found[0] == Fields("mr red", ("very blue",))
     # Padded with white, half of it is bright in every channel.
@@ -281,7 +281,7 @@ def test_a_service_that_drips_is_given_up(service, where, monkeypatch):
 )
 def test_an_address_that_is_none_is_refused_and_no_password_repeated(endpoint, sentence):
     with pytest.raises(UserError, match=sentence) as refused:
-        choose.make(Wanted("endpoint", endpoint=endpoint))
+        choose.make(CaptionerOptions("endpoint", endpoint=endpoint))
     assert "hush" not in str(refused.value)
 
 
@@ -374,18 +374,18 @@ def test_no_pickle_is_loaded(tmp_path):
 def test_pictures_are_captioned_once_and_what_a_person_wrote_stays(tmp_path):
     folder = write_set(tmp_path / "set")
     (folder / "metadata.csv").write_text('filename,prompt\nIMG_0001.jpg,"my own words"\n')
-    book = Book.open(folder)
-    done = label(folder, book, choose.make(Wanted("names")), trigger="brnd")
+    store = CaptionStore.open(folder)
+    done = label(folder, store, choose.make(CaptionerOptions("names")), trigger="brnd")
     assert (done.written, done.kept) == (3, 1)
-    again = Book.open(folder)
+    again = CaptionStore.open(folder)
     assert again.entry("IMG_0001.jpg").prompt == "my own words"
     assert again.entry("phones/black-phone_front.jpg").prompt == "brnd, black phone, phones, front view"
     assert again.entry("phones/black-phone_front.jpg").fields == Fields("black phone", ("phones", "front view"))
     assert [again.entry(name).edited for name in sorted(again.names)] == [True, False, False, False]
-    replaced = label(folder, again, choose.make(Wanted("names")), overwrite="ours")
+    replaced = label(folder, again, choose.make(CaptionerOptions("names")), overwrite="ours")
     assert (replaced.written, again.entry("IMG_0001.jpg").prompt) == (3, "my own words")
     assert again.entry("red cup_02.png").prompt == "red cup"
-    every = label(folder, again, choose.make(Wanted("names")), overwrite="all")
+    every = label(folder, again, choose.make(CaptionerOptions("names")), overwrite="all")
     # Its name says nothing: the person's words are not thrown away for that.
     assert (every.kept, again.entry("IMG_0001.jpg").prompt) == (0, "my own words")
 
@@ -412,17 +412,17 @@ def test_a_stop_keeps_what_is_captioned_and_the_next_call_does_the_rest(tmp_path
 
     slow = Slow()
     with pytest.raises(Stop):
-        label(folder, Book.open(folder), slow, check=check)
-    assert sum(bool(Book.open(folder).entry(name).prompt) for name in Book.open(folder).names) == 4
+        label(folder, CaptionStore.open(folder), slow, check=check)
+    assert sum(bool(CaptionStore.open(folder).entry(name).prompt) for name in CaptionStore.open(folder).names) == 4
     rest = Slow()
-    done = label(folder, Book.open(folder), rest)
+    done = label(folder, CaptionStore.open(folder), rest)
     assert (done.written, done.kept, rest.seen) == (5, 4, 5)
 
 
 def test_a_picture_that_cannot_be_read_is_left_out_with_the_reason(tmp_path):
     folder = write_set(tmp_path / "set")
     vit = captioners.write_vit(tmp_path / "vit")
-    done = label(folder, Book.open(folder), choose.make(Wanted("vit", model=str(vit), device="cpu")))
+    done = label(folder, CaptionStore.open(folder), choose.make(CaptionerOptions("vit", model=str(vit), device="cpu")))
     assert (done.written, [one.name for one in done.skipped]) == (3, ["broken.jpg"])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lora_scripts_ext.captions.store import Book
+from lora_scripts_ext.captions.store import CaptionStore
 from lora_scripts_ext.commands import auto_label as label_command
 from lora_scripts_ext.commands import check_dataset as check_command
 from lora_scripts_ext.commands import prepare_dataset, train
@@ -79,7 +79,7 @@ def test_what_is_no_folder_of_images_is_a_sentence(command, mixed, tmp_path, cap
     (tmp_path / "unread/a.nef").touch()
     for name, said in (
         ("missing", "there is no folder"),
-        ("empty", "there is no picture in"),
+        ("empty", "there is no image in"),
         ("unread", "a.nef is a camera raw file"),
         ("x" * 300, "too long"),
     ):
@@ -160,12 +160,12 @@ def test_long_names_are_prepared(tmp_path):
         (tmp_path / "in" / name).write_bytes(jpeg(seed))
         (tmp_path / "in" / name).with_suffix(".txt").write_text(f"caption {seed}")
     assert prepare("--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--resolution", "64") == 0
-    book = Book.open(tmp_path / "out")
-    assert [book.entry(name).prompt for name in sorted(book.names, key=lambda name: book.entry(name).prompt)] == [
+    store = CaptionStore.open(tmp_path / "out")
+    assert [store.entry(name).prompt for name in sorted(store.names, key=lambda name: store.entry(name).prompt)] == [
         "caption 0",
         "caption 1",
     ]
-    assert all(len(os.fsencode(name)) <= 200 for name in book.names)
+    assert all(len(os.fsencode(name)) <= 200 for name in store.names)
 
 
 def zipped(path, members):
@@ -186,8 +186,8 @@ def test_a_top_folder_with_its_table_keeps_its_captions(top, packed, tmp_path):
         zipfile.ZipFile(source).extractall(tmp_path / "set")
         source = tmp_path / "set"
     assert prepare("--input", str(source), "--output", str(tmp_path / "out"), "--resolution", "64") == 0
-    book = Book.open(tmp_path / "out")
-    assert {name: book.entry(name).prompt for name in book.names} == {
+    store = CaptionStore.open(tmp_path / "out")
+    assert {name: store.entry(name).prompt for name in store.names} == {
         "a.png": "a shoe", "b.png": "from beside", "d.png": "", "sub/c.png": "a boot",
     }  # fmt: skip
 
@@ -199,12 +199,12 @@ def test_a_folder_that_repeats_keeps_its_meaning(packed, tmp_path, capsys):
     zipfile.ZipFile(source).extractall(tmp_path / "set")
     source = source if packed else home
     assert prepare("--input", str(source), "--output", str(tmp_path / "out"), "--resolution", "64") == 0
-    assert Book.open(tmp_path / "out").names == ["10_red shoe/a.png", "10_red shoe/b.png"]
+    assert CaptionStore.open(tmp_path / "out").names == ["10_red shoe/a.png", "10_red shoe/b.png"]
     capsys.readouterr()
     assert check("--input", str(home)) == 0
     said = capsys.readouterr().out
     assert "caption_missing" not in said and "have no caption" not in said
-    assert "Folder names set the repeats of 2 pictures (10); num_repeats is not used." in said
+    assert "Folder names set the repeats of 2 images (10); num_repeats is not used." in said
 
 
 def test_what_hides_in_a_zip_is_named(tmp_path):
@@ -219,10 +219,10 @@ def test_what_hides_in_a_zip_is_named(tmp_path):
     done = archive.unpack(source, tmp_path / "into")
     assert sorted(done.names) == ["_aux.txt/d.jpg", "a.jpg", "captions.jsonl", "meta.json", "plain"]
     assert {one.name: one.reason.split(";")[0] for one in done.skipped} == {
-        "b.jpg.bak": "holds a picture (JPEG) under the extension .bak, which is not read",
+        "b.jpg.bak": "holds an image (JPEG) under the extension .bak, which is not read",
         "more.zip": "is an archive of its own",
         "c.CR3": "is a camera raw file, which is not read",
-        "notes.exe": "is no picture and no caption",
+        "notes.exe": "is no image and no caption",
         "plain/e.jpg": "lies in a folder that has the name of a file",
     }
 

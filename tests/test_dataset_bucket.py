@@ -137,7 +137,7 @@ def test_random_crops_reach_both_edges():
 
 
 def test_time_ids_as_in_diffusers():
-    # diffusers: original_size + crop_top_left (of the picture mirrored before the crop) + target_size
+    # diffusers: original_size + crop_top_left (of the image mirrored before the crop) + target_size
     plain = bucket.time_ids((1600, 900), (114, 64), (80, 64), View(10, 0, False))
     assert plain == (900, 1600, 0, 10, 64, 80)
     assert bucket.time_ids((1600, 900), (114, 64), (80, 64), View(10, 0, True)) == (900, 1600, 0, 24, 64, 80)

@@ -150,8 +150,8 @@ def test_rows_without_a_picture_are_skipped_with_a_reason(room):
     dataset = read(room)
     assert captions(dataset) == {"a.png": "kept"}
     found = reasons(dataset)
-    assert found["gone.png"] == "is listed in metadata.csv but there is no such picture file"
-    outside = "is listed in metadata.csv but lies outside the folder of the pictures"
+    assert found["gone.png"] == "is listed in metadata.csv but there is no such image file"
+    outside = "is listed in metadata.csv but lies outside the folder of the images"
     assert found["../secret.png"] == found[str(room / "secret.png")] == outside
     assert len(found) == 4
 
@@ -224,7 +224,7 @@ def test_masks_by_relative_stem(room):
     mask = put(room / "masks/sub/a.JPG", mode="L")
     dataset = read(room, masked_loss="files", mask_dir=str(room / "masks"))
     assert [example.mask for example in dataset.examples] == [None, mask]
-    assert dataset.warnings[1:] == (f"1 of 2 pictures have no mask in {room / 'masks'} and count as a whole: b.png",)
+    assert dataset.warnings[1:] == (f"1 of 2 images have no mask in {room / 'masks'} and count as a whole: b.png",)
 
 
 def test_masks_that_match_nothing_or_cannot_be_read_are_reported(room):
@@ -299,10 +299,10 @@ def test_missing_folder_names_key_and_path(room, key):
 
 
 def test_missing_metadata_and_empty_folder(room):
-    with pytest.raises(UserError, match=r"^train_data_dir: there is no picture in "):
+    with pytest.raises(UserError, match=r"^train_data_dir: there is no image in "):
         read(room)
     (room / "in/bad.png").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"no picture in .* can be used; for example bad.png is damaged"):
+    with pytest.raises(UserError, match=r"no image in .* can be used; for example bad.png is damaged"):
         read(room)
     put(room / "in/a.png")
     with pytest.raises(UserError, match=r"^metadata_path: there is no file .*list.csv"):

@@ -194,7 +194,7 @@ def test_truncated_pictures_are_skipped_and_the_rest_goes_on(room):
 def test_nothing_left_is_an_error(room):
     whole = put(room / "in/b.png").read_bytes()
     (room / "in/b.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"^train_data_dir: no picture in .* can be used; for example b.png cannot"):
+    with pytest.raises(UserError, match=r"^train_data_dir: no image in .* can be used; for example b.png cannot"):
         build(room)
 
 
@@ -297,7 +297,7 @@ def test_alpha_mask_averages_cells(room):
 def test_mask_files_are_cut_like_the_picture(room):
     put(room / "in/a.png", size=(128, 64))
     put(room / "in/b.png", size=(128, 64))
-    mask = np.zeros((32, 64), np.uint8)  # half the picture's size
+    mask = np.zeros((32, 64), np.uint8)  # half the image's size
     mask[:, 32:] = 255
     (room / "masks").mkdir()
     Image.fromarray(mask).save(room / "masks/a.png")
@@ -359,7 +359,7 @@ def test_captions_variants_and_dropout(room):
 def test_captions_are_encoded_in_batches_and_shared(room):
     for seed in range(10):
         put(room / f"in/{seed}.png", seed=seed)
-        (room / f"in/{seed}.txt").write_text(f"a, b, c, {seed // 2}")  # two pictures a caption
+        (room / f"in/{seed}.txt").write_text(f"a, b, c, {seed // 2}")  # two images a caption
     store, session, told = build(room, shuffle_caption=True, caption_variants=20, caption_dropout=0.5)
     assert [len(texts) for texts in session.texts] == [4] * 25 + [1]
     assert [event for event in told if event[2] == "captions"][-1] == (6, 6, "captions")

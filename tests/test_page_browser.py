@@ -8,7 +8,7 @@ import pytest
 import yaml
 from playwright.sync_api import expect, sync_playwright
 
-from lora_scripts_ext.captions.store import Book
+from lora_scripts_ext.captions.store import CaptionStore
 from lora_scripts_ext.images import excluded
 
 from . import captioners, shop
@@ -127,9 +127,9 @@ def test_a_pile_of_pictures_is_checked_captioned_and_corrected(page, served):
     expect(page.locator("#lt_table").last).not_to_contain_text("studio")
     page.locator("#lt_save").click()
     expect(findings).to_contain_text("4 captions saved", timeout=20_000)
-    book = Book.open(pile)
-    assert [book.entry(name).prompt for name in book.names] == ["crimson cup, cups"] * 4 + ["turned"]
-    assert book.entry("cups/red_cup_00.jpg").edited
+    store = CaptionStore.open(pile)
+    assert [store.entry(name).prompt for name in store.names] == ["crimson cup, cups"] * 4 + ["turned"]
+    assert store.entry("cups/red_cup_00.jpg").edited
     page.locator("#lt_look").click()
     expect(page.locator("#lt_pictures").last).to_contain_text(
         "1 skipped: turned.jpg (is left out by hand)", timeout=60_000
@@ -175,7 +175,7 @@ def test_clip_chooses_among_words_typed_on_the_page_which_are_there_again(page, 
     page.locator("#lt_template textarea").fill("{scene}, {subject}")
     page.locator("#lt_caption").click()
     expect(page.locator("#lt_dataset_said").last).to_contain_text("1 captions written by clip", timeout=60_000)
-    assert Book.open(pile).entry("IMG_0001.png").prompt == "on a table, a matte cup"
+    assert CaptionStore.open(pile).entry("IMG_0001.png").prompt == "on a table, a matte cup"
     page.goto(address)
     page.get_by_text("Captions and quality", exact=True).click(timeout=60_000)
     page.locator("#lt_captioner input").fill("clip")
@@ -240,7 +240,7 @@ def test_pictures_that_are_dropped_on_the_page_are_taken(page, served):
     page.locator("#lt_drop input[type=file]").set_input_files(dropped)
     said = page.locator("#lt_pictures").last
     expect(said).to_contain_text("3 files are in", timeout=60_000)
-    expect(said).to_contain_text("drop.exe is no picture and no caption")
+    expect(said).to_contain_text("drop.exe is no image and no caption")
     into = Path(page.locator("#lt_train_data_dir textarea").input_value())
     assert into.parent == folder / "lora_trainer" / "pictures"
     assert sorted(path.relative_to(into).as_posix() for path in into.rglob("*.jpg")) == [

@@ -19,7 +19,7 @@ OURS = ["pocket", *(f"lora_scripts_ext/{name}" for name in (
 
 
 def test_a_brand_is_written_with_its_table(tmp_path, monkeypatch):
-    # What draws the icons, which only whoever makes the pictures has installed.
+    # What draws the icons, which only whoever makes the images has installed.
     monkeypatch.setitem(sys.modules, "resvg_py", ModuleType("resvg_py"))
     brand = importlib.import_module("pocket.brand")
     monkeypatch.setattr(brand.art, "draw", lambda *_: np.zeros((8, 8, 4), np.uint8))

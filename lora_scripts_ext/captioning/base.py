@@ -13,8 +13,8 @@ from ..captions.fields import Fields
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A picture to caption.
+class CaptionInput:
+    """An image to caption.
 
     Attributes:
         name: relative to its folder, with forward slashes.
@@ -26,7 +26,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class CaptionerOptions:
     """Which captioner, and what it needs.
 
     Attributes:
@@ -49,20 +49,20 @@ class Wanted:
 
 
 class Captioner(Protocol):
-    """Says what pictures show.
+    """Says what images show.
 
     Attributes:
-        name: who wrote a caption, as the book keeps it.
+        name: who wrote a caption, as the caption store keeps it.
         looks: whether it needs the pixels.
-        batch: pictures that it takes together.
+        batch: images that it takes together.
     """
 
     name: str
     looks: bool
     batch: int
 
-    def caption(self, pictures: Sequence[Seen]) -> list[Fields]:
-        """The fields of each picture."""
+    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+        """The fields of each image."""
 
     def close(self) -> None:
         """Let go of models and of the device."""

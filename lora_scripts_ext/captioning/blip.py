@@ -1,4 +1,4 @@
-"""A sentence on the whole picture, by BLIP (arXiv 2201.12086)."""
+"""A sentence on the whole image, by BLIP (arXiv 2201.12086)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from ..captions.fields import Fields
 from . import models
-from .base import Seen, Wanted
+from .base import CaptionerOptions, CaptionInput
 
 USUAL = "Salesforce/blip-image-captioning-base"
 _TOKENS = 40
@@ -23,20 +23,20 @@ class Blip:
     looks = True
     batch = 4
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, options: CaptionerOptions) -> None:
         """Load the model.
 
         Raises:
             UserError: it is not on this machine.
         """
-        source = wanted.model or USUAL
-        self._device = models.device(wanted)
-        self._model = models.placed(models.load("BlipForConditionalGeneration", source, wanted), self._device)
-        self._processor = models.load("BlipProcessor", source, wanted)
+        source = options.model or USUAL
+        self._device = models.device(options)
+        self._model = models.placed(models.load("BlipForConditionalGeneration", source, options), self._device)
+        self._processor = models.load("BlipProcessor", source, options)
 
     @torch.no_grad()
-    def caption(self, pictures: Sequence[Seen]) -> list[Fields]:
-        """One sentence a picture, without its opening phrase; the same picture always gets the same one."""
+    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+        """One sentence per image, without its opening phrase; the same image always gets the same one."""
         processed = self._processor(images=[seen.pixels for seen in pictures], return_tensors="pt")
         tokens = self._model.generate(
             **models.inputs(processed, self._model), max_new_tokens=_TOKENS, num_beams=3, do_sample=False

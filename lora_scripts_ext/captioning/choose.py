@@ -7,7 +7,7 @@ import importlib
 from importlib.util import find_spec
 
 from ..errors import UserError
-from .base import Captioner, Wanted
+from .base import Captioner, CaptionerOptions
 
 # name -> module here, class, what it needs
 _KNOWN = {
@@ -29,24 +29,24 @@ def needs() -> dict[str, str]:
     return {name: told for name, (_, _, told) in _KNOWN.items()}
 
 
-def make(wanted: Wanted) -> Captioner:
-    """The captioner that is wanted; ``auto`` takes BLIP where it is on this machine, else the file names.
+def make(options: CaptionerOptions) -> Captioner:
+    """The captioner that ``options`` name; ``auto`` takes BLIP where it is on this machine, else the file names.
 
     Raises:
         UserError: there is none of that name, or what it needs is not there.
     """
-    if wanted.captioner == "auto":
-        return _best(wanted)
-    if wanted.captioner not in _KNOWN:
-        near = difflib.get_close_matches(wanted.captioner, NAMES, n=1, cutoff=0.5)
+    if options.captioner == "auto":
+        return _best(options)
+    if options.captioner not in _KNOWN:
+        near = difflib.get_close_matches(options.captioner, NAMES, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"valid: {', '.join(NAMES)}."
-        raise UserError(f"captioner is {wanted.captioner!r}; {hint}")
-    module, kind, _ = _KNOWN[wanted.captioner]
+        raise UserError(f"captioner is {options.captioner!r}; {hint}")
+    module, kind, _ = _KNOWN[options.captioner]
     made = getattr(importlib.import_module(f".{module}", __package__), kind)
-    return made() if wanted.captioner == "names" else made(wanted)
+    return made() if options.captioner == "names" else made(options)
 
 
-def _best(wanted: Wanted) -> Captioner:
+def _best(options: CaptionerOptions) -> Captioner:
     from .file_names import FileNames
 
     if find_spec("transformers") is None:
@@ -54,8 +54,8 @@ def _best(wanted: Wanted) -> Captioner:
     from .blip import Blip
 
     try:
-        return Blip(wanted)
+        return Blip(options)
     except UserError:
-        if wanted.model:
+        if options.model:
             raise
         return FileNames()

@@ -8,7 +8,7 @@ import torch
 
 from ..captions.fields import Fields
 from . import models
-from .base import Seen, Wanted
+from .base import CaptionerOptions, CaptionInput
 
 USUAL = "google/vit-base-patch16-224"
 
@@ -20,20 +20,20 @@ class Classify:
     looks = True
     batch = 8
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, options: CaptionerOptions) -> None:
         """Load the model.
 
         Raises:
             UserError: it is not on this machine.
         """
-        source = wanted.model or USUAL
-        self._device = models.device(wanted)
-        self._model = models.placed(models.load("AutoModelForImageClassification", source, wanted), self._device)
-        self._processor = models.load("AutoImageProcessor", source, wanted)
+        source = options.model or USUAL
+        self._device = models.device(options)
+        self._model = models.placed(models.load("AutoModelForImageClassification", source, options), self._device)
+        self._processor = models.load("AutoImageProcessor", source, options)
 
     @torch.no_grad()
-    def caption(self, pictures: Sequence[Seen]) -> list[Fields]:
-        """The class of each picture; of its synonyms, which ImageNet separates by commas, the first."""
+    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+        """The class of each image; of its synonyms, which ImageNet separates by commas, the first."""
         processed = self._processor(images=[seen.pixels for seen in pictures], return_tensors="pt")
         best = self._model(**models.inputs(processed, self._model)).logits.argmax(dim=-1)
         labels = self._model.config.id2label

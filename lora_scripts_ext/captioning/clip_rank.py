@@ -1,4 +1,4 @@
-"""The best of the user's own words for each picture, ranked by CLIP (arXiv 2103.00020)."""
+"""The best of the user's own words for each image, ranked by CLIP (arXiv 2103.00020)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..captions.fields import NAMES, Fields
 from ..captions.text_file import read_text
 from ..errors import UserError
 from . import models
-from .base import Seen, Wanted
+from .base import CaptionerOptions, CaptionInput
 
 USUAL = "openai/clip-vit-base-patch32"
 _ATTRIBUTES = 3
@@ -27,26 +27,26 @@ class ClipRank:
     looks = True
     batch = 8
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, options: CaptionerOptions) -> None:
         """Read the words and load the model.
 
         Raises:
             UserError: no words are named, or the model is not on this machine.
         """
-        if wanted.words is None:
+        if options.words is None:
             raise UserError(
                 "The captioner clip chooses among your own words, and is given none; write them one a line, under "
                 "headings such as [subject], [attributes], [scene], [style] (in a text file that --words names)."
             )
-        self._words = read_words(wanted.words)
-        source = wanted.model or USUAL
-        self._device = models.device(wanted)
-        self._model = models.placed(models.load("CLIPModel", source, wanted), self._device)
-        self._processor = models.load("CLIPProcessor", source, wanted)
+        self._words = read_words(options.words)
+        source = options.model or USUAL
+        self._device = models.device(options)
+        self._model = models.placed(models.load("CLIPModel", source, options), self._device)
+        self._processor = models.load("CLIPProcessor", source, options)
 
     @torch.no_grad()
-    def caption(self, pictures: Sequence[Seen]) -> list[Fields]:
-        """The words that fit each picture best."""
+    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+        """The words that fit each image best."""
         pixels = [seen.pixels for seen in pictures]
         ranked = {field: self._likelihoods(pixels, words) for field, words in self._words.items()}
         return [self._fields({field: table[row] for field, table in ranked.items()}) for row in range(len(pictures))]
@@ -57,7 +57,7 @@ class ClipRank:
         models.free(self._device)
 
     def _likelihoods(self, pixels: Sequence[object], words: Sequence[str]) -> Tensor:
-        """[pictures, words], each row adds up to 1."""
+        """[images, words], each row adds up to 1."""
         phrases = [f"a photo of {word}" for word in words]
         processed = self._processor(
             text=phrases, images=list(pixels), return_tensors="pt", padding=True, truncation=True

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from ..captions.fields import Fields
 from ..errors import UserError
 from . import exchange
-from .base import Seen, Wanted
+from .base import CaptionerOptions, CaptionInput
 
 _LONGEST = 20_000
 _ASK = (
@@ -33,24 +33,24 @@ class Endpoint:
     looks = True
     batch = 1
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, options: CaptionerOptions) -> None:
         """Check what is told; nothing is sent yet.
 
         Raises:
             UserError: no address is named, or the key's variable is not set.
         """
-        parts = _split(wanted.endpoint)
+        parts = _split(options.endpoint)
         path = parts.path.rstrip("/") + "/chat/completions"
         self._url = parts._replace(path=path, fragment="").geturl()
         # A query may hold a key: sentences name the endpoint without it.
         self._shown = parts._replace(path=path, query="", fragment="").geturl()
-        self._model = wanted.model or "default"
+        self._model = options.model or "default"
         self._headers = {"Content-Type": "application/json"}
-        if wanted.key_from:
-            self._headers["Authorization"] = f"Bearer {_key(wanted.key_from)}"
+        if options.key_from:
+            self._headers["Authorization"] = f"Bearer {_key(options.key_from)}"
 
-    def caption(self, pictures: Sequence[Seen]) -> list[Fields]:
-        """What the service says of each picture.
+    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+        """What the service says of each image.
 
         Raises:
             UserError: it cannot be reached, or its answer is none.
@@ -60,7 +60,7 @@ class Endpoint:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _ask(self, seen: Seen) -> str:
+    def _ask(self, seen: CaptionInput) -> str:
         packed = io.BytesIO()
         seen.pixels.save(packed, format="JPEG", quality=90)
         picture = f"data:image/jpeg;base64,{base64.b64encode(packed.getvalue()).decode()}"
@@ -89,7 +89,7 @@ def _split(endpoint: str) -> SplitResult:
     if not named:
         raise UserError(
             f"endpoint is {endpoint.rpartition('@')[2] or 'empty'}: name the address of the service, such as "
-            "http://127.0.0.1:8000/v1; pictures are sent there and nowhere else."
+            "http://127.0.0.1:8000/v1; images are sent there and nowhere else."
         )
     if "@" in parts.netloc:
         raise UserError(

@@ -58,7 +58,7 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> bytes:
     try:
         answer = ended.get(timeout=SECONDS)
     except queue.Empty:
-        raise TimeoutError(f"no whole answer within {SECONDS} seconds") from None
+        raise _too_slow() from None
     if isinstance(answer, Exception):
         raise answer
     return answer
@@ -85,6 +85,10 @@ def _is_this_machine(host: str) -> bool:
         return host == "localhost"
 
 
+def _too_slow() -> TimeoutError:
+    return TimeoutError(f"no whole answer within {SECONDS} seconds")
+
+
 def _read(answer: Any, deadline: float) -> bytes:
     read = b""
     while piece := answer.read1(_PIECE):
@@ -92,5 +96,5 @@ def _read(answer: Any, deadline: float) -> bytes:
         if len(read) > LARGEST:
             raise ValueError(f"it is larger than {LARGEST >> 20} MB")
         if time.monotonic() > deadline:
-            raise TimeoutError
+            raise _too_slow()
     return read

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from ..captions.fields import Fields
-from .base import Seen
+from .base import CaptionInput
 
 _CAMERA = re.compile(
     r"^(img|dsc[nf]?|dcim|pxl|image|photo|pic|picture|screenshot|wechat ?img|mmexport|untitled)$", re.I
@@ -34,7 +34,7 @@ class FileNames:
     looks = False
     batch = 256
 
-    def caption(self, pictures: Sequence[Seen]) -> list[Fields]:
+    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
         """The fields of each picture, from its name alone."""
         return [read(seen.name) for seen in pictures]
 

@@ -8,7 +8,7 @@ import torch
 
 from ..captions.fields import Fields
 from . import models
-from .base import Seen, Wanted
+from .base import CaptionerOptions, CaptionInput
 from .blip import without_opening
 
 USUAL = "florence-community/Florence-2-base"
@@ -23,20 +23,20 @@ class Florence:
     looks = True
     batch = 2
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, options: CaptionerOptions) -> None:
         """Load the model.
 
         Raises:
             UserError: transformers does not have it, or it is not on this machine.
         """
-        source = wanted.model or USUAL
-        self._device = models.device(wanted)
-        self._model = models.placed(models.load("Florence2ForConditionalGeneration", source, wanted), self._device)
-        self._processor = models.load("AutoProcessor", source, wanted)
+        source = options.model or USUAL
+        self._device = models.device(options)
+        self._model = models.placed(models.load("Florence2ForConditionalGeneration", source, options), self._device)
+        self._processor = models.load("AutoProcessor", source, options)
 
     @torch.no_grad()
-    def caption(self, pictures: Sequence[Seen]) -> list[Fields]:
-        """One caption a picture."""
+    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+        """One caption an image."""
         pixels = [seen.pixels for seen in pictures]
         processed = self._processor(text=[_TASK] * len(pixels), images=pixels, return_tensors="pt")
         tokens = self._model.generate(

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..captions.fields import Fields
 from ..errors import UserError
-from .base import Seen, Wanted
+from .base import CaptionerOptions, CaptionInput
 from .blip import without_opening
 
 
@@ -23,8 +23,8 @@ class Interrogator:
     looks = True
     batch = 1
 
-    def __init__(self, _wanted: Wanted) -> None:
-        """Find the WebUI's interrogator; it loads its model when the first picture comes.
+    def __init__(self, _wanted: CaptionerOptions) -> None:
+        """Find the WebUI's interrogator; it loads its model when the first image comes.
 
         Raises:
             UserError: this is no WebUI that has one.
@@ -32,8 +32,8 @@ class Interrogator:
         self._theirs = _part("shared").interrogator
         self._loaded = False
 
-    def caption(self, pictures: Sequence[Seen]) -> list[Fields]:
-        """BLIP's sentence for each picture."""
+    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+        """BLIP's sentence for each image."""
         with _queue():
             if not self._loaded:
                 self._theirs.load()
@@ -55,8 +55,8 @@ class DeepBooru:
     looks = True
     batch = 1
 
-    def __init__(self, _wanted: Wanted) -> None:
-        """Find the WebUI's tagger; it loads its model when the first picture comes.
+    def __init__(self, _wanted: CaptionerOptions) -> None:
+        """Find the WebUI's tagger; it loads its model when the first image comes.
 
         Raises:
             UserError: this is no WebUI that has one.
@@ -64,8 +64,8 @@ class DeepBooru:
         self._theirs = _part("deepbooru").model
         self._started = False
 
-    def caption(self, pictures: Sequence[Seen]) -> list[Fields]:
-        """The tags of each picture."""
+    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+        """The tags of each image."""
         with _queue():
             if not self._started:
                 self._theirs.start()

@@ -1,4 +1,4 @@
-"""A folder of pictures captioned: what has none gets one, what a person wrote stays."""
+"""A folder of images captioned: what has none gets one, what a person wrote stays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..captions.fields import TEMPLATE, Fields
 from ..images import decode
 from ..images.skipped import Skipped
 from ..parallel import Check, Progress, ahead
-from .base import Captioner, Seen
+from .base import Captioner, CaptionInput
 
 Overwrite = Literal["none", "ours", "all"]
 # What captioners look at is 224 to 768 pixels wide.
@@ -29,7 +29,7 @@ class Captions(Protocol):
     names: list[str]
 
     def entry(self, name: str) -> Entry:
-        """A picture's caption."""
+        """An image's caption."""
 
     def put(self, name: str, prompt: str, fields: Fields | None = None, by: str = "") -> None:
         """Change it in memory."""
@@ -39,7 +39,7 @@ class Captions(Protocol):
 
 
 class Entry(Protocol):
-    """A picture's caption; see ``captions.store``."""
+    """An image's caption; see ``captions.store``."""
 
     prompt: str
     by: str
@@ -48,7 +48,7 @@ class Entry(Protocol):
 
 @dataclass(frozen=True)
 class Labelled:
-    """What became of a folder: pictures captioned, pictures whose caption stayed, pictures that cannot be read."""
+    """What became of a folder: images captioned, images whose caption stayed, images that cannot be read."""
 
     written: int
     kept: int
@@ -57,7 +57,7 @@ class Labelled:
 
 def label(
     folder: Path,
-    book: Captions,
+    store: Captions,
     captioner: Captioner,
     *,
     template: str = TEMPLATE,
@@ -66,26 +66,26 @@ def label(
     progress: Progress = lambda done, total, what: None,
     check: Check = lambda: None,
 ) -> Labelled:
-    """Caption the pictures of ``folder`` that have no caption yet, into ``book``.
+    """Caption the images of ``folder`` that have no caption yet, into ``store``.
 
-    The book is saved every few seconds and on every way out, so a run that ends early is gone on with by calling this
-    again. A picture of which the captioner knows nothing stays without.
+    The captions are saved every few seconds and on every way out: after a run that ended early, call this again to
+    continue. An image of which the captioner knows nothing stays without.
 
     Args:
-        folder: of the pictures.
-        book: opened on it.
+        folder: of the images.
+        store: opened on it.
         captioner: as ``choose.make`` gives it; not closed here.
         template: how the fields become a prompt.
         trigger: a word to put in front of every prompt.
         overwrite: ``none`` keeps every caption, ``ours`` replaces what a captioner wrote, ``all`` also what people did.
         progress: called with done, total and "captions".
-        check: called between pictures; what it raises ends the work.
+        check: called between images; what it raises ends the work.
 
     Raises:
         UserError: the template is wrong, or the captioner cannot go on.
     """
     captions.check(template)
-    asked = [name for name in book.names if _wants(book.entry(name), overwrite)]
+    asked = [name for name in store.names if _wants(store.entry(name), overwrite)]
     written, skipped, saved = 0, [], time.monotonic()
     progress(0, len(asked), "captions")
     try:
@@ -94,15 +94,15 @@ def label(
             for seen, found in zip(batch, captioner.caption(batch), strict=True):
                 prompt = captions.join(found, template)
                 if prompt:
-                    book.put(seen.name, with_trigger(prompt, trigger), found, captioner.name)
+                    store.put(seen.name, with_trigger(prompt, trigger), found, captioner.name)
                     written += 1
             progress(done, len(asked), "captions")
             if time.monotonic() - saved > _SAVE_SECONDS:
-                book.save()
+                store.save()
                 saved = time.monotonic()
     finally:
-        book.save()
-    return Labelled(written, len(book.names) - len(asked), skipped)
+        store.save()
+    return Labelled(written, len(store.names) - len(asked), skipped)
 
 
 def _wants(entry: Entry, overwrite: Overwrite) -> bool:
@@ -111,24 +111,26 @@ def _wants(entry: Entry, overwrite: Overwrite) -> bool:
     return not entry.prompt or overwrite != "none"
 
 
-def _seen(folder: Path, names: Iterable[str], captioner: Captioner) -> Iterator[Seen | Skipped]:
-    """The pictures, decoded ahead where the captioner looks at them."""
+def _seen(folder: Path, names: Iterable[str], captioner: Captioner) -> Iterator[CaptionInput | Skipped]:
+    """The images, decoded ahead where the captioner looks at them."""
 
-    def look(name: str) -> Seen | Skipped:
+    def look(name: str) -> CaptionInput | Skipped:
         try:
-            return Seen(name, decode.small(folder / name, _SIDE))
+            return CaptionInput(name, decode.small(folder / name, _SIDE))
         except decode.Unreadable as error:
             return Skipped(name, str(error))
 
-    return ahead(look, names) if captioner.looks else map(Seen, names)
+    return ahead(look, names) if captioner.looks else map(CaptionInput, names)
 
 
-def _batches(pictures: Iterator[Seen | Skipped], size: int, skipped: list[Skipped]) -> Iterator[tuple[int, list[Seen]]]:
-    """How many pictures have been taken so far, and those of them that can be looked at, a batch at a time."""
+def _batches(
+    pictures: Iterator[CaptionInput | Skipped], size: int, skipped: list[Skipped]
+) -> Iterator[tuple[int, list[CaptionInput]]]:
+    """How many images have been taken so far, and those of them that can be looked at, a batch at a time."""
     done = 0
     while taken := list(islice(pictures, size)):
         done += len(taken)
         skipped += [one for one in taken if isinstance(one, Skipped)]
-        batch = [one for one in taken if isinstance(one, Seen)]
+        batch = [one for one in taken if isinstance(one, CaptionInput)]
         if batch:
             yield done, batch

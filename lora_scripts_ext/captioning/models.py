@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from ..errors import UserError
-from .base import Wanted
+from .base import CaptionerOptions
 
 
-def load(kind: str, source: str, wanted: Wanted) -> Any:
+def load(kind: str, source: str, options: CaptionerOptions) -> Any:
     """A pretrained part: ``kind`` is a class of transformers, ``source`` a folder or a name on the hub.
 
     Weights are read from safetensors alone, and no code of the model's is run.
@@ -29,7 +29,7 @@ def load(kind: str, source: str, wanted: Wanted) -> Any:
             f"This captioner needs transformers with {kind}; install it with pip install -U transformers, or take "
             "another captioner."
         ) from error
-    local = not wanted.download or Path(source).is_dir()
+    local = not options.download or Path(source).is_dir()
     weights = {} if "Processor" in kind or "Tokenizer" in kind else {"use_safetensors": True}
     try:
         return chosen.from_pretrained(source, local_files_only=local, **weights)
@@ -45,21 +45,21 @@ def load(kind: str, source: str, wanted: Wanted) -> Any:
         ) from error
 
 
-def device(wanted: Wanted) -> torch.device:
+def device(options: CaptionerOptions) -> torch.device:
     """Where a captioner computes.
 
     Raises:
         UserError: torch knows no such device, or this machine has none.
     """
-    if wanted.device == "auto":
+    if options.device == "auto":
         return torch.device(
             "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         )
     try:
-        chosen = torch.device(wanted.device)
+        chosen = torch.device(options.device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device is {wanted.device!r} ({_first_line(error)}); take auto or cpu.") from error
+        raise UserError(f"device is {options.device!r} ({_first_line(error)}); take auto or cpu.") from error
     return chosen
 
 
@@ -70,7 +70,7 @@ def placed(model: Any, where: torch.device) -> Any:
 
 
 def inputs(processed: Any, model: Any) -> dict[str, Any]:
-    """A processor's tensors where the model is; pixels in its number format."""
+    """A processor's tensors where the model is; pixels in its precision."""
     parameter = next(model.parameters())
     return {
         name: tensor.to(parameter.device, parameter.dtype if tensor.is_floating_point() else None)

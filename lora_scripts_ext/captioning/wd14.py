@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..captions.fields import Fields
 from ..errors import UserError
-from .base import Seen, Wanted
+from .base import CaptionerOptions, CaptionInput
 
 _THRESHOLD = 0.35
 # Categories of selected_tags.csv: 0 is general, 4 a character, 9 the rating, which is no part of a caption.
@@ -26,7 +26,7 @@ class Wd14:
     looks = True
     batch = 4
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, options: CaptionerOptions) -> None:
         """Open the model.
 
         Raises:
@@ -38,11 +38,11 @@ class Wd14:
             raise UserError(
                 "The captioner wd14 needs onnxruntime; install it with pip install onnxruntime, or take another."
             ) from error
-        folder = Path(wanted.model)
+        folder = Path(options.model)
         model, tags = folder / "model.onnx", folder / "selected_tags.csv"
-        if not wanted.model or not (model.is_file() and tags.is_file()):
+        if not options.model or not (model.is_file() and tags.is_file()):
             raise UserError(
-                f"--model {wanted.model or '(none)'}: name the folder of a WD14 tagger, with model.onnx and "
+                f"--model {options.model or '(none)'}: name the folder of a WD14 tagger, with model.onnx and "
                 "selected_tags.csv in it."
             )
         self._tags = _read_tags(tags)
@@ -53,8 +53,8 @@ class Wd14:
             raise UserError(f"{model}: onnxruntime cannot read it ({error}); download it again.") from error
         self._input = self._session.get_inputs()[0]
 
-    def caption(self, pictures: Sequence[Seen]) -> list[Fields]:
-        """The tags of each picture that are likelier than 0.35."""
+    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+        """The tags of each image that are likelier than 0.35."""
         side = next((size for size in self._input.shape[1:3] if isinstance(size, int)), 448)
         batch = np.stack([_prepared(seen.pixels, side) for seen in pictures])
         likely = self._session.run(None, {self._input.name: batch})[0]

@@ -1,6 +1,6 @@
-"""Captions as a table to edit: a row for each picture, with what the caption is made of and the caption itself.
+"""Captions as a table to edit: a row for each image, with what the caption is made of and the caption itself.
 
-Every function takes rows and gives new ones; :func:`save` brings them back into the book.
+Every function takes rows and gives new ones; :func:`save` brings them back into the store.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from .caption import parts
 from .fields import TEMPLATE, Fields, join
-from .store import Book
+from .store import CaptionStore
 
 
 class Row(NamedTuple):
-    """A picture's caption and what it is made of; attributes with commas between them."""
+    """An image's caption and what it is made of; attributes with commas between them."""
 
     picture: str
     caption: str
@@ -33,11 +33,11 @@ class Row(NamedTuple):
 HEADERS = Row._fields
 
 
-def rows(book: Book) -> list[Row]:
-    """All captions, in the order of the pictures."""
+def rows(store: CaptionStore) -> list[Row]:
+    """All captions, in the order of the images."""
     found = []
-    for name in book.names:
-        entry = book.entry(name)
+    for name in store.names:
+        entry = store.entry(name)
         told = entry.fields
         found.append(Row(name, entry.prompt, told.subject, ", ".join(told.attributes), told.scene, told.style))
     return found
@@ -55,7 +55,7 @@ def holding(table: Iterable[Row], text: str) -> list[Row]:
 
 
 def replaced(table: Iterable[Row], find: str, replacement: str) -> list[Row]:
-    """``find`` replaced in fields and captions; the pictures' names stay."""
+    """``find`` replaced in fields and captions; the images' names stay."""
     return [Row(row.picture, *(text.replace(find, replacement) for text in row[1:])) for row in table]
 
 
@@ -78,12 +78,12 @@ def frequency(table: Iterable[Row]) -> list[tuple[str, int]]:
     return counted.most_common()
 
 
-def save(book: Book, table: Iterable[Row], template: str = TEMPLATE) -> int:
-    """Bring what has changed into the book, in memory; returns how many captions those are.
+def save(store: CaptionStore, table: Iterable[Row], template: str = TEMPLATE) -> int:
+    """Bring what has changed into the store, in memory; returns how many captions those are.
 
-    A caption that was typed rules, and its fields are no longer known; where only fields were typed it is joined anew.
+    A caption that was typed rules, and its fields are no longer known; where only fields were typed it is joined again.
     """
-    before = {row.picture: row for row in rows(book)}
+    before = {row.picture: row for row in rows(store)}
     changed = 0
     for row in table:
         old = before.get(row.picture)
@@ -91,7 +91,9 @@ def save(book: Book, table: Iterable[Row], template: str = TEMPLATE) -> int:
             continue
         typed = row.caption != old.caption
         in_step = not typed or row.fields != old.fields
-        book.put(row.picture, row.caption if typed else join(row.fields, template), row.fields if in_step else Fields())
+        store.put(
+            row.picture, row.caption if typed else join(row.fields, template), row.fields if in_step else Fields()
+        )
         changed += 1
     return changed
 

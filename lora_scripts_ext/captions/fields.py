@@ -15,7 +15,7 @@ NAMES = ("subject", "attributes", "scene", "style")
 
 @dataclass(frozen=True)
 class Fields:
-    """What a picture shows. All of it may be empty.
+    """What an image shows. All of it may be empty.
 
     Attributes:
         attributes: each a word or short phrase, such as ``matte finish``.

@@ -1,4 +1,4 @@
-"""The captions of a folder: what each picture is called, what it is made of, who wrote it."""
+"""The captions of a folder: what each image is called, what it is made of, who wrote it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FIELDS = "captions.json"
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture's caption.
+    """An image's caption.
 
     Attributes:
         fields: all empty where unknown.
@@ -40,11 +40,11 @@ class Entry:
     edited: bool = False
 
 
-class Book:
-    """The captions of a folder's pictures, in memory until :meth:`save`.
+class CaptionStore:
+    """The captions of a folder's images, in memory until :meth:`save`.
 
     Attributes:
-        names: the pictures, as ``images.folder.scan`` gives them.
+        names: the images, as ``images.folder.scan`` gives them.
         path: the table that new captions are written into.
         skipped: what looks like an image and is not among them, and rows of tables that are not used.
         warnings: sentences on captions that are not used.
@@ -66,11 +66,13 @@ class Book:
         self._entries = {name: self._entry(name, written.get(name)) for name in names}
 
     @classmethod
-    def open(cls, folder: Path, path: Path | None = None, encoding: str = "", key: str = "train_data_dir") -> Book:
-        """Read the captions as training would: tables such as metadata.csv, else the text file beside the picture.
+    def open(
+        cls, folder: Path, path: Path | None = None, encoding: str = "", key: str = "train_data_dir"
+    ) -> CaptionStore:
+        """Read the captions as training would: tables such as metadata.csv, else the text file beside the image.
 
         Args:
-            folder: of the pictures.
+            folder: of the images.
             path: the table; None takes the folder's own. It need not exist yet.
             encoding: of files that are neither UTF-8 nor UTF-16; empty recognises GBK.
             key: what the user calls the folder, for errors.
@@ -83,18 +85,18 @@ class Book:
 
     @property
     def without_caption(self) -> list[str]:
-        """The pictures that have none."""
+        """The images that have none."""
         return [name for name in self.names if not self._entries[name].prompt]
 
     def entry(self, name: str) -> Entry:
-        """A picture's caption."""
+        """An image's caption."""
         return self._entries[name]
 
     def put(self, name: str, prompt: str, fields: Fields | None = None, by: str = "") -> None:
         """Change a caption in memory; ``by`` names the captioner, empty for a person.
 
         Raises:
-            KeyError: there is no such picture.
+            KeyError: there is no such image.
         """
         if name not in self._entries:
             raise KeyError(name)
@@ -119,7 +121,7 @@ class Book:
         self._changed.clear()
 
     def write_sidecars(self) -> int:
-        """Write each caption into a text file beside its picture; one that someone else wrote stays.
+        """Write each caption into a text file beside its image; one that someone else wrote stays.
 
         Returns:
             How many were written.
@@ -171,7 +173,7 @@ class Book:
         return Entry(fields, prompt, written["by"], bool(prompt) and not written["by"])
 
     def _path_for(self, name: str, tables: list[Metadata]) -> Path:
-        """The table for a picture that is in none: the one that is named, else the nearest in the folders above it."""
+        """The table for an image that is in none: the one that is named, else the nearest in the folders above it."""
         if self._named is not None:
             return self.path
         picture = self._folder / name
@@ -179,7 +181,7 @@ class Book:
 
 
 def _written_name(picture: Path, table: Path, name: str) -> str:
-    """A picture's name for a new row: relative to the table where it lies above, else ``name`` in its folder."""
+    """An image's name for a new row: relative to the table where it lies above, else ``name`` in its folder."""
     path, home = picture.absolute(), table.parent.absolute()
     return path.relative_to(home).as_posix() if path.is_relative_to(home) else name
 
@@ -195,7 +197,7 @@ def _encoded(path: Path, text: Text, changed: str) -> bytes:
 
 
 def _fields_path(folder: Path, path: Path) -> Path:
-    """What the captions are made of lies hidden beside the pictures, or beside a CSV that is kept elsewhere."""
+    """What the captions are made of lies hidden beside the images, or beside a CSV that is kept elsewhere."""
     if path.absolute().parent == folder.absolute():
         return folder / HIDDEN / _FIELDS
     return path.with_name(f"{path.stem}.{_FIELDS}")

@@ -146,8 +146,8 @@ class Metadata:
             )
         home = self._root.resolve()
         if not any((self._root / name).resolve().is_relative_to(home) for name in inside):
-            return f"is listed in {self.path.name} but lies outside the folder of the pictures"
-        return f"is listed in {self.path.name} but there is no such picture file"
+            return f"is listed in {self.path.name} but lies outside the folder of the images"
+        return f"is listed in {self.path.name} but there is no such image file"
 
     def _is_other(self, written: str) -> bool:
         """Whether a relative path leads to a file, which then is another one than any image of the set."""

@@ -1,4 +1,4 @@
-"""``auto_label.py``'s command line: pictures in, metadata.csv out."""
+"""``auto_label.py``'s command line: images in, metadata.csv out."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..captioning import choose
-from ..captioning.base import Captioner, Wanted
+from ..captioning.base import Captioner, CaptionerOptions
 from ..captioning.label import Labelled, label
 from ..captions.fields import TEMPLATE
-from ..captions.store import Book
+from ..captions.store import CaptionStore
 from ..captions.text_file import ENCODING_HELP
 from ..errors import UserError
 from ..images.folder import no_images
@@ -47,11 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     listed = "\n".join(f"  {name:12} needs {told}" for name, told in choose.needs().items())
     parser = argparse.ArgumentParser(
         prog="auto_label.py",
-        description="Caption the pictures of a folder that have no caption yet.",
+        description="Caption the images of a folder that have no caption yet.",
         epilog=f"captioners:\n{listed}\n  auto         takes blip where its model is on this machine, else names",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--input", required=True, type=path, metavar="DIR", help="folder of the pictures")
+    parser.add_argument("--input", required=True, type=path, metavar="DIR", help="folder of the images")
     parser.add_argument(
         "--output", type=path, metavar="CSV", help="empty takes metadata.csv, .jsonl or .json in that folder"
     )
@@ -71,45 +71,47 @@ def _parser() -> argparse.ArgumentParser:
         "--overwrite", choices=("none", "ours", "all"), default="none",
         help="ours: replace what a captioner wrote; all: also what people wrote",
     )  # fmt: skip
-    parser.add_argument("--sidecars", action="store_true", help="also write a text file beside each picture")
+    parser.add_argument("--sidecars", action="store_true", help="also write a text file beside each image")
     return parser
 
 
 def _run(options: argparse.Namespace, check: Callable[[], None]) -> int:
     if options.output and options.output.is_dir():
         raise UserError(f"output {options.output}: this is a folder; name a file in it, such as metadata.csv.")
-    book = Book.open(options.input, options.output, options.encoding, key="input")
-    for text in book.warnings:
+    store = CaptionStore.open(options.input, options.output, options.encoding, key="input")
+    for text in store.warnings:
         say(f"warning: {text}")
-    if not book.names:
-        raise no_images("input", options.input, book.skipped)
-    captioner = choose.make(_wanted(options))
+    if not store.names:
+        raise no_images("input", options.input, store.skipped)
+    captioner = choose.make(_captioner_options(options))
     try:
-        done = _label(options, book, captioner, check)
+        done = _label(options, store, captioner, check)
     finally:
         captioner.close()
-    sidecars = book.write_sidecars() if options.sidecars else 0
-    skipped = [*book.skipped, *done.skipped]
+    sidecars = store.write_sidecars() if options.sidecars else 0
+    skipped = [*store.skipped, *done.skipped]
     for one in skipped:
         say(f"left out: {one.name} {one.reason}")
     told: dict[str, Any] = {"captioner": captioner.name, "written": done.written, "kept": done.kept}
     told |= {"skipped": [{"picture": one.name, "reason": one.reason} for one in skipped], "sidecars": sidecars}
-    without = len(book.without_caption)
+    without = len(store.without_caption)
     if without:
-        say(f"{without} of {len(book.names)} images have no caption.")
-    answer(told | {"without_caption": without, "warnings": book.warnings})
+        say(f"{without} of {len(store.names)} images have no caption.")
+    answer(told | {"without_caption": without, "warnings": store.warnings})
     return DONE
 
 
-def _label(options: argparse.Namespace, book: Book, captioner: Captioner, check: Callable[[], None]) -> Labelled:
+def _label(
+    options: argparse.Namespace, store: CaptionStore, captioner: Captioner, check: Callable[[], None]
+) -> Labelled:
     return label(
-        options.input, book, captioner, template=options.template, trigger=options.trigger,
+        options.input, store, captioner, template=options.template, trigger=options.trigger,
         overwrite=options.overwrite, progress=count, check=check,
     )  # fmt: skip
 
 
-def _wanted(options: argparse.Namespace) -> Wanted:
-    return Wanted(
+def _captioner_options(options: argparse.Namespace) -> CaptionerOptions:
+    return CaptionerOptions(
         captioner=options.captioner,
         model=options.model,
         device=options.device,

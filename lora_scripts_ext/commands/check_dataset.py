@@ -1,4 +1,4 @@
-"""``check_dataset.py``'s command line: a verdict for every picture of a folder, and advice for the set."""
+"""``check_dataset.py``'s command line: a verdict for every image of a folder, and advice for the set."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def lines(made: Report) -> list[str]:
     """The report for a person."""
-    said = [f"{len(made.verdicts)} pictures: {made.count('good')} good, {made.count('doubtful')} doubtful, "
+    said = [f"{len(made.verdicts)} images: {made.count('good')} good, {made.count('doubtful')} doubtful, "
             f"{made.count('bad')} bad"]  # fmt: skip
     for grade in ("bad", "doubtful"):
         for one in made.verdicts:
@@ -47,15 +47,15 @@ def lines(made: Report) -> list[str]:
     said += [f"skipped   {one.name}: {one.reason}" for one in made.skipped]
     said += [f"warning   {text}" for text in made.warnings]
     if made.without_caption:
-        said.append(f"captions  {made.without_caption} of {len(made.verdicts)} pictures have none")
+        said.append(f"captions  {made.without_caption} of {len(made.verdicts)} images have none")
     told = made.settings
     said += [f"advice    {text}" for text in made.advice]
     return [*said, f"settings  repeats {told.repeats}, epochs {told.epochs}, rank {told.rank}"]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="check_dataset.py", description="Say which pictures are fit to train on.")
-    parser.add_argument("--input", required=True, type=path, metavar="DIR", help="folder of the pictures")
+    parser = argparse.ArgumentParser(prog="check_dataset.py", description="Say which images are fit to train on.")
+    parser.add_argument("--input", required=True, type=path, metavar="DIR", help="folder of the images")
     parser.add_argument("--metadata", type=path, metavar="CSV", help="empty takes metadata.csv in that folder")
     parser.add_argument(
         "--resolution", type=int, default=512, help="side the base model was trained at: 512, 768, 1024"

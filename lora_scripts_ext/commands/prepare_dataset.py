@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..captions.text_file import ENCODING_HELP
 from ..errors import UserError
-from ..preparation.prepare import Wanted
+from ..preparation.prepare import PreparationOptions
 from ..preparation.training_set import ready
 from ..terminal import BAD_INPUT, DONE, STOPPED, answer, complain, count, path, say, speak_any_encoding
 
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``prepare_dataset.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (what is made is kept)."""
     speak_any_encoding()
     options = _parser().parse_args(arguments)
-    wanted = Wanted(options.rename, options.crop, options.format, options.remove_background)
+    wanted = PreparationOptions(options.rename, options.crop, options.format, options.remove_background)
     try:
         made = ready(options.input, options.output, options.resolution, wanted, count, encoding=options.encoding)
     except (UserError, OSError) as error:

@@ -24,7 +24,7 @@ _VERSION = 1
 
 
 class Cache:
-    """Where the tensors of a picture or a caption lie.
+    """Where the tensors of an image or a caption lie.
 
     A key holds everything the tensors depend on, so a file is either right or never looked at again.
     """
@@ -37,7 +37,7 @@ class Cache:
         self._text = [config.clip_skip, config.text_model_dir]
 
     def of_picture(self, example: Example, content: str) -> Path:
-        """File of an example's latents; ``content`` is the hash of its picture and mask files."""
+        """File of an example's latents; ``content`` is the hash of its image and mask files."""
         views = [dataclasses.astuple(view) for view in example.views]
         return self._path("latents", [*self._vae, content, example.bucket, example.resized, views, self._masked])
 

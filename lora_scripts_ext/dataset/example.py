@@ -10,17 +10,17 @@ from ..images.bucket import Size, View
 
 @dataclass(frozen=True)
 class Example:
-    """A picture with its caption, and how it will be cut.
+    """An image with its caption, and how it will be cut.
 
     Attributes:
         name: path relative to its folder, with forward slashes.
         caption: final text, trigger word included.
         variants: the texts a visit may show; the caption alone unless captions are shuffled.
-        repeats: visits per epoch; for regularisation pictures their relative share.
+        repeats: visits per epoch; for regularisation images their relative share.
         width: pixels after EXIF rotation, as is ``height``.
         bucket: width and height it is trained at.
         resized: width and height it is resized to before the views are cut from it.
-        mask: mask file, or None where the whole picture counts or its alpha is the mask.
+        mask: mask file, or None where the whole image counts or its alpha is the mask.
     """
 
     path: Path

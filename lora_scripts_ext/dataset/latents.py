@@ -1,4 +1,4 @@
-"""Pictures -> the latent distributions of all their views, from the cache or the VAE."""
+"""Images -> the latent distributions of all their views, from the cache or the VAE."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from . import cache
 from .cache import Cache
 from .example import Example
 
-_BATCH_PIXELS = 2 * 1024 * 1024  # two pictures of 1024x1024, eight of 512x512
+_BATCH_PIXELS = 2 * 1024 * 1024  # two images of 1024x1024, eight of 512x512
 # A CPU gains nothing by more, and between two batches a run can be stopped.
 _CPU_BATCH_PIXELS = 512 * 512
 _MOST_VIEWS = 16
@@ -32,12 +32,12 @@ _MOST_VIEWS = 16
 
 @dataclass(frozen=True)
 class Latents:
-    """All views of one picture, on CPU.
+    """All views of one image, on CPU.
 
     Attributes:
         mean: float32 [views, channels, height, width], scaled as the UNet takes them; so is ``std``.
         mask: float32 [views, 1, height, width] in 0 to 1, or None where masks are off.
-        content: hash of the picture and mask files.
+        content: hash of the image and mask files.
     """
 
     mean: Tensor
@@ -48,7 +48,7 @@ class Latents:
 
 @dataclass(frozen=True)
 class _Pixels:
-    """A decoded picture that waits for the VAE: uint8 [views, 3, height, width], and where its latents go."""
+    """A decoded image that waits for the VAE: uint8 [views, 3, height, width], and where its latents go."""
 
     pixels: Tensor
     mask: Tensor | None
@@ -59,7 +59,7 @@ class _Pixels:
 def gather(
     examples: Sequence[Example], session: Session, config: Config, progress: Progress, check: Check
 ) -> list[Latents | Skipped]:
-    """The latents of every example, in order; pictures that turn out damaged are skipped with the reason.
+    """The latents of every example, in order; images that turn out damaged are skipped with the reason.
 
     Raises:
         UserError: the VAE gives NaN (with the reason), or the cache cannot be written.
@@ -95,7 +95,7 @@ def _views(group: Sequence[Example]) -> int:
 
 
 class _Reader:
-    """Reads a picture in a worker thread: its cached latents, else its pixels."""
+    """Reads an image in a worker thread: its cached latents, else its pixels."""
 
     def __init__(self, session: Session, config: Config) -> None:
         self._cache = Cache(config, session.model)
@@ -146,7 +146,7 @@ class _Reader:
 
 
 def _hash(content: bytes, mask: bytes | None) -> str:
-    """SHA-256 of a picture file's bytes, with that of its mask file's where it has one."""
+    """SHA-256 of an image file's bytes, with that of its mask file's where it has one."""
     return ":".join(hashlib.sha256(part).hexdigest() for part in (content, mask) if part is not None)
 
 
@@ -178,7 +178,7 @@ def _again(example: Example, found: Latents | _Pixels | Skipped, reader: _Reader
 def _encode(
     found: Sequence[_Pixels | Skipped], group: Sequence[Example], session: Session, check: Check
 ) -> Iterator[tuple[Example, Latents | Skipped]]:
-    """Encode the pictures of a group (at least one) together and cache each; ``check`` is called before each batch."""
+    """Encode the images of a group (at least one) together and cache each; ``check`` is called before each batch."""
     waiting = [one for one in found if isinstance(one, _Pixels)]
     means, stds = [], []
     with torch.no_grad():

@@ -76,7 +76,7 @@ def _without_mask(examples: Sequence[Example], mask_dir: Path) -> list[str]:
     bare = [example.name for example in examples if example.mask is None]
     if not bare:
         return []
-    return [f"{len(bare)} of {len(examples)} pictures have no mask in {mask_dir} and count as a whole: {_listed(bare)}"]
+    return [f"{len(bare)} of {len(examples)} images have no mask in {mask_dir} and count as a whole: {_listed(bare)}"]
 
 
 def _without_image(masks: Sequence[str], mask_dir: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Folders of pictures and captions -> the examples of a run, and what was left out of it."""
+"""Folders of images and captions -> the examples of a run, and what was left out of it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _MANY_REPEATS = 1000
 
 @dataclass(frozen=True)
 class Dataset:
-    """The training set as read, before any picture is decoded.
+    """The training set as read, before any image is decoded.
 
     Attributes:
-        examples: training pictures, then regularisation pictures, each sorted by name.
+        examples: training images, then regularisation images, each sorted by name.
         skipped: files that are not trained on, with the reason.
         warnings: sentences the user should read.
         without_caption: number of images trained on the trigger word alone or on an empty caption.
@@ -44,12 +44,12 @@ class Dataset:
     without_caption: int = 0
 
     def buckets(self) -> dict[Size, int]:
-        """Number of pictures in each bucket (width, height)."""
+        """Number of images in each bucket (width, height)."""
         return dict(sorted(Counter(example.bucket for example in self.examples).items()))
 
 
 def read(config: Config, resolution: Sequence[int], vae_factor: int) -> Dataset:
-    """Find pictures, captions and masks; read the pictures' headers; give each its bucket and views.
+    """Find images, captions and masks; read the images' headers; give each its bucket and views.
 
     A caption comes from a table (metadata.csv and the like), else the text file beside the image, else the name of its
     `10_name` folder (which the folder itself may be), else it is empty; the trigger word goes in front of training
@@ -61,7 +61,7 @@ def read(config: Config, resolution: Sequence[int], vae_factor: int) -> Dataset:
         vae_factor: pixels per latent cell along one side.
 
     Raises:
-        UserError: a folder or the CSV is missing, no picture is usable, or the sizes do not fit the model.
+        UserError: a folder or the CSV is missing, no image is usable, or the sizes do not fit the model.
     """
     sizes = bucket.grid(config, resolution, vae_factor)
     training = _read_folder(config, "train_data_dir", sizes)
@@ -109,7 +109,7 @@ def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
 
 
 def _other_folders(config: Config) -> list[Path]:
-    """Folders that hold other things than the set's pictures, should they lie inside it."""
+    """Folders that hold other things than the set's images, should they lie inside it."""
     named = (config.output_dir, config.mask_dir, config.reg_data_dir, config.train_data_dir)
     return [config.cache_path, *(Path(path) for path in named if path)]
 
@@ -138,7 +138,7 @@ def _without_caption(config: Config, key: str, bare: Sequence[str], count: int) 
 
 
 def _picture_sizes(root: Path, names: Iterable[str]) -> list[Size | str]:
-    """Width and height of every picture, or the reason why it cannot be read."""
+    """Width and height of every image, or the reason why it cannot be read."""
 
     def measure(name: str) -> Size | str:
         try:
@@ -194,6 +194,6 @@ def _repeat_warnings(root: Path, examples: Iterable[Example]) -> list[str]:
             parent = PurePosixPath(one.name).parent.as_posix()
             folders[root.resolve().name if parent == "." else parent] = repeats
     return [
-        f"Pictures in {name} are shown {repeats} times an epoch, as its name says; rename the folder if it is a year."
+        f"Images in {name} are shown {repeats} times an epoch, as its name says; rename the folder if it is a year."
         for name, repeats in folders.items()
     ]

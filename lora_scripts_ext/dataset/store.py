@@ -37,7 +37,7 @@ class Batch:
         mask: float32 [batch, 1, height, width] in 0 to 1, or None where masks are off.
         weight: float32 [batch], of each example's loss in the step's.
         time_ids: float32 [batch, 6] in pixels, SDXL only.
-        conditioning: with ``time_ids``; None when the text encoder is trained and ``captions`` must be encoded anew.
+        conditioning: with ``time_ids``; None when the text encoder is trained and ``captions`` must be encoded again.
         captions: the texts shown.
     """
 
@@ -52,7 +52,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Table:
-    """All views of all pictures of one bucket, a row each."""
+    """All views of all images of one bucket, a row each."""
 
     mean: Tensor
     std: Tensor
@@ -68,8 +68,8 @@ class Store:
 
     Attributes:
         examples: the examples left after decoding; ``Visit.example`` is an index into them.
-        skipped: those of the dataset, then the pictures that turned out damaged.
-        content_hash: SHA-256 (hex) of the pictures, masks, captions and repeats: the same for the same training set,
+        skipped: those of the dataset, then the images that turned out damaged.
+        content_hash: SHA-256 (hex) of the images, masks, captions and repeats: the same for the same training set,
             wherever it lies and whatever encoded it.
     """
 
@@ -174,7 +174,7 @@ def _check_usable(examples: Sequence[Example], results: Sequence[Latents | Skipp
         damaged = [one for one in own if isinstance(one, Skipped)]
         if damaged and len(damaged) == len(own):
             raise UserError(
-                f"{key}: no picture in {getattr(config, key)} can be used; for example {damaged[0].name} "
+                f"{key}: no image in {getattr(config, key)} can be used; for example {damaged[0].name} "
                 f"{damaged[0].reason}."
             )
 

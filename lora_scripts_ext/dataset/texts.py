@@ -52,7 +52,7 @@ def captions(examples: Sequence[Example], config: Config) -> list[Variants]:
 def gather(wanted: Sequence[Variants], session: Session, config: Config, progress: Progress, check: Check) -> Texts:
     """The embeddings of ``wanted``, encoded in batches where the cache has none.
 
-    As with pictures, a group of which only some is cached is encoded whole, for the same bits as in one go.
+    As with images, a group of which only some is cached is encoded whole, for the same bits as in one go.
 
     Raises:
         UserError: the text encoder gives NaN (with the reason), or the cache cannot be written.

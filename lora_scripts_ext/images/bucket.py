@@ -1,4 +1,4 @@
-"""Sizes that pictures are trained at, and how a picture is resized and cut to one."""
+"""Sizes that images are trained at, and how an image is resized and cut to one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALLEST_SIDE, LARGEST_SIDE = 32, 8192
 
 @dataclass(frozen=True)
 class View:
-    """One way to cut a picture: ``left`` and ``top`` in pixels of the resized picture, before any mirroring."""
+    """One way to cut an image: ``left`` and ``top`` in pixels of the resized image, before any mirroring."""
 
     left: int
     top: int
@@ -32,7 +32,7 @@ class Grid:
         sizes: all buckets; each has at most ``area`` pixels.
         step: every side is a multiple of this many pixels.
         longest: largest side.
-        upscale: whether a picture smaller than its bucket is enlarged, or put into a smaller bucket.
+        upscale: whether an image smaller than its bucket is enlarged, or put into a smaller bucket.
     """
 
     sizes: tuple[Size, ...]
@@ -121,7 +121,7 @@ def _sizes(area: int, step: int, low: int, high: int) -> tuple[Size, ...]:
 
 
 def cover(size: Size, bucket: Size) -> Size:
-    """The size a picture is resized to, in its own aspect ratio, so that it just covers ``bucket``."""
+    """The size an image is resized to, in its own aspect ratio, so that it just covers ``bucket``."""
     width, height = size
     if bucket[0] * height >= bucket[1] * width:
         return bucket[0], max(bucket[1], round(height * bucket[0] / width))
@@ -129,7 +129,7 @@ def cover(size: Size, bucket: Size) -> Size:
 
 
 def views(config: Config, name: str, resized: Size, bucket: Size) -> tuple[View, ...]:
-    """All ways a visit may cut the picture called ``name``: crops, each plain and, with ``flip``, mirrored."""
+    """All ways a visit may cut the image called ``name``: crops, each plain and, with ``flip``, mirrored."""
     right, down = resized[0] - bucket[0], resized[1] - bucket[1]
     if config.crop == "random":
         draw = generator(config.seed, "crop", name)
@@ -147,7 +147,7 @@ def time_ids(size: Size, resized: Size, bucket: Size, view: View) -> tuple[int, 
     """SDXL's size conditioning in pixels: original height, width, crop top, left, target height, width.
 
     As in section 2.2 of the SDXL paper (arXiv 2307.01952) and diffusers' ``train_text_to_image_lora_sdxl``: the crop
-    corner counts in the resized picture, which is mirrored before it is cut.
+    corner counts in the resized image, which is mirrored before it is cut.
     """
     left = resized[0] - bucket[0] - view.left if view.flip else view.left
     return size[1], size[0], view.top, left, bucket[1], bucket[0]

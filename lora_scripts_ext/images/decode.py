@@ -1,4 +1,4 @@
-"""A picture file -> upright 8-bit RGB pixels and its alpha, or the reason why not."""
+"""An image file -> upright 8-bit RGB pixels and its alpha, or the reason why not."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 class Unreadable(Exception):
-    """A picture that cannot be used; the text is the reason, to follow the file's name."""
+    """An image that cannot be used; the text is the reason, to follow the file's name."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture: ``pixels`` in mode RGB, ``alpha`` in mode L or None where the file has none."""
+    """A decoded image: ``pixels`` in mode RGB, ``alpha`` in mode L or None where the file has none."""
 
     pixels: Image.Image
     alpha: Image.Image | None
@@ -60,7 +60,7 @@ def size(path: Path) -> Size:
     """Width and height in pixels after EXIF rotation, from the file's header alone (a TIFF is decoded).
 
     Raises:
-        Unreadable: the file is empty, no picture, or too large.
+        Unreadable: the file is empty, no image, or too large.
     """
     try:
         empty = path.stat().st_size == 0
@@ -79,7 +79,7 @@ def decode(content: bytes) -> Picture:
     """Decode a file's bytes: first frame, upright, in sRGB, transparency laid on white.
 
     Raises:
-        Unreadable: the bytes are damaged or too large a picture.
+        Unreadable: the bytes are damaged or too large an image.
     """
     with _opened(io.BytesIO(content)) as image:
         return _decoded(image)
@@ -89,7 +89,7 @@ def small(path: Path, side: int) -> Image.Image:
     """As ``decode``, mode RGB, no side longer than ``side``: a large JPEG is never decoded whole.
 
     Raises:
-        Unreadable: the file is missing, damaged or too large a picture.
+        Unreadable: the file is missing, damaged or too large an image.
     """
     with _opened(path) as image:
         # JPEG alone can be decoded at a half, a quarter or an eighth; twice the side leaves the scaling its quality.

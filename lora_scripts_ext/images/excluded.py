@@ -1,4 +1,4 @@
-"""Pictures of a folder that are not trained on, though they lie in it: a list hidden beside them."""
+"""Images of a folder that are not trained on, though they lie in it: a list hidden beside them."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def read(folder: Path) -> frozenset[str]:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise TypeError("left_out is no list of names")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: this list of left-out pictures is damaged ({error}); delete it.") from error
+        raise UserError(f"{path}: this list of left-out images is damaged ({error}); delete it.") from error
     return frozenset(names)
 
 
 def write(folder: Path, names: Collection[str]) -> None:
-    """Leave these pictures out from now on, and no others."""
+    """Leave these images out from now on, and no others."""
     files.write_text(folder / HIDDEN / _FILE, json_text.dumps({"left_out": sorted(names)}, indent=1))

@@ -66,9 +66,9 @@ def scan(root: Path, key: str, leave_out: Iterable[Path] = ()) -> tuple[list[str
 def no_images(key: str, root: Path, skipped: Sequence[Skipped]) -> UserError:
     """The error to raise where no image is left to work on."""
     if not skipped:
-        return UserError(f"{key}: there is no picture in {root}; put some there (jpg, png, webp, avif, heic, tiff).")
+        return UserError(f"{key}: there is no image in {root}; put some there (jpg, png, webp, avif, heic, tiff).")
     first = skipped[0]
-    return UserError(f"{key}: no picture in {root} can be used; for example {first.name} {first.reason}.")
+    return UserError(f"{key}: no image in {root} can be used; for example {first.name} {first.reason}.")
 
 
 def stem(name: str) -> str:
@@ -115,7 +115,7 @@ class _Look:
         target = _resolved(link)
         of_image = extension in kinds.EXTENSIONS or target.suffix.lower() in kinds.EXTENSIONS
         if not target.is_relative_to(self._home):
-            return f"is a link that leaves {self._key}; copy the picture instead" if of_image else ""
+            return f"is a link that leaves {self._key}; copy the image instead" if of_image else ""
         if not link.exists():
             return "is a link to a file that is not there; copy the image instead" if of_image else ""
         return None
@@ -148,7 +148,7 @@ def of_unknown_extension(extension: str, head: bytes, otherwise: str) -> str | N
     if kinds.is_reason(kind):
         return kind
     return (
-        f"holds a picture ({kind}) under the extension {extension}, which is not read; rename it" if extension else None
+        f"holds an image ({kind}) under the extension {extension}, which is not read; rename it" if extension else None
     )
 
 

@@ -24,14 +24,14 @@ _LARGE_RANK = 32
 _MOST_OF_IT = 0.8
 _SOME_OF_IT = 0.2
 _MOST_CLASSES = 10
-# Bits of 64 by which the hashes of two pictures differ on average: about 20 for different scenes, 8 for different
+# Bits of 64 by which the hashes of two images differ on average: about 20 for different scenes, 8 for different
 # things on white, below 1 for one thing turned a little.
 _SIMILAR_BITS = 4
 _COLOUR_STEP = 64
 _SAME_PLACE = 0.8
 _MARK_CELLS = 25
 _FEWEST_FOR_A_MARK = 8
-# Where shops put their marks: the outer quarter of a picture.
+# Where shops put their marks: the outer quarter of an image.
 _MARGIN = 16
 
 
@@ -45,7 +45,7 @@ class Settings:
 
 
 def settings(count: int) -> Settings:
-    """Repeats, epochs and rank for so many pictures: small sets are seen more often and by a smaller LoRA."""
+    """Repeats, epochs and rank for so many images: small sets are seen more often and by a smaller LoRA."""
     repeats = max(1, round(_VISITS / (max(count, 1) * _EPOCHS)))
     epochs = max(_LEAST_EPOCHS, min(_EPOCHS, math.ceil(_VISITS / (max(count, 1) * repeats))))
     rank = next((rank for most, rank in _RANKS if count < most), _LARGE_RANK)
@@ -53,7 +53,7 @@ def settings(count: int) -> Settings:
 
 
 def of_set(measured: Mapping[str, Measures], captions: Mapping[str, str], trigger: str) -> list[str]:
-    """Sentences on the pictures that are left, by name."""
+    """Sentences on the images that are left, by name."""
     said = _on_count(len(measured))
     if len(measured) > 1:
         said += [*_on_diversity(list(measured.values())), *_on_backgrounds(list(measured.values()))]
@@ -63,9 +63,9 @@ def of_set(measured: Mapping[str, Measures], captions: Mapping[str, str], trigge
 
 def _on_count(count: int) -> list[str]:
     if count < _FEW:
-        return [f"{count} pictures are few; with 30 to 100 different ones the model learns the look, not the pictures."]
+        return [f"{count} images are few; with 30 to 100 different ones the model learns the look, not the images."]
     if count > _MANY:
-        return [f"{count} pictures take long; 50 to 200 of the best teach the same."]
+        return [f"{count} images take long; 50 to 200 of the best teach the same."]
     return []
 
 
@@ -75,7 +75,7 @@ def _on_diversity(measured: Sequence[Measures]) -> list[str]:
     # The mean over all pairs, without making them.
     differing = 2 * (share * (1 - share)).sum() * len(measured) / (len(measured) - 1)
     if differing < _SIMILAR_BITS:
-        return ["The pictures are much alike; add other angles and distances."]
+        return ["The images are much alike; add other angles and distances."]
     return []
 
 
@@ -85,7 +85,7 @@ def _on_backgrounds(measured: Sequence[Measures]) -> list[str]:
     if most < _MOST_OF_IT * len(measured):
         return []
     if min(colour) == 255 // _COLOUR_STEP:
-        return ["Nearly all backgrounds are white: good for shop pictures, but scenes will be hard to ask for."]
+        return ["Nearly all backgrounds are white: good for shop images, but scenes will be hard to ask for."]
     return ["Nearly all backgrounds have one colour; it will be learnt as part of the look."]
 
 
@@ -94,16 +94,16 @@ def _on_balance(names: Sequence[str], captions: Mapping[str, str], trigger: str)
     folders = Counter(PurePosixPath(name).parts[0] for name in names if "/" in name)
     if len(folders) > 1:
         return [
-            f"{largest} has {most} pictures, {smallest} {least}; show the smaller folder more often "
+            f"{largest} has {most} images, {smallest} {least}; show the smaller folder more often "
             f"(name it 5_{smallest})."
             for (largest, most), (smallest, least) in _uneven(folders)
         ]
     subjects = Counter(filter(None, (_subject(captions.get(name, ""), trigger) for name in names)))
-    # Where nearly every picture has a subject of its own there are no classes.
+    # Where nearly every image has a subject of its own there are no classes.
     if len(subjects) > _MOST_CLASSES:
         return []
     return [
-        f"{most} captions begin with {largest}, {least} with {smallest}; add pictures of the rarer one, or leave out "
+        f"{most} captions begin with {largest}, {least} with {smallest}; add images of the rarer one, or leave out "
         "some of the other."
         for (largest, most), (smallest, least) in _uneven(subjects)
     ]
@@ -129,7 +129,7 @@ def _on_marks(measured: Sequence[Measures]) -> list[str]:
     if (shares > _SAME_PLACE).sum() < _MARK_CELLS:
         return []
     return [
-        "The same text, logo or frame seems to be at the same place in most pictures; it would be learnt, cut it off."
+        "The same text, logo or frame seems to be at the same place in most images; it would be learnt, cut it off."
     ]
 
 
@@ -137,7 +137,7 @@ def _on_captions(captions: Mapping[str, str], trigger: str) -> list[str]:
     written = [text for text in captions.values() if text]
     said = []
     if len(written) < len(captions):
-        said.append(f"{len(captions) - len(written)} of {len(captions)} pictures have no caption; caption them first.")
+        said.append(f"{len(captions) - len(written)} of {len(captions)} images have no caption; caption them first.")
     if len(written) > 1 and len(set(written)) == 1:
         said.append("All captions are the same; say what differs, so that it can be asked for.")
     named = sum(trigger.casefold() in map(str.casefold, parts(text)) for text in written) if trigger else 0

@@ -1,4 +1,4 @@
-"""Pictures out of a zip file that somebody sent, without trusting a word of it."""
+"""Images out of a zip file that somebody sent, without trusting a word of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..images.kinds import EXTENSIONS
 from ..images.skipped import Skipped
 from ..parallel import Check, Progress
 
-#: what is taken besides pictures: captions
+#: what is taken besides images: captions
 _TEXTS = frozenset({".txt", ".caption", ".csv", ".tsv", ".json", ".jsonl"})
 _ARCHIVES = frozenset({".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz"})
 _MOST_FILES = 20_000
@@ -52,7 +52,7 @@ def unpack(
     progress: Progress = lambda done, total, what: None,
     check: Check = lambda: None,
 ) -> Unpacked:
-    """Take pictures and captions out of a zip, into ``into`` and nowhere else; files that are there stay.
+    """Take images and captions out of a zip, into ``into`` and nowhere else; files that are there stay.
 
     Whatever the archive says of sizes is checked while reading. Every file is written whole or not at all; calling this
     again goes on.
@@ -94,7 +94,7 @@ def _unpack(opened: zipfile.ZipFile, archive: Path, into: Path, progress: Progre
             skipped.append(Skipped(written, str(reason)))
         progress(done, len(members), "files")
     if not names:
-        raise UserError(f"{archive}: there is no picture in it that can be taken.")
+        raise UserError(f"{archive}: there is no image in it that can be taken.")
     return Unpacked(names, skipped)
 
 
@@ -149,7 +149,7 @@ def refusal(name: str, head: bytes) -> str | None:
         return None
     if extension in _ARCHIVES:
         return "is an archive of its own; unpack it first"
-    return kinds.refusal(extension) or folder.of_unknown_extension(extension, head, "is no picture and no caption")
+    return kinds.refusal(extension) or folder.of_unknown_extension(extension, head, "is no image and no caption")
 
 
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, room: int) -> int:
@@ -165,7 +165,7 @@ def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, room:
             for chunk in _chunks(opened, member):
                 size += len(chunk)
                 if size > most:
-                    raise _Refused("is far larger than a picture can be (a zip bomb?)")
+                    raise _Refused("is far larger than an image can be (a zip bomb?)")
                 out.write(chunk)
     except (FileExistsError, NotADirectoryError) as error:
         raise _Refused("lies in a folder that has the name of a file") from error

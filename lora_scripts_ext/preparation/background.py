@@ -21,7 +21,7 @@ def available() -> bool:
 
 
 def remover() -> Callable[[Image.Image], Image.Image]:
-    """What gives an RGB picture back with only its subject, on white; nothing is fetched from anywhere.
+    """What gives an RGB image back with only its subject, on white; nothing is fetched from anywhere.
 
     Raises:
         UserError: rembg is missing, or its model is not on this machine.

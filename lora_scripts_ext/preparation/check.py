@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..captions.store import Book
+from ..captions.store import CaptionStore
 from ..dataset.source import folder_meaning
 from ..errors import UserError
 from ..images import excluded
@@ -37,15 +37,15 @@ def check(
     check_side(resolution)
     if metadata is not None and not metadata.is_file():
         raise UserError(f"metadata: there is no file {metadata}; check the path, or leave it empty.")
-    book = Book.open(folder, metadata, encoding, key="input")
+    store = CaptionStore.open(folder, metadata, encoding, key="input")
     unwanted = excluded.read(folder)
-    names = [name for name in book.names if name not in unwanted]
+    names = [name for name in store.names if name not in unwanted]
     if not names:
         raise no_images(
-            "input", folder, [*book.skipped, *(Skipped(name, "is left out by hand") for name in book.names)]
+            "input", folder, [*store.skipped, *(Skipped(name, "is left out by hand") for name in store.names)]
         )
     tokenizer = Tokenizer.shipped()
-    captions = {name: book.entry(name).prompt or folder_meaning(folder, name)[1] for name in names}
+    captions = {name: store.entry(name).prompt or folder_meaning(folder, name)[1] for name in names}
     made = report(
         folder,
         names,
@@ -59,9 +59,9 @@ def check(
     )
     return replace(
         made,
-        skipped=tuple(book.skipped),
+        skipped=tuple(store.skipped),
         without_caption=sum(not caption for caption in captions.values()),
-        warnings=tuple(book.warnings),
+        warnings=tuple(store.warnings),
         advice=(*made.advice, *_on_repeats(folder, names)),
     )
 
@@ -73,9 +73,9 @@ def _on_repeats(folder: Path, names: Sequence[str]) -> list[str]:
     if not own:
         return []
     rest = f"; the {counts[0]} others take num_repeats" if counts[0] else "; num_repeats is not used"
-    return [f"Folder names set the repeats of {len(names) - counts[0]} pictures ({', '.join(map(str, own))}){rest}."]
+    return [f"Folder names set the repeats of {len(names) - counts[0]} images ({', '.join(map(str, own))}){rest}."]
 
 
 def bad(made: Report) -> set[str]:
-    """The pictures that a click leaves out."""
+    """The images that a click leaves out."""
     return {one.name for one in made.verdicts if one.grade == "bad"}

@@ -1,4 +1,4 @@
-"""Pictures that show the same, also when resized, turned or mirrored."""
+"""Images that show the same, also when resized, turned or mirrored."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .measure import Measures, difference_hash
 How = Literal["same", "turned", "mirrored"]
 # Of 64 bits; re-saving and resizing change fewer.
 _BITS = 10
-# Mean difference of 16 x 16 luminances: equal hashes of plain pictures need not be equal pictures.
+# Mean difference of 16 x 16 luminances: equal hashes of plain images need not be equal images.
 _LEVELS = 6.0
 # A step of blur that can be seen.
 _SHARPER = 0.05
 # A step of the file's size that tells of less compression.
 _LARGER = 1.3
-# Pictures compared with all others at a time.
+# Images compared with all others at a time.
 _CHUNK = 512
 _ONES = np.array([bin(value).count("1") for value in range(256)], dtype=np.uint8)
-# Quarter turns, and four more for a mirrored picture.
+# Quarter turns, and four more for a mirrored image.
 _TURNS: tuple[tuple[How, int], ...] = (
     ("same", 0), *(("turned", turn) for turn in (1, 2, 3)), *(("mirrored", turn) for turn in (4, 5, 6, 7)),
 )  # fmt: skip

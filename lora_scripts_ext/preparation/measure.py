@@ -1,4 +1,4 @@
-"""A picture in numbers: how sharp, how bright, how busy, and what it looks like from afar."""
+"""An image in numbers: how sharp, how bright, how busy, and what it looks like from afar."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..images import decode
 _THUMBNAIL = 16
 _EDGE_MAP = 64
 _TILES = 8
-# Of 64 tiles the busiest eight tell how sharp a picture is: a soft backdrop does not make it blurred.
+# Of 64 tiles the busiest eight tell how sharp an image is: a soft backdrop does not make it blurred.
 _SHARP_TILES = 8
 _REBLUR = 9
 _RING = 0.12
@@ -27,12 +27,12 @@ _CLEARLY = 2
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured of one picture. Shares are 0 to 1, luminance 0 to 255.
+    """What is measured of one image. Shares are 0 to 1, luminance 0 to 255.
 
     Attributes:
         width, height: in pixels, upright.
         bytes: of the file.
-        blur: 0 is crisp, 1 is a picture without any detail, at the size it is trained at.
+        blur: 0 is crisp, 1 is an image without any detail, at the size it is trained at.
         dark: luminance that only the brightest 5 % exceed.
         contrast: luminance between the darkest and the brightest 5 %.
         burnt: share that is white in every channel, without a white backdrop.
@@ -58,7 +58,7 @@ class Measures:
 
 
 def measure(path: Path, resolution: int) -> Measures:
-    """Measure a picture at the size that training sees.
+    """Measure an image at the size that training sees.
 
     Raises:
         Unreadable: it cannot be decoded.
@@ -88,10 +88,10 @@ def measure(path: Path, resolution: int) -> Measures:
 
 
 def blur(grey: np.ndarray) -> float:
-    """How little a picture loses when it is blurred again, in its busiest tiles; float32 [height, width] -> 0 to 1.
+    """How little an image loses when it is blurred again, in its busiest tiles; float32 [height, width] -> 0 to 1.
 
-    Crete et al. 2007, The Blur Effect (SPIE 6492): neighbours of a sharp picture differ much less after a box filter,
-    those of a blurred one hardly. The larger of both directions, so that a shaken picture is found, too.
+    Crete et al. 2007, The Blur Effect (SPIE 6492): neighbours of a sharp image differ much less after a box filter,
+    those of a blurred one hardly. The larger of both directions, so that a shaken image is found, too.
     """
     found = []
     for lines in (grey, grey.T):

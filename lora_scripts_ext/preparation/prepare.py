@@ -30,8 +30,8 @@ _QUALITY = 95
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """How pictures are made ready.
+class PreparationOptions:
+    """How images are made ready.
 
     Attributes:
         rename: with ``{name}`` (the old one) and ``{number}``, such as ``brand_{number:03d}``.
@@ -67,7 +67,7 @@ def prepare(
     names: Sequence[str],
     out: Path,
     grid: Grid,
-    wanted: Wanted,
+    options: PreparationOptions,
     *,
     below: str = "",
     progress: Progress = lambda done, total, what: None,
@@ -82,24 +82,24 @@ def prepare(
         names: relative to it.
         out: a folder that is new, or was made by this.
         grid: the sizes to cut to, as training chooses them.
-        wanted: how.
+        options: how they are prepared.
         below: a folder in ``out`` to put them in, such as `10_name`.
         progress: called with done, total and "pictures".
         check: called between pictures; what it raises ends the work, what is made stays.
 
     Raises:
-        UserError: a setting is wrong, ``out`` holds other things, or rembg is wanted and missing.
+        UserError: a setting is wrong, ``out`` holds other things, or rembg is needed and missing.
     """
-    check_wanted(wanted, folder, out)
-    new_names = {name: (PurePosixPath(below) / new).as_posix() for name, new in _new_names(names, wanted).items()}
-    cut_out = background.remover() if wanted.without_background else None
+    check_options(options, folder, out)
+    new_names = {name: (PurePosixPath(below) / new).as_posix() for name, new in _new_names(names, options).items()}
+    cut_out = background.remover() if options.without_background else None
     record = _read_record(out)
     made: dict[str, str] = {}
     skipped: list[Skipped] = []
 
     def make(name: str) -> str | Skipped:
         try:
-            return _make(folder / name, out / new_names[name], grid, wanted, cut_out, record.get(new_names[name]))
+            return _make(folder / name, out / new_names[name], grid, options, cut_out, record.get(new_names[name]))
         except decode.Unreadable as error:
             return Skipped(name, str(error))
         except OSError as error:
@@ -120,21 +120,21 @@ def prepare(
     return Prepared(made, skipped)
 
 
-def check_wanted(wanted: Wanted, folder: Path, out: Path) -> None:
+def check_options(options: PreparationOptions, folder: Path, out: Path) -> None:
     """Refuse what ``prepare`` would refuse.
 
     Raises:
         UserError: a setting is wrong, or ``out`` holds other things.
     """
-    shown = repr(wanted.rename[:100])
+    shown = repr(options.rename[:100])
     try:
-        used = pattern.fields(wanted.rename, {"name": str, "number": int})
+        used = pattern.fields(options.rename, {"name": str, "number": int})
     except ValueError as error:
         raise UserError(f"rename is {shown} ({error}); write for example brand_{{number:03d}}.") from error
-    if not used or "/" in wanted.rename or "\\" in wanted.rename:
+    if not used or "/" in options.rename or "\\" in options.rename:
         raise UserError(f"rename is {shown}; it needs {{name}} or {{number}}, and no slash.")
-    if wanted.kind not in _FORMATS:
-        raise UserError(f"format is {wanted.kind!r}; take one of {', '.join(_FORMATS)}.")
+    if options.kind not in _FORMATS:
+        raise UserError(f"format is {options.kind!r}; take one of {', '.join(_FORMATS)}.")
     home, target = folder.resolve(), out.resolve()
     if home == target or home.is_relative_to(target) or target.is_relative_to(home):
         raise UserError(f"output {out}: it must lie outside of {folder}, so that no original is mixed up with a copy.")
@@ -144,18 +144,18 @@ def check_wanted(wanted: Wanted, folder: Path, out: Path) -> None:
         raise UserError(f"output {out}: this folder holds other things; name a new one.")
 
 
-def _new_names(names: Sequence[str], wanted: Wanted) -> dict[str, str]:
+def _new_names(names: Sequence[str], options: PreparationOptions) -> dict[str, str]:
     """The new name of each, one that every system can write; folders stay, and two images never get one name."""
     taken: set[str] = set()
     chosen = {}
     for number, name in enumerate(names, 1):
         path = PurePosixPath(*map(file_name.cleaned, PurePosixPath(name).parent.parts), PurePosixPath(name).name)
         # A name that begins with a dot would hide the copy.
-        filled = pattern.fill(wanted.rename, {"name": path.stem, "number": number}).lstrip(". ")
-        stem = file_name.shortened(file_name.cleaned(f"{filled}.{wanted.kind}").removesuffix(f".{wanted.kind}"))
-        new, again = path.with_name(f"{stem}.{wanted.kind}"), 2
+        filled = pattern.fill(options.rename, {"name": path.stem, "number": number}).lstrip(". ")
+        stem = file_name.shortened(file_name.cleaned(f"{filled}.{options.kind}").removesuffix(f".{options.kind}"))
+        new, again = path.with_name(f"{stem}.{options.kind}"), 2
         while _alike(new) in taken:
-            new, again = path.with_name(f"{stem}_{again}.{wanted.kind}"), again + 1
+            new, again = path.with_name(f"{stem}_{again}.{options.kind}"), again + 1
         taken.add(_alike(new))
         chosen[name] = new.as_posix()
     return chosen
@@ -170,13 +170,13 @@ def _make(
     source: Path,
     target: Path,
     grid: Grid,
-    wanted: Wanted,
+    options: PreparationOptions,
     cut_out: Callable[[Image.Image], Image.Image] | None,
     known: str | None,
 ) -> str:
-    """Write one picture; returns what it was made of and how."""
+    """Write one image; returns what it was made of and how."""
     content = source.read_bytes()
-    told = json.dumps([hashlib.sha256(content).hexdigest(), asdict(wanted), grid.sizes, grid.area, grid.upscale])
+    told = json.dumps([hashlib.sha256(content).hexdigest(), asdict(options), grid.sizes, grid.area, grid.upscale])
     key = hashlib.sha256(told.encode()).hexdigest()
     if known == key and target.is_file():
         return key
@@ -184,14 +184,14 @@ def _make(
     if cut_out is not None:
         pixels = cut_out(pixels)
     packed = BytesIO()
-    options = {} if wanted.kind == "png" else {"quality": _QUALITY}
-    _shaped(pixels, grid, wanted.crop).save(packed, format=_FORMATS[wanted.kind], **options)
+    arguments = {} if options.kind == "png" else {"quality": _QUALITY}
+    _shaped(pixels, grid, options.crop).save(packed, format=_FORMATS[options.kind], **arguments)
     files.write_bytes(target, packed.getvalue())
     return key
 
 
 def _shaped(pixels: Image.Image, grid: Grid, crop: Crop) -> Image.Image:
-    """The picture in the size that training would choose for it."""
+    """The image in the size that training would choose for it."""
     chosen = grid.choose(pixels.size)
     if crop == "none":
         scale = max(chosen[0] / pixels.width, chosen[1] / pixels.height)
@@ -212,7 +212,7 @@ def _shaped(pixels: Image.Image, grid: Grid, crop: Crop) -> Image.Image:
 
 
 def _corner(pixels: Image.Image, resized: bucket.Size, chosen: bucket.Size, crop: Crop) -> tuple[int, int]:
-    """Where the cut begins, in the resized picture: in the middle, or so that the subject's middle is in its middle."""
+    """Where the cut begins, in the resized image: in the middle, or so that the subject's middle is in its middle."""
     middle = (0.5, 0.5)
     if crop == "smart":
         left, top, right, bottom = subject.box(pixels)
@@ -232,7 +232,7 @@ def _copy_captions(source: Path, target: Path) -> None:
 
 
 def _read_record(out: Path) -> dict[str, str]:
-    """What was made before, and of what; a damaged record makes everything anew."""
+    """What was made before, and of what; a damaged record makes everything again."""
     try:
         told = json.loads((out / HIDDEN / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The quality report: a verdict for every picture, advice for the set."""
+"""The quality report: a verdict for every image, advice for the set."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Report:
     """What is known of a set.
 
     Attributes:
-        verdicts: of every picture, in the order of the names.
-        advice: sentences on the pictures that are not bad.
+        verdicts: of every image, in the order of the names.
+        advice: sentences on the images that are not bad.
         settings: what to train these with.
         kept: of images that look the same, the one to keep, and those that it stands for.
         skipped: files that cannot be trained on at all.
-        without_caption: how many of the pictures have none.
+        without_caption: how many of the images have none.
         warnings: sentences on captions that are not used.
     """
 
@@ -53,7 +53,7 @@ class Report:
     warnings: tuple[str, ...] = ()
 
     def count(self, grade: str) -> int:
-        """Pictures of a grade."""
+        """Images of a grade."""
         return sum(one.grade == grade for one in self.verdicts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def report(
     found = _measured(folder, names, resolution, progress, check)
     measured = {name: one for name, one in found.items() if isinstance(one, Measures)}
     copies = _copies(measured)
-    # Where nothing is captioned yet the set is told so, instead of each picture.
+    # Where nothing is captioned yet the set is told so, instead of each image.
     captioned = any(captions.get(name) for name in names)
     verdicts = []
     for name in names:
@@ -140,7 +140,7 @@ def _kept(copies: Mapping[str, tuple[str, Reason]]) -> dict[str, tuple[str, ...]
 def _measured(
     folder: Path, names: Sequence[str], resolution: int, progress: Progress, check: Check
 ) -> dict[str, Measures | str]:
-    """What is measured of each picture, or why it cannot be."""
+    """What is measured of each image, or why it cannot be."""
     remembered = _remembered(folder, resolution)
     stamps: dict[str, str] = {}
     found: dict[str, Measures | str] = {}
@@ -196,7 +196,7 @@ def _remember(folder: Path, resolution: int, found: Mapping[str, Measures | str]
         for name, one in found.items()
     }
     told = {"version": _VERSION, "resolution": resolution, "pictures": pictures}
-    # A folder that cannot be written to is measured anew each time.
+    # A folder that cannot be written to is measured again each time.
     with contextlib.suppress(OSError):
         files.write_text(folder / HIDDEN / _CACHE, json.dumps(told))
 

@@ -17,7 +17,7 @@ Box = tuple[float, float, float, float]
 def box(pixels: Image.Image) -> Box:
     """Left, top, right, bottom of the subject, as shares of width and height.
 
-    What is unlike the border is the subject; a picture that is like its border everywhere is all subject.
+    What is unlike the border is the subject; an image that is like its border everywhere is all subject.
     """
     small = pixels.convert("RGB").copy()
     small.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)

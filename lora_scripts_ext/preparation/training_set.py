@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import config as configs
-from ..captions.store import Book
+from ..captions.store import CaptionStore
 from ..dataset.source import folder_meaning
 from ..images import bucket, excluded
 from ..images.bucket import check_side
@@ -13,7 +13,7 @@ from ..images.excluded import HIDDEN
 from ..images.folder import SYSTEM_FOLDERS, no_images
 from ..parallel import Check, Progress
 from . import archive
-from .prepare import Prepared, Wanted, check_wanted, prepare
+from .prepare import PreparationOptions, Prepared, check_options, prepare
 
 _VAE_FACTOR = 8
 
@@ -22,7 +22,7 @@ def ready(
     source: Path,
     out: Path,
     resolution: int,
-    wanted: Wanted,
+    options: PreparationOptions,
     progress: Progress,
     check: Check = lambda: None,
     *,
@@ -36,25 +36,25 @@ def ready(
         UserError: there is no image that can be used, or a setting is wrong.
     """
     check_side(resolution)
-    check_wanted(wanted, source, out)
+    check_options(options, source, out)
     folder, skipped = source, []
     if source.is_file():
         folder = out.with_name(f"{out.name}_unpacked")
         skipped = archive.unpack(source, folder, progress=progress, check=check).skipped
     folder = _entered(folder)
-    book = Book.open(folder, encoding=encoding, key="input")
+    store = CaptionStore.open(folder, encoding=encoding, key="input")
     unwanted = excluded.read(folder)
-    names = [name for name in book.names if name not in unwanted]
-    skipped = [*skipped, *book.skipped]
+    names = [name for name in store.names if name not in unwanted]
+    skipped = [*skipped, *store.skipped]
     if not names:
         raise no_images("input", folder, skipped)
     asked = {"train_data_dir": str(folder), "base_model": "any", "output_dir": str(out), "output_name": "any"}
     grid = bucket.grid(configs.from_dict(asked), [resolution], _VAE_FACTOR)
     below = folder.resolve().name if folder_meaning(folder, "", otherwise=0)[0] else ""
-    made = prepare(folder, names, out, grid, wanted, below=below, progress=progress, check=check)
-    _write_captions(book, Book.open(out, encoding=encoding), made)
-    bare = [new for old, new in made.made.items() if not (book.entry(old).prompt or folder_meaning(out, new)[1])]
-    return Prepared(made.made, [*skipped, *made.skipped], len(bare), tuple(book.warnings))
+    made = prepare(folder, names, out, grid, options, below=below, progress=progress, check=check)
+    _write_captions(store, CaptionStore.open(out, encoding=encoding), made)
+    bare = [new for old, new in made.made.items() if not (store.entry(old).prompt or folder_meaning(out, new)[1])]
+    return Prepared(made.made, [*skipped, *made.skipped], len(bare), tuple(store.warnings))
 
 
 def _entered(folder: Path) -> Path:
@@ -69,10 +69,10 @@ def _entered(folder: Path) -> Path:
     return folder
 
 
-def _write_captions(book: Book, captions: Book, made: Prepared) -> None:
+def _write_captions(store: CaptionStore, captions: CaptionStore, made: Prepared) -> None:
     """The captions of the originals for the copies."""
     for old, new in made.made.items():
-        entry = book.entry(old)
+        entry = store.entry(old)
         if entry.prompt and new in captions.names:
             captions.put(new, entry.prompt, entry.fields, entry.by)
     captions.save()

@@ -16,8 +16,8 @@ from . import archive
 from .archive import Unpacked
 
 
-def adopt(given: Sequence[Path], into: Path, *, progress: Progress, check: Check) -> Unpacked:
-    """Copy pictures and captions into ``into``, zips unpacked; a file that is there already is not stored twice.
+def import_files(given: Sequence[Path], into: Path, *, progress: Progress, check: Check) -> Unpacked:
+    """Copy images and captions into ``into``, zips unpacked; a file that is there already is not stored twice.
 
     Raises:
         UserError: a zip cannot be taken.

@@ -1,4 +1,4 @@
-"""What is wrong with a picture, in words that its owner understands."""
+"""What is wrong with an image, in words that its owner understands."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A picture's grade is that of its worst finding."""
+    """An image's grade is that of its worst finding."""
 
     name: str
     reasons: tuple[Reason, ...] = ()
@@ -45,7 +45,7 @@ class Verdict:
 
 
 def of_picture(measured: Measures, resolution: int) -> list[Reason]:
-    """What can be told of a picture by itself; ``resolution`` is the side that the base model was trained at."""
+    """What can be told of an image by itself; ``resolution`` is the side that the base model was trained at."""
     return [*_of_size(measured, resolution), *_of_light(measured), *_of_sharpness(measured)]
 
 

@@ -10,11 +10,11 @@ import gradio as gr
 
 from .. import files
 from ..captioning import choose
-from ..captioning.base import Wanted
+from ..captioning.base import CaptionerOptions
 from ..captioning.label import label
 from ..captions import editing as captions
 from ..captions.fields import TEMPLATE
-from ..captions.store import Book
+from ..captions.store import CaptionStore
 from ..errors import UserError
 from . import form, paths
 from .folder_field import TASK, read_fields
@@ -130,14 +130,14 @@ def _caption(*values: Any) -> Iterator[str]:
     *settings, captioner, model, words, endpoint, key_from, template, overwrite = values
     try:
         folder, metadata, _, _ = read_fields(tuple(settings))
-        wanted = _wanted(captioner, model, words, endpoint, key_from)
+        options = _captioner_options(captioner, model, words, endpoint, key_from)
 
         def work(progress: Any, check: Any) -> str:
-            made = choose.make(wanted)
+            made = choose.make(options)
             try:
-                book = Book.open(folder, metadata)
+                store = CaptionStore.open(folder, metadata)
                 done = label(
-                    folder, book, made, template=template.strip() or TEMPLATE, overwrite=_OVERWRITE[overwrite],
+                    folder, store, made, template=template.strip() or TEMPLATE, overwrite=_OVERWRITE[overwrite],
                     progress=progress, check=check,
                 )  # fmt: skip
             finally:
@@ -160,7 +160,7 @@ def _show(*values: Any) -> tuple[Any, Any, str]:
     *settings, text = values
     try:
         folder, metadata, _, _ = read_fields(tuple(settings))
-        every = captions.rows(Book.open(folder, metadata))
+        every = captions.rows(CaptionStore.open(folder, metadata))
     except (UserError, OSError) as error:
         return gr.update(), gr.update(), sentence(str(error), "bad")
     found = captions.holding(every, text)
@@ -205,21 +205,21 @@ def _save(*values: Any) -> str:
     *settings, template, rows = values
     try:
         folder, metadata, _, _ = read_fields(tuple(settings))
-        book = Book.open(folder, metadata)
-        count = captions.save(book, map(captions.Row._make, rows), template.strip() or TEMPLATE)
-        book.save()
+        store = CaptionStore.open(folder, metadata)
+        count = captions.save(store, map(captions.Row._make, rows), template.strip() or TEMPLATE)
+        store.save()
     except (UserError, OSError) as error:
         return sentence(str(error), "bad")
     return sentence(f"{count} captions saved.", "good")
 
 
-def _wanted(captioner: str, model: str, words: str, endpoint: str, key_from: str) -> Wanted:
+def _captioner_options(captioner: str, model: str, words: str, endpoint: str, key_from: str) -> CaptionerOptions:
     """What the page asks for; the words are kept for the next time.
 
     Raises:
         UserError: the model may not be read, or images may not be sent.
     """
-    return Wanted(
+    return CaptionerOptions(
         captioner=captioner,
         model=paths.captioner_model(model.strip()),
         words=_keep_words(words) if captioner == "clip" else None,

@@ -14,10 +14,10 @@ from ..errors import UserError
 from ..images import excluded
 from ..preparation import background
 from ..preparation.check import bad, check
-from ..preparation.prepare import Wanted
+from ..preparation.prepare import PreparationOptions
 from ..preparation.report import Report
 from ..preparation.training_set import ready
-from ..preparation.upload import adopt
+from ..preparation.upload import import_files
 from . import captions, form, paths, thumbnails
 from .folder_field import TASK, read_fields
 from .messages import sentence
@@ -51,7 +51,7 @@ def take(given: Any) -> Iterator[tuple[str, Any]]:
         return
     into = paths.data_dir() / "pictures" / time.strftime("dropped-%Y%m%d-%H%M%S")
     try:
-        for result in TASK.run(lambda progress, check: adopt(dropped, into, progress=progress, check=check)):
+        for result in TASK.run(lambda progress, check: import_files(dropped, into, progress=progress, check=check)):
             if isinstance(result, str):
                 yield sentence(result, "good"), gr.update()
                 continue
@@ -146,8 +146,10 @@ def _ready(*values: Any) -> Iterator[tuple[str, Any]]:
     try:
         source, _, resolution, _ = read_fields(tuple(settings))
         out = paths.data_dir() / "pictures" / (source.stem if source.is_file() else source.name)
-        wanted = Wanted(rename=rename.strip() or "{name}", crop=_CROPS[crop], without_background=bool(plain))
-        for result in TASK.run(lambda progress, check: ready(source, out, resolution, wanted, progress, check)):
+        options = PreparationOptions(
+            rename=rename.strip() or "{name}", crop=_CROPS[crop], without_background=bool(plain)
+        )
+        for result in TASK.run(lambda progress, check: ready(source, out, resolution, options, progress, check)):
             if isinstance(result, str):
                 yield sentence(result, "good"), gr.update()
                 continue

@@ -21,7 +21,7 @@ from torch import nn  # noqa: E402
 from transformers import BertTokenizer  # noqa: E402
 
 from lora_scripts_ext.captioning import choose  # noqa: E402
-from lora_scripts_ext.captioning.base import Seen, Wanted  # noqa: E402
+from lora_scripts_ext.captioning.base import CaptionerOptions, CaptionInput  # noqa: E402
 
 _SPECIAL = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
 _TOKENS = 30522
@@ -62,8 +62,8 @@ if __name__ == "__main__":
     write_blip()
     stand_in_for_clip(theirs)
     pictures = [Image.open(path).convert("RGB") for path in sorted(DATA.glob("*.png"))[:2]]
-    captioner = choose.make(Wanted("interrogate"))
-    ours = [captioner.caption([Seen(str(index), one)])[0].subject for index, one in enumerate(pictures)]
+    captioner = choose.make(CaptionerOptions("interrogate"))
+    ours = [captioner.caption([CaptionInput(str(index), one)])[0].subject for index, one in enumerate(pictures)]
     seen = {"ours": ours, "theirs": [theirs.generate_caption(one) for one in pictures]}
     captioner.close()
     seen["devices"] = sorted({str(parameter.device) for parameter in theirs.blip_model.parameters()})

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lora_scripts_ext.captions.store import Book
+from lora_scripts_ext.captions.store import CaptionStore
 from tests import shop
 
 from .kinds import checkpoint, marked, python, root
@@ -307,8 +307,8 @@ def test_the_webuis_own_tagger_captions_pictures(server, page, data, tmp_path):
     page.locator("#lt_captioner input").press("Enter")
     page.locator("#lt_caption").click()
     page.locator("#lt_dataset_said", has_text="2 captions written by deepbooru").first.wait_for(timeout=120_000)
-    book = Book.open(pile)
-    assert {book.entry(name).prompt for name in book.names} == {"cup (object)"}
+    store = CaptionStore.open(pile)
+    assert {store.entry(name).prompt for name in store.names} == {"cup (object)"}
     assert server.txt2img("a phone") == before
 
 

@@ -6,16 +6,16 @@ from PIL import Image
 from lora_scripts_ext.captions import editing
 from lora_scripts_ext.captions.editing import Row
 from lora_scripts_ext.captions.fields import Fields
-from lora_scripts_ext.captions.store import Book, Entry
+from lora_scripts_ext.captions.store import CaptionStore, Entry
 
 CUP = Fields("cup", ("red", "matte"), "on a table", "soft light")
 
 
 @pytest.fixture
-def book(tmp_path):
+def store(tmp_path):
     for name in ("a.png", "b.png", "c.png"):
         Image.new("RGB", (32, 32)).save(tmp_path / name)
-    made = Book.open(tmp_path)
+    made = CaptionStore.open(tmp_path)
     made.put("a.png", "cup, red, matte, on a table, soft light", CUP, by="blip")
     made.put("b.png", "a Red lamp, Red")
     return made
@@ -28,8 +28,8 @@ ROWS = [
 ]
 
 
-def test_rows_and_what_they_hold(book):
-    assert editing.rows(book) == ROWS
+def test_rows_and_what_they_hold(store):
+    assert editing.rows(store) == ROWS
     assert editing.holding(ROWS, "RED") == ROWS[:2]
     assert editing.holding(ROWS, "tag: red") == ROWS[:2]
     assert editing.holding(ROWS, "tag:lamp") == []
@@ -58,19 +58,19 @@ def test_bulk_changes():
     assert replaced[0][2:] == ("cup", "red, motte", "on o toble", "soft light")
 
 
-def test_saving_joins_fields_and_lets_a_typed_caption_rule(book, tmp_path):
+def test_saving_joins_fields_and_lets_a_typed_caption_rule(store, tmp_path):
     typed = [
         ROWS[0]._replace(subject="mug"),
         ROWS[1]._replace(caption="my own"),
         ROWS[2],
         ROWS[2]._replace(picture="gone.png", caption="x"),
     ]
-    assert editing.save(book, typed) == 2
-    assert book.entry("a.png").prompt == "mug, red, matte, on a table, soft light"
-    assert book.entry("a.png").fields.subject == "mug"
-    assert book.entry("b.png") == Entry(Fields(), "my own", "", edited=True)
-    book.save()
-    again = Book.open(tmp_path)
+    assert editing.save(store, typed) == 2
+    assert store.entry("a.png").prompt == "mug, red, matte, on a table, soft light"
+    assert store.entry("a.png").fields.subject == "mug"
+    assert store.entry("b.png") == Entry(Fields(), "my own", "", edited=True)
+    store.save()
+    again = CaptionStore.open(tmp_path)
     # A captioner does not take back what a person chose.
     assert again.entry("a.png").edited
     assert editing.save(again, [ROWS[0]._replace(caption="typed")]) == 1
@@ -78,7 +78,7 @@ def test_saving_joins_fields_and_lets_a_typed_caption_rule(book, tmp_path):
     assert editing.save(again, editing.rows(again)) == 0
 
 
-def test_bulk_changes_keep_fields_in_step(book):
-    assert editing.save(book, editing.with_tag(editing.rows(book), "studio")) == 2
-    assert book.entry("a.png").fields.attributes == ("red", "matte", "studio")
-    assert book.entry("b.png").fields == Fields()
+def test_bulk_changes_keep_fields_in_step(store):
+    assert editing.save(store, editing.with_tag(editing.rows(store), "studio")) == 2
+    assert store.entry("a.png").fields.attributes == ("red", "matte", "studio")
+    assert store.entry("b.png").fields == Fields()

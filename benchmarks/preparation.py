@@ -1,6 +1,6 @@
-"""Time and memory of the workshop on many large photos.
+"""Time and memory of preparing a dataset of many large photos.
 
-``python benchmarks/workshop.py [--pictures N] [--megapixels M]``
+``python benchmarks/preparation.py [--pictures N] [--megapixels M]``
 
 Makes the photos first (not timed), 40 different ones that take turns under new names; then reports on them, captions
 them by their names and makes copies that are ready. The last line of stdout is one JSON object; memory is this
@@ -24,11 +24,11 @@ import psutil
 from PIL import Image
 
 from lora_scripts_ext.captioning import choose
-from lora_scripts_ext.captioning.base import Wanted
+from lora_scripts_ext.captioning.base import CaptionerOptions
 from lora_scripts_ext.captioning.label import label
-from lora_scripts_ext.captions.store import Book
+from lora_scripts_ext.captions.store import CaptionStore
 from lora_scripts_ext.preparation.check import check
-from lora_scripts_ext.preparation.prepare import Wanted as WantedCopies
+from lora_scripts_ext.preparation.prepare import PreparationOptions
 from lora_scripts_ext.preparation.training_set import ready
 from tests.photos import photo
 
@@ -46,9 +46,11 @@ def main() -> int:
         before = psutil.Process().memory_info().rss
         seen = {"first_report": timed(lambda: check(folder, None, 512, "", _quiet))}
         seen["second_report"] = timed(lambda: check(folder, None, 512, "", _quiet))
-        seen["captions"] = timed(lambda: label(folder, Book.open(folder), choose.make(Wanted("names"))))
+        seen["captions"] = timed(
+            lambda: label(folder, CaptionStore.open(folder), choose.make(CaptionerOptions("names")))
+        )
         out = Path(name) / "ready"
-        seen["preparation"] = timed(lambda: ready(folder, out, 512, WantedCopies(kind="jpg"), _quiet))
+        seen["preparation"] = timed(lambda: ready(folder, out, 512, PreparationOptions(kind="jpg"), _quiet))
         seen["before_mib"] = round(before / 2**20)
         seen["peak_mib"] = round(peak() / 2**20)
     print(json.dumps(seen))

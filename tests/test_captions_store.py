@@ -7,7 +7,7 @@ from PIL import Image
 
 from lora_scripts_ext import config as configs
 from lora_scripts_ext.captions.fields import Fields
-from lora_scripts_ext.captions.store import Book, Entry
+from lora_scripts_ext.captions.store import CaptionStore, Entry
 from lora_scripts_ext.dataset import source
 from lora_scripts_ext.errors import UserError
 
@@ -33,39 +33,39 @@ def test_a_prompt_is_what_training_reads(tmp_path, csv):
     (folder / "c.txt").write_text("from a\ntext file", encoding="utf-8")
     if csv:
         (folder / "metadata.csv").write_text(csv)
-    book = Book.open(folder)
-    assert {name: book.entry(name).prompt for name in book.names} == trained(folder)
-    book.put("c.png", "new")
-    book.save()
+    store = CaptionStore.open(folder)
+    assert {name: store.entry(name).prompt for name in store.names} == trained(folder)
+    store.put("c.png", "new")
+    store.save()
     assert trained(folder)["c.png"] == "new"
-    again = Book.open(folder)
+    again = CaptionStore.open(folder)
     assert {name: again.entry(name).prompt for name in again.names} == trained(folder)
 
 
 def test_who_wrote_a_caption_is_known_until_someone_changes_it(tmp_path):
     folder = write(tmp_path, "a.png", "b.png", "c.png")
-    book = Book.open(folder)
-    book.put("a.png", "cup, red", CUP, by="blip")
-    book.put("b.png", "by hand")
-    book.save()
-    again = Book.open(folder)
+    store = CaptionStore.open(folder)
+    store.put("a.png", "cup, red", CUP, by="blip")
+    store.put("b.png", "by hand")
+    store.save()
+    again = CaptionStore.open(folder)
     assert again.entry("a.png") == Entry(CUP, "cup, red", "blip", edited=False)
     assert again.entry("b.png") == Entry(Fields(), "by hand", "", edited=True)
     assert again.entry("c.png") == Entry()
     csv = folder / "metadata.csv"
     csv.write_text(csv.read_text().replace("cup, red", "teacup, red"))
-    assert Book.open(folder).entry("a.png") == Entry(Fields(), "teacup, red", "", edited=True)
+    assert CaptionStore.open(folder).entry("a.png") == Entry(Fields(), "teacup, red", "", edited=True)
 
 
 def test_what_other_tools_wrote_stays(tmp_path):
     folder = write(tmp_path, "a.png", "b.png", "c.png")
     told = '\ufefffile_name,source,text,score\nA.PNG,shop,old,1\ngone.png,web,"kept, too",2\nb.png,shop,other,3\n'
     (folder / "metadata.csv").write_text(told, encoding="utf-8")
-    book = Book.open(folder)
-    assert [book.entry(name).prompt for name in ("a.png", "b.png", "c.png")] == ["old", "other", ""]
-    book.put("a.png", "new, words", CUP, by="names")
-    book.put("c.png", "third", CUP, by="names")
-    book.save()
+    store = CaptionStore.open(folder)
+    assert [store.entry(name).prompt for name in ("a.png", "b.png", "c.png")] == ["old", "other", ""]
+    store.put("a.png", "new, words", CUP, by="names")
+    store.put("c.png", "third", CUP, by="names")
+    store.save()
     assert (folder / "metadata.csv").read_text(encoding="utf-8") == (
         '\ufefffile_name,source,text,score\nA.PNG,shop,"new, words",1\ngone.png,web,"kept, too",2\nb.png,shop,other,3\n'
         "c.png,,third,\n"
@@ -76,47 +76,47 @@ def test_what_other_tools_wrote_stays(tmp_path):
 def test_a_csv_outside_the_folder_names_pictures_so_that_both_ways_read_it(tmp_path):
     folder = write(tmp_path / "set", "a.png")
     path = tmp_path / "metadata.csv"
-    book = Book.open(folder, path)
-    book.put("a.png", "cup", CUP, by="names")
-    book.save()
+    store = CaptionStore.open(folder, path)
+    store.put("a.png", "cup", CUP, by="names")
+    store.save()
     assert path.read_text() == "filename,prompt\nset/a.png,cup\n"
-    assert Book.open(folder, path).entry("a.png").fields == CUP
+    assert CaptionStore.open(folder, path).entry("a.png").fields == CUP
     assert not (folder / ".lora_trainer").exists()
 
 
 def test_a_text_file_that_someone_else_wrote_stays(tmp_path):
     folder = write(tmp_path, "a.png", "b.png")
     (folder / "b.txt").write_text("theirs")
-    book = Book.open(folder)
-    book.put("a.png", "one", by="names")
-    book.put("b.png", "two", by="names")
-    book.save()
-    assert book.write_sidecars() == 1
+    store = CaptionStore.open(folder)
+    store.put("a.png", "one", by="names")
+    store.put("b.png", "two", by="names")
+    store.save()
+    assert store.write_sidecars() == 1
     assert ((folder / "a.txt").read_text(), (folder / "b.txt").read_text()) == ("one\n", "theirs")
-    book.put("a.png", "three", by="names")
+    store.put("a.png", "three", by="names")
     # It is ours, as the saved book knows.
-    assert book.write_sidecars() == 1
+    assert store.write_sidecars() == 1
     assert (folder / "a.txt").read_text() == "three\n"
 
 
 def test_damaged_fields_are_a_sentence_and_captions_are_not_lost(tmp_path):
     folder = write(tmp_path, "a.png")
-    book = Book.open(folder)
-    book.put("a.png", "cup", CUP, by="names")
-    book.save()
+    store = CaptionStore.open(folder)
+    store.put("a.png", "cup", CUP, by="names")
+    store.save()
     (folder / ".lora_trainer" / "captions.json").write_text(json.dumps({"captions": {"a.png": {"prompt": 1}}}))
     with pytest.raises(UserError, match="this file of caption fields is damaged"):
-        Book.open(folder)
+        CaptionStore.open(folder)
     assert trained(folder) == {"a.png": "cup"}
 
 
 def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     folder = write(tmp_path, "a.png")
     (folder / "metadata.csv").write_text("filename,prompt\na.png,old\n")
-    book = Book.open(folder)
-    book.put("a.png", "new")
+    store = CaptionStore.open(folder)
+    store.put("a.png", "new")
     monkeypatch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError("the disk is full")))
     with pytest.raises(OSError, match="the disk is full"):
-        book.save()
+        store.save()
     assert (folder / "metadata.csv").read_text() == "filename,prompt\na.png,old\n"
     assert [path.name for path in folder.iterdir() if path.suffix == ".tmp"] == []

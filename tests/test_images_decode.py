@@ -1,4 +1,4 @@
-"""Every kind of picture file comes out as the pixels that were put in."""
+"""Every kind of image file comes out as the pixels that were put in."""
 
 import io
 import struct

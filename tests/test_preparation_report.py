@@ -230,8 +230,8 @@ def test_the_set_as_a_whole_gets_advice(tmp_path):
     captions = dict.fromkeys(relative, "a phone") | {"phones/0.png": ""}
     said = " ".join(advice.of_set(relative, captions, "brnd"))
     for part in (
-        "12 pictures are few", "much alike", "Nearly all backgrounds are white", "phones has 11 pictures, cases 1",
-        "The same text, logo or frame", "1 of 12 pictures have no caption", "All captions are the same",
+        "12 images are few", "much alike", "Nearly all backgrounds are white", "phones has 11 images, cases 1",
+        "The same text, logo or frame", "1 of 12 images have no caption", "All captions are the same",
     ):  # fmt: skip
         assert part in said
     mixed = advice.of_set(relative, captions | {"phones/1.png": "brnd, a phone"}, "brnd")
@@ -298,7 +298,7 @@ def test_what_is_left_out_is_not_trained_on_and_not_looked_at_again(tmp_path, ca
     save(photo(3).filter(ImageFilter.GaussianBlur(6)), tmp_path / "blurred.jpg")
     assert check_dataset.main(["--input", str(tmp_path), "--leave-out"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == "4 pictures: 3 good, 0 doubtful, 1 bad"
+    assert out[0] == "4 images: 3 good, 0 doubtful, 1 bad"
     assert json.loads(out[-1])["bad"] == 1
     told = configs.from_dict({"train_data_dir": str(tmp_path), "base_model": "b", "output_dir": str(tmp_path / "out")})
     dataset = source.read(told, [64], 8)
@@ -308,7 +308,7 @@ def test_what_is_left_out_is_not_trained_on_and_not_looked_at_again(tmp_path, ca
     assert excluded.read(tmp_path) == {"blurred.jpg"}
     (tmp_path / ".lora_trainer" / "left_out.json").write_text("[]")
     assert check_dataset.main(["--input", str(tmp_path)]) == 2
-    assert "this list of left-out pictures is damaged" in capsys.readouterr().err
+    assert "this list of left-out images is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("count", "alike"), [(12, False), (1, True)])

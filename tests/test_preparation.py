@@ -12,13 +12,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 from lora_scripts_ext import config as configs
-from lora_scripts_ext.captions.store import Book
+from lora_scripts_ext.captions.store import CaptionStore
 from lora_scripts_ext.commands import prepare_dataset
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.images import bucket
 from lora_scripts_ext.images.excluded import HIDDEN
 from lora_scripts_ext.preparation import archive, prepare, subject, upload
-from lora_scripts_ext.preparation.prepare import Wanted
+from lora_scripts_ext.preparation.prepare import PreparationOptions
 
 from .photos import photo
 
@@ -62,7 +62,7 @@ def test_a_picture_gets_the_size_that_training_would_choose(crop, tmp_path):
     source.mkdir()
     product(0.02, 0.4, (2400, 400)).save(source / "wide.png")
     before = snapshot(source)
-    made = prepare.prepare(source, ["wide.png"], tmp_path / "out", GRID, Wanted(crop=crop))
+    made = prepare.prepare(source, ["wide.png"], tmp_path / "out", GRID, PreparationOptions(crop=crop))
     assert (made.made, made.skipped) == ({"wide.png": "wide.png"}, [])
     image = Image.open(tmp_path / "out" / "wide.png")
     chosen = GRID.choose((2400, 400))
@@ -85,7 +85,7 @@ def test_pictures_are_upright_in_srgb_and_on_white(tmp_path):
     Image.new("CMYK", (300, 300), (0, 255, 255, 0)).save(source / "print.jpg")
     (source / "broken.webp").write_bytes(b"RIFF")
     names = sorted(path.name for path in source.iterdir())
-    made = prepare.prepare(source, names, tmp_path / "out", GRID, Wanted(crop="none", kind="jpg"))
+    made = prepare.prepare(source, names, tmp_path / "out", GRID, PreparationOptions(crop="none", kind="jpg"))
     assert [one.name for one in made.skipped] == ["broken.webp"]
     turned = Image.open(tmp_path / "out" / "turned.jpg")
     assert turned.height > turned.width
@@ -101,10 +101,12 @@ def test_new_names_never_meet_and_captions_come_along(tmp_path):
         photo(1, side=64).save(source / name)
     (source / "a.txt").write_text("words")
     names = ["A.webp", "a.jpg", "a.png", "sub/a.png"]
-    kept = prepare.prepare(source, names, tmp_path / "kept", GRID, Wanted()).made
+    kept = prepare.prepare(source, names, tmp_path / "kept", GRID, PreparationOptions()).made
     assert kept == {"A.webp": "A.png", "a.jpg": "a_2.png", "a.png": "a_3.png", "sub/a.png": "sub/a.png"}
     assert (tmp_path / "kept" / "a_2.txt").read_text() == "words"
-    counted = prepare.prepare(source, names, tmp_path / "n", GRID, Wanted(rename="brand_{number:03d}", kind="jpg")).made
+    counted = prepare.prepare(
+        source, names, tmp_path / "n", GRID, PreparationOptions(rename="brand_{number:03d}", kind="jpg")
+    ).made
     assert list(counted.values()) == ["brand_001.jpg", "brand_002.jpg", "brand_003.jpg", "sub/brand_004.jpg"]
 
 
@@ -123,16 +125,16 @@ def test_what_is_made_is_not_made_again_and_a_stop_loses_nothing(tmp_path, monke
             raise Stop
 
     with pytest.raises(Stop):
-        prepare.prepare(source, names, out, GRID, Wanted(), progress=stop)
+        prepare.prepare(source, names, out, GRID, PreparationOptions(), progress=stop)
     shaped = []
     real = prepare._shaped
     monkeypatch.setattr(prepare, "_shaped", lambda *given: shaped.append(given) or real(*given))
-    prepare.prepare(source, names, out, GRID, Wanted())
+    prepare.prepare(source, names, out, GRID, PreparationOptions())
     assert len(shaped) == 2
     (source / "1.jpg").write_bytes(jpeg(photo(9, side=64)))
-    prepare.prepare(source, names, out, GRID, Wanted())
+    prepare.prepare(source, names, out, GRID, PreparationOptions())
     assert len(shaped) == 3
-    prepare.prepare(source, names, out, GRID, Wanted(crop="pad"))
+    prepare.prepare(source, names, out, GRID, PreparationOptions(crop="pad"))
     assert len(shaped) == 8
     assert list(out.rglob("*.tmp")) == []
 
@@ -140,13 +142,13 @@ def test_what_is_made_is_not_made_again_and_a_stop_loses_nothing(tmp_path, monke
 @pytest.mark.parametrize(
     ("wanted", "out", "sentence"),
     [
-        (Wanted(rename="brand"), "out", "needs {name} or {number}"),
-        (Wanted(rename="{colour}"), "out", "write for example"),
-        (Wanted(rename="../{name}"), "out", "no slash"),
-        (Wanted(kind="gif"), "out", "take one of png, jpg, webp"),
-        (Wanted(), "in/below", "must lie outside of"),
-        (Wanted(), "in", "must lie outside of"),
-        (Wanted(), "full", "holds other things"),
+        (PreparationOptions(rename="brand"), "out", "needs {name} or {number}"),
+        (PreparationOptions(rename="{colour}"), "out", "write for example"),
+        (PreparationOptions(rename="../{name}"), "out", "no slash"),
+        (PreparationOptions(kind="gif"), "out", "take one of png, jpg, webp"),
+        (PreparationOptions(), "in/below", "must lie outside of"),
+        (PreparationOptions(), "in", "must lie outside of"),
+        (PreparationOptions(), "full", "holds other things"),
     ],
 )
 def test_a_mistake_is_a_sentence_and_makes_nothing(wanted, out, sentence, tmp_path):
@@ -183,7 +185,7 @@ def test_a_background_is_removed_with_the_model_that_is_there_and_none_is_fetche
     pytest.importorskip("rembg")
     (tmp_path / "in").mkdir()
     product(0.4, 0.4).save(tmp_path / "in" / "box.png")
-    wanted = Wanted(crop="none", without_background=True)
+    wanted = PreparationOptions(crop="none", without_background=True)
     monkeypatch.setenv("U2NET_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MODEL_CHECKSUM_DISABLED", "1")
     with pytest.raises(UserError, match=r"u2net.onnx is not on this machine; put it into .*home"):
@@ -202,7 +204,7 @@ def test_a_background_is_removed_with_the_model_that_is_there_and_none_is_fetche
 def test_without_rembg_the_sentence_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "rembg", None)
     with pytest.raises(UserError, match="pip install rembg"):
-        prepare.prepare(tmp_path, [], tmp_path.with_name("out"), GRID, Wanted(without_background=True))
+        prepare.prepare(tmp_path, [], tmp_path.with_name("out"), GRID, PreparationOptions(without_background=True))
 
 
 def packed(path, members):
@@ -230,7 +232,7 @@ def test_a_zip_gives_its_pictures_and_captions_and_nothing_else(tmp_path):
     reasons = {one.name: one.reason for one in done.skipped}
     assert len(reasons) == 7
     assert reasons["../out.jpg"] == reasons["/root.jpg"] == "has a path that leads out of the folder"
-    assert reasons["run.exe"] == "is no picture and no caption"
+    assert reasons["run.exe"] == "is no image and no caption"
     assert reasons["link.jpg"] == "is a link"
     assert reasons["10_CUPS/A.JPG"] == "has the name of another file in it"
 
@@ -269,7 +271,7 @@ def test_what_is_no_plain_zip_is_a_sentence(tmp_path):
     locked.write_bytes(bytes(data))
     with pytest.raises(UserError, match="it has a password"):
         archive.unpack(locked, tmp_path / "into")
-    with pytest.raises(UserError, match="no picture in it"):
+    with pytest.raises(UserError, match="no image in it"):
         archive.unpack(packed(tmp_path / "c.zip", [("a.exe", b"")]), tmp_path / "into")
     assert not (tmp_path / "into").exists()
 
@@ -292,10 +294,10 @@ def test_the_command_takes_a_zip_to_a_folder_that_can_be_trained_on(tmp_path, ca
     told = ["--input", str(source), "--output", str(out), "--resolution", "256", "--rename", "brand_{number:02d}"]
     assert prepare_dataset.main(told) == 0
     assert json.loads(capsys.readouterr().out)["made"] == 3
-    book = Book.open(out)
-    assert book.names == [f"photos/brand_0{number}.png" for number in (1, 2, 3)]
-    assert [book.entry(name).prompt for name in book.names] == ["", "a cup, red", ""]
-    assert {Image.open(out / name).size for name in book.names} == {(256, 256)}
+    store = CaptionStore.open(out)
+    assert store.names == [f"photos/brand_0{number}.png" for number in (1, 2, 3)]
+    assert [store.entry(name).prompt for name in store.names] == ["", "a cup, red", ""]
+    assert {Image.open(out / name).size for name in store.names} == {(256, 256)}
     assert (out / HIDDEN / "prepared.json").is_file()
     assert prepare_dataset.main(["--input", str(tmp_path / "no"), "--output", str(out)]) == 2
     assert "there is no folder" in capsys.readouterr().err
@@ -308,6 +310,6 @@ def test_dropped_files_never_replace_each_other_and_are_stored_once(tmp_path):
         (tmp_path / name).write_bytes(jpeg(photo(seed, side=64)))
     given = [tmp_path / name / "a.jpg" for name in ("one", "two", "three")]
     quiet = {"progress": lambda *told: None, "check": lambda: None}
-    assert upload.adopt(given, into, **quiet).names == ["a.jpg", "a_2.jpg", "a.jpg"]
+    assert upload.import_files(given, into, **quiet).names == ["a.jpg", "a_2.jpg", "a.jpg"]
     assert sorted(snapshot(into)) == ["a.jpg", "a_2.jpg"]
     assert (into / "a_2.jpg").read_bytes() == given[1].read_bytes()
