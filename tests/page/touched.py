@@ -57,7 +57,7 @@ for path in PATHS:
             answers += [said(dataset._ready(*told, next(iter(dataset._CROPS)), "{name}", False))]
             answers += [said(captions._show(*told, "")), said(captions._save(*told, "", []))]
     try:
-        captions._wanted("blip", path, "", "", "")
+        captions._captioner_options("blip", path, "", "", "")
     except UserError as error:
         answers.append(f"lt_bad {error}")
     for asked in (paths.readable, lambda path: routes._png(path + "/a.png", False)):
