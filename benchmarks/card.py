@@ -1,7 +1,7 @@
-"""What a training step takes of a graphics card's memory: foretold anywhere, and measured beside it where there is one.
+"""The memory that a training step takes on a graphics card: estimated anywhere, measured where there is one.
 
-``python benchmarks/card.py [--dtype fp16|bf16] [--rank N]``: a row as soon as it is known, MiB. Foretold are the frozen
-UNet, the adapter with its optimizer, and what autograd keeps at once; not what a single operation takes for a moment,
+``python benchmarks/card.py [--dtype fp16|bf16] [--rank N]``: a row as soon as it is known, MiB. The estimate counts
+the frozen UNet, the adapter with its optimizer, and what autograd keeps at once; not what a single operation takes for a moment,
 nor what the card's own libraries hold.
 """
 
@@ -40,20 +40,23 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("fp16", "bf16"), default="fp16")
     parser.add_argument("--rank", type=int, default=16)
     options = parser.parse_args()
-    print("| family | size | batch | saved by | foretold | measured |\n| --- | --- | --- | --- | --- | --- |")
+    print("| family | size | batch | saved by | estimated | measured |\n| --- | --- | --- | --- | --- | --- |")
     for family, size in SIZES.items():
         for batch in (1, 4):
             config = ways.make_config(Wanted(family, size, batch, options.rank, dtype=options.dtype))
             for name, saving in SAVINGS.items():
-                told = configs.from_dict({**config.to_dict(), **saving})
-                print(f"| {family} | {size} | {batch} | {name} | {_foretold(told)} | {_measured(told)} |", flush=True)
+                settings = configs.from_dict({**config.to_dict(), **saving})
+                print(
+                    f"| {family} | {size} | {batch} | {name} | {_estimated(settings)} | {_measured(settings)} |",
+                    flush=True,
+                )
 
 
-def _foretold(config: Config) -> str:
+def _estimated(config: Config) -> str:
     """Only the UNet's weights count: the encoders leave a card before the first step."""
     model = inspect(config)
-    told = estimate(config, replace(model, sizes={"unet": model.sizes["unet"]}))
-    return str(round(told.memory_bytes / _MIB))
+    settings = estimate(config, replace(model, sizes={"unet": model.sizes["unet"]}))
+    return str(round(settings.memory_bytes / _MIB))
 
 
 def _measured(config: Config) -> str:

@@ -1,4 +1,4 @@
-"""How the time of a step grows with batch, size and rank, and how long it was foretold to take.
+"""How the time of a step grows with batch, size and rank, and how long it was estimated to take.
 
 ``python benchmarks/cost.py [--family sd1|sdxl] [--device D] [--dtype T]``; a row as soon as it is measured.
 """
@@ -35,19 +35,19 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", choices=("auto", "fp32", "fp16", "bf16"), default="auto")
     plain = Wanted(**vars(parser.parse_args()))
-    print("| batch | size | rank | seconds a step | a picture | foretold |\n| --- | --- | --- | --- | --- | --- |")
+    print("| batch | size | rank | seconds a step | a picture | estimated |\n| --- | --- | --- | --- | --- | --- |")
     for change in CHANGES:
         wanted = replace(plain, **change)
-        seconds, foretold = _seconds(wanted)
+        seconds, estimated = _seconds(wanted)
         each = seconds / wanted.batch
-        told = f"{wanted.batch} | {wanted.size} | {wanted.rank} | {seconds:.2f} | {each:.2f} | {foretold:.2f}"
-        print(f"| {told} |", flush=True)
+        row = f"{wanted.batch} | {wanted.size} | {wanted.rank} | {seconds:.2f} | {each:.2f} | {estimated:.2f}"
+        print(f"| {row} |", flush=True)
 
 
 def _seconds(wanted: Wanted) -> tuple[float, float]:
     """The median of a few steps of ours, after one that is not counted; and what the page would have said."""
     with ways.opened(wanted) as (session, store, config):
-        told = estimate(config, inspect(config))
+        estimated = estimate(config, inspect(config))
         rate = speed.flops_per_second(session.model.device, session.model.dtype)
         way, times = ways.make("ours", session, store, config), []
         with way.attached():
@@ -57,7 +57,7 @@ def _seconds(wanted: Wanted) -> tuple[float, float]:
                 way.step(number)
                 ways.wait(session.model.device)
                 times.append(time.perf_counter() - start)
-    return statistics.median(times[1:]), told.flops / told.steps / rate
+    return statistics.median(times[1:]), estimated.flops / estimated.steps / rate
 
 
 if __name__ == "__main__":

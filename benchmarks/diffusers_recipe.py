@@ -95,8 +95,8 @@ class Reference:
         timesteps = torch.randint(len(signal), (len(chosen),))
         at = signal[timesteps].view(-1, 1, 1, 1)
         with torch.no_grad():
-            told = self.session.encode_text([self._captions[index] for index in chosen])
-        prediction = self.session.predict(at.sqrt() * latents + (1 - at).sqrt() * noise, timesteps, told)
+            conditioning = self.session.encode_text([self._captions[index] for index in chosen])
+        prediction = self.session.predict(at.sqrt() * latents + (1 - at).sqrt() * noise, timesteps, conditioning)
         return nn.functional.mse_loss(prediction, noise)
 
     def _flipped(self, pixels: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from lora_scripts_ext.training import objective, optimizer
 from lora_scripts_ext.training.step import Stepper
 
 _WARM_UP = 3
-# Half precision rounds differently where kernels are chosen anew; a wrong graph is off by far more.
+# Half precision rounds differently where kernels are chosen again; a wrong graph is off by far more.
 _MOST_OFF = 0.02
 
 
@@ -58,7 +58,7 @@ class Graphed:
         self._stepper.adapter.refresh()
 
     def _draw(self, number: int) -> list[torch.Tensor]:
-        """Noisy latents, answer, timesteps, and the conditioning's tensors."""
+        """Noisy latents, target, timesteps, and the conditioning's tensors."""
         visits = self._micros[number % len(self._micros)][0]
         batch: Batch = self._store.batch(visits, self._session.model.device)
         places, device = [visit.position for visit in visits], self._session.model.device
@@ -66,8 +66,8 @@ class Graphed:
         drawn = objective.draw(self._config.seed, number, places, shape, moments, self._config.noise_offset)
         timesteps, noises = drawn.timesteps.to(device), drawn.noise.to(device)
         latents = batch.mean + batch.std * drawn.latent.to(device)
-        told = batch.conditioning
-        conditioning = [one for one in (told.context, told.pooled, told.time_ids) if one is not None]
+        inputs = batch.conditioning
+        conditioning = [one for one in (inputs.context, inputs.pooled, inputs.time_ids) if one is not None]
         return [self._stepper.objective.add_noise(latents, noises, timesteps), noises, timesteps, *conditioning]
 
     def _load(self, number: int) -> None:
@@ -75,10 +75,10 @@ class Graphed:
             held.copy_(new)
 
     def _compute(self) -> None:
-        noisy, answer, timesteps, *told = self._inputs
+        noisy, target, timesteps, *inputs = self._inputs
         self._stepper.adapter.zero_grad()
-        prediction = self._session.predict(noisy, timesteps, Conditioning(*told))
-        self._stepper.scaler.scale((prediction - answer).square().mean()).backward()
+        prediction = self._session.predict(noisy, timesteps, Conditioning(*inputs))
+        self._stepper.scaler.scale((prediction - target).square().mean()).backward()
 
     def _check(self) -> None:
         self._load(1)

@@ -178,7 +178,7 @@ def _beside(ends: list[Point], plain: list[Point]) -> dict[str, float]:
 
 
 def _readable(report: dict[str, Any]) -> str:
-    """The rows as a table, then what is told of them all."""
+    """The rows as a table, then a summary."""
     rows = [line for value in report.values() if isinstance(value, list) for row in value for line in _lines(row)]
     keys = list(dict.fromkeys(key for row in rows for key in row))
     cells = [keys, *([_text(row.get(key, "")) for key in keys] for row in rows)]

@@ -99,9 +99,9 @@ def ours(
 ) -> list[Point]:
     """Train by the engine; what it caches counts as training."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        told = configs.from_dict({**config.to_dict(), "output_dir": folder})
+        settings = configs.from_dict({**config.to_dict(), "output_dir": folder})
         start = time.perf_counter()
-        training = Ours(session, told, change, stack)
+        training = Ours(session, settings, change, stack)
         return _train(training, config.max_steps, measures, set(looks), time.perf_counter() - start)
 
 

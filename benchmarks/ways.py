@@ -55,7 +55,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Way:
-    """What is put on the model before a step (not timed) and the step itself, told its number."""
+    """What is put on the model before a step (not timed) and the step itself, given its number."""
 
     attached: Callable[[], AbstractContextManager[object]]
     step: Callable[[int], None]
@@ -118,7 +118,7 @@ def rotated(made: dict[str, _Any], number: int) -> list[tuple[str, _Any]]:
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was told."""
+    """Wait for the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -164,7 +164,7 @@ def _ours(session: StandaloneSession, store: Store, config: Config) -> Way:
 def stepping(
     session: StandaloneSession, store: Store, config: Config
 ) -> tuple[Stepper, Callable[[int], None], Callable[[], AbstractContextManager[object]]]:
-    """Our stepper, a step of it told its number, and what puts the adapter on the model."""
+    """Our stepper, a step of it given its number, and what puts the adapter on the model."""
     targets = select(session.targets(), config.target, config.train_text_encoder)
     adapter = Adapter(targets, config.lora_rank, config.alpha, device=session.model.device, dtype=session.model.dtype)
     stepper = Stepper(config, session, adapter, store, World(0, 1), 1000)

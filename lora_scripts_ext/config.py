@@ -34,7 +34,7 @@ def _key(
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a run is told.
+    """All settings of a run.
 
     Field names are the YAML keys; paths are kept as written, relative to the working folder. ``learning_rate`` and
     ``lr_scheduler`` that are not given are those that suit the optimizer.
@@ -257,11 +257,11 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     """
     where = str(path)
     text = config_names.text_keys(TEXT_KEYS)
-    asked = config_subsets.flat(config_file.read(path, text), FIELDS, where)
-    asked, notes = config_names.translated(config_subsets.with_files(asked, FIELDS, where), where)
+    values = config_subsets.flat(config_file.read(path, text), FIELDS, where)
+    values, notes = config_names.translated(config_subsets.with_files(values, FIELDS, where), where)
     changed = config_subsets.with_files(config_file.overrides(overrides, text), FIELDS, "--set")
     changed, more = config_names.translated(changed, "--set")
-    config = from_dict({**asked, **changed}, where, [*notes, *more])
+    config = from_dict({**values, **changed}, where, [*notes, *more])
     config_check.paths(config, where)
     return config
 

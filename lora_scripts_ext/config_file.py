@@ -53,14 +53,14 @@ def value(text: str, where: str) -> Any:
     return _guarded(text, where, lambda loader: _value(loader, where))
 
 
-def overrides(asked: Sequence[str], text_keys: Collection[str] = ()) -> dict[str, Any]:
+def overrides(arguments: Sequence[str], text_keys: Collection[str] = ()) -> dict[str, Any]:
     """``key=value`` arguments as a mapping.
 
     Raises:
         UserError: an argument without an equals sign, or with a value that is no YAML.
     """
     found = {}
-    for override in asked:
+    for override in arguments:
         key, equals, text = override.partition("=")
         key = key.strip()
         if not equals or not key:

@@ -89,7 +89,7 @@ HARMLESS = frozenset([
     "mode_scale", "validation_seed", "output_kohya_format",
 ])  # fmt: skip
 _NOT_HERE = "is not available here; take it out"
-#: a key whose effect would be missed -> what to do, said after the key's name and value
+#: a key whose effect would be missed -> what to do, as a sentence after the key's name and value
 REFUSED = {
     "network_train_text_encoder_only": "trains the text encoder alone, which is not available here; take it out",
     "dim_from_weights": "is not available here; set lora_rank to the rank of the file in init_lora",
@@ -201,22 +201,22 @@ def translated(values: dict[str, Any], where: str) -> tuple[Ours, list[str]]:
     Raises:
         UserError: a key asks for what is not available, or two names of one key have different values.
     """
-    asked = {key: value for key, value in values.items() if value not in (None, "") or not _foreign(key)}
+    settings = {key: value for key, value in values.items() if value not in (None, "") or not _foreign(key)}
     found: Ours = {}
     origin: dict[str, str] = {}
-    for key, value in asked.items():
+    for key, value in settings.items():
         for ours, meant in _meaning(key, value, where).items():
             if ours in found and not config_values.equal(found[ours], meant):
                 raise UserError(
-                    f"{where}: {origin[ours]} is {shown(asked[origin[ours]])} but {key} is {shown(value)}, and both "
+                    f"{where}: {origin[ours]} is {shown(settings[origin[ours]])} but {key} is {shown(value)}, and both "
                     f"set {ours}; keep one of them."
                 )
             found[ours] = meant
             origin.setdefault(ours, key)
-    _length(asked, found)
-    _text_encoder(asked, found)
-    _arguments(asked, found)
-    return found, _notes(asked, found, where)
+    _length(settings, found)
+    _text_encoder(settings, found)
+    _arguments(settings, found)
+    return found, _notes(settings, found, where)
 
 
 def _foreign(key: str) -> bool:
@@ -237,58 +237,59 @@ def _meaning(key: str, value: Any, where: str) -> Ours:
     return {ours: config_values.VALUES[ours](value, where) if ours in config_values.VALUES else value}
 
 
-def _length(asked: dict[str, Any], found: Ours) -> None:
+def _length(settings: dict[str, Any], found: Ours) -> None:
     """``max_train_steps`` lasts that many steps, however many epochs that takes; `max_train_epochs` overrides it."""
-    steps = config_optimizer.number(asked.get("max_train_steps", asked.get("steps")))
+    steps = config_optimizer.number(settings.get("max_train_steps", settings.get("steps")))
     if not steps:
         return
-    if config_optimizer.number(asked.get("max_train_epochs")):
+    if config_optimizer.number(settings.get("max_train_epochs")):
         found.pop("max_steps", None)
-    elif "epochs" not in asked and "epoch" not in asked:
+    elif "epochs" not in settings and "epoch" not in settings:
         # An epoch has a step at least.
         found["epochs"] = max(1, min(int(steps), 100_000))
 
 
-def _text_encoder(asked: dict[str, Any], found: Ours) -> None:
+def _text_encoder(settings: dict[str, Any], found: Ours) -> None:
     """kohya's text encoder learns at the general rate, and a rate of 0 leaves it alone."""
     if config_optimizer.number(found.get("text_encoder_lr")) == 0:
         del found["text_encoder_lr"]
         found.setdefault("train_text_encoder", False)
-    if asked.get("network_train_unet_only") is False and found.get("train_text_encoder"):
+    if settings.get("network_train_unet_only") is False and found.get("train_text_encoder"):
         rate = found.get("learning_rate")
         if rate is not None:
             found.setdefault("text_encoder_lr", rate)
 
 
-def _arguments(asked: dict[str, Any], found: Ours) -> None:
+def _arguments(settings: dict[str, Any], found: Ours) -> None:
     """diffusers' options of the optimizer; those of Prodigy hold for Prodigy alone."""
-    if asked.get("use_8bit_adam") is True and found.get("optimizer", "adamw") == "adamw":
+    if settings.get("use_8bit_adam") is True and found.get("optimizer", "adamw") == "adamw":
         found["optimizer"] = "adamw8bit"
     given: Ours = {}
-    if "adam_beta1" in asked or "adam_beta2" in asked:
-        given["betas"] = [asked.get("adam_beta1", 0.9), asked.get("adam_beta2", 0.999)]
+    if "adam_beta1" in settings or "adam_beta2" in settings:
+        given["betas"] = [settings.get("adam_beta1", 0.9), settings.get("adam_beta2", 0.999)]
     for key, name in config_values.ARGUMENTS.items():
-        if key in asked and name != "betas" and (name == "eps" or found.get("optimizer") == "prodigy"):
-            given[name] = asked[key]
+        if key in settings and name != "betas" and (name == "eps" or found.get("optimizer") == "prodigy"):
+            given[name] = settings[key]
     if given:
         found["optimizer_args"] = {**given, **found.get("optimizer_args", {})}
 
 
-def _notes(asked: dict[str, Any], found: Ours, where: str) -> list[str]:
-    said = []
-    ignored = [key for key, value in asked.items() if key in HARMLESS and value not in (False, 0, "", [], {})]
+def _notes(settings: dict[str, Any], found: Ours, where: str) -> list[str]:
+    notes = []
+    ignored = [key for key, value in settings.items() if key in HARMLESS and value not in (False, 0, "", [], {})]
     if ignored:
-        said.append(f"{where}: ignored, because it changes nothing here: {', '.join(ignored)}.")
-    if "max_train_epochs" in asked and "max_train_steps" in asked and "max_steps" not in found:
-        said.append(f"{where}: max_train_steps is ignored, because max_train_epochs is set, as in kohya's scripts.")
-    named = [key for key in ("class_tokens", "instance_prompt") if asked.get(key)]
+        notes.append(f"{where}: ignored, because it changes nothing here: {', '.join(ignored)}.")
+    if "max_train_epochs" in settings and "max_train_steps" in settings and "max_steps" not in found:
+        notes.append(f"{where}: max_train_steps is ignored, because max_train_epochs is set, as in kohya's scripts.")
+    named = [key for key in ("class_tokens", "instance_prompt") if settings.get(key)]
     if named:
-        said.append(f"{where}: {named[0]} is put in front of every caption, as trigger_word.")
-    if isinstance(asked.get("sample_prompts"), list) and any(" --" in str(one) for one in asked["sample_prompts"]):
-        said.append(f"{where}: options (--n, --w ...) of sample_prompts are ignored; see the preview_... keys.")
-    if "network_module" in asked:
-        said += _kohya_defaults(found, where)
-    return said
+        notes.append(f"{where}: {named[0]} is put in front of every caption, as trigger_word.")
+    prompts = settings.get("sample_prompts")
+    if isinstance(prompts, list) and any(" --" in str(prompt) for prompt in prompts):
+        notes.append(f"{where}: options (--n, --w ...) of sample_prompts are ignored; see the preview_... keys.")
+    if "network_module" in settings:
+        notes += _kohya_defaults(found, where)
+    return notes
 
 
 def _kohya_defaults(found: Ours, where: str) -> list[str]:
@@ -299,5 +300,5 @@ def _kohya_defaults(found: Ours, where: str) -> list[str]:
         "epochs": "max_train_steps (kohya: 1600, here: 10 epochs)",
         "train_text_encoder": "network_train_unet_only (kohya: the text encoder learns, here: it does not)",
     }
-    missing = [said for key, said in differs.items() if key not in found]
+    missing = [note for key, note in differs.items() if key not in found]
     return [f"{where}: not set, and different from kohya's scripts: {'; '.join(missing)}."] if missing else []

@@ -133,7 +133,7 @@ ARGUMENTS: dict[str, dict[str, _Kind]] = {
 _OWN_KEYS = {"lr": "learning_rate", "learning_rate": "learning_rate", "warmup_steps": "lr_warmup_steps"}
 
 
-def arguments(optimizer: str, asked: dict[str, Any], where: str) -> dict[str, Any]:
+def arguments(optimizer: str, given: dict[str, Any], where: str) -> dict[str, Any]:
     """The checked ``optimizer_args`` of ``optimizer``; pairs come as lists, numbers written as text as numbers.
 
     Raises:
@@ -141,7 +141,7 @@ def arguments(optimizer: str, asked: dict[str, Any], where: str) -> dict[str, An
     """
     known = {**ARGUMENTS[optimizer], "weight_decay": _DECAY}
     found = {}
-    for name, value in asked.items():
+    for name, value in given.items():
         if name in _OWN_KEYS:
             raise UserError(
                 f"{where}: optimizer_args holds {name}, which has a key of its own; write {_OWN_KEYS[name]} instead."
@@ -165,15 +165,15 @@ def arguments(optimizer: str, asked: dict[str, Any], where: str) -> dict[str, An
     return found
 
 
-def as_mapping(asked: Any, where: str, key: str = "optimizer_args") -> Any:
+def as_mapping(value: Any, where: str, key: str = "optimizer_args") -> Any:
     """Arguments written as other trainers do, ``["weight_decay=0.01", "betas=0.9,0.99"]``, as a mapping.
 
     Raises:
         UserError: an item without an equals sign, or a name that is there twice.
     """
-    items = asked.split() if isinstance(asked, str) else asked
+    items = value.split() if isinstance(value, str) else value
     if not isinstance(items, list):
-        return asked
+        return value
     found: dict[str, Any] = {}
     for item in items:
         name, equals, text = item.partition("=") if isinstance(item, str) else ("", "", "")
@@ -192,19 +192,19 @@ def warnings(config: Config) -> list[str]:
 
 def _rate(config: Config) -> str:
     name, rate = config.optimizer, config.learning_rate
-    said = f"learning_rate is {rate:g}"
+    setting = f"learning_rate is {rate:g}"
     if name == "prodigy":
         if rate < _NEGLIGIBLE_FOR_PRODIGY:
             return (
-                f"{said}: Prodigy finds the rate itself and multiplies it with this one, so it learns next to nothing; "
+                f"{setting}: Prodigy finds the rate itself and multiplies it by this one, so it learns almost nothing; "
                 "leave learning_rate out, or set it to 1."
             )
         return ""
     suited = SUITED[name].learning_rate
     if rate >= _EXCESSIVE or (name == "lion" and rate >= _EXCESSIVE_FOR_LION):
-        return f"{said}, far above what suits {name}; {suited:g} is usual, expect a LoRA that is destroyed."
+        return f"{setting}, far above what suits {name}; {suited:g} is usual, expect a LoRA that is destroyed."
     if rate < _NEGLIGIBLE:
-        return f"{said}: {name} learns next to nothing with it; {suited:g} is usual."
+        return f"{setting}: {name} learns next to nothing with it; {suited:g} is usual."
     return ""
 
 

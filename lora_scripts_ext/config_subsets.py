@@ -46,7 +46,7 @@ def with_files(values: dict[str, Any], known: Collection[str], where: str) -> di
     """``values`` with what stands in the files that kohya's ``dataset_config`` and ``sample_prompts`` name.
 
     Raises:
-        UserError: such a file cannot be read, or says something that is said elsewhere.
+        UserError: such a file cannot be read, or repeats a setting from elsewhere.
     """
     found = dict(values)
     prompts, dataset = found.get("sample_prompts"), found.get("dataset_config")

@@ -109,11 +109,11 @@ def _optimizer_type(key: str, value: Any, where: str) -> Ours:
 
 def _network_args(key: str, value: Any, where: str) -> Ours:
     """kohya's arguments of a LoRA: convolutions learn with ``conv_dim``."""
-    asked = config_optimizer.as_mapping(value, where, key)
-    if not isinstance(asked, dict):
+    arguments = config_optimizer.as_mapping(value, where, key)
+    if not isinstance(arguments, dict):
         raise UserError(f"{where}: {key} is {shown(value)}, expected a list such as [conv_dim=16].")
     found: Ours = {}
-    for name, one in asked.items():
+    for name, one in arguments.items():
         if one in (None, 0, False):
             continue
         if name == "conv_dim":

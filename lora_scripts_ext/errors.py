@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Bad input, said in one sentence: what is wrong, where (file, key), what to do about it."""
+    """Bad input, in one sentence: what is wrong, where (file, key), what to do about it."""
 
 
 class TrainingError(Exception):

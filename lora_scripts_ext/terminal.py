@@ -26,7 +26,7 @@ def path(text: str) -> Path:
     return Path(text)
 
 
-def speak_any_encoding() -> None:
+def accept_any_encoding() -> None:
     """From now on a character that stdout or stderr cannot encode is spelt out (``\\u7ea2``); call it first."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
@@ -65,7 +65,7 @@ def show(text: str) -> None:
     write(printable(text) + "\n", sys.stdout)
 
 
-def answer(value: dict[str, Any]) -> None:
+def print_json(value: dict[str, Any]) -> None:
     """The result for a program: one line of JSON on stdout, in ASCII where stdout is not UTF-8."""
     text = json_text.dumps(value) if _is_utf8(sys.stdout) else json.dumps(json_text.finite(value))
     write(text + "\n", sys.stdout)

@@ -317,7 +317,7 @@ def test_text_files_that_are_not_used_are_said(folder):
     (folder / "gone.txt").write_text("x")
     captions(folder, "filename,prompt\na.png,x\nb.png,y\n")
     assert read(folder).warnings == (
-        "Text files say something else than the table, which is used: a.txt.",
+        "Text files differ from the table, which is used: a.txt.",
         "Text files without an image of their name are not used: gone.txt.",
     )
 

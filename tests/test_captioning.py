@@ -219,7 +219,7 @@ def test_an_endpoint_is_asked_only_where_it_is_named(service, monkeypatch):
         asked("endpoint", picture("red"), endpoint=address)
     with pytest.raises(UserError, match="name the address of the service"):
         asked("endpoint", picture("red"))
-    with pytest.raises(UserError, match="gives no answer"):
+    with pytest.raises(UserError, match="gives no response"):
         asked("endpoint", picture("red"), endpoint="http://127.0.0.1:9/v1")
 
 
@@ -262,7 +262,7 @@ def test_a_service_that_drips_is_given_up(service, where, monkeypatch):
         service.answer = drip
     else:
         monkeypatch.setattr(Service, "send_response", lambda self, status: drip(self.wfile, b""))
-    with pytest.raises(UserError, match="no whole answer within 1 seconds"):
+    with pytest.raises(UserError, match="no whole response within 1 seconds"):
         asked("endpoint", picture("red"), endpoint=service.address)
     over.set()
 
@@ -304,11 +304,11 @@ def test_a_variable_that_holds_no_key_is_named_but_not_its_value(service, key, m
 def test_what_is_no_caption_is_a_sentence(service):
     for says in (None, ["red"], "a" * 100_000):
         service.says = says
-        with pytest.raises(UserError, match="gives no answer that can be read"):
+        with pytest.raises(UserError, match="gives no response that can be read"):
             asked("endpoint", picture("red"), endpoint=service.address)
     for sent in (b"[" * 500_000, b"", b"{}", b'"text"', b"null"):
         service.answer = lambda out, told, sent=sent: out.write(sent)
-        with pytest.raises(UserError, match="gives no answer that can be read"):
+        with pytest.raises(UserError, match="gives no response that can be read"):
             asked("endpoint", picture("red"), endpoint=service.address)
 
 

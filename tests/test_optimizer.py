@@ -229,7 +229,7 @@ def test_weight_decay_is_given_once():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"optimizer": "prodigy", "learning_rate": 1e-4}, "learns next to nothing; leave learning_rate out"),
+        ({"optimizer": "prodigy", "learning_rate": 1e-4}, "learns almost nothing; leave learning_rate out"),
         ({"optimizer": "adamw", "learning_rate": 1.0}, "far above what suits adamw"),
         ({"optimizer": "lion", "learning_rate": 1e-3}, "far above what suits lion"),
         ({"learning_rate": 1e-9}, "learns next to nothing"),

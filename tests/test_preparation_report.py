@@ -235,7 +235,7 @@ def test_the_set_as_a_whole_gets_advice(tmp_path):
     ):  # fmt: skip
         assert part in said
     mixed = advice.of_set(relative, captions | {"phones/1.png": "brnd, a phone"}, "brnd")
-    assert "1 of 11 captions hold the trigger word brnd; it is put into all of them." in mixed
+    assert "1 of 11 captions contain the trigger word brnd; it is added to all." in mixed
 
 
 @pytest.mark.parametrize(("rare", "told"), [(1, True), (4, False)])

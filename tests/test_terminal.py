@@ -18,14 +18,14 @@ def test_any_name_is_printed_and_the_answer_is_json(encoding, monkeypatch):
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
-    terminal.speak_any_encoding()
+    terminal.accept_any_encoding()
     progress = Progress(sys.stderr)
     for name in NAMES:
         terminal.show(name)
         terminal.say(name)
         terminal.count(1, 2, "pictures")
         progress({"event": "skipped", "picture": name, "reason": "is damaged"})
-    terminal.answer({"names": NAMES})
+    terminal.print_json({"names": NAMES})
     written = out.buffer.getvalue().decode(encoding)
     assert len(written.splitlines()) == len(NAMES) + 1
     assert json.loads(written.splitlines()[-1]) == {"names": NAMES}
@@ -34,7 +34,7 @@ def test_any_name_is_printed_and_the_answer_is_json(encoding, monkeypatch):
 
 
 def test_answers_are_readable_where_they_can_be(capsys):
-    terminal.answer({"name": "红鞋"})
+    terminal.print_json({"name": "红鞋"})
     assert capsys.readouterr().out == '{"name": "红鞋"}\n'
 
 

@@ -41,8 +41,8 @@ class Blip:
         tokens = self._model.generate(
             **models.inputs(processed, self._model), max_new_tokens=_TOKENS, num_beams=3, do_sample=False
         )
-        said = self._processor.batch_decode(tokens, skip_special_tokens=True)
-        return [Fields(subject=without_opening(text)) for text in said]
+        texts = self._processor.batch_decode(tokens, skip_special_tokens=True)
+        return [Fields(subject=without_opening(text)) for text in texts]
 
     def close(self) -> None:
         """Let go of the model."""

@@ -26,7 +26,7 @@ NAMES = ("auto", *_KNOWN)
 
 def needs() -> dict[str, str]:
     """What each captioner needs, by name."""
-    return {name: told for name, (_, _, told) in _KNOWN.items()}
+    return {name: requirement for name, (_, _, requirement) in _KNOWN.items()}
 
 
 def make(options: CaptionerOptions) -> Captioner:

@@ -27,14 +27,14 @@ _ASK = (
 
 
 class Endpoint:
-    """Asks for the four fields; takes a plain answer as the subject."""
+    """Asks for the four fields; takes a plain-text response as the subject."""
 
     name = "endpoint"
     looks = True
     batch = 1
 
     def __init__(self, options: CaptionerOptions) -> None:
-        """Check what is told; nothing is sent yet.
+        """Check the options; nothing is sent yet.
 
         Raises:
             UserError: no address is named, or the key's variable is not set.
@@ -53,7 +53,7 @@ class Endpoint:
         """What the service says of each image.
 
         Raises:
-            UserError: it cannot be reached, or its answer is none.
+            UserError: it cannot be reached, or its response is unusable.
         """
         return [parse(self._ask(seen)) for seen in pictures]
 
@@ -71,8 +71,8 @@ class Endpoint:
         except exchange.Refused as refused:
             raise UserError(f"{self._shown} {_why(refused.status)}") from refused
         except (OSError, ValueError, LookupError, TypeError, RecursionError, http.client.HTTPException) as error:
-            told = _plain(str(error)) or type(error).__name__
-            raise UserError(f"{self._shown} gives no answer that can be read ({told}); is it running?") from error
+            reason = _plain(str(error)) or type(error).__name__
+            raise UserError(f"{self._shown} gives no response that can be read ({reason}); is it running?") from error
 
 
 def _split(endpoint: str) -> SplitResult:
@@ -124,13 +124,13 @@ def _why(status: int) -> str:
     return f"answers {status} ({known.get(status, 'unknown')}); check address, model, key."
 
 
-def _content(answer: bytes) -> str:
-    """What the model said.
+def _content(response: bytes) -> str:
+    """The model's text.
 
     Raises:
-        ValueError, LookupError, TypeError, RecursionError: the answer is none.
+        ValueError, LookupError, TypeError, RecursionError: the response is unusable.
     """
-    content = json.loads(answer)["choices"][0]["message"]["content"]
+    content = json.loads(response)["choices"][0]["message"]["content"]
     if not isinstance(content, str):
         raise TypeError("it holds no text")
     if len(content) > _LONGEST:
@@ -143,25 +143,25 @@ def _plain(text: str) -> str:
     return "".join(" " if unicodedata.category(one) in ("Cc", "Cs") else one for one in text)
 
 
-def parse(answer: str) -> Fields:
-    """The fields of an answer: of its JSON object, or the whole text as subject."""
-    first, last = answer.find("{"), answer.rfind("}")
+def parse(response: str) -> Fields:
+    """The fields of a response: of its JSON object, or the whole text as subject."""
+    first, last = response.find("{"), response.rfind("}")
     try:
-        told: Any = json.loads(answer[first : last + 1])
+        parsed: Any = json.loads(response[first : last + 1])
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
-        return Fields(subject=" ".join(answer.split()).rstrip("."))
-    attributes = told.get("attributes") or []
+        parsed = None
+    if not isinstance(parsed, dict):
+        return Fields(subject=" ".join(response.split()).rstrip("."))
+    attributes = parsed.get("attributes") or []
     listed = attributes if isinstance(attributes, list) else str(attributes).split(",")
     return Fields(
-        subject=_words(told.get("subject")),
+        subject=_words(parsed.get("subject")),
         attributes=tuple(filter(None, map(_words, listed))),
-        scene=_words(told.get("scene")),
-        style=_words(told.get("style")),
+        scene=_words(parsed.get("scene")),
+        style=_words(parsed.get("style")),
     )
 
 
-def _words(said: Any) -> str:
-    """A field of the answer; JSON's escapes can spell what :func:`_plain` takes away."""
-    return " ".join(_plain(str(said or "")).split())
+def _words(value: Any) -> str:
+    """A field of the response; JSON's escapes can spell what :func:`_plain` takes away."""
+    return " ".join(_plain(str(value or "")).split())

@@ -1,4 +1,4 @@
-"""One request to a service: to the named address alone, with an end to how long and how large its answer may be.
+"""One request to a service: to the named address alone, with an end to how long and how large its response may be.
 
 The system's proxies (``HTTPS_PROXY`` and the like) are used as by other programs, but never for this very machine.
 """
@@ -40,8 +40,8 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> bytes:
     Raises:
         Refused: it answers with another status than success.
         OSError: it cannot be reached, or takes too long (TimeoutError).
-        ValueError: the URL or a header cannot be sent, or the answer is too large.
-        http.client.HTTPException: the answer is no HTTP.
+        ValueError: the URL or a header cannot be sent, or the response is too large.
+        http.client.HTTPException: the response is no HTTP.
     """
     request = urllib.request.Request(url, body, headers)
     ended: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
@@ -50,24 +50,24 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> bytes:
     def go() -> None:
         try:
             ended.put(_exchanged(request, deadline))
-        except Exception as error:  # noqa: BLE001 - raised again in the thread that asked
+        except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
             ended.put(error)
 
     # A timeout of sockets counts from byte to byte: a service that sends one now and then would never end.
     threading.Thread(target=go, name="lora-trainer-endpoint", daemon=True).start()
     try:
-        answer = ended.get(timeout=SECONDS)
+        response = ended.get(timeout=SECONDS)
     except queue.Empty:
         raise _too_slow() from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    if isinstance(response, Exception):
+        raise response
+    return response
 
 
 def _exchanged(request: urllib.request.Request, deadline: float) -> bytes:
     try:
-        with _opener(request.full_url).open(request, timeout=SECONDS) as answer:
-            return _read(answer, deadline)
+        with _opener(request.full_url).open(request, timeout=SECONDS) as response:
+            return _read(response, deadline)
     except urllib.error.HTTPError as error:
         error.close()
         raise Refused(error.code) from None
@@ -86,12 +86,12 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _too_slow() -> TimeoutError:
-    return TimeoutError(f"no whole answer within {SECONDS} seconds")
+    return TimeoutError(f"no whole response within {SECONDS} seconds")
 
 
-def _read(answer: Any, deadline: float) -> bytes:
+def _read(response: Any, deadline: float) -> bytes:
     read = b""
-    while piece := answer.read1(_PIECE):
+    while piece := response.read1(_PIECE):
         read += piece
         if len(read) > LARGEST:
             raise ValueError(f"it is larger than {LARGEST >> 20} MB")

@@ -70,9 +70,9 @@ class DeepBooru:
             if not self._started:
                 self._theirs.start()
                 self._started = True
-            said = [self._theirs.tag_multi(seen.pixels) for seen in pictures]
+            tagged = [self._theirs.tag_multi(seen.pixels) for seen in pictures]
         # The WebUI escapes brackets for its prompts.
-        return [Fields(attributes=tuple(tag.strip().replace("\\", "") for tag in tags.split(","))) for tags in said]
+        return [Fields(attributes=tuple(tag.strip().replace("\\", "") for tag in tags.split(","))) for tags in tagged]
 
     def close(self) -> None:
         """The WebUI takes its model off the device."""

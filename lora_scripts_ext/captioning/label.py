@@ -85,24 +85,24 @@ def label(
         UserError: the template is wrong, or the captioner cannot go on.
     """
     captions.check(template)
-    asked = [name for name in store.names if _wants(store.entry(name), overwrite)]
+    pending = [name for name in store.names if _wants(store.entry(name), overwrite)]
     written, skipped, saved = 0, [], time.monotonic()
-    progress(0, len(asked), "captions")
+    progress(0, len(pending), "captions")
     try:
-        for done, batch in _batches(_seen(folder, asked, captioner), captioner.batch, skipped):
+        for done, batch in _batches(_seen(folder, pending, captioner), captioner.batch, skipped):
             check()
             for seen, found in zip(batch, captioner.caption(batch), strict=True):
                 prompt = captions.join(found, template)
                 if prompt:
                     store.put(seen.name, with_trigger(prompt, trigger), found, captioner.name)
                     written += 1
-            progress(done, len(asked), "captions")
+            progress(done, len(pending), "captions")
             if time.monotonic() - saved > _SAVE_SECONDS:
                 store.save()
                 saved = time.monotonic()
     finally:
         store.save()
-    return Labelled(written, len(store.names) - len(asked), skipped)
+    return Labelled(written, len(store.names) - len(pending), skipped)
 
 
 def _wants(entry: Entry, overwrite: Overwrite) -> bool:

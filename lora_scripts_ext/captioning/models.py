@@ -64,7 +64,7 @@ def device(options: CaptionerOptions) -> torch.device:
 
 
 def placed(model: Any, where: torch.device) -> Any:
-    """The model, ready to be asked: frozen, on its device, in half precision on a CUDA card."""
+    """The model, ready to use: frozen, on its device, in half precision on a CUDA card."""
     model = model.requires_grad_(False).eval()
     return model.to(where, torch.float16 if where.type == "cuda" else torch.float32)
 

@@ -55,10 +55,10 @@ class Captions:
         known = [one.name for one in skipped]
         files = _files(root, leave_out)
         self.tables = read_tables(root, names, known, files, table=table, encoding=encoding)
-        self.skipped = [one for told in self.tables for one in told.skipped]
-        self.warnings = [text for told in self.tables for text in told.warnings]
-        self.unread = {name for told in self.tables for name in told.unread if name not in told.places}
-        used = {told.path.resolve() for told in self.tables}
+        self.skipped = [one for source in self.tables for one in source.skipped]
+        self.warnings = [text for source in self.tables for text in source.warnings]
+        self.unread = {name for source in self.tables for name in source.unread if name not in source.places}
+        used = {source.path.resolve() for source in self.tables}
         files = [name for name in files if (root / name).resolve() not in used]
         texts = [name for name in files if sidecar.is_text(name)]
         self._sidecars = Sidecars(root, [*names, *known], texts, encoding)
@@ -81,7 +81,7 @@ class Captions:
         return self._sidecars.files(name)
 
     def _in_tables(self, name: str) -> str | None:
-        return next((found for told in self.tables if (found := told.captions.get(name))), None)
+        return next((found for source in self.tables if (found := source.captions.get(name))), None)
 
     def _is_unread(self, name: str) -> bool:
         return bool(self._beside[name].unread) and not self.caption(name)
@@ -90,7 +90,7 @@ class Captions:
         """Images of which two tables say different things."""
         differing = []
         for name, caption in self._written.items():
-            if any(told.captions.get(name, caption) != caption for told in self.tables):
+            if any(source.captions.get(name, caption) != caption for source in self.tables):
                 differing.append(name)
         if not differing:
             return []
@@ -98,24 +98,24 @@ class Captions:
 
     def _on_files(self) -> list[str]:
         """Text files that are not used."""
-        said = []
+        messages = []
         unread = {name: one for name, one in self._beside.items() if one.unread}
         if unread:
             first = next(iter(unread.values()))
-            said.append(
+            messages.append(
                 f"Text files that cannot be read are not used; they are those of {_listed(list(unread))} "
                 f"({first.unread}: {first.reason}); {text_file.REMEDY}."
             )
         doubled = [f"{used} (not {other})" for used, other in sidecar.differing(self._beside)]
         if doubled:
-            said.append(f"Text files of the same image differ; used are {_listed(doubled)}.")
+            messages.append(f"Text files of the same image differ; used are {_listed(doubled)}.")
         beside = [one.file for name, one in self._beside.items() if self._overruled(name, one)]
         if beside:
-            said.append(f"Text files say something else than the table, which is used: {_listed(beside)}.")
+            messages.append(f"Text files differ from the table, which is used: {_listed(beside)}.")
         orphans = self._sidecars.orphans()
         if orphans:
-            said.append(f"Text files without an image of their name are not used: {_listed(orphans)}.")
-        return said
+            messages.append(f"Text files without an image of their name are not used: {_listed(orphans)}.")
+        return messages
 
     def _overruled(self, name: str, beside: Sidecar) -> bool:
         return bool(beside.caption) and self._written.get(name, beside.caption) != beside.caption

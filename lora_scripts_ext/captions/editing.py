@@ -38,8 +38,8 @@ def rows(store: CaptionStore) -> list[Row]:
     found = []
     for name in store.names:
         entry = store.entry(name)
-        told = entry.fields
-        found.append(Row(name, entry.prompt, told.subject, ", ".join(told.attributes), told.scene, told.style))
+        fields = entry.fields
+        found.append(Row(name, entry.prompt, fields.subject, ", ".join(fields.attributes), fields.scene, fields.style))
     return found
 
 

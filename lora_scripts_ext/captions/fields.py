@@ -34,13 +34,13 @@ def check(template: str) -> None:
         UserError: it is not a format string, or names other fields than a caption has.
     """
     try:
-        asked = pattern.fields(template, dict.fromkeys(NAMES, str))
+        used = pattern.fields(template, dict.fromkeys(NAMES, str))
     except ValueError as error:
         raise UserError(
             f"template {template[:100]!r}: {error}; use at least one of {', '.join(NAMES)} in braces, and nothing "
             f"else, for example {TEMPLATE!r}."
         ) from error
-    if not asked:
+    if not used:
         raise UserError(f"template {template!r}: use at least one of {', '.join(NAMES)} in braces, and nothing else.")
 
 

@@ -151,8 +151,8 @@ class Records:
             new[values[0][0]] = caption
         for name, value in reversed(values):
             if name in new:
-                told: Any = parts(new[name]) if isinstance(value.value, list) else new[name]
-                text = text[: value.start] + self._dumped(told) + text[value.end :]
+                replacement: Any = parts(new[name]) if isinstance(value.value, list) else new[name]
+                text = text[: value.start] + self._dumped(replacement) + text[value.end :]
         return text
 
     def _inserted(self, text: str, entry: _Entry, caption: str) -> str:
@@ -166,14 +166,14 @@ class Records:
         if self._kind == "lines":
             text += end if text.strip() and not text.endswith(("\n", "\r")) else ""
             return text + "".join(self._object(*one) + end for one in new)
-        told = [self._object(*one) if self._kind == "list" else self._member(*one) for one in new]
+        entries = [self._object(*one) if self._kind == "list" else self._member(*one) for one in new]
         if not text.strip():
-            return "{" + end + f",{end}".join(told) + end + "}" + end
+            return "{" + end + f",{end}".join(entries) + end + "}" + end
         close = text.rindex("]" if self._kind == "list" else "}")
         last = len(text[:close].rstrip())
         gap = self._gap()
         comma = "," if self._entries else ""
-        return text[:last] + comma + gap + f",{gap}".join(told) + text[last:]
+        return text[:last] + comma + gap + f",{gap}".join(entries) + text[last:]
 
     def _gap(self) -> str:
         """What stands before an entry: the line end and indentation of the first one."""
@@ -189,8 +189,8 @@ class Records:
         if self._entries and not any(columns.looks_like_image(entry.file) for entry in self._entries):
             name = name[: -len(Path(name).suffix)] if Path(name).suffix else name
         bare = self._entries and all("" in entry.caption for entry in self._entries)
-        told = self._dumped(caption) if bare else f'{{"caption": {self._dumped(caption)}}}'
-        return f"{self._dumped(name)}: {told}"
+        content = self._dumped(caption) if bare else f'{{"caption": {self._dumped(caption)}}}'
+        return f"{self._dumped(name)}: {content}"
 
     def _dumped(self, value: Any) -> str:
         """JSON as the file writes it: with escapes where it has them and nothing but ASCII."""

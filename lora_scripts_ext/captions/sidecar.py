@@ -62,16 +62,16 @@ class Sidecars:
 
     def read(self, name: str) -> Sidecar:
         """What an image's text files say."""
-        told: list[tuple[str, str]] = []
+        readable: list[tuple[str, str]] = []
         unread = reason = ""
         for file in self.files(name):
             try:
-                told.append((tidy(self._text(file)), file))
+                readable.append((tidy(self._text(file)), file))
             except Unknown as error:
                 unread, reason = unread or file, reason or str(error)
             except OSError as error:
                 unread, reason = unread or file, reason or f"cannot be read ({error.strerror})"
-        texts = [one for one in told if one[0]] or told
+        texts = [one for one in readable if one[0]] or readable
         if not texts:
             return Sidecar(unread=unread, reason=reason)
         caption, file = texts[0]

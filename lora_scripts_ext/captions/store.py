@@ -127,10 +127,10 @@ class CaptionStore:
             How many were written.
         """
         known = _read_fields(_fields_path(self._folder, self.path))
-        told = Captions(self._folder, self.names, self._known, table=self._named, encoding=self._encoding)
+        captions = Captions(self._folder, self.names, self._known, table=self._named, encoding=self._encoding)
         written = 0
         for name, entry in self._entries.items():
-            beside = told.sidecar(name)
+            beside = captions.sidecar(name)
             theirs = beside.caption and beside.caption not in (entry.prompt, known.get(name, {}).get("prompt"))
             if entry.prompt and not theirs and not beside.unread and beside.caption != entry.prompt:
                 path = self._folder / (beside.file or Path(name).with_suffix(".txt"))
@@ -146,14 +146,14 @@ class CaptionStore:
             if name not in self._changed:
                 continue
             prompt = self._entries[name].prompt
-            holding = [told for told in tables if name in told.places]
+            holding = [source for source in tables if name in source.places]
             # The first one rules; one that is emptied would let another one show.
-            for told in holding[:1] if prompt else holding:
-                changes.setdefault(told.path, {})[told.places[name]] = prompt
+            for source in holding[:1] if prompt else holding:
+                changes.setdefault(source.path, {})[source.places[name]] = prompt
             if prompt and not holding:
                 path = self._path_for(name, tables)
                 new.setdefault(path, []).append((_written_name(self._folder / name, path, name), prompt))
-        texts = {told.path: (told.text, told.table) for told in tables}
+        texts = {source.path: (source.text, source.table) for source in tables}
         if self.path not in texts:
             empty = Text("")
             texts[self.path] = empty, table.parse(self.path, empty)
@@ -168,8 +168,8 @@ class CaptionStore:
         prompt = self._told.caption(name) or ""
         if written is None or written.get("prompt") != prompt:
             return Entry(prompt=prompt, edited=bool(prompt) or name in self._told.unread)
-        told = written["fields"]
-        fields = Fields(told["subject"], tuple(told["attributes"]), told["scene"], told["style"])
+        stored = written["fields"]
+        fields = Fields(stored["subject"], tuple(stored["attributes"]), stored["scene"], stored["style"])
         return Entry(fields, prompt, written["by"], bool(prompt) and not written["by"])
 
     def _path_for(self, name: str, tables: list[Metadata]) -> Path:
@@ -177,7 +177,7 @@ class CaptionStore:
         if self._named is not None:
             return self.path
         picture = self._folder / name
-        return next((told.path for told in tables if picture.is_relative_to(told.path.parent)), self.path)
+        return next((source.path for source in tables if picture.is_relative_to(source.path.parent)), self.path)
 
 
 def _written_name(picture: Path, table: Path, name: str) -> str:
@@ -207,21 +207,21 @@ def _read_fields(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))["captions"]
-        for written in told.values():
+        captions = json.loads(path.read_text(encoding="utf-8"))["captions"]
+        for written in captions.values():
             Fields(**written["fields"]), written["prompt"], written["by"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: this file of caption fields is damaged ({error}); move it away, the captions in metadata.csv "
             "are not touched."
         ) from error
-    return told
+    return captions
 
 
 def _write_fields(path: Path, entries: dict[str, Entry]) -> None:
-    told = {
+    captions = {
         name: {"prompt": entry.prompt, "by": entry.by, "fields": asdict(entry.fields)}
         for name, entry in entries.items()
         if entry.prompt
     }
-    files.write_text(path, json_text.dumps({"version": 1, "captions": told}, indent=1))
+    files.write_text(path, json_text.dumps({"version": 1, "captions": captions}, indent=1))

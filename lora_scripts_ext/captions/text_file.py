@@ -1,4 +1,4 @@
-"""Text as people's tools save it: which encoding it is in, or that this cannot be told."""
+"""Text as people's tools save it: which encoding it is in, or that it is unknown."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def decode(content: bytes, encoding: str = "") -> Text:
 
 
 def shared_encoding(contents: Iterable[bytes]) -> str:
-    """The encoding of files that cannot be told one by one, such as captions of a word: Chinese in GBK if together they
-    are, else empty."""
+    """The encoding of files too short to show it one by one, such as captions of a word: Chinese in GBK if they are so
+    together, else empty."""
     together = b"\n".join(content for content in contents if not _is_unicode(content))
     found = _gbk(together)
     return found.encoding if found else ""

@@ -15,17 +15,17 @@ from ..captions.store import CaptionStore
 from ..captions.text_file import ENCODING_HELP
 from ..errors import UserError
 from ..images.folder import no_images
-from ..terminal import BAD_INPUT, DONE, STOPPED, answer, complain, count, path, say, speak_any_encoding
+from ..terminal import BAD_INPUT, DONE, STOPPED, accept_any_encoding, complain, count, path, print_json, say
 from .interrupt import stop_on
 
 
 class _Stop(Exception):
-    """The user asked to stop; what is captioned is kept."""
+    """The user requested a stop; what is captioned is kept."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``auto_label.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (captions so far are saved)."""
-    speak_any_encoding()
+    accept_any_encoding()
     options = _parser().parse_args(arguments)
     try:
         with stop_on([signal.SIGINT]) as should_stop:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {name:12} needs {told}" for name, told in choose.needs().items())
+    listed = "\n".join(f"  {name:12} needs {requirement}" for name, requirement in choose.needs().items())
     parser = argparse.ArgumentParser(
         prog="auto_label.py",
         description="Caption the images of a folder that have no caption yet.",
@@ -92,12 +92,12 @@ def _run(options: argparse.Namespace, check: Callable[[], None]) -> int:
     skipped = [*store.skipped, *done.skipped]
     for one in skipped:
         say(f"left out: {one.name} {one.reason}")
-    told: dict[str, Any] = {"captioner": captioner.name, "written": done.written, "kept": done.kept}
-    told |= {"skipped": [{"picture": one.name, "reason": one.reason} for one in skipped], "sidecars": sidecars}
+    result: dict[str, Any] = {"captioner": captioner.name, "written": done.written, "kept": done.kept}
+    result |= {"skipped": [{"picture": one.name, "reason": one.reason} for one in skipped], "sidecars": sidecars}
     without = len(store.without_caption)
     if without:
         say(f"{without} of {len(store.names)} images have no caption.")
-    answer(told | {"without_caption": without, "warnings": store.warnings})
+    print_json(result | {"without_caption": without, "warnings": store.warnings})
     return DONE
 
 

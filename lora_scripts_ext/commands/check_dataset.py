@@ -10,12 +10,12 @@ from ..errors import UserError
 from ..images import excluded
 from ..preparation.check import bad, check
 from ..preparation.report import Report
-from ..terminal import BAD_INPUT, DONE, STOPPED, answer, complain, count, path, say, show, speak_any_encoding
+from ..terminal import BAD_INPUT, DONE, STOPPED, accept_any_encoding, complain, count, path, print_json, say, show
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``check_dataset.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (what is measured is kept)."""
-    speak_any_encoding()
+    accept_any_encoding()
     options = _parser().parse_args(arguments)
     try:
         made = check(
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             show(line)
         if options.leave_out:
             excluded.write(options.input, bad(made) | excluded.read(options.input))
-        answer(made.to_dict())
+        print_json(made.to_dict())
     except (UserError, OSError) as error:
         complain(error)
         return BAD_INPUT
@@ -37,20 +37,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def lines(made: Report) -> list[str]:
     """The report for a person."""
-    said = [f"{len(made.verdicts)} images: {made.count('good')} good, {made.count('doubtful')} doubtful, "
+    lines = [f"{len(made.verdicts)} images: {made.count('good')} good, {made.count('doubtful')} doubtful, "
             f"{made.count('bad')} bad"]  # fmt: skip
     for grade in ("bad", "doubtful"):
         for one in made.verdicts:
             if one.grade == grade:
-                said.append(f"{grade:9} {one.name}: {'; '.join(reason.text for reason in one.reasons)}")
-    said += [f"kept      {name}, in place of {', '.join(copies)}" for name, copies in made.kept.items()]
-    said += [f"skipped   {one.name}: {one.reason}" for one in made.skipped]
-    said += [f"warning   {text}" for text in made.warnings]
+                lines.append(f"{grade:9} {one.name}: {'; '.join(reason.text for reason in one.reasons)}")
+    lines += [f"kept      {name}, in place of {', '.join(copies)}" for name, copies in made.kept.items()]
+    lines += [f"skipped   {one.name}: {one.reason}" for one in made.skipped]
+    lines += [f"warning   {text}" for text in made.warnings]
     if made.without_caption:
-        said.append(f"captions  {made.without_caption} of {len(made.verdicts)} images have none")
-    told = made.settings
-    said += [f"advice    {text}" for text in made.advice]
-    return [*said, f"settings  repeats {told.repeats}, epochs {told.epochs}, rank {told.rank}"]
+        lines.append(f"captions  {made.without_caption} of {len(made.verdicts)} images have none")
+    suggested = made.settings
+    lines += [f"advice    {text}" for text in made.advice]
+    return [*lines, f"settings  repeats {suggested.repeats}, epochs {suggested.epochs}, rank {suggested.rank}"]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,12 +9,12 @@ from ..captions.text_file import ENCODING_HELP
 from ..errors import UserError
 from ..preparation.prepare import PreparationOptions
 from ..preparation.training_set import ready
-from ..terminal import BAD_INPUT, DONE, STOPPED, answer, complain, count, path, say, speak_any_encoding
+from ..terminal import BAD_INPUT, DONE, STOPPED, accept_any_encoding, complain, count, path, print_json, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``prepare_dataset.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (what is made is kept)."""
-    speak_any_encoding()
+    accept_any_encoding()
     options = _parser().parse_args(arguments)
     wanted = PreparationOptions(options.rename, options.crop, options.format, options.remove_background)
     try:
@@ -27,13 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return STOPPED
     for one in made.skipped:
         say(f"left out: {one.name} {one.reason}")
-    told = {"made": len(made.made), "skipped": [{"file": one.name, "reason": one.reason} for one in made.skipped]}
+    result = {"made": len(made.made), "skipped": [{"file": one.name, "reason": one.reason} for one in made.skipped]}
     for text in made.warnings:
         say(f"warning: {text}")
     if made.without_caption:
         say(f"{made.without_caption} of {len(made.made)} images have no caption.")
-    told |= {"without_caption": made.without_caption, "warnings": list(made.warnings)}
-    answer(told | {"output": str(options.output)})
+    result |= {"without_caption": made.without_caption, "warnings": list(made.warnings)}
+    print_json(result | {"output": str(options.output)})
     return DONE
 
 

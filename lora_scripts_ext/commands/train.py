@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     With 1 the last state that was good is kept.
     """
-    terminal.speak_any_encoding()
+    terminal.accept_any_encoding()
     options = _parser().parse_args(arguments)
     config: Config | None = None
     try:
@@ -80,7 +80,7 @@ def _train(config: Config, resume: bool | Literal["if-possible"]) -> int:
         finally:
             progress.close()
     if _is_main_process():
-        terminal.answer({
+        terminal.print_json({
             "lora": str(result.lora) if result.lora else None,
             "steps": result.steps,
             "seconds": result.seconds,
@@ -101,7 +101,7 @@ def _dry_run(config: Config) -> int:
     plan = estimate(config, inspect(config), int(os.environ.get("WORLD_SIZE", "1")))
     for line in plan.lines():
         terminal.show(line)
-    terminal.answer(plan.to_dict())
+    terminal.print_json(plan.to_dict())
     return DONE
 
 

@@ -89,8 +89,8 @@ def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
     unwanted = excluded.read(root)
     names = [name for name in found if name not in unwanted]
     skipped += [Skipped(name, "is left out by hand") for name in found if name in unwanted]
-    told = _captions(config, key, root, names, skipped)
-    skipped += told.skipped
+    captions = _captions(config, key, root, names, skipped)
+    skipped += captions.skipped
 
     examples: list[Example] = []
     bare: list[str] = []
@@ -99,12 +99,16 @@ def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
         if isinstance(found, str) or repeats == 0:
             skipped.append(Skipped(name, found if isinstance(found, str) else "is in a folder that repeats it 0 times"))
             continue
-        text = told.caption(name) or folder_caption
+        text = captions.caption(name) or folder_caption
         bare += [] if text else [name]
         examples.append(_example(config, root, name, text, repeats, found, sizes, key))
     if not examples:
         raise folder.no_images(key, root, skipped)
-    warnings = (*told.warnings, *_without_caption(config, key, bare, len(examples)), *_repeat_warnings(root, examples))
+    warnings = (
+        *captions.warnings,
+        *_without_caption(config, key, bare, len(examples)),
+        *_repeat_warnings(root, examples),
+    )
     return Dataset(tuple(examples), tuple(skipped), warnings, len(bare))
 
 
@@ -186,7 +190,7 @@ def _example(
 
 
 def _repeat_warnings(root: Path, examples: Iterable[Example]) -> list[str]:
-    """On folders that are named like a year; a large ``num_repeats`` is what the user asked for."""
+    """On folders that are named like a year; a large ``num_repeats`` is the user's choice."""
     folders = {}
     for one in examples:
         repeats, _ = folder_meaning(root, one.name)

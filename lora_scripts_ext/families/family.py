@@ -77,7 +77,8 @@ class Family(ABC):
         has_time_ids: whether it takes the sizes of the image and its crop.
         has_flow: whether it predicts a flow, always.
         trains_text_encoders: whether its text encoders can learn.
-        names_prediction: whether a checkpoint that does not state its prediction type predicts epsilon.
+        epsilon_by_default: whether a checkpoint that does not state its prediction type predicts epsilon; else the
+            model is tested.
         keys_from_original: whether kohya's UNet keys follow the original layout, else diffusers'.
         cfg_scale: of a preview.
         caption_encoder: index of the text encoder whose token limit a caption has.
@@ -98,7 +99,7 @@ class Family(ABC):
     has_time_ids: ClassVar[bool] = False
     has_flow: ClassVar[bool] = False
     trains_text_encoders: ClassVar[bool] = True
-    names_prediction: ClassVar[bool] = True
+    epsilon_by_default: ClassVar[bool] = True
     keys_from_original: ClassVar[bool] = False
     cfg_scale: ClassVar[float] = 7.0
     caption_encoder: ClassVar[int] = 0

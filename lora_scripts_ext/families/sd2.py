@@ -21,7 +21,7 @@ class StableDiffusion2(Family):
     # It was trained on the last layer but one: the last is in the file and never used.
     text_encoders = (TextEncoderLayout("cond_stage_model.model.", open_clip=True, unused_layers=1),)
     heads = Heads(channels=64)
-    names_prediction = False
+    epsilon_by_default = False
     kohya_v2 = True
 
     def resolution(self, prediction_type: PredictionType | None) -> int:

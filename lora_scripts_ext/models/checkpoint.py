@@ -110,7 +110,7 @@ def _prediction(header: Header, family: FamilyName) -> PredictionType | None:
     stated = (metadata.get("modelspec.prediction_type") or metadata.get("modelspec.predict_key") or "").lower()
     if "v_pred" in header.shapes or stated.startswith("v") or metadata.get("ss_v_parameterization") == "True":
         return "v_prediction"
-    if stated.startswith("eps") or by_name(family).names_prediction:
+    if stated.startswith("eps") or by_name(family).epsilon_by_default:
         return "epsilon"
     return None
 

@@ -32,14 +32,19 @@ class MetaInspection(Inspection):
 
 
 @dataclass(frozen=True)
-class Outline(MetaInspection):
-    """A model in the original layout (``UNetModel`` of ldm and sgm); see ``contract.Inspection``."""
+class OriginalOutline(MetaInspection):
+    """A loaded model in the original layout; see ``contract.Inspection``."""
 
     loaded = True
 
     def blocks(self) -> Iterator[nn.Module]:
         """As ``Session.blocks``."""
         return unet_blocks(self.unet)
+
+
+@dataclass(frozen=True)
+class Outline(OriginalOutline):
+    """A UNet in the original layout (``UNetModel`` of ldm and sgm) with its text encoders."""
 
     def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
         """See ``contract.Inspection.predict``."""
@@ -58,14 +63,8 @@ class Outline(MetaInspection):
 
 
 @dataclass(frozen=True)
-class FluxOutline(MetaInspection):
-    """A Flux transformer in the original layout; see ``contract.Inspection``."""
-
-    loaded = True
-
-    def blocks(self) -> Iterator[nn.Module]:
-        """As ``Session.blocks``."""
-        return unet_blocks(self.unet)
+class FluxOutline(OriginalOutline):
+    """A Flux transformer in the original layout."""
 
     def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
         """See ``contract.Inspection.predict``; its text encoders do not learn."""

@@ -54,11 +54,11 @@ def settings(count: int) -> Settings:
 
 def of_set(measured: Mapping[str, Measures], captions: Mapping[str, str], trigger: str) -> list[str]:
     """Sentences on the images that are left, by name."""
-    said = _on_count(len(measured))
+    sentences = _on_count(len(measured))
     if len(measured) > 1:
-        said += [*_on_diversity(list(measured.values())), *_on_backgrounds(list(measured.values()))]
-        said += [*_on_balance(list(measured), captions, trigger), *_on_marks(list(measured.values()))]
-    return said + _on_captions({name: captions.get(name, "") for name in measured}, trigger)
+        sentences += [*_on_diversity(list(measured.values())), *_on_backgrounds(list(measured.values()))]
+        sentences += [*_on_balance(list(measured), captions, trigger), *_on_marks(list(measured.values()))]
+    return sentences + _on_captions({name: captions.get(name, "") for name in measured}, trigger)
 
 
 def _on_count(count: int) -> list[str]:
@@ -135,12 +135,13 @@ def _on_marks(measured: Sequence[Measures]) -> list[str]:
 
 def _on_captions(captions: Mapping[str, str], trigger: str) -> list[str]:
     written = [text for text in captions.values() if text]
-    said = []
+    sentences = []
     if len(written) < len(captions):
-        said.append(f"{len(captions) - len(written)} of {len(captions)} images have no caption; caption them first.")
+        missing = len(captions) - len(written)
+        sentences.append(f"{missing} of {len(captions)} images have no caption; caption them first.")
     if len(written) > 1 and len(set(written)) == 1:
-        said.append("All captions are the same; say what differs, so that it can be asked for.")
+        sentences.append("All captions are the same; describe what differs, so that prompts can name it.")
     named = sum(trigger.casefold() in map(str.casefold, parts(text)) for text in written) if trigger else 0
     if 0 < named < len(written):
-        said.append(f"{named} of {len(written)} captions hold the trigger word {trigger}; it is put into all of them.")
-    return said
+        sentences.append(f"{named} of {len(written)} captions contain the trigger word {trigger}; it is added to all.")
+    return sentences

@@ -176,8 +176,8 @@ def _make(
 ) -> str:
     """Write one image; returns what it was made of and how."""
     content = source.read_bytes()
-    told = json.dumps([hashlib.sha256(content).hexdigest(), asdict(options), grid.sizes, grid.area, grid.upscale])
-    key = hashlib.sha256(told.encode()).hexdigest()
+    recipe = json.dumps([hashlib.sha256(content).hexdigest(), asdict(options), grid.sizes, grid.area, grid.upscale])
+    key = hashlib.sha256(recipe.encode()).hexdigest()
     if known == key and target.is_file():
         return key
     pixels = decode.decode(content).pixels
@@ -234,7 +234,7 @@ def _copy_captions(source: Path, target: Path) -> None:
 def _read_record(out: Path) -> dict[str, str]:
     """What was made before, and of what; a damaged record makes everything again."""
     try:
-        told = json.loads((out / HIDDEN / _RECORD).read_text(encoding="utf-8"))
+        record = json.loads((out / HIDDEN / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return record if isinstance(record, dict) else {}

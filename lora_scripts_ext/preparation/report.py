@@ -103,7 +103,7 @@ def report(
     found = _measured(folder, names, resolution, progress, check)
     measured = {name: one for name, one in found.items() if isinstance(one, Measures)}
     copies = _copies(measured)
-    # Where nothing is captioned yet the set is told so, instead of each image.
+    # Where nothing is captioned yet one warning for the set replaces one for each image.
     captioned = any(captions.get(name) for name in names)
     verdicts = []
     for name in names:
@@ -170,24 +170,24 @@ def _measured(
 
 def _stamp(path: Path) -> str:
     try:
-        told = path.stat()
+        stat = path.stat()
     except OSError:
         return ""
-    return f"{told.st_size}-{told.st_mtime_ns}"
+    return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
 def _remembered(folder: Path, resolution: int) -> dict[str, dict[str, Any]]:
     """What was measured before; nothing where that is damaged or was for another size."""
     try:
-        told = json.loads((folder / HIDDEN / _CACHE).read_text(encoding="utf-8"))
-        if (told["version"], told["resolution"]) != (_VERSION, resolution):
+        cached = json.loads((folder / HIDDEN / _CACHE).read_text(encoding="utf-8"))
+        if (cached["version"], cached["resolution"]) != (_VERSION, resolution):
             return {}
-        for one in told["pictures"].values():
+        for one in cached["pictures"].values():
             if "reason" not in one:
                 _from_json(one["measures"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-    return told["pictures"]
+    return cached["pictures"]
 
 
 def _remember(folder: Path, resolution: int, found: Mapping[str, Measures | str], stamps: Mapping[str, str]) -> None:
@@ -195,10 +195,10 @@ def _remember(folder: Path, resolution: int, found: Mapping[str, Measures | str]
         name: {"stamp": stamps[name], **({"reason": one} if isinstance(one, str) else {"measures": _to_json(one)})}
         for name, one in found.items()
     }
-    told = {"version": _VERSION, "resolution": resolution, "pictures": pictures}
+    cached = {"version": _VERSION, "resolution": resolution, "pictures": pictures}
     # A folder that cannot be written to is measured again each time.
     with contextlib.suppress(OSError):
-        files.write_text(folder / HIDDEN / _CACHE, json.dumps(told))
+        files.write_text(folder / HIDDEN / _CACHE, json.dumps(cached))
 
 
 def _to_json(measured: Measures) -> dict[str, Any]:
@@ -209,11 +209,11 @@ def _to_json(measured: Measures) -> dict[str, Any]:
     return {**vars(measured), **packed}
 
 
-def _from_json(told: Mapping[str, Any]) -> Measures:
-    thumbnail = np.frombuffer(base64.b64decode(told["thumbnail"]), np.uint8)
-    edges = np.unpackbits(np.frombuffer(base64.b64decode(told["edges"]), np.uint8)).astype(bool)
+def _from_json(values: Mapping[str, Any]) -> Measures:
+    thumbnail = np.frombuffer(base64.b64decode(values["thumbnail"]), np.uint8)
+    edges = np.unpackbits(np.frombuffer(base64.b64decode(values["edges"]), np.uint8)).astype(bool)
     side, map_side = round(thumbnail.size**0.5), round(edges.size**0.5)
     return Measures(**{
-        **told, "border": tuple(told["border"]), "thumbnail": thumbnail.reshape(side, side),
+        **values, "border": tuple(values["border"]), "thumbnail": thumbnail.reshape(side, side),
         "edges": edges.reshape(map_side, map_side),
     })  # fmt: skip

@@ -48,8 +48,8 @@ def ready(
     skipped = [*skipped, *store.skipped]
     if not names:
         raise no_images("input", folder, skipped)
-    asked = {"train_data_dir": str(folder), "base_model": "any", "output_dir": str(out), "output_name": "any"}
-    grid = bucket.grid(configs.from_dict(asked), [resolution], _VAE_FACTOR)
+    settings = {"train_data_dir": str(folder), "base_model": "any", "output_dir": str(out), "output_name": "any"}
+    grid = bucket.grid(configs.from_dict(settings), [resolution], _VAE_FACTOR)
     below = folder.resolve().name if folder_meaning(folder, "", otherwise=0)[0] else ""
     made = prepare(folder, names, out, grid, options, below=below, progress=progress, check=check)
     _write_captions(store, CaptionStore.open(out, encoding=encoding), made)

@@ -45,12 +45,12 @@ class Verdict:
 
 
 def of_picture(measured: Measures, resolution: int) -> list[Reason]:
-    """What can be told of an image by itself; ``resolution`` is the side that the base model was trained at."""
+    """The findings on an image by itself; ``resolution`` is the side that the base model was trained at."""
     return [*_of_size(measured, resolution), *_of_light(measured), *_of_sharpness(measured)]
 
 
 def of_caption(caption: str, count_tokens: Callable[[str], int], longest: int) -> list[Reason]:
-    """What can be told of a caption; the text encoder reads ``longest`` tokens of it."""
+    """The findings on a caption; the text encoder reads ``longest`` tokens of it."""
     if not caption:
         return [Reason("caption_missing", "doubtful", "has no caption")]
     tokens = count_tokens(caption)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ...contract import Conditioning, LatentDistribution, ModelInfo, PreviewRequest, Target, named_parts
-from ...models.outline import Outline, outline, unet_blocks
+from ...models.outline import OriginalOutline, outline, unet_blocks
 from ...models.targets import original_unet_targets, text_targets
 from ...models.text import TextEncoders
 from . import shared_state
@@ -57,7 +57,7 @@ class WebUISession(ABC):
         """The UNet's residual and transformer blocks."""
         return unet_blocks(self._unet)
 
-    def outline(self) -> Outline:
+    def outline(self) -> OriginalOutline:
         """The model on the meta device, for estimating a run; may be called while others generate with the model."""
         return outline(self.model, self._unet, self._text.models)
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 from backend import memory_management
+from backend.nn.flux import IntegratedFluxTransformer2DModel
 from modules import call_queue, sd_models, shared
 
 from ....config import Config
 from ....contract import Inspection, ModelInfo, PredictionType
 from ....errors import UserError
 from ....families.family import Family
-from ....families.registry import by_class, by_name
+from ....families.registry import by_class
 from ....models.noise_schedule import rescaled
 from ....models.refusals import warnings_on_file
 from ....models.weights import sha256
@@ -194,7 +195,9 @@ def _family(model: Any) -> Family:
 
 
 def _session(model: Any, info: ModelInfo, config: Config) -> ForgeSession:
-    return (FluxSession if by_name(info.family).has_flow else ForgeSession)(model, info, config)
+    network = model.forge_objects_original.unet.model.diffusion_model
+    kind = FluxSession if isinstance(network, IntegratedFluxTransformer2DModel) else ForgeSession
+    return kind(model, info, config)
 
 
 def _modules_of_their_own() -> str:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ....config import Config
 from ....contract import Conditioning, FamilyName, ModelInfo
 from ....families.registry import by_name
-from ....models.outline import Outline
+from ....models.outline import OriginalOutline
 from ....models.text import TextEncoders
 from ....models.tokenizer import T5Tokenizer, Tokenizer
 from .. import shared_state
@@ -52,7 +52,7 @@ class ForgeSession(WebUISession):
             finally:
                 self._ours.close()
 
-    def outline(self) -> Outline:
+    def outline(self) -> OriginalOutline:
         """The model on the meta device, for estimating a run; may be called while others generate with the model."""
         model = super().outline()
         patch_blocks(model.unet)
