@@ -1,8 +1,8 @@
 """The memory that a training step takes on a graphics card: estimated anywhere, measured where there is one.
 
 ``python benchmarks/card.py [--dtype fp16|bf16] [--rank N]``: a row as soon as it is known, MiB. The estimate counts
-the frozen UNet, the adapter with its optimizer, and what autograd keeps at once; not what a single operation takes for a moment,
-nor what the card's own libraries hold.
+the frozen UNet, the adapter with its optimizer, and what autograd keeps at once; not the
+temporary memory of single operations, nor what the card's own libraries hold.
 """
 
 from __future__ import annotations
