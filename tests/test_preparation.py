@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import stat
 import struct
+import subprocess
 import sys
 import zipfile
 
@@ -17,7 +19,7 @@ from lora_scripts_ext.commands import prepare_dataset
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.images import bucket
 from lora_scripts_ext.images.excluded import HIDDEN
-from lora_scripts_ext.preparation import archive, prepare, subject, upload
+from lora_scripts_ext.preparation import archive, background, prepare, subject, upload
 from lora_scripts_ext.preparation.prepare import PreparationOptions
 
 from .photos import photo
@@ -161,6 +163,12 @@ def test_a_mistake_is_a_sentence_and_makes_nothing(wanted, out, sentence, tmp_pa
     assert snapshot(tmp_path) == before
 
 
+def require_rembg():
+    """Skip where rembg is missing; importing it here would change the number of threads for the tests that follow."""
+    if not background.available():
+        pytest.skip("rembg is not installed")
+
+
 def write_u2net(folder):
     """A model of rembg's shape that takes what is dark for the subject."""
     import onnx
@@ -182,7 +190,7 @@ def write_u2net(folder):
 
 
 def test_a_background_is_removed_with_the_model_that_is_there_and_none_is_fetched(tmp_path, monkeypatch):
-    pytest.importorskip("rembg")
+    require_rembg()
     (tmp_path / "in").mkdir()
     product(0.4, 0.4).save(tmp_path / "in" / "box.png")
     wanted = PreparationOptions(crop="none", without_background=True)
@@ -199,6 +207,23 @@ def test_a_background_is_removed_with_the_model_that_is_there_and_none_is_fetche
     # The backdrop was no brighter than 236; the box is where it was.
     assert np.median(pixels) > 245
     assert pixels[round(0.5 * height), round(0.46 * width)] < 60
+
+
+def test_removing_backgrounds_leaves_the_number_of_threads(tmp_path):
+    """numba sets it when rembg is imported, and so a training in the same process would be rounded otherwise."""
+    require_rembg()
+    write_u2net(tmp_path / "home")
+    program = """
+from PIL import Image
+from lora_scripts_ext import threads
+from lora_scripts_ext.preparation import background
+assert threads.take(1)
+background.remover()(Image.new("RGB", (8, 8)))
+print(threads.count())
+"""
+    environment = {**os.environ, "U2NET_HOME": str(tmp_path / "home"), "MODEL_CHECKSUM_DISABLED": "1"}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["1"]
 
 
 def test_without_rembg_the_sentence_says_how_to_get_it(tmp_path, monkeypatch):

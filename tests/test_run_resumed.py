@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lora_scripts_ext import threads
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.training import state, state_saver
 
@@ -137,6 +138,38 @@ def test_what_does_not_change_the_mathematics_may_change_on_resume(changes, data
         one, other = load_file(whole.lora), load_file(resumed.lora)
         for key in one:
             torch.testing.assert_close(other[key], one[key], rtol=1e-3, atol=1e-5)
+
+
+@pytest.fixture
+def two_threads():
+    """Torch computes with two threads, as another program or package may have told it to."""
+    with threads.restored():
+        assert threads.take(2) or pytest.skip("This machine has one core.")
+        yield
+
+
+def test_the_number_of_threads_is_kept_on_resume(data, checkpoint, tmp_path, two_threads):
+    """Sums are rounded by it: without the state's number the weights of these two runs differ."""
+    values = {"epochs": 4, "save_precision": "fp32"}
+    whole, out = (shop.make_config(data, checkpoint, tmp_path / name, **values) for name in ("whole", "out"))
+    with threads.restored():
+        threads.take(1)
+        stopped_at(out, 4)
+        expected = train(whole).lora
+    resumed = train(out, resume=True)
+    assert same_tensors(resumed.lora, expected)
+    assert threads.count() == 2
+
+
+def test_more_threads_than_cores_are_not_taken_on_resume(data, checkpoint, tmp_path, monkeypatch):
+    config = shop.make_config(data, checkpoint, tmp_path / "out", epochs=4)
+    monkeypatch.setattr(threads, "count", lambda: 10_000)
+    stopped_at(config, 4)
+    monkeypatch.undo()
+    events = []
+    assert not train(config, resume=True, report=events.append).stopped
+    (text,) = [event["text"] for event in events if "threads" in event.get("text", "")]
+    assert text.startswith("The run was started with 10000 CPU threads, which this machine does not have; it goes on")
 
 
 @pytest.mark.parametrize(

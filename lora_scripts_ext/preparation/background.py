@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from .. import threads
 from ..errors import UserError
 
 # rembg's own choice changes from version to version, and with it the model's licence; this one's is Apache-2.0.
@@ -26,16 +27,34 @@ def remover() -> Callable[[Image.Image], Image.Image]:
     Raises:
         UserError: rembg is missing, or its model is not on this machine.
     """
+    # A training or an image made afterwards in this process must be rounded as before.
+    with threads.restored():
+        session = _session()
+    return lambda image: _without_background(image, session)
+
+
+def _session() -> Any:
+    """rembg's session with its model.
+
+    Raises:
+        UserError: as for :func:`remover`.
+    """
     try:
-        from rembg import new_session, remove
+        from rembg import new_session
         from rembg.sessions.u2net import U2netSession
     except ImportError as error:
         raise UserError(
             "Removing backgrounds needs rembg; install it with pip install rembg onnxruntime, or leave them."
         ) from error
     _require_model(U2netSession)
-    session = new_session(_MODEL)
-    return lambda pixels: _on_white(remove(pixels, session=session))
+    return new_session(_MODEL)
+
+
+def _without_background(image: Image.Image, session: Any) -> Image.Image:
+    from rembg import remove
+
+    with threads.restored():
+        return _on_white(remove(image, session=session))
 
 
 def _require_model(session: Any) -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from .. import memory
+import torch
+
+from .. import memory, threads
 from ..adapters import file
 from ..adapters.adapter import Adapter
 from ..adapters.targets import select
@@ -96,7 +98,7 @@ def train(
             f"There is nothing to resume in {states.folder_in(output_dir)}; check output_dir, or start a new run "
             "(for scripts: --resume-if-possible)."
         )
-    with processes.joined() as world, ExitStack() as stack:
+    with processes.joined() as world, threads.restored(), ExitStack() as stack:
         if world.is_main:
             # First of all: the model may have to be waited for.
             stack.enter_context(lock.locked(output_dir))
@@ -182,6 +184,7 @@ class Run:
         if state is not None:
             context.progress.step = state.step
             context.stepper.restore(state)
+            warnings += _resume_threads(state, session.model.device)
         context.stepper.limit(fit)
         self.log = Log(context, report, meter)
         self.previews = Previews(context, self.log)
@@ -267,6 +270,17 @@ class Run:
             stopped,
             self.previews.paths,
         )
+
+
+def _resume_threads(state: states.State, device: torch.device) -> list[str]:
+    """Let a run on the CPU take as many threads as before it was resumed; a warning where it cannot."""
+    number = state.progress.get("threads", threads.count())
+    if device.type != "cpu" or threads.take(number):
+        return []
+    return [
+        f"The run was started with {number} CPU threads, which this machine does not have; it goes on with "
+        f"{threads.count()} and ends with weights that differ by rounding."
+    ]
 
 
 def _context(config: Config, session: Session, store: Store, world: World, warn: Callable[[str], None]) -> Context:

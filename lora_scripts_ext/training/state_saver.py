@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from .. import threads
 from . import divergence
 from . import state as states
 from .checkpoints import Checkpoints, due_by_epoch, due_by_step
@@ -64,6 +65,7 @@ class StateSaver(Listener):
                 **self._checkpoints.state_dict(),
                 **self._previews.state_dict(),
                 "at_once": stepper.at_once,
+                "threads": threads.count(),
             },
             context.adapter.weights,
             stepper.optimizer.state_dict(),
