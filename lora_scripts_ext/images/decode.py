@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from . import kinds, plugins, png
 from .bucket import Size, View
@@ -154,7 +154,7 @@ def _opened(source: Path | io.BytesIO, header_only: bool = False) -> Iterator[Im
                 yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Unreadable(_too_large()) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise Unreadable(kinds.unidentified(head)) from error
     except _DAMAGED as error:
         raise Unreadable(f"cannot be decoded ({error or type(error).__name__})") from error
@@ -252,7 +252,9 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             if "sRGB" not in ImageCms.getProfileDescription(source):
-                plain = ImageCms.profileToProfile(plain, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+                srgb = ImageCms.createProfile("sRGB")
+                # None only where it converts in place.
+                plain = ImageCms.profileToProfile(plain, source, srgb, outputMode="RGB") or plain
         except (ImageCms.PyCMSError, ImportError, OSError, ValueError):
             pass  # a wrong profile, or a Pillow without colour management: the plain pixels are good enough
     return plain.convert("RGB")
