@@ -94,14 +94,14 @@ def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
 
     examples: list[Example] = []
     bare: list[str] = []
-    for name, found in zip(names, _picture_sizes(root, names), strict=True):
+    for name, size in zip(names, _picture_sizes(root, names), strict=True):
         repeats, folder_caption = folder_meaning(root, name, config.num_repeats)
-        if isinstance(found, str) or repeats == 0:
-            skipped.append(Skipped(name, found if isinstance(found, str) else "is in a folder that repeats it 0 times"))
+        if isinstance(size, str) or repeats == 0:
+            skipped.append(Skipped(name, size if isinstance(size, str) else "is in a folder that repeats it 0 times"))
             continue
         text = captions.caption(name) or folder_caption
         bare += [] if text else [name]
-        examples.append(_example(config, root, name, text, repeats, found, sizes, key))
+        examples.append(_example(config, root, name, text, repeats, size, sizes, key))
     if not examples:
         raise folder.no_images(key, root, skipped)
     warnings = (

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -58,9 +58,6 @@ class _Table:
     std: Tensor
     mask: Tensor | None
     time_ids: Tensor | None
-
-
-_Held = TypeVar("_Held", _Table, Texts)
 
 
 class Store:
@@ -130,9 +127,9 @@ class Store:
             examples,
             [*dataset.skipped, *(one for one in results if isinstance(one, Skipped))],
             _content_hash(examples, encoded),
-            {size: _each(place, table) for size, table in tables.items()},
+            {size: _placed(table, place) for size, table in tables.items()},
             first_rows,
-            _each(place, words) if words else None,
+            replace(words, context=place(words.context), pooled=_if_any(place, words.pooled)) if words else None,
         )
 
     def batch(self, visits: Sequence[Visit], device: torch.device) -> Batch:
@@ -142,16 +139,16 @@ class Store:
         captions = [
             "" if visit.variant is None else self.examples[visit.example].variants[visit.variant] for visit in visits
         ]
-        time_ids = _taken(table.time_ids, rows, device)
+        taken = partial(_taken, rows=rows, device=device)
+        time_ids = _if_any(taken, table.time_ids)
         conditioning = None
         if self._texts is not None:
-            words = [self._texts.row[caption] for caption in captions]
-            context, pooled = _taken(self._texts.context, words, device), _taken(self._texts.pooled, words, device)
-            conditioning = Conditioning(context, pooled, time_ids)
+            words = partial(_taken, rows=[self._texts.row[caption] for caption in captions], device=device)
+            conditioning = Conditioning(words(self._texts.context), _if_any(words, self._texts.pooled), time_ids)
         return Batch(
-            mean=_taken(table.mean, rows, device),
-            std=_taken(table.std, rows, device),
-            mask=_taken(table.mask, rows, device),
+            mean=taken(table.mean),
+            std=taken(table.std),
+            mask=_if_any(taken, table.mask),
             weight=torch.tensor([visit.weight for visit in visits]).to(device, non_blocking=True),
             time_ids=time_ids,
             conditioning=conditioning,
@@ -225,7 +222,7 @@ def _time_ids(examples: Iterable[Example]) -> Tensor:
 
 def _place(held: Iterable[_Table | Texts], device: torch.device, budget_bytes: int) -> Callable[[Tensor], Tensor]:
     """What puts a tensor where the whole set belongs: on the device, or in memory it can fetch from by itself."""
-    total = sum(tensor.nbytes for one in held for tensor in _tensors(one).values())
+    total = sum(tensor.nbytes for one in held for tensor in _tensors(one))
     if total <= budget_bytes:
         return lambda tensor: tensor.to(device)
     if device.type == "cuda":
@@ -233,20 +230,22 @@ def _place(held: Iterable[_Table | Texts], device: torch.device, budget_bytes: i
     return lambda tensor: tensor
 
 
-def _each(place: Callable[[Tensor], Tensor], held: _Held) -> _Held:
-    return replace(held, **{name: place(tensor) for name, tensor in _tensors(held).items()})
+def _placed(table: _Table, place: Callable[[Tensor], Tensor]) -> _Table:
+    return _Table(place(table.mean), place(table.std), _if_any(place, table.mask), _if_any(place, table.time_ids))
 
 
-def _tensors(held: _Table | Texts) -> dict[str, Tensor]:
-    values = {field.name: getattr(held, field.name) for field in fields(held)}
-    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+def _if_any(function: Callable[[Tensor], Tensor], tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else function(tensor)
 
 
-def _taken(tensor: Tensor | None, rows: Sequence[int], device: torch.device) -> Tensor | None:
+def _tensors(held: _Table | Texts) -> list[Tensor]:
+    values = (getattr(held, field.name) for field in fields(held))
+    return [value for value in values if isinstance(value, Tensor)]
+
+
+def _taken(tensor: Tensor, rows: Sequence[int], device: torch.device) -> Tensor:
     """The rows, stacked on ``device``.
 
     Rows are sliced by host integers, so no index travels to the device; pinned rows are copied without waiting.
     """
-    if tensor is None:
-        return None
     return torch.stack([tensor[row].to(device, non_blocking=True) for row in rows])

@@ -70,7 +70,7 @@ def measure(path: Path, resolution: int) -> Measures:
     grey = np.asarray(pixels.convert("L"), dtype=np.float32)
     low, high = np.percentile(grey, (5, 95))
     ring = _ring(grey.shape)
-    border = np.median(colours[ring], axis=0)
+    red, green, blue = (int(value) for value in np.median(colours[ring], axis=0))
     return Measures(
         width=width,
         height=height,
@@ -80,7 +80,7 @@ def measure(path: Path, resolution: int) -> Measures:
         contrast=float(high - low),
         burnt=_burnt(colours, ring),
         clutter=float((_steps(grey) > _EDGE)[ring].mean()),
-        border=tuple(int(value) for value in border),
+        border=(red, green, blue),
         hash=difference_hash(pixels),
         thumbnail=np.asarray(pixels.convert("L").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)),
         edges=_edge_map(pixels),
@@ -141,7 +141,7 @@ def _ring(shape: tuple[int, ...]) -> np.ndarray:
 
 def _burnt(colours: np.ndarray, ring: np.ndarray) -> float:
     """Share of white; a white backdrop is no mistake, and what stands before one may be white itself."""
-    white = (colours >= _WHITE).all(axis=2)
+    white = np.all(colours >= _WHITE, axis=2)
     return 0.0 if white[ring].mean() >= _BACKDROP else float(white.mean())
 
 
