@@ -112,7 +112,7 @@ def _text_part(
         sources = hf_sources(inside)
     wanted = {name: tuple(source.take(_meta(inside[source.name])).shape) for name, source in sources.items()}
     config = text_config(wanted, "gelu" if layout.open_clip else "quick_gelu", _config_in(folder))
-    kind = "text_with_projection" if layout.projection else "text"
+    kind: Kind = "text_with_projection" if layout.projection else "text"
     return _part(f"text encoder {index + 1}", kind, path, inside, layout.prefix, config, sources)
 
 

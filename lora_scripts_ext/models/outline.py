@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..contract import Inspection, ModelInfo, Size
+from ..contract import TEXT_PARTS, Inspection, ModelInfo, Size
 from ..families.registry import by_name
+from .layer import features
 from .targets import flux_targets, original_unet_targets, text_targets
 from .text_states import TOKENS, text_states
 from .tokenizer import FLUX_TOKENS
 
 _BLOCKS = ("ResBlock", "BasicTransformerBlock", "DoubleStreamBlock", "SingleStreamBlock")
-_TEXT_PARTS = ("te1", "te2")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class OriginalOutline(MetaInspection):
         """As ``Session.blocks``."""
         return unet_blocks(self.unet)
 
+    def _inputs(self, path: str) -> int:
+        """Inputs of the Linear at this path of the UNet or transformer."""
+        return features(self.unet.get_submodule(path))[0]
+
 
 @dataclass(frozen=True)
 class Outline(OriginalOutline):
@@ -52,12 +56,14 @@ class Outline(OriginalOutline):
         def empty(*shape: int) -> Tensor:
             return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
 
-        keys = next(module.to_k for name, module in self.unet.named_modules() if name.endswith("attn2"))
-        vector = empty(self.unet.label_emb[0][0].in_features) if by_name(self.family).has_time_ids else None
+        keys = next(name for name, _ in self.unet.named_modules() if name.endswith("attn2.to_k"))
+        vector = empty(self._inputs("label_emb.0.0")) if by_name(self.family).has_time_ids else None
+        # The weight of the first convolution is [outputs, channels, height, width].
+        channels = self.unet.get_parameter("input_blocks.0.0.weight").shape[1]
         return self.unet(
-            empty(self.unet.in_channels, height // self.vae_factor, width // self.vae_factor),
+            empty(channels, height // self.vae_factor, width // self.vae_factor),
             torch.zeros(batch, dtype=torch.int64, device="meta"),
-            context=torch.cat(states, -1) if states else empty(TOKENS, keys.in_features),
+            context=torch.cat(list(states), -1) if states else empty(TOKENS, self._inputs(keys)),
             y=vector,
         )
 
@@ -72,13 +78,13 @@ class FluxOutline(OriginalOutline):
         def empty(*shape: int) -> Tensor:
             return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
 
-        unet = self.unet
         # It takes patches of 2 x 2 latent cells.
-        return unet(
-            empty(unet.in_channels // 4, height // self.vae_factor, width // self.vae_factor),
+        channels = self._inputs("img_in") // 4
+        return self.unet(
+            empty(channels, height // self.vae_factor, width // self.vae_factor),
             torch.zeros(batch, device="meta"),
-            context=empty(FLUX_TOKENS, unet.txt_in.in_features),
-            y=empty(unet.vector_in.in_layer.in_features),
+            context=empty(FLUX_TOKENS, self._inputs("txt_in")),
+            y=empty(self._inputs("vector_in.in_layer")),
             guidance=empty(),
         )
 
@@ -91,7 +97,7 @@ def outline(model: ModelInfo, unet: nn.Module, texts: list[nn.Module]) -> Outlin
         if hasattr(module, "to_q") and hasattr(module, "to_out"):
             module.forward = MethodType(_attend, module)
     targets = list(original_unet_targets(unet, model.family))
-    for part, text in zip(_TEXT_PARTS, texts, strict=False):
+    for part, text in zip(TEXT_PARTS, texts, strict=False):
         targets += text_targets(text, model.family, part)
     return Outline(**facts(model), sizes=sizes, unet=unet, texts=texts, targets=targets)
 
@@ -111,7 +117,7 @@ def unet_blocks(unet: nn.Module) -> Iterator[nn.Module]:
 
 def text_without_numbers(text: nn.Module) -> nn.Module:
     """As :func:`without_numbers`, of a text encoder; its embeddings, which the WebUIs wrap, are left out."""
-    model = text.text_model
+    model = text.get_submodule("text_model")
     held = [vars(model).get("_embeddings"), model._modules.get("embeddings")]
     return without_numbers(text, {id(embeddings): nn.Module() for embeddings in held if embeddings is not None})
 
@@ -158,7 +164,7 @@ def facts(model: ModelInfo) -> dict[str, Any]:
 
 
 def _sizes(unet: nn.Module, texts: list[nn.Module]) -> dict[str, Size]:
-    return {"unet": size(unet)} | {part: size(text) for part, text in zip(_TEXT_PARTS, texts, strict=False)}
+    return {"unet": size(unet)} | {part: size(text) for part, text in zip(TEXT_PARTS, texts, strict=False)}
 
 
 def size(model: nn.Module) -> Size:

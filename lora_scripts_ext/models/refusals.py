@@ -27,7 +27,7 @@ _PIPELINES = (
     "StableDiffusionXLImg2ImgPipeline", "LatentConsistencyModelPipeline",
 )  # fmt: skip
 # How the parts begin where they are saved alone, or by other programs.
-_ALONE = (
+_ALONE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("unet.", "vae.", "text_encoder."), "a diffusers model in one file"),
     (("model.diffusion_model.", "diffusion_model.", "net.", "input_blocks."), "the UNet of a model alone"),
     (("down_blocks.", "unet.down_blocks."), "the UNet of a diffusers model alone"),
@@ -92,9 +92,9 @@ def require_model_folder(path: Path) -> None:
         raise UserError(f"{path}: this folder holds a LoRA of PEFT, not a base model; {_TAKE}")
     if found := sorted(path.glob("snapshots/*/model_index.json")):
         raise UserError(f"{path}: the model is further down; give the folder {found[-1].parent}.")
-    if found := sorted(entry.name for entry in path.glob("*.safetensors")):
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        raise UserError(f"{path}: this is a folder with checkpoints; name the file itself ({found[0]}{more}).")
+    if names := sorted(entry.name for entry in path.glob("*.safetensors")):
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        raise UserError(f"{path}: this is a folder with checkpoints; name the file itself ({names[0]}{more}).")
     raise UserError(
         f"{path}: this is no diffusers folder of a Stable Diffusion model, unet/config.json is not in it; "
         "give the folder that holds model_index.json, or a .safetensors checkpoint."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from ...models.text import tokenizers
 from ...models.text_states import TOKENS
 from .device import pick_device, pick_dtype
 
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
 _BLOCKS = ("ResnetBlock2D", "BasicTransformerBlock")
 
 
@@ -34,6 +38,7 @@ class CheckpointInspection(MetaInspection):
     loaded = False
 
     zero_terminal_snr: bool
+    unet: UNet2DConditionModel
 
     def blocks(self) -> Iterator[nn.Module]:
         """As ``Session.blocks``."""
@@ -53,7 +58,7 @@ class CheckpointInspection(MetaInspection):
         return self.unet(
             empty(config.in_channels, height // self.vae_factor, width // self.vae_factor),
             torch.zeros(batch, dtype=torch.int64, device="meta"),
-            encoder_hidden_states=torch.cat(states, -1) if states else empty(TOKENS, config.cross_attention_dim),
+            encoder_hidden_states=torch.cat(list(states), -1) if states else empty(TOKENS, config.cross_attention_dim),
             added_cond_kwargs=added,
             return_dict=False,
         )[0]

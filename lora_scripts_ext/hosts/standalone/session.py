@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from ...models.text import TextEncoders
 from . import inspection
 from .sampler import make_scheduler, sample
 
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
 
 class StandaloneSession:
     """A frozen model in eval mode; see ``contract.Session``. Its parts wait on the CPU until they are needed."""
@@ -25,7 +29,12 @@ class StandaloneSession:
     wider_precision = "set mixed_precision: bf16 or fp32"
 
     def __init__(
-        self, model: ModelInfo, checkpoint: Checkpoint, unet: nn.Module, vae: nn.Module, text: TextEncoders
+        self,
+        model: ModelInfo,
+        checkpoint: Checkpoint,
+        unet: UNet2DConditionModel,
+        vae: AutoencoderKL,
+        text: TextEncoders,
     ) -> None:
         self.model = model
         self._checkpoint = checkpoint
@@ -86,7 +95,7 @@ class StandaloneSession:
         self._fetch(self._unet)
         device, dtype = self.model.device, self.model.dtype
         added = None
-        if conditioning.pooled is not None:
+        if conditioning.pooled is not None and conditioning.time_ids is not None:
             added = {
                 "text_embeds": conditioning.pooled.to(device, dtype),
                 "time_ids": conditioning.time_ids.to(device, torch.float32),
