@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...config import Config
-from ...contract import ModelInfo, Target
+from ...contract import Conditioning, ModelInfo, Target
 from ...families.registry import by_name
 from ...models.checkpoint import read_checkpoint
 from ...models.denoiser import Denoiser
@@ -38,10 +38,14 @@ class CheckpointInspection(MetaInspection):
         """As ``Session.blocks``."""
         return self._denoiser.blocks(self.unet)
 
+    def conditioning(self, batch: int) -> Conditioning:
+        """See ``contract.Inspection.conditioning``."""
+        return self._denoiser.meta_conditioning(self.unet, batch, by_name(self.family), self.dtype)
+
     def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
         """See ``contract.Inspection.predict``."""
         denoiser, unet, factor = self._denoiser, self.unet, self.vae_factor
-        conditioning = denoiser.meta_conditioning(unet, batch, by_name(self.family), self.dtype)
+        conditioning = self.conditioning(batch)
         if states:
             conditioning = replace(conditioning, context=torch.cat(states, -1))
         shape = (batch, denoiser.latent_channels(unet), height // factor, width // factor)
