@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ...base_models.checkpoint import read_checkpoint
+from ...base_models.parts import Checkpoint
+from ...base_models.tokenizers import tokenizers
 from ...config import Config
 from ...contract import Conditioning, ModelInfo, Target
 from ...families.registry import by_name
-from ...models.checkpoint import read_checkpoint
 from ...models.denoiser import Denoiser
 from ...models.denoisers import DENOISERS
 from ...models.low_bits import keep_in_8_bits
 from ...models.outline import MetaInspection, facts, size, text_without_numbers, without_numbers
-from ...models.parts import Checkpoint
 from ...models.targets import text_targets
-from ...models.text import tokenizers
 from .device import pick_device, pick_dtype
 
 

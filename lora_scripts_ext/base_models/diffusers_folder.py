@@ -12,17 +12,17 @@ from ..contract import PredictionType
 from ..errors import UserError
 from ..families.family import Family, TextEncoderLayout
 from ..families.registry import FAMILIES, by_encoders, by_name
-from .clip import build_clip, build_projected_clip
-from .denoiser import Denoiser
-from .denoisers import DENOISERS
-from .diffusers_unet import UNet
-from .noise_schedule import Schedule
+from ..models.clip import build_clip, build_projected_clip
+from ..models.denoiser import Denoiser
+from ..models.denoisers import DENOISERS
+from ..models.diffusers_unet import UNet
+from ..models.noise_schedule import Schedule
+from ..models.safetensors_file import Shape, read_header
+from ..models.t5 import build_t5, t5_sources
+from ..models.vae import build_vae
+from ..models.weights import Source
 from .parts import Checkpoint, ModelPart
 from .refusals import require_model_folder
-from .safetensors_file import Shape, read_header
-from .t5 import build_t5, t5_sources
-from .vae import build_vae
-from .weights import Source
 
 _MODEL = ("diffusion_pytorch_model",)
 _TEXT_MODEL = ("model", "pytorch_model")

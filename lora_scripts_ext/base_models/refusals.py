@@ -11,10 +11,10 @@ from typing import Any
 from ..errors import UserError
 from ..families.family import Family
 from ..families.registry import FAMILIES, readable
-from .denoisers import DENOISERS
-from .diffusers_unet import UNet
+from ..models.denoisers import DENOISERS
+from ..models.diffusers_unet import UNet
+from ..models.safetensors_file import Header, Shape, read_header
 from .kinds import kind_of
-from .safetensors_file import Header, Shape, read_header
 
 _TAKE = f"give the checkpoint of a full {readable()} model."
 _UNET = "model.diffusion_model."
