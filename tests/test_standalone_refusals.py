@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lora_scripts_ext.base_models.refusals import distilled, warnings_on_file
 from lora_scripts_ext.config import Config
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 from lora_scripts_ext.hosts.standalone.inspection import inspect
-from lora_scripts_ext.models.refusals import distilled, warnings_on_file
 
 from . import models
 
@@ -89,14 +89,14 @@ def test_a_gguf_by_its_own_name(tmp_path):
 
 NAMES = {
     "LoRA": "lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight",
-    "Flux": "model.diffusion_model.double_blocks.0.img_attn.qkv.weight",
+    "no text encoder clip_l": "model.diffusion_model.double_blocks.0.img_attn.qkv.weight",
     "Stable Diffusion 3": "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight",
     "refiner": "conditioner.embedders.0.model.ln_final.weight",
     "ControlNet": "control_model.input_blocks.0.0.weight",
     "diffusers": "down_blocks.0.resnets.0.conv1.weight",
     "no Stable Diffusion UNet": "something.weight",
-    "Flux model": "double_blocks.0.img_attn.qkv.weight",
-    "a Flux model": "transformer.single_transformer_blocks.0.attn.to_q.weight",
+    "the transformer of a Flux model alone;": "double_blocks.0.img_attn.qkv.weight",
+    "in diffusers' names": "transformer.single_transformer_blocks.0.attn.to_q.weight",
     "Flux 2": "double_stream_modulation_img.lin.weight",
     "Chroma": "distilled_guidance_layer.in_proj.weight",
     "HunyuanVideo": "txt_in.individual_token_refiner.blocks.0.adaLN_modulation.1.weight",
@@ -127,7 +127,7 @@ NAMES = {
     "quantised (scaled": "model.diffusion_model.input_blocks.1.1.proj_in.comfy_quant",
     "Latent Consistency Model": "model.diffusion_model.time_embed.cond_proj.weight",
     "(LCM)": "time_embedding.cond_proj.weight",
-    "UNet of a model alone": "input_blocks.0.0.weight",
+    "UNet of a Stable Diffusion model alone": "input_blocks.0.0.weight",
     "the UNet of a model": "diffusion_model.input_blocks.0.0.weight",
     "UNet of a diffusers": "down_blocks.0.resnets.0.norm1.weight",
     "a VAE alone": "first_stage_model.encoder.conv_in.weight",
@@ -320,12 +320,12 @@ def test_folder_with_shards_missing(tmp_path, folder):
 
 
 FOLDERS = {
-    "FluxPipeline, which is not supported": ("model_index.json", {"_class_name": "FluxPipeline"}),
+    "FluxFillPipeline, which is not supported": ("model_index.json", {"_class_name": "FluxFillPipeline"}),
     "StableDiffusionInpaintPipeline, which is": ("model_index.json", {"_class_name": "StableDiffusionInpaintPipeline"}),
     "holds a LoRA of PEFT": ("adapter_config.json", {}),
     "the model is further down": ("snapshots/abc/model_index.json", {}),
     "name the file itself (brand.safetensors)": ("brand.safetensors", {}),
-    "unet/config.json is not in it": ("README.json", {}),
+    "unet/config.json or transformer/config.json is not in it": ("README.json", {}),
 }
 
 

@@ -25,7 +25,7 @@ from .example import Example
 from .latents import Latents
 from .plan import Visit
 from .source import Dataset
-from .texts import Texts
+from .texts import TextFiles, Texts
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,14 @@ class Store:
         content_hash: str,
         tables: dict[Size, _Table],
         first_rows: list[int],
-        words: Texts | None,
+        texts: Texts | TextFiles | None,
     ) -> None:
         self.examples = examples
         self.skipped = skipped
         self.content_hash = content_hash
         self._tables = tables
         self._first_rows = first_rows
-        self._texts = words
+        self._texts = texts
 
     @classmethod
     def build(
@@ -96,6 +96,7 @@ class Store:
         progress: Progress,
         check: Check,
         budget_bytes: int,
+        text_budget_bytes: int | None = None,
     ) -> Store:
         """Fill the caches and load them: on the device if they take at most ``budget_bytes``, else in (pinned) memory.
 
@@ -106,6 +107,8 @@ class Store:
             progress: called with done, total and "pictures" or "captions".
             check: called between pictures; what it raises ends the build, the caches filled so far stay.
             budget_bytes: device memory that the set may take.
+            text_budget_bytes: memory that text embeddings may take; more of them are read from the cache for each
+                batch. None: no limit.
 
         Raises:
             UserError: no training picture could be decoded, the VAE gives NaN, the cache cannot be written.
@@ -117,19 +120,21 @@ class Store:
         examples = tuple(
             example for example, one in zip(dataset.examples, results, strict=True) if isinstance(one, Latents)
         )
-        words = None
+        embeddings = None
         if not config.train_text_encoder:
-            words = texts.gather(texts.captions(examples, config), session, config, progress, check)
+            captions = texts.captions(examples, config)
+            embeddings = texts.gather(captions, session, config, progress, check, text_budget_bytes)
+        held = [embeddings] if isinstance(embeddings, Texts) else []
         encoded = [one for one in results if isinstance(one, Latents)]
         tables, first_rows = _tables(examples, encoded, session)
-        place = _place([*tables.values(), words] if words else [*tables.values()], session.model.device, budget_bytes)
+        place = _place([*tables.values(), *held], session.model.device, budget_bytes)
         return cls(
             examples,
             [*dataset.skipped, *(one for one in results if isinstance(one, Skipped))],
             _content_hash(examples, encoded),
             {size: _placed(table, place) for size, table in tables.items()},
             first_rows,
-            replace(words, context=place(words.context), pooled=_if_any(place, words.pooled)) if words else None,
+            _texts_placed(embeddings, place) if isinstance(embeddings, Texts) else embeddings,
         )
 
     def batch(self, visits: Sequence[Visit], device: torch.device) -> Batch:
@@ -143,8 +148,7 @@ class Store:
         time_ids = _if_any(taken, table.time_ids)
         conditioning = None
         if self._texts is not None:
-            words = partial(_taken, rows=[self._texts.row[caption] for caption in captions], device=device)
-            conditioning = Conditioning(words(self._texts.context), _if_any(words, self._texts.pooled), time_ids)
+            conditioning = replace(self._texts.of(captions, device), time_ids=time_ids)
         return Batch(
             mean=taken(table.mean),
             std=taken(table.std),
@@ -232,6 +236,10 @@ def _place(held: Iterable[_Table | Texts], device: torch.device, budget_bytes: i
 
 def _placed(table: _Table, place: Callable[[Tensor], Tensor]) -> _Table:
     return _Table(place(table.mean), place(table.std), _if_any(place, table.mask), _if_any(place, table.time_ids))
+
+
+def _texts_placed(texts: Texts, place: Callable[[Tensor], Tensor]) -> Texts:
+    return replace(texts, context=place(texts.context), pooled=_if_any(place, texts.pooled))
 
 
 def _if_any(function: Callable[[Tensor], Tensor], tensor: Tensor | None) -> Tensor | None:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..contract import TEXT_PARTS, Inspection, ModelInfo, Size
+from ..contract import TEXT_PARTS, Conditioning, Inspection, ModelInfo, Size
 from ..families.registry import by_name
 from .layer import features
 from .targets import flux_targets, original_unet_targets, text_targets
@@ -29,6 +29,9 @@ class MetaInspection(Inspection):
     def encode_text(self, batch: int) -> list[Tensor]:
         """See ``contract.Inspection.encode_text``."""
         return [text_states(text, batch, self.dtype) for text in self.texts]
+
+    def _empty(self, *shape: int) -> Tensor:
+        return torch.empty(shape, device="meta", dtype=self.dtype)
 
 
 @dataclass(frozen=True)
@@ -50,21 +53,23 @@ class OriginalOutline(MetaInspection):
 class Outline(OriginalOutline):
     """A UNet in the original layout (``UNetModel`` of ldm and sgm) with its text encoders."""
 
+    def conditioning(self, batch: int) -> Conditioning:
+        """See ``contract.Inspection.conditioning``; sizes are part of ``pooled``, as the UNet takes them."""
+        keys = next(name for name, _ in self.unet.named_modules() if name.endswith("attn2.to_k"))
+        has_vector = by_name(self.family).has_time_ids
+        vector = self._empty(batch, self._inputs("label_emb.0.0")) if has_vector else None
+        return Conditioning(self._empty(batch, TOKENS, self._inputs(keys)), vector)
+
     def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
         """See ``contract.Inspection.predict``."""
-
-        def empty(*shape: int) -> Tensor:
-            return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
-
-        keys = next(name for name, _ in self.unet.named_modules() if name.endswith("attn2.to_k"))
-        vector = empty(self._inputs("label_emb.0.0")) if by_name(self.family).has_time_ids else None
+        conditioning = self.conditioning(batch)
         # The weight of the first convolution is [outputs, channels, height, width].
         channels = self.unet.get_parameter("input_blocks.0.0.weight").shape[1]
         return self.unet(
-            empty(channels, height // self.vae_factor, width // self.vae_factor),
+            self._empty(batch, channels, height // self.vae_factor, width // self.vae_factor),
             torch.zeros(batch, dtype=torch.int64, device="meta"),
-            context=torch.cat(list(states), -1) if states else empty(TOKENS, self._inputs(keys)),
-            y=vector,
+            context=torch.cat(list(states), -1) if states else conditioning.context,
+            y=conditioning.pooled,
         )
 
 
@@ -72,20 +77,22 @@ class Outline(OriginalOutline):
 class FluxOutline(OriginalOutline):
     """A Flux transformer in the original layout."""
 
+    def conditioning(self, batch: int) -> Conditioning:
+        """See ``contract.Inspection.conditioning``."""
+        context, pooled = self._inputs("txt_in"), self._inputs("vector_in.in_layer")
+        return Conditioning(self._empty(batch, FLUX_TOKENS, context), self._empty(batch, pooled))
+
     def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
         """See ``contract.Inspection.predict``; its text encoders do not learn."""
-
-        def empty(*shape: int) -> Tensor:
-            return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
-
+        conditioning = self.conditioning(batch)
         # It takes patches of 2 x 2 latent cells.
         channels = self._inputs("img_in") // 4
         return self.unet(
-            empty(channels, height // self.vae_factor, width // self.vae_factor),
+            self._empty(batch, channels, height // self.vae_factor, width // self.vae_factor),
             torch.zeros(batch, device="meta"),
-            context=empty(FLUX_TOKENS, self._inputs("txt_in")),
-            y=empty(self._inputs("vector_in.in_layer")),
-            guidance=empty(),
+            context=conditioning.context,
+            y=conditioning.pooled,
+            guidance=self._empty(batch),
         )
 
 

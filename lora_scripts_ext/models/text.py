@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..config import Config
 from ..contract import Conditioning, FamilyName
 from ..errors import UserError
 from ..families.registry import by_name
-from .parts import Checkpoint
-from .tokenizer import SHIPPED, T5Tokenizer, Tokenizer
+from .tokenizer import T5Tokenizer, Tokenizer
 
 
 class TextEncoders:
@@ -70,22 +67,3 @@ class TextEncoders:
     def tokens(self, index: int, captions: Sequence[str], device: torch.device) -> Tensor:
         """The captions' tokens for one of the models, int64 [captions, tokens]."""
         return self._tokenizers[index](captions).to(device)
-
-
-def tokenizers(checkpoint: Checkpoint, config: Config) -> list[Tokenizer]:
-    """A tokenizer for each text encoder: ``text_model_dir``, else the checkpoint's own, else the shipped CLIP one.
-
-    OpenAI's CLIP (SD1, SDXL's first) was used with the end token as padding, open_clip (SD2, SDXL's second) with token
-    0, an exclamation mark.
-
-    Raises:
-        UserError: tokenizer files are missing or do not fit the text encoder.
-    """
-    made = []
-    for index, (part, own) in enumerate(zip(checkpoint.texts, checkpoint.tokenizers, strict=True)):
-        open_clip = by_name(checkpoint.family).text_encoders[index].open_clip
-        folder = Path(config.text_model_dir) if config.text_model_dir else own or SHIPPED
-        pad = 0 if open_clip and folder != own else None
-        length = part.config.get("max_position_embeddings", 77)
-        made.append(Tokenizer.read(folder, pad, length, part.config["vocab_size"]))
-    return made
