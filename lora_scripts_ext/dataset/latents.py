@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -177,7 +178,7 @@ def _pixels(example: Example, image: Image.Image) -> Tensor:
     return torch.from_numpy(cut.transpose(0, 3, 1, 2).copy())
 
 
-def _cut(example: Example, image: Image.Image, resample: Image.Resampling) -> list[np.ndarray]:
+def _cut(example: Example, image: Image.Image, resample: Image.Resampling) -> list[NDArray[np.uint8]]:
     return [decode.crop(image, example.resized, example.bucket, view, resample) for view in example.views]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from . import kinds, plugins, png
@@ -112,7 +113,7 @@ def decode_mask(content: bytes) -> Image.Image:
     return Image.composite(mask, Image.new("L", mask.size, 0), picture.alpha)
 
 
-def crop(image: Image.Image, resized: Size, bucket: Size, view: View, resample: Image.Resampling) -> np.ndarray:
+def crop(image: Image.Image, resized: Size, bucket: Size, view: View, resample: Image.Resampling) -> NDArray[np.uint8]:
     """Resize ``image`` to ``resized``, cut the view of size ``bucket`` out of it, mirror it if the view is flipped.
 
     Only the pixels of the view are computed, so a panorama costs no more than a square.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ class CheckpointInspection(MetaInspection):
         return denoiser.predict(unet, noisy, torch.zeros(batch, device="meta"), conditioning, 1.0)
 
     @property
-    def _denoiser(self) -> Denoiser:
+    def _denoiser(self) -> Denoiser[Any]:
         return DENOISERS[by_name(self.family).denoiser]
 
 
