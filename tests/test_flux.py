@@ -287,3 +287,62 @@ def test_what_is_no_whole_flux_is_refused_with_a_sentence(folder, checkpoint, tm
     for family in ("sd1", "sdxl"):
         with pytest.raises(UserError, match="set model_family: auto"):
             inspect(dataclasses.replace(config(folder), model_family=family))
+
+
+def write_parts(checkpoint, out):
+    """The checkpoint as the hub serves it: the transformer alone, and a file for each of the other parts."""
+    tensors = load_file(checkpoint)
+    prefixes = {
+        "base_model": "model.diffusion_model.",
+        "clip_l": "text_encoders.clip_l.transformer.",
+        "t5xxl": "text_encoders.t5xxl.transformer.",
+        "vae": "vae.",
+    }
+    for key, prefix in prefixes.items():
+        part = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        save_file(part, out / f"{key}.safetensors")
+    return {key: str(out / f"{key}.safetensors") for key in prefixes}
+
+
+@torch.no_grad()
+def test_parts_in_files_of_their_own_are_the_same_model(checkpoint, tmp_path):
+    files = write_parts(checkpoint, tmp_path)
+    noisy, timesteps, pixels = noise(1, 16, 8, 8), torch.tensor([0.5]), noise(1, 3, 32, 32)
+    results = []
+    for keys in ({"base_model": str(checkpoint)}, files):
+        with StandaloneHost().open(Config(device="cpu", **keys)) as session:
+            encoded = session.encode_text(["a shoe"])
+            results.append((session.predict(noisy, timesteps, encoded), session.encode_images(pixels).mean))
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+def test_files_of_parts_are_checked(checkpoint, tmp_path):
+    files = write_parts(checkpoint, tmp_path)
+    sd1 = models.write_checkpoint(tmp_path / "sd1.safetensors", "sd1")
+    for changes, sentence in (
+        ({"vae": ""}, "has no VAE; name the file with it in vae, or give a version"),
+        (
+            {"clip_l": "", "t5xxl": ""},
+            "no text encoder clip_l and no text encoder t5xxl; name files with them in clip_l and",
+        ),
+        ({"vae": files["t5xxl"]}, r"vae .*t5xxl.safetensors: this file is not what vae needs: it is not built as"),
+        ({"t5xxl": files["vae"]}, "t5xxl .*: this file is not what t5xxl needs: the tensor .* is missing"),
+        ({"clip_l": str(tmp_path / "none.safetensors")}, "none.safetensors: there is no such file"),
+        ({"base_model": str(sd1)}, "t5xxl is set; Stable Diffusion 1 has no such text encoder"),
+        ({"base_model": str(tmp_path)}, "vae: .* is a folder with parts of its own"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            inspect(Config(device="cpu", **{**files, **changes}))
+
+
+@torch.no_grad()
+def test_another_vae_takes_the_place_of_the_checkpoints_own(tmp_path):
+    first, second = (models.write_checkpoint(tmp_path / f"{seed}.safetensors", "sd1", seed=seed) for seed in (1, 2))
+    pixels = noise(1, 3, 32, 32)
+    means = []
+    for keys in ({}, {"vae": str(second)}):
+        with StandaloneHost().open(config(first, **keys)) as session:
+            means.append(session.encode_images(pixels).mean)
+    with StandaloneHost().open(config(second)) as session:
+        assert torch.equal(session.encode_images(pixels).mean, means[1])
+    assert not torch.equal(*means)

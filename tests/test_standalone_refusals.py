@@ -95,7 +95,7 @@ NAMES = {
     "ControlNet": "control_model.input_blocks.0.0.weight",
     "diffusers": "down_blocks.0.resnets.0.conv1.weight",
     "no Stable Diffusion UNet": "something.weight",
-    "the transformer of a Flux model alone;": "double_blocks.0.img_attn.qkv.weight",
+    "name files with them in clip_l and t5xxl and vae": "double_blocks.0.img_attn.qkv.weight",
     "in diffusers' names": "transformer.single_transformer_blocks.0.attn.to_q.weight",
     "Flux 2": "double_stream_modulation_img.lin.weight",
     "Chroma": "distilled_guidance_layer.in_proj.weight",
