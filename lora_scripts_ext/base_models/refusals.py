@@ -82,7 +82,7 @@ def require_base_model(path: Path, header: Header, files: Collection[str] = ()) 
     )
 
 
-def _holds(shapes: Mapping[str, Shape], denoiser: Denoiser) -> bool:
+def _holds(shapes: Mapping[str, Shape], denoiser: Denoiser[Any]) -> bool:
     """Whether a denoiser of this kind is there; the UNet in a checkpoint only, as its family shows in the rest."""
     prefix = denoiser_prefix(shapes, denoiser)
     return prefix == UNET or (prefix == "" and denoiser.class_name != UNet.class_name)
