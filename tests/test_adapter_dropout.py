@@ -152,7 +152,7 @@ def gradient(checkpointed):
     return adapter.weights.grad
 
 
-def test_a_block_that_is_computed_twice_drops_the_same():
+def test_a_checkpointed_block_drops_the_same():
     torch.manual_seed(0)
     once = gradient(False)
     torch.manual_seed(1)

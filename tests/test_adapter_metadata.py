@@ -151,7 +151,7 @@ def test_card_keeps_what_the_user_wrote(tmp_path):
     assert "rank 4" in again["description"]
 
 
-def test_card_of_an_older_lora_of_the_name_gets_the_new_words(tmp_path):
+def test_card_of_an_older_lora_of_the_name_gets_the_new_trigger_word(tmp_path):
     there = tmp_path / "models"
     there.mkdir()
     for word in ("fx", "vixen"):

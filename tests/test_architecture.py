@@ -61,7 +61,7 @@ def test_imports_point_down():
     assert not wrong
 
 
-def test_the_page_knows_training_through_jobs_alone():
+def test_the_page_knows_training_only_through_jobs():
     pages = [path for path in files() if "webui" in path.relative_to(PACKAGE).parts[:1]]
     assert pages and not [path.name for path in pages for found in imports(path) if found[0] == "training"]
 
@@ -98,13 +98,13 @@ def test_no_package_holds_more_than_its_share():
             assert share <= LARGEST_SHARE, package.name
 
 
-def test_the_name_of_a_webui_stands_in_its_host_alone():
+def test_the_name_of_a_webui_stands_only_in_its_host():
     for path in files():
         if "hosts" not in path.parts and re.search(r"\ba1111|\bforge\b", path.read_text(encoding="utf-8")):
             raise AssertionError(path.relative_to(PACKAGE))
 
 
-def test_the_name_of_a_family_stands_among_the_families_alone():
+def test_the_name_of_a_family_stands_only_in_families():
     for path in files():
         if "families" not in path.parts and re.search(
             r"[\"'](sd1|sd2|sdxl|flux)[\"']", path.read_text(encoding="utf-8")

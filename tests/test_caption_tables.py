@@ -91,7 +91,7 @@ def test_a_field_after_a_quoted_caption_is_not_part_of_it(folder):
     assert "more fields than there are columns (line 2)" in read(folder).warnings[0]
 
 
-def test_two_caption_columns_use_the_likelier_and_say_so(folder):
+def test_of_two_caption_columns_the_likelier_is_used_with_a_warning(folder):
     table = "filename,tags,caption\na.png,one,red\nb.png,two,blue\n"
     assert captions(folder, table) == {"a.png": "red", "b.png": "blue"}
     assert "metadata.csv: the column caption is the caption; tags is not used." in read(folder).warnings
@@ -180,7 +180,7 @@ def test_a_table_of_other_images_is_an_error_that_shows_how_it_was_read(folder, 
 
 
 @pytest.mark.parametrize("table", ["", "filename,prompt\n", "\n\n"])
-def test_an_empty_table_is_said(folder, table):
+def test_an_empty_table_is_reported(folder, table):
     assert captions(folder, table) == {"a.png": "", "b.png": ""}
     assert "metadata.csv has no rows, so there are no captions in it." in read(folder).warnings
 
@@ -229,7 +229,7 @@ def test_json_that_cannot_be_used_is_a_sentence(folder, table, told):
         captions(folder, table, "metadata.jsonl")
 
 
-def test_a_json_caption_that_is_no_text_is_said(folder):
+def test_a_json_caption_that_is_no_text_is_reported(folder):
     assert captions(folder, '{"a.png": {"caption": 5}, "b.png": {"caption": "y"}}', "meta_cap.json")["a.png"] == ""
     assert skipped(folder)["a.png"].startswith(
         "has a caption that is not text; write it as text (meta_cap.json, line 1)"
@@ -258,7 +258,7 @@ def test_a_table_in_a_sub_folder_is_about_that_folder(tmp_path):
     assert any("not read: metadata.csv" in text for text in named.warnings)
 
 
-def test_tables_that_are_not_read_are_said(folder):
+def test_tables_that_are_not_read_are_reported(folder):
     captions(folder, "filename,prompt\na.png,x\n")
     for name in ("captions.csv", "captions.xlsx", "metadata.jsonl"):
         (folder / name).write_text("x")
@@ -312,7 +312,7 @@ def test_images_that_differ_in_case_keep_their_own_text(tmp_path):
     assert [one.caption for one in read(folder).examples] == ["large", ""]
 
 
-def test_text_files_that_are_not_used_are_said(folder):
+def test_text_files_that_are_not_used_are_reported(folder):
     (folder / "a.txt").write_text("theirs")
     (folder / "gone.txt").write_text("x")
     captions(folder, "filename,prompt\na.png,x\nb.png,y\n")
@@ -322,7 +322,7 @@ def test_text_files_that_are_not_used_are_said(folder):
     )
 
 
-def test_the_number_without_a_caption_is_said(folder):
+def test_the_number_without_a_caption_is_reported(folder):
     assert read(folder).warnings == ("None of the 2 images has a caption; all are trained on an empty caption.",)
     found = read(folder, trigger_word="brnd")
     assert found.warnings == ("None of the 2 images has a caption; all are trained on the trigger word brnd alone.",)

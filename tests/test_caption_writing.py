@@ -164,7 +164,7 @@ def test_a_table_in_another_encoding_is_never_rewritten(folder, capsys):
     assert CaptionStore.open(folder.parent / "ready").entry("a.png").prompt == "Müller"
 
 
-def test_the_commands_say_how_many_have_no_caption(folder, capsys):
+def test_the_commands_report_how_many_have_no_caption(folder, capsys):
     (folder / "a.txt").write_bytes("Müller".encode("cp1252"))
     (folder / "b.txt").write_text("blue")
     folder = str(folder)

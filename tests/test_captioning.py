@@ -75,7 +75,7 @@ def asked(captioner: str, *pictures: CaptionInput, **told) -> list[Fields]:
         ("red sofa_02.jpg", "red sofa"),
     ],
 )
-def test_a_file_name_says_what_it_says_and_no_more(name, caption):
+def test_a_file_name_gives_its_fields_and_no_more(name, caption):
     assert join(read(name)) == caption
 
 
@@ -88,7 +88,7 @@ def test_a_template_orders_the_fields_and_drops_empty_ones():
             check(wrong)
 
 
-def test_blip_says_what_transformers_says(tmp_path):
+def test_blip_captions_equal_transformers(tmp_path):
     folder = captioners.write_blip(tmp_path / "blip")
     pixels = [picture(colour).pixels for colour in COLOURS]
     model, processor = BlipForConditionalGeneration.from_pretrained(folder), BlipProcessor.from_pretrained(folder)
@@ -99,7 +99,7 @@ def test_blip_says_what_transformers_says(tmp_path):
     assert all(expected)
 
 
-def test_florence_says_what_transformers_says(tmp_path):
+def test_florence_captions_equal_transformers(tmp_path):
     transformers = pytest.importorskip("transformers", minversion="4.56")
     folder = captioners.write_florence(tmp_path / "florence")
     pixels = [picture(colour).pixels for colour in COLOURS]
@@ -123,7 +123,7 @@ def test_a_classifier_names_the_likeliest_class(tmp_path):
     assert [one.subject for one in found] == [captioners.CLASSES[index].split(",")[0] for index in best]
 
 
-def test_clip_ranks_the_users_own_words(tmp_path):
+def test_clip_ranks_the_users_own_phrases(tmp_path):
     folder = captioners.write_clip(tmp_path / "clip")
     words = tmp_path / "words.txt"
     words.write_text(
@@ -204,7 +204,7 @@ def other():
         yield server
 
 
-def test_an_endpoint_is_asked_only_where_it_is_named(service, monkeypatch):
+def test_an_endpoint_is_called_only_where_it_is_configured(service, monkeypatch):
     monkeypatch.setenv("MY_KEY", "secret")
     address = f"http://127.0.0.1:{service.server_port}/v1"
     assert asked("endpoint", picture("red"), endpoint=address, key_from="MY_KEY", model="m") == [
@@ -235,7 +235,7 @@ def test_a_redirect_is_not_followed_so_the_key_stays(service, other, status, mon
 
 
 @pytest.mark.parametrize("status", [200, 500])
-def test_an_answer_without_end_is_not_read_to_its_end(service, status):
+def test_an_endless_response_is_not_read_to_its_end(service, status):
     def pour(out, told):
         with suppress(OSError):
             while True:
@@ -248,7 +248,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(service, status):
 
 
 @pytest.mark.parametrize("where", ["body", "headers"])
-def test_a_service_that_drips_is_given_up(service, where, monkeypatch):
+def test_a_service_that_sends_too_slowly_times_out(service, where, monkeypatch):
     monkeypatch.setattr(exchange, "SECONDS", 1)
     over = threading.Event()
 
@@ -279,13 +279,13 @@ def test_a_service_that_drips_is_given_up(service, where, monkeypatch):
         ("http:///v1", "name the address of the service"),
     ],
 )
-def test_an_address_that_is_none_is_refused_and_no_password_repeated(endpoint, sentence):
+def test_an_invalid_endpoint_url_is_refused_and_no_password_repeated(endpoint, sentence):
     with pytest.raises(UserError, match=sentence) as refused:
         choose.make(CaptionerOptions("endpoint", endpoint=endpoint))
     assert "hush" not in str(refused.value)
 
 
-def test_a_key_in_the_query_is_sent_but_never_said(service):
+def test_a_key_in_the_query_is_sent_but_never_shown(service):
     service.status = 403
     with pytest.raises(UserError, match="/v1/chat/completions answers 403") as refused:
         asked("endpoint", picture("red"), endpoint=f"{service.address}/?key=hush")
@@ -318,18 +318,18 @@ def test_a_caption_holds_nothing_that_a_terminal_obeys_or_a_file_cannot_hold(ser
     assert told == [Fields("a [31mcup", style="soft light")]
 
 
-def test_this_machine_is_asked_without_a_proxy(service, other, monkeypatch):
+def test_a_local_endpoint_is_called_without_a_proxy(service, other, monkeypatch):
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{other.server_port}")
     assert asked("endpoint", picture("red"), endpoint=service.address) == [Fields("cup", ("red",))]
     assert other.asked == []
 
 
-def test_an_answer_without_json_is_the_subject():
+def test_a_response_without_json_is_the_subject():
     assert parse(" A red cup.\n") == Fields("A red cup")
     assert parse('{"subject": null, "attributes": "a, b", "style": "x"}') == Fields("", ("a", "b"), "", "x")
 
 
-def test_the_webuis_own_captioners_are_asked_under_the_queues_lock(monkeypatch):
+def test_the_webuis_own_captioners_run_under_the_queues_lock(monkeypatch):
     calls = []
     lock = threading.Lock()
     theirs = SimpleNamespace(
@@ -351,7 +351,7 @@ def test_the_webuis_own_captioners_are_asked_under_the_queues_lock(monkeypatch):
     assert asked("deepbooru", picture("red")) == [Fields("", ("cup", "simple (style)"))]
 
 
-def test_what_is_missing_is_a_sentence_that_says_how_to_get_it(tmp_path):
+def test_what_is_missing_is_a_sentence_that_names_how_to_get_it(tmp_path):
     with pytest.raises(UserError, match="did you mean blip"):
         asked("blup")
     with pytest.raises(UserError, match=r"run auto_label.py once with --download, or name a folder"):
@@ -371,7 +371,7 @@ def test_no_pickle_is_loaded(tmp_path):
         asked("vit", model=str(folder))
 
 
-def test_pictures_are_captioned_once_and_what_a_person_wrote_stays(tmp_path):
+def test_images_are_captioned_once_and_what_a_person_wrote_stays(tmp_path):
     folder = write_set(tmp_path / "set")
     (folder / "metadata.csv").write_text('filename,prompt\nIMG_0001.jpg,"my own words"\n')
     store = CaptionStore.open(folder)
@@ -419,7 +419,7 @@ def test_a_stop_keeps_what_is_captioned_and_the_next_call_does_the_rest(tmp_path
     assert (done.written, done.kept, rest.seen) == (5, 4, 5)
 
 
-def test_a_picture_that_cannot_be_read_is_left_out_with_the_reason(tmp_path):
+def test_an_image_that_cannot_be_read_is_skipped_with_the_reason(tmp_path):
     folder = write_set(tmp_path / "set")
     vit = captioners.write_vit(tmp_path / "vit")
     done = label(folder, CaptionStore.open(folder), choose.make(CaptionerOptions("vit", model=str(vit), device="cpu")))
@@ -431,7 +431,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
 
 
-def test_the_command_writes_the_csv_that_it_is_told(tmp_path):
+def test_the_command_writes_the_csv_that_csv_out_names(tmp_path):
     folder = write_set(tmp_path / "set")
     out = tmp_path / "captions" / "metadata.csv"
     done = run("--input", folder, "--output", out, "--captioner", "names", "--trigger", "brnd", "--sidecars")

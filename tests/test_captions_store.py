@@ -73,7 +73,7 @@ def test_what_other_tools_wrote_stays(tmp_path):
     assert trained(folder) == {"a.png": "new, words", "b.png": "other", "c.png": "third"}
 
 
-def test_a_csv_outside_the_folder_names_pictures_so_that_both_ways_read_it(tmp_path):
+def test_a_csv_outside_the_folder_names_images_so_that_both_ways_read_it(tmp_path):
     folder = write(tmp_path / "set", "a.png")
     path = tmp_path / "metadata.csv"
     store = CaptionStore.open(folder, path)

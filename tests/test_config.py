@@ -96,7 +96,7 @@ def test_alpha_defaults_to_the_rank():
         ({"min_bucket_side": 512, "max_bucket_side": 256}, "min_bucket_side 512 is above max_bucket_side 256"),
     ],
 )
-def test_a_mistake_is_said_in_one_sentence(change, sentence):
+def test_a_mistake_is_reported_in_one_sentence(change, sentence):
     with pytest.raises(
         UserError,
         match=re.escape(sentence) if "is nan" in sentence else sentence.replace("?", r"\?"),

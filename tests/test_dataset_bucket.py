@@ -144,7 +144,7 @@ def test_time_ids_as_in_diffusers():
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_crop_equals_resize_then_cut(flip):
+def test_crop_equals_resize_then_crop(flip):
     draw = np.random.default_rng(0)
     image = Image.fromarray(draw.integers(0, 256, (90, 200, 3), dtype=np.uint8))
     resized, target = bucket.cover(image.size, (64, 48)), (64, 48)
@@ -156,7 +156,7 @@ def test_crop_equals_resize_then_cut(flip):
     assert np.abs(got.astype(int) - expected).max() <= 1
 
 
-def test_tiny_picture_is_enlarged_and_panorama_is_cheap():
+def test_tiny_image_is_enlarged_and_panorama_is_cheap():
     tiny = Image.new("RGB", (3, 2), (5, 6, 7))
     resized = bucket.cover(tiny.size, (512, 512))
     assert decode.crop(tiny, resized, (512, 512), View(100, 0, False), Image.Resampling.LANCZOS).max() == 7

@@ -12,7 +12,7 @@ def config(**values):
     return from_dict({"train_data_dir": "in", "base_model": "m", "output_dir": "out", **values})
 
 
-def test_parts_split_at_latin_and_chinese_commas():
+def test_tags_split_at_latin_and_chinese_commas():
     assert caption.parts(" red dress,, 海边\N{FULLWIDTH COMMA}日落 , ") == ["red dress", "海边", "日落"]
 
 
@@ -42,7 +42,7 @@ def test_all_orders_when_few_exist():
     assert sorted(found) == sorted(", ".join(("sks", *order)) for order in itertools.permutations("abc"))
 
 
-def test_repeated_parts_count_once():
+def test_repeated_tags_count_once():
     found = caption.variants("a, a, b", config(shuffle_caption=True, caption_variants=50), "")
     assert sorted(found) == ["a, a, b", "a, b, a", "b, a, a"]
 

@@ -78,7 +78,7 @@ def test_content_counts_not_the_extension(tmp_path, kind):
     assert [decode.size(tmp_path / name) for name in names] == [(24, 16)] * 2
 
 
-def test_captions_are_never_taken_for_images(tmp_path):
+def test_captions_are_never_mistaken_for_images(tmp_path):
     (tmp_path / "a.txt").write_text("BMW M3, red")
     (tmp_path / "README").write_text("Images of shoes")
     (tmp_path / "b.safetensors").write_bytes(bytes(64))
@@ -112,7 +112,7 @@ def test_kinds_that_are_not_read_are_reported_with_a_remedy(tmp_path, extension,
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     ],
 )
-def test_what_hides_behind_an_extension_is_told(tmp_path, head, said):
+def test_what_hides_behind_an_extension_is_reported(tmp_path, head, said):
     for name in ("a.jpg", "without", "a.unknown"):
         (tmp_path / name).write_bytes(head + bytes(80))
     names, skipped = scan(tmp_path)
@@ -170,7 +170,7 @@ def test_names_that_are_not_text_are_reported(tmp_path):
     assert list(skipped) == ["caf\\udce9.png"] and "rename it" in skipped["caf\\udce9.png"]
 
 
-def test_a_folder_is_asked_for_where_a_file_is_named(tmp_path):
+def test_a_file_where_a_folder_is_needed_is_refused(tmp_path):
     (tmp_path / "a.zip").touch()
     with pytest.raises(Exception, match="is a file; name the folder"):
         folder.scan(tmp_path / "a.zip", "train_data_dir")
@@ -230,7 +230,7 @@ def test_a_decompression_bomb_is_still_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "size"), [("GIF", (24, 16)), ("WEBP", (24, 16)), ("PNG", (24, 16))])
-def test_of_an_animation_the_first_frame_is_taken(kind, size):
+def test_of_an_animation_the_first_frame_is_used(kind, size):
     packed = io.BytesIO()
     frames = [Image.new("RGB", size, colour) for colour in (RED, "green", "blue")]
     frames[0].save(packed, kind, save_all=True, append_images=frames[1:])
@@ -287,6 +287,6 @@ def test_a_missing_package_is_no_error():
         assert plugins.bring.__wrapped__(kind) is None
 
 
-def test_every_refusal_says_what_to_do():
+def test_every_refusal_names_the_remedy():
     assert all("; " in reason for reason in kinds._NOT_READ.values())
     assert not kinds.EXTENSIONS & kinds._NOT_READ.keys()

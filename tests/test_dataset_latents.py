@@ -19,7 +19,7 @@ from . import models, shop
 CPU = torch.device("cpu")
 
 
-def test_pictures_cached_in_part_come_out_bit_for_bit_as_in_one_go(tmp_path):
+def test_images_cached_in_part_come_out_bit_for_bit_as_in_one_go(tmp_path):
     """A real VAE: its last bits depend on the size of the batch, so a run killed while it encodes must not show."""
     data = shop.write_pictures(tmp_path / "data", count=8, side=64)
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")

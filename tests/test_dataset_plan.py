@@ -97,7 +97,7 @@ def test_most_micro_batches_are_full():
     assert sum(map(len, steps)) <= 14 + 10
 
 
-def test_a_lone_bucket_counts_as_much_as_the_others():
+def test_an_image_alone_in_its_bucket_counts_as_much_as_the_others():
     """One wide image among 32 square ones: it shares its step with others, as each of them does."""
     examples = [*(example(f"a{n}") for n in range(32)), example("wide", (80, 48))]
     for epoch in range(5):
@@ -121,7 +121,7 @@ def test_draws_do_not_depend_on_the_batch_size():
     assert drawn(1) == drawn(5)
 
 
-def test_views_and_variants_are_drawn_evenly():
+def test_views_and_variants_are_sampled_evenly():
     seen = visits(plan.epoch_steps([example("a", repeats=6000, views=2, variants=3)], config(), 0, 1))
     assert all(abs(count - 3000) < 200 for count in Counter(visit.view for visit in seen).values())
     counts = Counter(visit.variant for visit in seen)
@@ -151,7 +151,7 @@ def test_regularisation_images_change_no_training_visit():
     assert own(MIXED) == own([*MIXED, *REGULAR])
 
 
-def test_few_regularisation_images_are_shown_as_often_as_each_other():
+def test_few_regularisation_images_are_used_equally_often():
     few = [example("t", repeats=7)] + [example(f"r{n}", regularisation=True) for n in range(3)]
     counts = Counter(visit.example for visit in visits(plan.epoch_steps(few, config(), 0, 1)))
     assert counts[0] == 7 and sorted(counts[n] for n in (1, 2, 3)) == [2, 2, 3]

@@ -103,7 +103,7 @@ BARE = 'a.png,red, dress\nsub\\b.png,一只猫\N{FULLWIDTH COMMA}坐着\n\nC.PNG
 @pytest.mark.parametrize("header", ["", "filename,prompt\n", "file_name,text\r\n"])
 @pytest.mark.parametrize("rows", [QUOTED, BARE])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
-def test_metadata_csv_in_every_dress(room, header, rows, encoding):
+def test_every_format_of_a_metadata_csv(room, header, rows, encoding):
     for name in ROWS:
         put(room / "in" / name)
     (room / "in/metadata.csv").write_bytes((header + rows).encode(encoding))
@@ -142,7 +142,7 @@ def test_decomposed_accents_are_found(room):
     assert list(captions(read(room)).values()) == ["cup"]
 
 
-def test_rows_without_a_picture_are_skipped_with_a_reason(room):
+def test_rows_without_an_image_are_skipped_with_a_reason(room):
     put(room / "in/a.png")
     put(room / "secret.png")
     rows = "gone.png,x\n../secret.png,x\n" + str(room / "secret.png") + ",x\n" + "n" * 300 + ",x\nin/../a.png,kept\n"
@@ -254,7 +254,7 @@ def test_masks_that_match_nothing_or_cannot_be_read_are_reported(room):
 
 
 @pytest.mark.parametrize("key", ["train_data_dir", "reg_data_dir"])
-def test_a_folder_that_repeats_may_be_the_set_itself(room, key):
+def test_a_folder_that_repeats_may_be_the_dataset_itself(room, key):
     put(room / "in/plain.png", text="x")
     home = room / "sets/10_red shoe"
     put(home / "a.png")

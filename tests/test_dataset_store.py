@@ -86,7 +86,7 @@ def pixels_of(path):
     return torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).permute(2, 0, 1)[None] / 127.5 - 1
 
 
-def test_latents_are_those_of_the_picture(room):
+def test_latents_are_those_of_the_image(room):
     paths = [put(room / f"in/{name}.png", seed=seed) for seed, name in enumerate("abc")]
     store, session, _ = build(room)
     got = batch(store, (2, 0, 0), (0, 0, 0))
@@ -100,7 +100,7 @@ def test_latents_are_those_of_the_picture(room):
     assert not got.mean.requires_grad
 
 
-def test_flipped_view_is_the_mirrored_picture(room):
+def test_flipped_view_is_the_mirrored_image(room):
     path = put(room / "in/a.png")
     store, session, _ = build(room, flip=True)
     mirrored = session.conv(pixels_of(path).flip(3))[0]
@@ -138,7 +138,7 @@ def test_cache_notices_every_change_that_matters(room):
     assert session.batches and not session.texts
 
 
-def test_renamed_and_moved_pictures_stay_cached(room):
+def test_renamed_and_moved_images_stay_cached(room):
     put(room / "in/a.png")
     store, _, _ = build(room)
     (room / "in/deep").mkdir()
@@ -147,7 +147,7 @@ def test_renamed_and_moved_pictures_stay_cached(room):
     assert session.batches == [] and moved.content_hash == store.content_hash
 
 
-def test_content_hash_follows_picture_and_caption(room):
+def test_content_hash_follows_image_and_caption(room):
     put(room / "in/a.png")
     before = build(room)[0].content_hash
     (room / "in/a.txt").write_text("shoe")
@@ -157,7 +157,7 @@ def test_content_hash_follows_picture_and_caption(room):
 
 
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:50], lambda data: b"\xff" * len(data)])
-def test_damaged_cache_files_are_made_again(room, damage):
+def test_damaged_cache_files_are_written_again(room, damage):
     put(room / "in/a.png")
     store, _, _ = build(room)
     files = sorted((room / "out/cache").rglob("*.safetensors"))
@@ -171,13 +171,13 @@ def test_damaged_cache_files_are_made_again(room, damage):
     assert [file.read_bytes() for file in files] == whole
 
 
-def test_nothing_but_whole_files_in_the_cache(room):
+def test_nothing_but_complete_files_in_the_cache(room):
     put(room / "in/a.png")
     build(room)
     assert {path.suffix for path in (room / "out/cache").rglob("*") if path.is_file()} == {".safetensors"}
 
 
-def test_truncated_pictures_are_skipped_and_the_rest_goes_on(room):
+def test_truncated_images_are_skipped_and_the_rest_goes_on(room):
     put(room / "in/a.png")
     whole = put(room / "in/b.png", seed=1).read_bytes()
     (room / "in/b.png").write_bytes(whole[: len(whole) // 2])
@@ -198,7 +198,7 @@ def test_nothing_left_is_an_error(room):
         build(room)
 
 
-def test_nan_from_the_vae_names_the_picture_and_is_not_cached(room):
+def test_nan_from_the_vae_names_the_image_and_is_not_cached(room):
     put(room / "in/a.png")
     session = TinySession()
     torch.nn.init.constant_(session.conv.bias, float("nan"))
@@ -294,7 +294,7 @@ def test_alpha_mask_averages_cells(room):
     assert session.batches == [] and torch.equal(batch(cached, (0, 0, 0), (0, 1, 0)).mask, got)
 
 
-def test_mask_files_are_cut_like_the_picture(room):
+def test_mask_files_are_cropped_like_the_image(room):
     put(room / "in/a.png", size=(128, 64))
     put(room / "in/b.png", size=(128, 64))
     mask = np.zeros((32, 64), np.uint8)  # half the image's size
@@ -334,7 +334,7 @@ def test_every_kind_of_mask_has_its_own_cache(room):
     assert batch(build(room)[0], (0, 0, 0)).mask is None
 
 
-def test_damaged_mask_skips_its_picture(room):
+def test_damaged_mask_skips_its_image(room):
     put(room / "in/a.png")
     put(room / "in/b.png")
     (room / "masks").mkdir()
@@ -408,7 +408,7 @@ def test_batches_are_copies(room):
     assert batch(store, (0, 0, 0)).mean.abs().sum() > 0
 
 
-def test_budget_decides_where_the_set_lies(room):
+def test_budget_decides_where_the_dataset_lies(room):
     put(room / "in/a.png")
     session = TinySession()
     session.model.device = torch.device("meta")

@@ -113,7 +113,7 @@ def test_a_step_takes_as_much_as_estimated(attention, family, changes, tmp_path)
     assert estimated.activation_bytes + estimated.transient_bytes == pytest.approx(peak, rel=0.25)
 
 
-def test_whole_attention_is_counted_where_a_kernel_keeps_it():
+def test_the_full_attention_matrix_is_counted_where_a_kernel_keeps_it():
     kind = (torch.device("cpu"), torch.float32, 40, False, False)
     assert not keeps_scores(*kind)
     with whole_attention():

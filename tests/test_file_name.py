@@ -16,7 +16,7 @@ def load(**values):
 @pytest.mark.parametrize(
     "name", ["fox", "007", "shoe v1.5", "红鞋", "konsole", "com10", "console", "x" * 200, "鞋" * 66]
 )
-def test_usual_names_are_taken(name):
+def test_usual_names_are_accepted(name):
     assert load(output_name=name).name == name
     assert load(output_dir=f"runs/{name}").name == name
 
@@ -84,7 +84,7 @@ def test_names_are_cleaned_as_little_as_possible(name, expected):
     assert file_name.cleaned(name) == expected
 
 
-def test_long_names_are_cut_alike_for_an_image_and_its_caption_and_never_meet(tmp_path):
+def test_long_names_of_an_image_and_its_caption_are_truncated_alike_and_never_collide(tmp_path):
     long = "一双非常漂亮的红色运动鞋" * 6
     cut = [file_name.cleaned(f"{long}{number}{suffix}") for number in (1, 2) for suffix in (".jpeg", ".txt")]
     assert len({name.rsplit(".", 1)[0] for name in cut}) == 2 and len(set(cut)) == 4

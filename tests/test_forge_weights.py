@@ -67,7 +67,7 @@ def test_they_come_back_after_a_failure(model):
     assert all(now is then for now, then in zip(slots(model), before, strict=True))
 
 
-def test_blocks_that_add_in_place_learn_and_say_the_same():
+def test_blocks_that_add_in_place_have_the_same_outputs_and_gradients():
     torch.manual_seed(2)
     block = BasicTransformerBlock().requires_grad_(False)
     x, context = torch.randn(2, 5, 8), torch.randn(2, 5, 8)

@@ -37,7 +37,7 @@ def test_alpha_is_laid_on_white():
     assert np.asarray(decoded.alpha).tolist() == [[255, 51]]
 
 
-def test_opaque_picture_has_no_alpha():
+def test_opaque_image_has_no_alpha():
     assert decode.decode(saved(Image.new("RGB", (3, 3), "red"))).alpha is None
 
 

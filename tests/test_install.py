@@ -75,14 +75,14 @@ def installed(python):
     return dict(line.split("==") for line in done.stdout.splitlines())
 
 
-def test_it_installs_nothing_and_says_nothing_where_all_is_there(python, shelf):
+def test_it_installs_and_prints_nothing_where_all_is_there(python, shelf):
     before = installed(python)
     assert run(python, shelf) == []
     assert run(python, shelf, "--listen --api") == []
     assert installed(python) == before
 
 
-def test_the_extras_are_installed_when_asked_for_and_nothing_else_changes(python, shelf):
+def test_the_extras_are_installed_on_request_and_nothing_else_changes(python, shelf):
     before = installed(python)
     said = run(python, shelf, "--listen --lora-trainer-extras")
     after = installed(python)

@@ -21,7 +21,7 @@ from . import models, shop
     # 100 bytes and 50 for each image.
     [(1000, 4, 4), (300, 4, 4), (299, 4, 2), (250, 4, 2), (150, 4, 1), (299, 8, 3), (400, 8, 4), (150, 1, 1)],
 )
-def test_as_many_at_once_as_fit_in_parts_of_like_size(free, largest, expected):
+def test_micro_batches_are_as_large_as_fits_and_of_like_size(free, largest, expected):
     assert memory_plan.images_at_once(lambda images: 100 + 50 * images, free, largest) == expected
 
 
@@ -97,7 +97,7 @@ def test_a_run_computes_fewer_at_once_from_the_start_with_the_same_result(shop_r
     assert all(torch.allclose(found[key], expected[key], atol=1e-5) for key in expected)
 
 
-def test_what_the_vae_takes_for_a_large_image_counts(shop_run, monkeypatch):
+def test_memory_of_the_vae_for_a_large_image_counts(shop_run, monkeypatch):
     # With the VAE of a real model its share is the larger one where a step is small.
     monkeypatch.setattr(memory_plan, "measure", lambda *step: Footprint(kept_bytes=0, peak_bytes=0, flops=0))
     config, drawing = shop_run("out", resolution=512), shop_run("out", resolution=512, preview_epochs=1)

@@ -99,7 +99,7 @@ def train(config: configs.Config, toy: Toy, steps: int) -> float:
     ("name", "package", "most"),
     [("prodigy", "prodigyopt", 0.5), ("schedulefree", "schedulefree", 0.9), ("lion", "lion_pytorch", 0.97)],
 )
-def test_an_optimizer_learns_at_its_defaults(name, package, most, seed):
+def test_an_optimizer_reduces_the_loss_at_its_defaults(name, package, most, seed):
     pytest.importorskip(package)
     assert train(make(optimizer=name), Toy(seed), 300) < most
 
@@ -146,7 +146,7 @@ def test_prodigy_trains_a_text_encoder_at_its_share_of_the_rate():
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_prodigy_learns_with_a_text_encoder_at_its_default_share(seed):
+def test_prodigy_reduces_the_loss_with_a_text_encoder_at_its_default_share(seed):
     pytest.importorskip("prodigyopt")
     assert train(make(optimizer="prodigy", train_text_encoder=True), Toy(seed, text=True), 300) < 0.7
 
@@ -219,7 +219,7 @@ def test_an_argument_of_a_wrong_kind_gets_a_sentence(name, given, sentence):
     assert "\n" not in str(error.value)
 
 
-def test_weight_decay_is_given_once():
+def test_weight_decay_is_set_once():
     assert make(optimizer_args={"weight_decay": 0.1}).weight_decay == 0.1
     assert make(optimizer_args={"weight_decay": 0.1}, weight_decay="0.1").weight_decay == 0.1
     with pytest.raises(UserError, match=r"weight_decay is 0\.2 and 0\.1 in optimizer_args"):

@@ -88,7 +88,7 @@ def test_every_field_explains_itself_and_holds_a_preset(page):
     assert len([props for props in fields if props["info"]]) >= 40
 
 
-def test_another_kind_of_thing_fills_in_its_preset_and_keeps_the_pictures(page):
+def test_another_kind_of_subject_fills_in_its_preset_and_keeps_the_image_folder(page):
     typed = page.held() | {"lt_train_data_dir": "/pictures", "lt_kind": "A car", "lt_epochs": 3}
     told = page.does("lt_kind", typed, "change")
     preset = yaml.safe_load((ROOT / "configs" / "car.yaml").read_text(encoding="utf-8"))
@@ -96,7 +96,7 @@ def test_another_kind_of_thing_fills_in_its_preset_and_keeps_the_pictures(page):
     assert told["lt_train_data_dir"] == "/pictures"
 
 
-def test_a_file_made_in_the_tab_is_the_file_that_fills_it(page):
+def test_a_config_exported_from_the_tab_imports_to_the_same_form(page):
     told = asked(page, output_name="brand", lora_rank=5, min_snr_gamma=5.0, preview_prompts=["a", "b"])
     again = yaml.safe_load(page.does("lt_export", told)["lt_yaml"])
     expected = {"lora_rank": 5, "min_snr_gamma": 5.0, "preview_prompts": ["a", "b"], "learning_rate": 1e-3}
@@ -104,7 +104,7 @@ def test_a_file_made_in_the_tab_is_the_file_that_fills_it(page):
     assert page.does("lt_import", told | {"lt_yaml": yaml.safe_dump(again)})["lt_lora_rank"] == 5
 
 
-def test_a_file_made_in_the_tab_runs_headless(page, capsys):
+def test_a_config_exported_from_the_tab_runs_headless(page, capsys):
     told = page.does("lt_export", asked(page, output_name="headless", max_steps=2))
     file = page.folder / "headless.yaml"
     file.write_text(told["lt_yaml"], encoding="utf-8")
@@ -129,7 +129,7 @@ def test_a_mistake_is_a_sentence(page, changes, sentence):
     assert "Traceback" not in told["lt_pictures"]
 
 
-def test_pictures_are_shown_and_a_click_on_start_makes_a_lora(page):
+def test_images_are_shown_and_a_click_on_start_trains_a_lora(page):
     told = asked(page, output_name="brand", preview_epochs=1, preview_steps=1)
     looked = page.does("lt_look", told)["lt_pictures"]
     assert "6 images, 6 steps (3 per epoch). About" in looked
@@ -148,7 +148,7 @@ def test_pictures_are_shown_and_a_click_on_start_makes_a_lora(page):
 
 
 @pytest.mark.parametrize("gradio", GRADIOS)
-def test_where_the_package_cannot_be_imported_the_tab_says_why(gradio):
+def test_where_the_package_cannot_be_imported_the_tab_shows_why(gradio):
     command = [str(python_with(gradio)), str(HERE / "broken.py")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -71,7 +71,7 @@ def test_a_mistake_is_shown_beside_the_button(page):
     expect(page.locator("#lt_message").last).to_contain_text("train_data_dir is missing", timeout=20_000)
 
 
-def test_pictures_are_looked_at_a_lora_is_trained_and_a_reload_still_tells_so(page, served):
+def test_images_are_checked_a_lora_is_trained_and_a_reload_keeps_the_report(page, served):
     address, folder = served
     fill(page, folder, output_name="seen", preview_epochs=1, preview_steps=1)
     page.locator("#lt_look").click()
@@ -90,7 +90,7 @@ def test_pictures_are_looked_at_a_lora_is_trained_and_a_reload_still_tells_so(pa
     expect(page.locator("#lt_live").first).to_contain_text("seen is done", timeout=30_000)
 
 
-def test_a_pile_of_pictures_is_checked_captioned_and_corrected(page, served):
+def test_a_folder_of_images_is_checked_captioned_and_corrected(page, served):
     _, folder = served
     pile = folder / "pile"
     (pile / "cups").mkdir(parents=True)
@@ -136,7 +136,7 @@ def test_a_pile_of_pictures_is_checked_captioned_and_corrected(page, served):
     )
 
 
-def test_the_page_asks_for_what_a_captioner_needs_and_for_no_more(page, served):
+def test_the_page_shows_the_fields_that_a_captioner_needs_and_no_more(page, served):
     _, folder = served
     photo(1, side=96).save(folder / "pictures" / "unseen.png")
     page.locator("#lt_train_data_dir textarea").fill(str(folder / "pictures"))
@@ -159,7 +159,7 @@ def test_the_page_asks_for_what_a_captioner_needs_and_for_no_more(page, served):
     expect(said).to_contain_text("google/vit-base-patch16-224 is not on this machine", timeout=60_000)
 
 
-def test_clip_chooses_among_words_typed_on_the_page_which_are_there_again(page, served):
+def test_clip_ranks_phrases_typed_on_the_page_which_a_reload_keeps(page, served):
     address, folder = served
     pile, model = folder / "words", folder / "clip"
     if not model.exists():
@@ -183,7 +183,7 @@ def test_clip_chooses_among_words_typed_on_the_page_which_are_there_again(page, 
     expect(page.locator("#lt_words textarea")).to_have_value("[subject]\na matte cup\n[scene]\non a table")
 
 
-def test_five_thousand_pictures_are_no_more_for_the_page_than_a_few_hundred(page, served):
+def test_five_thousand_images_are_no_more_for_the_page_than_a_few_hundred(page, served):
     _, folder = served
     many = folder / "many"
     many.mkdir()
@@ -229,7 +229,7 @@ def test_a_zip_becomes_copies_that_are_ready(page, served):
     assert sorted(path.name for path in ready.glob("*.png")) == ["brand_1.png", "brand_2.png", "brand_3.png"]
 
 
-def test_pictures_that_are_dropped_on_the_page_are_taken(page, served):
+def test_images_that_are_dropped_on_the_page_are_uploaded(page, served):
     _, folder = served
     for seed in range(2):
         photo(seed, side=96).save(folder / f"drop{seed}.jpg")

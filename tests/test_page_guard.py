@@ -79,7 +79,7 @@ def test_another_sites_page_gets_nothing_and_changes_nothing(door, headers):
         assert door.status(path, method, headers) == 403
 
 
-def test_the_pages_own_requests_and_programs_are_answered(door):
+def test_requests_of_the_page_and_of_programs_are_served(door):
     own = [
         {}, {"Origin": f"http://{door.host}"}, {"Sec-Fetch-Site": "same-origin", "Origin": "https://behind.a.proxy"},
         {"Sec-Fetch-Site": "none"}, {"Origin": "https://shop.example", "X-Forwarded-Host": "shop.example"},
@@ -91,7 +91,7 @@ def test_the_pages_own_requests_and_programs_are_answered(door):
         assert door.status(door.picture(), "GET", headers) == 200, headers
 
 
-def test_with_the_apis_password_alone_scripts_need_it_and_no_login_box_opens(locked):
+def test_with_only_the_apis_password_scripts_need_it_and_no_login_box_opens(locked):
     for path, method in (("lora-trainer/report", "GET"), ("lora-trainer/stop", "POST"), (locked.picture(), "GET")):
         for headers in (
             {},
@@ -104,7 +104,7 @@ def test_with_the_apis_password_alone_scripts_need_it_and_no_login_box_opens(loc
         assert locked.status(path, method, PASSWORD | FOREIGN[0]) == 403
 
 
-def test_with_the_apis_password_alone_the_page_still_shows_how_it_goes(locked):
+def test_with_only_the_apis_password_the_page_still_shows_the_progress(locked):
     page = locked.ask("")[2].decode() + locked.ask("config")[2].decode()
     key = re.search(r"data-page=\\?['\"]([\w-]+)", page).group(1)
     assert locked.status("lora-trainer/report", "GET", {"X-LoRA-Trainer-Page": key}) == 200
@@ -142,7 +142,7 @@ def test_no_network_path_is_shown(door, path):
 
 
 @pytest.mark.parametrize("gradio", GRADIOS)
-def test_where_others_reach_the_webui_no_handler_looks_at_what_it_may_not_read(gradio, tmp_path):
+def test_where_others_reach_the_webui_no_handler_opens_what_it_may_not_read(gradio, tmp_path):
     allowed, outside = tmp_path / "allowed", tmp_path / "outside"
     for folder in (allowed, outside / "a.png"):
         folder.mkdir(parents=True)

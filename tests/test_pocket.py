@@ -25,7 +25,7 @@ def rows(folder: str) -> dict[str, str]:
         return {row["filename"]: row["prompt"] for row in csv.DictReader(table)}
 
 
-def test_it_is_small_and_its_pictures_are_whole():
+def test_it_is_small_and_its_images_are_complete():
     assert (POCKET / "model" / "pocket.safetensors").stat().st_size <= 25_000_000
     shown, tuning, held_out = rows("brand"), rows("tuning"), rows("held_out")
     assert len(shown) >= 40
@@ -37,7 +37,7 @@ def test_it_is_small_and_its_pictures_are_whole():
             assert Image.open(POCKET / folder / name).convert("RGB").size == (128, 128)
 
 
-def test_the_second_brand_is_whole_and_says_what_the_model_knows():
+def test_the_second_brand_is_complete_and_its_captions_are_known_to_the_model():
     with (POCKET / "objects.csv").open(encoding="utf-8", newline="") as table:
         known = {row["phrase"] for row in csv.DictReader(table)}
     named = {name: rows(f"argilla/{name}") for name in ("brand", "tuning", "held_out")}
@@ -55,7 +55,7 @@ def test_the_second_brand_is_whole_and_says_what_the_model_knows():
             assert 0.05 < outline.mean() / 255 < 0.9
 
 
-def test_it_draws_what_it_is_told_on_white(tmp_path):
+def test_it_generates_the_prompt_on_white(tmp_path):
     values = {
         "train_data_dir": str(POCKET / "brand"),
         "base_model": str(POCKET / "model" / "pocket.safetensors"),
@@ -76,7 +76,7 @@ def test_it_draws_what_it_is_told_on_white(tmp_path):
     assert drawn["an umbrella"][12:28, 22:42, 2].mean() > drawn["an umbrella"][12:28, 22:42, 1].mean() + 60
 
 
-def test_it_is_put_into_a_webui_with_the_paths_of_that_place(tmp_path, capsys):
+def test_it_is_installed_into_a_webui_with_its_paths(tmp_path, capsys):
     folder = tmp_path / "a web'ui: ü" / "models" / "Stable-diffusion"
     assert install.main([str(tmp_path)]) == 2
     assert "There is no folder" in capsys.readouterr().err

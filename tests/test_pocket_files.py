@@ -31,7 +31,7 @@ def test_a_brand_is_written_with_its_table(tmp_path, monkeypatch):
     assert Image.open(folder / "key.png").format == "PNG"
 
 
-def test_weights_are_written_whole(tmp_path):
+def test_weights_are_written_completely(tmp_path):
     model = torch.nn.Linear(2, 3)
     vae.save(model, tmp_path / "work" / "vae.pt")
     assert torch.equal(torch.load(tmp_path / "work" / "vae.pt")["weight"], model.weight)

@@ -49,7 +49,7 @@ def snapshot(folder):
 
 
 @pytest.mark.parametrize(("left", "top"), [(0.1, 0.1), (0.7, 0.6), (0.4, 0.4)])
-def test_the_subject_is_found_where_it_is(left, top):
+def test_the_subject_is_located(left, top):
     found = subject.box(product(left, top))
     assert found == pytest.approx((left, top, left + 600 / 5 / 900, top + 0.2), abs=0.03)
 
@@ -59,7 +59,7 @@ def test_without_a_subject_everything_is_one():
 
 
 @pytest.mark.parametrize("crop", ["smart", "centre", "pad", "none"])
-def test_a_picture_gets_the_size_that_training_would_choose(crop, tmp_path):
+def test_an_image_gets_the_size_that_training_would_choose(crop, tmp_path):
     source = tmp_path / "in"
     source.mkdir()
     product(0.02, 0.4, (2400, 400)).save(source / "wide.png")
@@ -77,7 +77,7 @@ def test_a_picture_gets_the_size_that_training_would_choose(crop, tmp_path):
     assert snapshot(source) == before
 
 
-def test_pictures_are_upright_in_srgb_and_on_white(tmp_path):
+def test_images_are_upright_in_srgb_and_on_white(tmp_path):
     source = tmp_path / "in"
     source.mkdir()
     exif = Image.Exif()
@@ -96,7 +96,7 @@ def test_pictures_are_upright_in_srgb_and_on_white(tmp_path):
     assert Image.open(tmp_path / "out" / "print.jpg").mode == "RGB"
 
 
-def test_new_names_never_meet_and_captions_come_along(tmp_path):
+def test_new_names_never_collide_and_captions_are_copied_with_images(tmp_path):
     source = tmp_path / "in"
     for name in ("a.png", "a.jpg", "A.webp", "sub/a.png"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def test_new_names_never_meet_and_captions_come_along(tmp_path):
     assert list(counted.values()) == ["brand_001.jpg", "brand_002.jpg", "brand_003.jpg", "sub/brand_004.jpg"]
 
 
-def test_what_is_made_is_not_made_again_and_a_stop_loses_nothing(tmp_path, monkeypatch):
+def test_existing_results_are_not_computed_again_and_a_stop_loses_nothing(tmp_path, monkeypatch):
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     names = [f"{index}.jpg" for index in range(5)]
@@ -153,7 +153,7 @@ def test_what_is_made_is_not_made_again_and_a_stop_loses_nothing(tmp_path, monke
         (PreparationOptions(), "full", "holds other things"),
     ],
 )
-def test_a_mistake_is_a_sentence_and_makes_nothing(wanted, out, sentence, tmp_path):
+def test_a_mistake_is_a_sentence_and_writes_nothing(wanted, out, sentence, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
@@ -226,7 +226,7 @@ print(threads.count())
     assert ended.stdout.split() == ["1"]
 
 
-def test_without_rembg_the_sentence_says_how_to_get_it(tmp_path, monkeypatch):
+def test_without_rembg_the_error_names_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "rembg", None)
     with pytest.raises(UserError, match="pip install rembg"):
         prepare.prepare(tmp_path, [], tmp_path.with_name("out"), GRID, PreparationOptions(without_background=True))
@@ -239,7 +239,7 @@ def packed(path, members):
     return path
 
 
-def test_a_zip_gives_its_pictures_and_captions_and_nothing_else(tmp_path):
+def test_a_zip_gives_its_images_and_captions_and_nothing_else(tmp_path):
     picture = jpeg()
     link = zipfile.ZipInfo("link.jpg")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -301,7 +301,7 @@ def test_what_is_no_plain_zip_is_a_sentence(tmp_path):
     assert not (tmp_path / "into").exists()
 
 
-def test_a_damaged_member_is_left_out_and_the_rest_comes(tmp_path):
+def test_a_damaged_member_is_skipped_and_the_rest_is_extracted(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8).tobytes()
     path = packed(tmp_path / "set.zip", [("a.jpg", noise), ("b.jpg", jpeg())])
     path.write_bytes(path.read_bytes().replace(noise[100:110], b"0123456789"))

@@ -45,14 +45,14 @@ def clean(tmp_path_factory):
     return folder
 
 
-def test_nothing_is_said_of_good_pictures(clean):
+def test_good_images_get_no_verdict(clean):
     made = told(clean)
     assert codes(made) == {name: [] for name in codes(made)}
     assert made.advice == ()
     assert made.settings == advice.Settings(repeats=12, epochs=10, rank=8)
 
 
-def test_drawings_on_plain_ground_are_not_taken_for_each_other():
+def test_drawings_on_plain_ground_are_not_mistaken_for_each_other():
     names = sorted(path.name for path in BRAND.glob("*.png"))
     measured = [report.measure(BRAND / name, 128) for name in names]
     assert len(names) >= 30
@@ -78,7 +78,7 @@ def over_exposed(image):
 
 @pytest.mark.parametrize("code", SPOILED)
 @pytest.mark.parametrize("seed", [30, 31, 32])
-def test_a_spoiled_picture_is_found_and_named(code, seed, tmp_path):
+def test_a_defect_of_an_image_is_detected_and_named(code, seed, tmp_path):
     save(SPOILED[code](photo(seed)), tmp_path / "spoiled.jpg")
     save(photo(seed + 100), tmp_path / "good.jpg")
     found = codes(told(tmp_path))
@@ -86,7 +86,7 @@ def test_a_spoiled_picture_is_found_and_named(code, seed, tmp_path):
     assert found["good.jpg"] == []
 
 
-def test_a_shaken_picture_is_blurred_and_a_soft_backdrop_is_not(tmp_path):
+def test_a_shaken_image_is_blurred_and_a_soft_backdrop_is_not(tmp_path):
     shaken = np.asarray(photo(5), dtype=np.float32)
     shaken = np.mean([np.roll(shaken, shift, axis=1) for shift in range(14)], axis=0).astype(np.uint8)
     save(Image.fromarray(shaken), tmp_path / "shaken.jpg")
@@ -107,7 +107,7 @@ def test_blur_grows_with_the_radius():
     assert values[-1] > 0.7
 
 
-def test_copies_are_found_however_they_were_made(tmp_path):
+def test_duplicates_are_detected_however_they_were_made(tmp_path):
     for seed in range(40, 50):
         save(photo(seed), tmp_path / f"{seed}.jpg")
     first = photo(40)
@@ -161,7 +161,7 @@ def test_of_copies_the_better_one_is_kept_whatever_its_name(tmp_path):
     assert flat.to_dict()["duplicates"] == [{"kept": "c_large.jpg", "copies": ["a_small.jpg", "b_middle.jpg"]}]
 
 
-def test_in_a_chain_only_what_looks_like_a_kept_one_goes():
+def test_in_a_chain_only_what_looks_like_a_kept_image_is_excluded():
     def measured(shift, side):
         grey = np.full((16, 16), 100 + shift, dtype=np.uint8)
         return report.Measures(side, side, 1000, 0.2, 200, 90, 0, 0, (0, 0, 0), 0, grey, np.zeros((64, 64), bool))
@@ -174,7 +174,7 @@ def test_in_a_chain_only_what_looks_like_a_kept_one_goes():
 
 
 @pytest.mark.parametrize("size", [(1, 400), (400, 1), (1, 1), (2, 3), (7, 9), (10_000, 1), (3, 512)])
-def test_tiny_and_thin_pictures_are_measured(size, tmp_path, capsys):
+def test_tiny_and_thin_images_are_measured(size, tmp_path, capsys):
     Image.new("RGB", size, "red").save(tmp_path / "thin.png")
     save(photo(1), tmp_path / "good.png")
     assert check_dataset.main(["--input", str(tmp_path)]) == 0
@@ -182,7 +182,7 @@ def test_tiny_and_thin_pictures_are_measured(size, tmp_path, capsys):
     assert {one["name"]: one["verdict"] for one in found} == {"good.png": "good", "thin.png": "bad"}
 
 
-def test_copies_are_found_on_plain_white_too(tmp_path):
+def test_duplicates_on_plain_white_are_detected(tmp_path):
     for seed in range(40, 52):
         save(photo(seed, white=True), tmp_path / f"{seed}.jpg")
     copies = {"x_turned.jpg": photo(40, white=True).rotate(90), "x_small.jpg": photo(41, white=True).resize((520, 520))}
@@ -207,7 +207,7 @@ def test_clutter_behind_a_product_is_doubtful(tmp_path):
     assert found == {"busy.jpg": ["cluttered"], "plain.jpg": []}
 
 
-def test_damaged_files_and_captions_are_told(tmp_path):
+def test_damaged_files_and_captions_are_reported(tmp_path):
     save(photo(1), tmp_path / "a.jpg")
     save(photo(2), tmp_path / "b.jpg")
     (tmp_path / "c.jpg").write_bytes(b"\xff\xd8")
@@ -218,7 +218,7 @@ def test_damaged_files_and_captions_are_told(tmp_path):
     assert json.loads(json.dumps(made.to_dict()))["bad"] == 1
 
 
-def test_the_set_as_a_whole_gets_advice(tmp_path):
+def test_the_dataset_as_a_whole_gets_advice(tmp_path):
     same = photo(7, white=True)
     for index in range(12):
         draw = same.copy()
@@ -250,7 +250,7 @@ def test_in_one_folder_the_subjects_of_the_captions_are_the_classes(rare, told, 
 
 
 @pytest.mark.parametrize(("count", "rank"), [(5, 8), (29, 8), (100, 16), (400, 32), (3000, 32)])
-def test_suggested_settings_show_about_two_thousand_pictures(count, rank):
+def test_suggested_settings_train_on_about_two_thousand_examples(count, rank):
     made = advice.settings(count)
     assert made.rank == rank
     visits = made.repeats * made.epochs * count
@@ -292,7 +292,7 @@ def test_a_stopped_report_goes_on_where_it_was(tmp_path, monkeypatch):
     assert sorted(looked) == ["5.jpg", "6.jpg", "7.jpg"]
 
 
-def test_what_is_left_out_is_not_trained_on_and_not_looked_at_again(tmp_path, capsys):
+def test_an_excluded_image_is_not_trained_on_and_not_measured_again(tmp_path, capsys):
     for seed in range(3):
         save(photo(seed), tmp_path / f"{seed}.jpg")
     save(photo(3).filter(ImageFilter.GaussianBlur(6)), tmp_path / "blurred.jpg")
@@ -312,7 +312,7 @@ def test_what_is_left_out_is_not_trained_on_and_not_looked_at_again(tmp_path, ca
 
 
 @pytest.mark.parametrize(("count", "alike"), [(12, False), (1, True)])
-def test_a_set_is_alike_only_where_it_shows_one_thing_again_and_again(count, alike, tmp_path):
+def test_a_dataset_is_too_uniform_only_where_it_shows_one_thing_again_and_again(count, alike, tmp_path):
     for index in range(12):
         image = photo(index % count + 60, white=True).rotate(index if alike else 0, fillcolor="white")
         save(image, tmp_path / f"{index}.jpg")

@@ -219,7 +219,7 @@ def test_half_precision_steps_as_full_precision_does(data, checkpoint, tmp_path)
     assert torch.nn.functional.cosine_similarity(expected, found, dim=0) > 0.9
 
 
-def test_a_fast_learner_learns(data, checkpoint, tmp_path):
+def test_a_high_learning_rate_trains(data, checkpoint, tmp_path):
     result = train(shop.make_config(data, checkpoint, tmp_path / "out", epochs=40, learning_rate=5e-3, lora_rank=8))
     losses = [event["loss"] for event in events(tmp_path / "out") if event["event"] == "step"]
     first, last = losses[:12], losses[-12:]
@@ -247,7 +247,7 @@ def test_only_the_newest_checkpoints_are_kept(data, checkpoint, tmp_path):
     assert len(list((tmp_path / "out" / "state").iterdir())) == 2
 
 
-def test_init_lora_goes_on_from_a_file(data, checkpoint, tmp_path):
+def test_init_lora_continues_from_a_file(data, checkpoint, tmp_path):
     first = train(shop.make_config(data, checkpoint, tmp_path / "one", save_precision="fp32"))
     second = train(
         shop.make_config(

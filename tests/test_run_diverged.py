@@ -39,7 +39,7 @@ def diverging(monkeypatch, at: int) -> None:
     monkeypatch.setattr(StandaloneSession, "predict", broken)
 
 
-def test_a_rate_at_which_the_training_diverges_ends_with_a_sentence_and_no_lora(data, checkpoint, tmp_path):
+def test_a_learning_rate_at_which_training_diverges_ends_with_a_sentence_and_no_lora(data, checkpoint, tmp_path):
     values = {"learning_rate": 10, "max_steps": 40, "epochs": 20}
     config = write_yaml(tmp_path / "c.yaml", shop.settings(data, checkpoint, tmp_path / "out", **values))
     done = subprocess.run(command(config), capture_output=True, text=True)
@@ -92,7 +92,7 @@ def test_an_optimizer_state_that_is_not_finite_is_not_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_job_says_so_in_valid_json(data, checkpoint, tmp_path, monkeypatch):
+def test_a_failed_job_reports_valid_json(data, checkpoint, tmp_path, monkeypatch):
     diverging(monkeypatch, at=2)
     job = Job(shop.make_config(data, checkpoint, tmp_path / "out"), StandaloneHost())
     job.start()

@@ -161,7 +161,7 @@ def test_the_number_of_threads_is_kept_on_resume(data, checkpoint, tmp_path, two
     assert threads.count() == 2
 
 
-def test_more_threads_than_cores_are_not_taken_on_resume(data, checkpoint, tmp_path, monkeypatch):
+def test_more_threads_than_cores_are_not_used_on_resume(data, checkpoint, tmp_path, monkeypatch):
     config = shop.make_config(data, checkpoint, tmp_path / "out", epochs=4)
     monkeypatch.setattr(threads, "count", lambda: 10_000)
     stopped_at(config, 4)
@@ -200,7 +200,7 @@ def test_another_number_of_processes_is_another_batch(tmp_path):
         state.load(tmp_path, four, pytest.fail)
 
 
-def test_with_a_constant_rate_a_run_may_be_made_longer(data, checkpoint, tmp_path):
+def test_with_a_constant_learning_rate_a_run_may_be_extended(data, checkpoint, tmp_path):
     values = {"lr_scheduler": "constant", "save_precision": "fp32"}
     whole = train(shop.make_config(data, checkpoint, tmp_path / "whole", epochs=4, **values))
     train(shop.make_config(data, checkpoint, tmp_path / "out", epochs=2, **values))

@@ -50,7 +50,7 @@ def test_family_and_defaults(bases, family):
 
 
 @pytest.mark.parametrize("key", ["modelspec.prediction_type", "modelspec.predict_key"])
-def test_metadata_tells_the_prediction(bases, tmp_path, key):
+def test_metadata_has_the_prediction_type(bases, tmp_path, key):
     checkpoint = read(with_metadata(bases["sd2"], tmp_path / "v.safetensors", {key: "v"}))
     assert checkpoint.prediction_type == "v_prediction"
     assert checkpoint.resolution("v_prediction") == 768
@@ -65,7 +65,7 @@ def test_sdxl_marker_tensors(tmp_path):
     assert checkpoint.prediction_type == "v_prediction" and checkpoint.schedule.zero_terminal_snr
 
 
-def test_folder_scheduler_tells(tmp_path):
+def test_prediction_type_is_read_from_the_scheduler_of_a_folder(tmp_path):
     path = models.write_diffusers_folder(tmp_path / "m", "sd2", prediction_type="v_prediction", zero_terminal_snr=True)
     checkpoint = read(path)
     assert checkpoint.prediction_type == "v_prediction" and checkpoint.schedule.zero_terminal_snr
@@ -150,7 +150,7 @@ def opened_prediction(path, **keys):
         return session.model
 
 
-def test_a_silent_sd2_model_is_asked(bases, tmp_path):
+def test_the_prediction_type_of_an_sd2_model_without_metadata_is_measured(bases, tmp_path):
     asked = opened_prediction(bases["sd2"])
     assert (asked.prediction_type, asked.resolution) == ("v_prediction", 768)
     state = load_file(bases["sd2"])

@@ -49,7 +49,7 @@ def test_pickles_are_never_opened(tmp_path, suffix):
     assert "run code" in said and ".safetensors" in said
 
 
-def test_cut_off_file(tmp_path, checkpoint):
+def test_truncated_file(tmp_path, checkpoint):
     path = tmp_path / "half.safetensors"
     path.write_bytes(checkpoint.read_bytes()[:1_000_000])
     said = refusal(path)
@@ -192,7 +192,7 @@ def test_parts_that_an_sdxl_file_lacks(tmp_path, sdxl, prefix, missing):
     assert missing in refusal(changed(tmp_path, sdxl, without(prefix)))
 
 
-def test_a_unet_alone(tmp_path, checkpoint):
+def test_a_unet_without_the_rest(tmp_path, checkpoint):
     def change(state):
         without("cond_stage_model.")(state)
         without("first_stage_model.")(state)
@@ -200,7 +200,7 @@ def test_a_unet_alone(tmp_path, checkpoint):
     assert "no text encoder and no VAE" in refusal(changed(tmp_path, checkpoint, change))
 
 
-def test_whole_numbers_are_quantised(tmp_path, checkpoint):
+def test_integer_weights_are_quantised(tmp_path, checkpoint):
     name = "model.diffusion_model.middle_block.0.in_layers.2.weight"
     path = changed(tmp_path, checkpoint, lambda state: state.update({name: state[name].to(torch.int8)}))
     assert "quantised (I8)" in refusal(path)
@@ -212,7 +212,7 @@ def eight_bits(state):
             state[name] = tensor.to(torch.float8_e4m3fn)
 
 
-def test_plain_fp8_is_taken_with_a_warning(tmp_path, checkpoint):
+def test_plain_fp8_is_used_with_a_warning(tmp_path, checkpoint):
     path = changed(tmp_path, checkpoint, eight_bits)
     config = Config(base_model=str(path), device="cpu", output_dir=str(tmp_path / "out"))
     with StandaloneHost().open(config) as session:
@@ -245,7 +245,7 @@ def test_names_of_distilled_models(name, word):
     assert distilled(name) == word
 
 
-def test_a_distilled_model_is_taken_with_a_warning(tmp_path, checkpoint):
+def test_a_distilled_model_is_used_with_a_warning(tmp_path, checkpoint):
     path = shutil.copy(checkpoint, tmp_path / "dream_turbo.safetensors")
     (warning,) = inspect(Config(base_model=str(path), device="cpu")).warnings
     assert "says turbo, a model distilled" in warning
@@ -253,7 +253,7 @@ def test_a_distilled_model_is_taken_with_a_warning(tmp_path, checkpoint):
     assert warnings_on_file(path.with_suffix(".ckpt")) == ()
 
 
-def test_a_name_that_says_v_prediction(tmp_path, checkpoint):
+def test_a_file_name_that_suggests_v_prediction(tmp_path, checkpoint):
     path = shutil.copy(checkpoint, tmp_path / "dream-vpred.safetensors")
     assert not inspect(Config(base_model=str(path), device="cpu", prediction_type="v_prediction")).warnings
     (warning,) = inspect(Config(base_model=str(path), device="cpu")).warnings

@@ -185,7 +185,7 @@ def test_preview_rounds_its_size_and_leaves_the_random_state(session):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_preview_has_the_adapter_in_place(session):
+def test_preview_has_the_adapter_attached(session):
     plain = session.preview(request())
     target = next(target for target in session.targets() if target.path == "conv_out")
     forward = target.module.forward

@@ -14,7 +14,7 @@ NAMES = ["红鞋.png", "é.png", "caf\udce9.png", "\U0001f600.png", "a\x1b[2J\nb
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii", "gbk", "latin-1", "utf-16"])
-def test_any_name_is_printed_and_the_answer_is_json(encoding, monkeypatch):
+def test_any_name_is_printed_and_the_output_is_json(encoding, monkeypatch):
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
@@ -33,7 +33,7 @@ def test_any_name_is_printed_and_the_answer_is_json(encoding, monkeypatch):
     assert written.splitlines()[-1].isascii() or encoding == "utf-8"
 
 
-def test_answers_are_readable_where_they_can_be(capsys):
+def test_output_is_readable_where_it_can_be(capsys):
     terminal.print_json({"name": "红鞋"})
     assert capsys.readouterr().out == '{"name": "红鞋"}\n'
 

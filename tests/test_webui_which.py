@@ -28,7 +28,7 @@ A1111 = ["modules/sd_hijack.py", "modules/lowvram.py"]
         (["modules/other.py"], "inside this WebUI is not"),
     ],
 )
-def test_each_webui_is_told_by_its_files(files, said, tmp_path):
+def test_each_webui_is_recognised_by_its_files(files, said, tmp_path):
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()

@@ -43,7 +43,7 @@ def test_the_webui_runs_the_installer_in_silence_and_reads_the_metadata(kind):
 
 
 @pytest.mark.parametrize("kind", [marked("a1111")])
-def test_the_pocket_model_draws_in_the_webui_as_its_read_me_says(kind, tmp_path):
+def test_the_pocket_model_generates_in_the_webui_as_its_read_me_shows(kind, tmp_path):
     folder = tmp_path / "data" / "models" / "Stable-diffusion"
     folder.mkdir(parents=True)
     assert install.main([str(tmp_path / "data")]) == 0

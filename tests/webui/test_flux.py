@@ -24,7 +24,7 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("kind", "variant"), [marked("forge", "dev"), marked("forge", "schnell")])
-def test_the_model_is_given_back_bit_for_bit_and_previews_are_what_txt2img_draws(kind, variant, data, tmp_path):
+def test_the_model_is_restored_bit_for_bit_and_previews_are_what_txt2img_generates(kind, variant, data, tmp_path):
     model = flux.write(tmp_path / "model", variant)
     told = inside(kind, "matrix", model, tmp_path / "out", data, driver=MATRIX)
     assert len(told["ways"]) >= 13
@@ -44,7 +44,7 @@ def test_the_model_is_given_back_bit_for_bit_and_previews_are_what_txt2img_draws
 
 
 @pytest.mark.parametrize("kind", [marked("forge")])
-def test_forge_and_diffusers_say_what_the_session_says_with_and_without_the_lora(kind, data, tmp_path):
+def test_predictions_of_forge_diffusers_and_the_session_agree_with_and_without_the_lora(kind, data, tmp_path):
     model = flux.write(tmp_path / "model", sizes=flux.WIDE)
     told = inside(kind, "compare", model, tmp_path / "out", data, driver=DRIVER)
     assert told["context"] == told["pooled"] == 0

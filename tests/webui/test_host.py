@@ -41,7 +41,7 @@ def matrix(place, tmp_path_factory):
     return inside(kind, "matrix", checkpoint(kind, folder / "model", family), folder / "out", data)
 
 
-def test_the_model_is_given_back_bit_for_bit_however_a_run_ends(matrix):
+def test_the_model_is_restored_bit_for_bit_however_a_run_ends(matrix):
     ways = matrix["ways"]
     assert ways["done"]["ended"] == "done"
     assert ways["stopped"]["ended"] == "stopped"
@@ -54,14 +54,14 @@ def test_the_model_is_given_back_bit_for_bit_however_a_run_ends(matrix):
         assert told["picture with LoRA"], way
 
 
-def test_a_preview_is_the_picture_that_the_saved_file_gives(matrix):
+def test_a_preview_is_the_image_that_the_saved_file_gives(matrix):
     assert matrix["preview of the base"] == matrix["base"]
     assert matrix["preview"] == matrix["txt2img"]
     assert matrix["txt2img"] != matrix["base"], "the LoRA does nothing"
     assert Path(matrix["lora"]).parent.name == "Lora"
 
 
-def test_what_a_run_takes_is_said_before_without_touching_the_model(matrix):
+def test_a_run_is_estimated_without_touching_the_model(matrix):
     told = matrix["foretold"]
     assert told["changed"] == []
     assert told["steps"] == 3
@@ -194,7 +194,7 @@ def test_weights_in_low_bits_are_trained_on_and_stay_as_they_are(kind, tmp_path)
 
 
 @pytest.mark.parametrize("kind", [marked("forge")])
-def test_a_model_that_is_chosen_but_not_loaded_yet_is_loaded_to_foretell_a_run(kind, tmp_path):
+def test_a_model_that_is_chosen_but_not_loaded_yet_is_loaded_to_estimate_a_run(kind, tmp_path):
     data = shop.write_pictures(tmp_path / "data", count=4, side=64)
     told = inside(kind, "lazy", checkpoint(kind, tmp_path / "model", "sd1"), tmp_path / "out", data, driver=LIMITS)
     assert told == {"steps": 3, "loaded": True, "locked": False}
@@ -229,7 +229,7 @@ def test_a_webui_started_with_one_checkpoint_trains_and_keeps_the_one_that_was_c
 
 
 @pytest.mark.parametrize("kind", [marked("a1111"), marked("forge")])
-def test_the_webuis_own_blip_captions_pictures(kind, tmp_path):
+def test_the_webuis_own_blip_captions_images(kind, tmp_path):
     data = shop.write_pictures(tmp_path / "data", count=2, side=64)
     model = checkpoint(kind, tmp_path / "model", "sd1")
     told = inside(kind, "caption", model, tmp_path / "out", data, driver="interrogating.py")

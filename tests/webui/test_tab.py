@@ -81,7 +81,7 @@ def fill(page, data: Path, name: str, **changes: object) -> None:
     page.get_by_text("YAML", exact=True).click()
 
 
-def test_a_click_on_start_ends_with_a_lora_that_changes_the_picture(server, page, data, tmp_path):
+def test_start_ends_with_a_lora_that_changes_the_image(server, page, data, tmp_path):
     fill(page, data, "brand")
     page.locator("#lt_look").click()
     page.locator(".lt_gallery figure").nth(5).wait_for()
@@ -154,7 +154,7 @@ def wait_for_end(server, since: float) -> None:
         time.sleep(0.2)
 
 
-def test_the_page_built_anew_finds_the_run_going_on(server, page, data):
+def test_the_page_built_again_shows_the_run_in_progress(server, page, data):
     before = server.txt2img("a phone")
     fill(page, data, "lasting", epochs=2000, preview_epochs=0)
     page.locator("#lt_start").click()
@@ -222,7 +222,7 @@ def wait_for_step(server, step: int, name: str) -> None:
         time.sleep(0.1)
 
 
-def test_who_asks_for_a_picture_may_be_told_instead(server, page, data):
+def test_a_request_for_an_image_during_a_run_can_be_refused(server, page, data):
     server.post("sdapi/v1/options", lora_trainer_meanwhile="is refused with a message")
     fill(page, data, "polite", epochs=2000, preview_epochs=0)
     page.locator("#lt_start").click()
@@ -289,7 +289,7 @@ torch.save({**made, "tags": ["cup_(object)", "dog", "rating:safe"]}, os.environ[
 """
 
 
-def test_the_webuis_own_tagger_captions_pictures(server, page, data, tmp_path):
+def test_the_webuis_own_tagger_captions_images(server, page, data, tmp_path):
     weights = server.data / "models" / "torch_deepdanbooru" / "model-resnet_custom_v3.pt"
     weights.parent.mkdir(parents=True)
     # Forge keeps some packages beside its code.
