@@ -1,4 +1,4 @@
-"""The layers of the package: imports point down, and each kind of name stands in one place."""
+"""The layers of the package: imports point down, and each kind of name stands in one package."""
 
 import ast
 import re
@@ -52,18 +52,18 @@ def test_imports_point_down():
     for path in files():
         parts = path.relative_to(PACKAGE).parts
         own = parts[0] if len(parts) > 1 else None
-        for found in imports(path):
-            other = found[0] if (PACKAGE / found[0]).is_dir() else None
+        for imported in imports(path):
+            other = imported[0] if (PACKAGE / imported[0]).is_dir() else None
             if other is None or other == own:
                 continue
             if (own is None and other != GROUND) or (own is not None and level(other) >= level(own)):
-                wrong.append(f"{path.relative_to(PACKAGE)} imports {'.'.join(found)}")
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {'.'.join(imported)}")
     assert not wrong
 
 
 def test_the_page_knows_training_only_through_jobs():
     pages = [path for path in files() if "webui" in path.relative_to(PACKAGE).parts[:1]]
-    assert pages and not [path.name for path in pages for found in imports(path) if found[0] == "training"]
+    assert pages and not [path.name for path in pages for imported in imports(path) if imported[0] == "training"]
 
 
 def test_nothing_imports_in_a_circle():
@@ -71,8 +71,8 @@ def test_nothing_imports_in_a_circle():
     for path in files():
         name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
         edges[name] = set()
-        for found in imports(path):
-            for end in (found, found[:-1]):
+        for imported in imports(path):
+            for end in (imported, imported[:-1]):
                 if (PACKAGE / Path(*end)).with_suffix(".py").is_file():
                     edges[name].add(".".join(end))
     done, path = set(), []

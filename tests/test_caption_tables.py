@@ -1,4 +1,4 @@
-"""Tables of captions as exporters write them: every caption is used, or said not to be."""
+"""Tables of captions as exporters write them: every caption is used, or reported as not used."""
 
 import json
 
@@ -23,8 +23,8 @@ def put(folder, *names):
 
 
 def read(folder, **values):
-    told = {"train_data_dir": str(folder), "base_model": "m", "output_dir": str(folder.parent / "out"), **values}
-    return source.read(from_dict(told), [64], 8)
+    config = {"train_data_dir": str(folder), "base_model": "m", "output_dir": str(folder.parent / "out"), **values}
+    return source.read(from_dict(config), [64], 8)
 
 
 def captions(folder, table, name="metadata.csv", **values):
@@ -153,29 +153,31 @@ def test_a_file_beside_the_folder_is_another_image(tmp_path):
     put(tmp_path, "train/a.png")
     folder = put(tmp_path / "val", "a.png", "b.png")
     (tmp_path / "list.csv").write_text("filename,prompt\ntrain/a.png,x\nval/b.png,y\n")
-    found = read(folder, metadata_path=str(tmp_path / "list.csv"))
-    assert [one.caption for one in found.examples] == ["", "y"]
-    assert [one.name for one in found.skipped] == ["train/a.png"]
+    dataset = read(folder, metadata_path=str(tmp_path / "list.csv"))
+    assert [one.caption for one in dataset.examples] == ["", "y"]
+    assert [one.name for one in dataset.skipped] == ["train/a.png"]
 
 
 def test_no_path_that_is_written_in_a_table_is_touched(folder, monkeypatch):
     touched = []
     stat = type(folder).stat
-    monkeypatch.setattr(type(folder), "stat", lambda path, **told: touched.append(str(path)) or stat(path, **told))
+    monkeypatch.setattr(
+        type(folder), "stat", lambda path, **options: touched.append(str(path)) or stat(path, **options)
+    )
     captions(folder, "filename,prompt\n\\\\server\\share\\a.png,x\nb.png,y\n")
     assert not [path for path in touched if "server" in path]
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "sentence"),
     [
         ("filename;prompt\nx.png;red\ny.png;blue\n", "none of its 2 rows names an image in .* 'x.png', caption 'red' "
          r"\(delimiter semicolon, columns filename, prompt\)"),
         ("x.png,red\n", r"its row does not name an image .*\(line 1\) .*\(delimiter comma, no header\)"),
     ],
 )  # fmt: skip
-def test_a_table_of_other_images_is_an_error_that_shows_how_it_was_read(folder, table, told):
-    with pytest.raises(UserError, match=told):
+def test_a_table_of_other_images_is_an_error_that_shows_how_it_was_read(folder, table, sentence):
+    with pytest.raises(UserError, match=sentence):
         captions(folder, table)
 
 
@@ -209,13 +211,13 @@ def test_json_of_hugging_face_and_kohya(folder, name, table):
     assert captions(folder, table, name) == BOTH
     named = folder.parent / f"other{name[name.index('.') :]}"
     (folder / name).rename(named)
-    found = read(folder, metadata_path=str(named))
-    assert {one.name: one.caption for one in found.examples} == BOTH
-    assert not found.skipped
+    dataset = read(folder, metadata_path=str(named))
+    assert {one.name: one.caption for one in dataset.examples} == BOTH
+    assert not dataset.skipped
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "sentence"),
     [
         ('{"file_name": "a.png", "text": "x"}\n{"file_name": "b.png", text}\n', "line 2 is not JSON"),
         ('{"file_name": "a.png", "label": 5}\n', "it has no captions, only the keys file_name, label"),
@@ -224,8 +226,8 @@ def test_json_of_hugging_face_and_kohya(folder, name, table):
         ("5", "must hold JSON objects"),
     ],
 )
-def test_json_that_cannot_be_used_is_a_sentence(folder, table, told):
-    with pytest.raises(UserError, match=told):
+def test_json_that_cannot_be_used_is_a_sentence(folder, table, sentence):
+    with pytest.raises(UserError, match=sentence):
         captions(folder, table, "metadata.jsonl")
 
 
@@ -246,8 +248,8 @@ def test_a_table_in_a_sub_folder_is_about_that_folder(tmp_path):
     folder = put(tmp_path / "in", "x/a.png", "x/deep/b.png", "y/a.png", "a.png")
     (folder / "x/metadata.csv").write_text("filename,prompt\na.png,one\nx/deep/b.png,two\n")
     (folder / "y/metadata.jsonl").write_text('{"file_name": "a.png", "text": "three"}')
-    told = captions(folder, "filename,prompt\na.png,four\nx/a.png,never\n")
-    assert told == {"a.png": "four", "x/a.png": "one", "x/deep/b.png": "two", "y/a.png": "three"}
+    merged = captions(folder, "filename,prompt\na.png,four\nx/a.png,never\n")
+    assert merged == {"a.png": "four", "x/a.png": "one", "x/deep/b.png": "two", "y/a.png": "three"}
     assert (
         "Tables of captions differ on x/a.png; the one named, or nearest to the image, is used."
         in read(folder).warnings
@@ -292,9 +294,9 @@ def test_several_text_files_of_an_image(folder):
         ("b.caption", " x "),
     ):
         (folder / name).write_text(text)
-    found = read(folder)
-    assert [one.caption for one in found.examples] == ["third", "x"]
-    assert found.warnings == ("Text files of the same image differ; used are a.caption (not a.png.txt).",)
+    dataset = read(folder)
+    assert [one.caption for one in dataset.examples] == ["third", "x"]
+    assert dataset.warnings == ("Text files of the same image differ; used are a.caption (not a.png.txt).",)
 
 
 def test_a_short_chinese_caption_is_read_as_its_neighbours_are(folder):
@@ -324,13 +326,13 @@ def test_text_files_that_are_not_used_are_reported(folder):
 
 def test_the_number_without_a_caption_is_reported(folder):
     assert read(folder).warnings == ("None of the 2 images has a caption; all are trained on an empty caption.",)
-    found = read(folder, trigger_word="brnd")
-    assert found.warnings == ("None of the 2 images has a caption; all are trained on the trigger word brnd alone.",)
+    dataset = read(folder, trigger_word="brnd")
+    assert dataset.warnings == ("None of the 2 images has a caption; all are trained on the trigger word brnd alone.",)
     (folder / "a.txt").write_text("x")
-    found = read(folder, trigger_word="brnd", reg_data_dir=str(put(folder.parent / "reg", "c.png")))
-    assert found.warnings == (
+    dataset = read(folder, trigger_word="brnd", reg_data_dir=str(put(folder.parent / "reg", "c.png")))
+    assert dataset.warnings == (
         "1 of 2 images have no caption and are trained on the trigger word brnd alone: b.png",
         "None of the 1 regularisation images has a caption; all are trained on an empty caption.",
     )
-    assert found.without_caption == 2
+    assert dataset.without_caption == 2
     assert not read(put(folder.parent / "shoes", "10_red shoe/a.png")).warnings

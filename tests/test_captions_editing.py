@@ -15,10 +15,10 @@ CUP = Fields("cup", ("red", "matte"), "on a table", "soft light")
 def store(tmp_path):
     for name in ("a.png", "b.png", "c.png"):
         Image.new("RGB", (32, 32)).save(tmp_path / name)
-    made = CaptionStore.open(tmp_path)
-    made.put("a.png", "cup, red, matte, on a table, soft light", CUP, by="blip")
-    made.put("b.png", "a Red lamp, Red")
-    return made
+    captions = CaptionStore.open(tmp_path)
+    captions.put("a.png", "cup, red, matte, on a table, soft light", CUP, by="blip")
+    captions.put("b.png", "a Red lamp, Red")
+    return captions
 
 
 ROWS = [

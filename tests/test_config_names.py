@@ -1,4 +1,4 @@
-"""Other trainers' configs: the same meaning under their names, everything else said in a sentence."""
+"""Other trainers' configs: the same meaning under their names, everything else reported in a sentence."""
 
 import sys
 

@@ -36,8 +36,8 @@ def chunk(kind, data):
 
 def with_chunk(png, kind, data, at_end=False):
     """A PNG with one more chunk, after its header or behind its pixels."""
-    place = len(png) - 12 if at_end else 33
-    return png[:place] + chunk(kind, data) + png[place:]
+    offset = len(png) - 12 if at_end else 33
+    return png[:offset] + chunk(kind, data) + png[offset:]
 
 
 def near(pixel, expected=RED):
@@ -101,7 +101,7 @@ def test_kinds_that_are_not_read_are_reported_with_a_remedy(tmp_path, extension,
 
 
 @pytest.mark.parametrize(
-    ("head", "said"),
+    ("head", "reason"),
     [
         (b"II*\0\x10\0\0\0CR\x02\0", "camera raw"),
         (b"FUJIFILMCCD-RAW 0201", "camera raw"),
@@ -112,21 +112,27 @@ def test_kinds_that_are_not_read_are_reported_with_a_remedy(tmp_path, extension,
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     ],
 )
-def test_what_hides_behind_an_extension_is_reported(tmp_path, head, said):
+def test_what_hides_behind_an_extension_is_reported(tmp_path, head, reason):
     for name in ("a.jpg", "without", "a.unknown"):
         (tmp_path / name).write_bytes(head + bytes(80))
     names, skipped = scan(tmp_path)
     assert names == ["a.jpg"]
-    assert said in skipped["without"] and said in skipped["a.unknown"]
-    with pytest.raises(decode.Unreadable, match=said):
+    assert reason in skipped["without"] and reason in skipped["a.unknown"]
+    with pytest.raises(decode.Unreadable, match=reason):
         decode.size(tmp_path / "a.jpg")
-    with pytest.raises(decode.Unreadable, match=said):
+    with pytest.raises(decode.Unreadable, match=reason):
         decode.decode((tmp_path / "a.jpg").read_bytes())
 
 
 def test_what_systems_leave_behind_is_passed_over(tmp_path):
-    left = ("__MACOSX/a.jpg", "__MACOSX/._a.jpg", "._a.jpg", ".thumbnails/a.png", "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg")
-    for name in (*left, "Thumbs.db", ".DS_Store", "a.jpg"):
+    leftovers = (
+        "__MACOSX/a.jpg",
+        "__MACOSX/._a.jpg",
+        "._a.jpg",
+        ".thumbnails/a.png",
+        "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg",
+    )
+    for name in (*leftovers, "Thumbs.db", ".DS_Store", "a.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content("JPEG"))
     (tmp_path / ".b.heic.icloud").write_bytes(b"bplist00")
@@ -202,7 +208,7 @@ def test_text_and_transparency_of_a_png_do_not_mix():
 def test_a_png_with_a_huge_profile_is_read_and_a_usable_one_still_counts():
     swapped = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     count = struct.unpack(">I", swapped[128:132])[0]
-    tags = {bytes(swapped[place : place + 4]): place for place in range(132, 132 + 12 * count, 12)}
+    tags = {bytes(swapped[offset : offset + 4]): offset for offset in range(132, 132 + 12 * count, 12)}
     swapped[tags[b"rXYZ"] : tags[b"rXYZ"] + 4], swapped[tags[b"bXYZ"] : tags[b"bXYZ"] + 4] = b"bXYZ", b"rXYZ"
     swapped = bytes(swapped).replace(b"s\0R\0G\0B", b"t\0e\0s\0t").replace(b"sRGB", b"test")
     expected = decode.decode(content(icc_profile=swapped)).pixels.getpixel((3, 3))

@@ -149,11 +149,11 @@ def test_rows_without_an_image_are_skipped_with_a_reason(room):
     (room / "in/metadata.csv").write_text(rows)
     dataset = read(room)
     assert captions(dataset) == {"a.png": "kept"}
-    found = reasons(dataset)
-    assert found["gone.png"] == "is listed in metadata.csv but there is no such image file"
+    skipped = reasons(dataset)
+    assert skipped["gone.png"] == "is listed in metadata.csv but there is no such image file"
     outside = "is listed in metadata.csv but lies outside the folder of the images"
-    assert found["../secret.png"] == found[str(room / "secret.png")] == outside
-    assert len(found) == 4
+    assert skipped["../secret.png"] == skipped[str(room / "secret.png")] == outside
+    assert len(skipped) == 4
 
 
 def test_duplicate_row_warns_and_the_last_counts(room):
@@ -238,10 +238,10 @@ def test_masks_that_match_nothing_or_cannot_be_read_are_reported(room):
     folder = room / "masks"
     dataset = read(room, masked_loss="files", mask_dir=str(folder))
     assert [(one.name, one.mask) for one in dataset.examples] == [("a.png", folder / "a.jpg"), ("c.png", None)]
-    found = reasons(dataset)
-    assert found.keys() == {"damaged.png", "b.png", f"{folder.as_posix()}/a.png", f"{folder.as_posix()}/c.psd"}
-    assert found["b.png"].startswith(f"has a mask, {folder / 'b.png'}, that is damaged")
-    assert "a.jpg is taken" in found[f"{folder.as_posix()}/a.png"]
+    skipped = reasons(dataset)
+    assert skipped.keys() == {"damaged.png", "b.png", f"{folder.as_posix()}/a.png", f"{folder.as_posix()}/c.psd"}
+    assert skipped["b.png"].startswith(f"has a mask, {folder / 'b.png'}, that is damaged")
+    assert "a.jpg is taken" in skipped[f"{folder.as_posix()}/a.png"]
     assert [warning for warning in dataset.warnings if "stray.png" in warning] == [
         f"1 of the masks in {folder} belong to no image and are not used; give each the name of its image: stray.png"
     ]

@@ -167,7 +167,7 @@ def test_the_arguments_are_those_of_the_package(name, module, kind):
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "read"),
+    ("name", "arguments", "read"),
     [
         ("adamw", {"betas": "0.9,0.99", "eps": "1e-6"}, {"betas": [0.9, 0.99], "eps": 1e-6}),
         ("adamw", {"amsgrad": "True"}, {"amsgrad": True}),
@@ -178,15 +178,15 @@ def test_the_arguments_are_those_of_the_package(name, module, kind):
         ("adafactor", {"eps": [1e-30, 1e-3], "relative_step": False}, {"eps": [1e-30, 1e-3], "relative_step": False}),
     ],
 )  # fmt: skip
-def test_arguments_are_read_as_they_are_meant(name, given, read):
-    config = make(optimizer=name, optimizer_args=given)
+def test_arguments_are_read_as_they_are_meant(name, arguments, read):
+    config = make(optimizer=name, optimizer_args=arguments)
     assert config.optimizer_args == read
     if name != "adafactor":
         optimizer.build(config, Toy(1)).step()
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "sentence"),
+    ("name", "arguments", "sentence"),
     [
         ("adamw", {"betas": "fast"}, "betas in optimizer_args is 'fast', expected two numbers"),
         ("adamw", {"betas": 0.9}, "betas .* expected two numbers"),
@@ -213,9 +213,9 @@ def test_arguments_are_read_as_they_are_meant(name, given, read):
         ("prodigy", {"growth_rate": 0.5}, "growth_rate .* at least 1"),
     ],
 )
-def test_an_argument_of_a_wrong_kind_gets_a_sentence(name, given, sentence):
+def test_an_argument_of_a_wrong_kind_gets_a_sentence(name, arguments, sentence):
     with pytest.raises(UserError, match=sentence) as error:
-        make(optimizer=name, optimizer_args=given)
+        make(optimizer=name, optimizer_args=arguments)
     assert "\n" not in str(error.value)
 
 

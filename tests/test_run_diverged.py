@@ -58,7 +58,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once_and_the_state_before_is_
     data, checkpoint, tmp_path, monkeypatch
 ):
     values = {"epochs": 4, "save_steps": 2, "save_precision": "fp32"}
-    whole = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
+    uninterrupted = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
     config = shop.make_config(data, checkpoint, tmp_path / "out", **values)
     with monkeypatch.context() as context:
         diverging(context, at=8)
@@ -66,7 +66,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once_and_the_state_before_is_
             train(config)
     assert [event["step"] for event in events(tmp_path / "out") if event["event"] == "step"] == list(range(1, 8))
     assert finite(tmp_path / "out")
-    assert same_tensors(train(config, resume=True).lora, whole.lora)
+    assert same_tensors(train(config, resume=True).lora, uninterrupted.lora)
 
 
 def test_weights_that_are_not_finite_are_not_written_even_if_the_losses_were(data, checkpoint, tmp_path, monkeypatch):

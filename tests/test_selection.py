@@ -1,4 +1,4 @@
-"""Whether a run whose turn has come still finds the checkpoint it was started for."""
+"""Whether the checkpoint that a run was started for is still there when the run begins."""
 
 import os
 from pathlib import Path

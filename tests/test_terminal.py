@@ -1,4 +1,4 @@
-"""The commands speak to terminals and pipes of any encoding; their answer is always JSON."""
+"""The commands write to terminals and pipes of any encoding; their result is always JSON."""
 
 import io
 import json
