@@ -218,6 +218,8 @@ class Host(Protocol):
         """Make the host list the file now, with no stale copy served; called while a session is open."""
 
 
-def named_parts(unet: nn.Module, vae: nn.Module, texts: Sequence[nn.Module]) -> dict[str, nn.Module]:
-    """``Session.parts`` of these models."""
-    return {"UNet": unet, "VAE": vae, **{f"text encoder {number}": text for number, text in enumerate(texts, 1)}}
+def named_parts(
+    unet: nn.Module, vae: nn.Module, texts: Sequence[nn.Module], title: str = "UNet"
+) -> dict[str, nn.Module]:
+    """``Session.parts`` of these models; ``title`` is the denoiser's."""
+    return {title: unet, "VAE": vae, **{f"text encoder {number}": text for number, text in enumerate(texts, 1)}}

@@ -32,12 +32,14 @@ class TextEncoderLayout:
     Attributes:
         prefix: of its tensors' names.
         open_clip: open_clip's layout, else transformers'.
+        t5: T5's encoder, else CLIP's.
         projection: whether it has a text projection.
         unused_layers: layers at its end that the file holds and the family never computes.
     """
 
     prefix: str
     open_clip: bool
+    t5: bool = False
     projection: bool = False
     unused_layers: int = 0
 
@@ -69,13 +71,18 @@ class Family(ABC):
         short_title: on a LoRA's card in a WebUI.
         class_name: of the model class in Stability's and ComfyUI's code, by which WebUIs call it.
         component_names: of the text encoders, as ComfyUI names their files.
+        denoiser: the kind of its denoiser, by the name in ``models.denoisers``.
         text_encoders: in a single-file checkpoint, in the order of the prompt's encoding.
+        vae_prefix: of the VAE's tensors in a single-file checkpoint.
+        pipelines: diffusers' classes that can be trained.
         heads: of the UNet's attention.
-        scaling_factor: of the VAE's latents.
+        scaling_factor: of the VAE's latents, after ``shift_factor`` is subtracted.
+        shift_factor: of the VAE's latents.
         input_channels: of the denoiser.
         has_pooled: whether the denoiser takes a pooled text embedding.
         has_time_ids: whether it takes the sizes of the image and its crop.
         has_flow: whether it predicts a flow, always.
+        takes_guidance: whether the denoiser takes the guidance scale as an input, instead of being computed twice.
         trains_text_encoders: whether its text encoders can learn.
         epsilon_by_default: whether a checkpoint that does not state its prediction type predicts epsilon; else the
             model is tested.
@@ -91,13 +98,18 @@ class Family(ABC):
     short_title: ClassVar[str]
     class_name: ClassVar[str]
     component_names: ClassVar[tuple[str, ...]]
+    denoiser: ClassVar[str] = "unet"
     text_encoders: ClassVar[tuple[TextEncoderLayout, ...]] = ()
+    vae_prefix: ClassVar[str] = "first_stage_model."
+    pipelines: ClassVar[tuple[str, ...]] = ()
     heads: ClassVar[Heads] = Heads()
     scaling_factor: ClassVar[float] = 0.18215
+    shift_factor: ClassVar[float] = 0.0
     input_channels: ClassVar[int] = 4
     has_pooled: ClassVar[bool] = False
     has_time_ids: ClassVar[bool] = False
     has_flow: ClassVar[bool] = False
+    takes_guidance: ClassVar[bool] = False
     trains_text_encoders: ClassVar[bool] = True
     epsilon_by_default: ClassVar[bool] = True
     keys_from_original: ClassVar[bool] = False
@@ -122,6 +134,11 @@ class Family(ABC):
     def variant(self, denoiser: nn.Module) -> str:
         """``ModelInfo.variant`` of a denoiser in the original layout; empty where the family has none."""
         return ""
+
+    def timestep_shift(self, variant: str, cells: int) -> float:
+        """How much the timesteps of a flow are shifted towards noise, in training and sampling, for latents of so many
+        cells (arXiv 2403.03206, section 5.3.2); 1 is not at all."""
+        return 1.0
 
     @abstractmethod
     def base_model_version(self, model: ModelInfo) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,12 @@ from torch import nn
 
 from ..contract import Conditioning, ModelInfo, PredictionType
 from .family import Family, TextEncoders
+
+# The logarithm of the shift of timesteps grows with the patches of an image, linearly through these two points
+# (diffusers' ``FluxPipeline``).
+_FEW_PATCHES, _SMALL_SHIFT = 256, 0.5
+_MANY_PATCHES, _LARGE_SHIFT = 4096, 1.15
+_CELLS_PER_PATCH = 4
 
 
 class Flux(Family):
@@ -23,6 +30,7 @@ class Flux(Family):
     input_channels = 64
     has_pooled = True
     has_flow = True
+    takes_guidance = True
     trains_text_encoders = False
     cfg_scale = 3.5
     caption_encoder = 1
@@ -43,6 +51,13 @@ class Flux(Family):
     def variant(self, denoiser: nn.Module) -> str:
         """``dev`` takes a guidance scale, ``schnell`` does not."""
         return "dev" if denoiser.guidance_embed else "schnell"
+
+    def timestep_shift(self, variant: str, cells: int) -> float:
+        """Of ``dev`` by the size of the image; ``schnell`` has none."""
+        if variant != "dev":
+            return 1.0
+        slope = (_LARGE_SHIFT - _SMALL_SHIFT) / (_MANY_PATCHES - _FEW_PATCHES)
+        return math.exp(_SMALL_SHIFT + slope * (cells / _CELLS_PER_PATCH - _FEW_PATCHES))
 
     def base_model_version(self, model: ModelInfo) -> str:
         """See ``Family.base_model_version``."""

@@ -25,6 +25,12 @@ def by_name(name: str) -> Family:
     return _BY_NAME[name]
 
 
+def readable() -> str:
+    """The families whose checkpoints are read here, as in "SD1, SD2 or SDXL"."""
+    *others, last = (family.short_title for family in FAMILIES if family.text_encoders)
+    return f"{', '.join(others)} or {last}"
+
+
 def by_class(class_name: str) -> Family | None:
     """The family whose models are of this class; None for classes that cannot be trained."""
     return _BY_CLASS.get(class_name)

@@ -17,6 +17,7 @@ class StableDiffusion1(Family):
     title = "Stable Diffusion 1"
     short_title = "SD1"
     class_name = "StableDiffusion"
+    pipelines = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "LatentConsistencyModelPipeline")
     component_names = ("clip_l",)
     text_encoders = (TextEncoderLayout("cond_stage_model.transformer.", open_clip=False),)
     heads = Heads(count=8)

@@ -17,6 +17,7 @@ class StableDiffusion2(Family):
     title = "Stable Diffusion 2"
     short_title = "SD2"
     class_name = "StableDiffusion2"
+    pipelines = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
     component_names = ("clip_h",)
     # It was trained on the last layer but one: the last is in the file and never used.
     text_encoders = (TextEncoderLayout("cond_stage_model.model.", open_clip=True, unused_layers=1),)

@@ -17,6 +17,7 @@ class StableDiffusionXL(Family):
     title = "Stable Diffusion XL"
     short_title = "SDXL"
     class_name = "StableDiffusionXL"
+    pipelines = ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline")
     component_names = ("clip_l", "clip_g")
     text_encoders = (
         TextEncoderLayout("conditioner.embedders.0.transformer.", open_clip=False),

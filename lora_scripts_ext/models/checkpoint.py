@@ -13,7 +13,7 @@ from typing import Any
 from ..config import Config
 from ..contract import FamilyName, PredictionType
 from ..errors import UserError
-from ..families.registry import by_name
+from ..families.registry import by_name, readable
 from .diffusers_folder import read_folder
 from .inference_yaml import read_inference_yaml
 from .original_layout import family_of, read_parts, to_diffusers, to_original
@@ -45,6 +45,9 @@ def read_checkpoint(config: Config) -> Checkpoint:
             f"base_model {path}: there is no such file or folder; give a .safetensors checkpoint or a diffusers folder "
             "on this machine (models are not downloaded)."
         )
+    family = by_name(checkpoint.family)
+    if config.train_text_encoder and not family.trains_text_encoders:
+        raise UserError(f"train_text_encoder is on; {family.title}'s text encoders are not trained, set it to false.")
     overrides: dict[str, Any] = {}
     if config.prediction_type == "auto" and checkpoint.prediction_type == "epsilon" and _V_PRED.search(checkpoint.name):
         overrides["warnings"] = (
@@ -52,7 +55,7 @@ def read_checkpoint(config: Config) -> Checkpoint:
             f"{path}: the name says v-prediction, the model itself does not; if the name is right, set "
             "prediction_type: v_prediction.",
         )
-    if config.prediction_type != "auto":
+    if config.prediction_type != "auto" and not family.has_flow:
         overrides["prediction_type"] = config.prediction_type
     if config.zero_terminal_snr is not None:
         overrides["schedule"] = replace(checkpoint.schedule, zero_terminal_snr=config.zero_terminal_snr)
@@ -71,7 +74,8 @@ def read_file(path: Path, family: str = "auto") -> Checkpoint:
         known = family_of(header.shapes) if family == "auto" else family
     except ValueError as error:
         raise UserError(f"{path}: this file cannot be trained on, {error}; take a full checkpoint.") from error
-    if not any(name.startswith(by_name(known).text_encoders[0].prefix) for name in header.shapes):
+    kind = by_name(known)
+    if not any(name.startswith(kind.text_encoders[0].prefix) for name in header.shapes):
         raise UserError(
             f"{path}: a text encoder of the {known} family is not in this file; "
             "take a full checkpoint, or correct model_family."
@@ -82,8 +86,7 @@ def read_file(path: Path, family: str = "auto") -> Checkpoint:
     except (ValueError, KeyError, IndexError) as error:
         reason = f"the tensor {error.args[0]} is missing" if isinstance(error, KeyError) else error
         raise UserError(
-            f"{path}: this is not a Stable Diffusion 1, 2 or XL base model as it should be: {reason}; "
-            "take another version of it."
+            f"{path}: this is not a {readable()} base model as it should be: {reason}; take another version of it."
         ) from error
     factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
     return Checkpoint(
@@ -93,8 +96,9 @@ def read_file(path: Path, family: str = "auto") -> Checkpoint:
         vae=vae,
         texts=texts,
         schedule=replace(yaml.schedule, zero_terminal_snr=_zero_terminal_snr(header)),
-        prediction_type=yaml.prediction_type or _prediction(header, known),
-        scaling_factor=yaml.scaling_factor or by_name(known).scaling_factor,
+        prediction_type="flow" if kind.has_flow else yaml.prediction_type or _prediction(header, known),
+        scaling_factor=yaml.scaling_factor or kind.scaling_factor,
+        shift_factor=kind.shift_factor,
         tokenizers=yaml.text_folders[: len(texts)],
         side=yaml.latent_side * factor if yaml.latent_side else None,
         warnings=tuple(warnings_on(path, header)),

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .layer_names import open_clip_to_hf
 from .safetensors_file import Shape
@@ -48,6 +48,20 @@ def text_config(shapes: Mapping[str, Shape], activation: str, given: Mapping[str
         "projection_dim": shapes.get("text_projection.weight", (width,))[0],
         "layer_norm_eps": given.get("layer_norm_eps", 1e-5),
     }
+
+
+def build_clip(config: Mapping[str, Any]) -> nn.Module:
+    """transformers' CLIP text encoder."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    return CLIPTextModel(CLIPTextConfig(**config))
+
+
+def build_projected_clip(config: Mapping[str, Any]) -> nn.Module:
+    """transformers' CLIP text encoder with its projection."""
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    return CLIPTextModelWithProjection(CLIPTextConfig(**config))
 
 
 def hf_sources(names: Iterable[str]) -> dict[str, Source]:

@@ -8,69 +8,135 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..contract import FamilyName, PredictionType
+from ..contract import PredictionType
 from ..errors import UserError
-from ..families.registry import by_encoders, by_name
+from ..families.family import Family, TextEncoderLayout
+from ..families.registry import FAMILIES, by_encoders, by_name
+from .clip import build_clip, build_projected_clip
+from .denoiser import Denoiser
+from .denoisers import DENOISERS
 from .noise_schedule import Schedule
-from .parts import Checkpoint, Kind, ModelPart
+from .parts import Checkpoint, ModelPart
 from .refusals import require_model_folder
-from .safetensors_file import read_header
+from .safetensors_file import Shape, read_header
+from .t5 import build_t5, t5_sources
+from .vae import build_vae
 from .weights import Source
 
-_WEIGHTS: dict[Kind, tuple[str, ...]] = {
-    "unet": ("diffusion_pytorch_model",),
-    "vae": ("diffusion_pytorch_model",),
-    "text": ("model", "pytorch_model"),
-    "text_with_projection": ("model", "pytorch_model"),
-}
+_MODEL = ("diffusion_pytorch_model",)
+_TEXT_MODEL = ("model", "pytorch_model")
 # What diffusers called the VAE's attention before 0.15; folders of that time are still about.
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _TEXT_FOLDERS = ("text_encoder", "text_encoder_2")
-_CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
+# What CLIP's and T5's configs call their models.
+_CLIP, _T5 = ("clip_text_model", "clip"), ("t5",)
 
 
 def read_folder(path: Path, family: str = "auto") -> Checkpoint:
     """Read the configs and headers of a diffusers folder.
 
     Raises:
-        UserError: something is missing, damaged, or no Stable Diffusion 1, 2 or XL text-to-image model.
+        UserError: something is missing, damaged, or no text-to-image model that can be trained.
     """
     require_model_folder(path)
-    unet = _part(path / "unet", "UNet", "unet")
-    if unet.config.get("time_cond_proj_dim") is not None:
-        raise UserError(
-            f"{path}: this is a Latent Consistency Model (LCM), distilled to few steps and no guidance; give the model "
-            "that it was distilled from."
-        )
-    if unet.config.get("in_channels", 4) != 4:
-        raise UserError(
-            f"{path}: this is an inpainting, depth or editing model ({unet.config['in_channels']} input channels); "
-            "give the plain text-to-image version."
-        )
-    known = _family(path, unet) if family == "auto" else family
-    kind = by_name(known)
-    if kind.has_time_ids != (unet.config.get("addition_embed_type") == "text_time"):
-        raise UserError(f"{path}: model_family is {known}, which this model is not; set model_family: auto.")
+    kind, denoiser = _denoiser(path)
+    unet = _denoiser_part(path / denoiser.folder, denoiser)
+    known = _family(path, kind, unet) if family == "auto" else by_name(family)
+    if known.denoiser != kind or known.has_time_ids != (unet.config.get("addition_embed_type") == "text_time"):
+        raise UserError(f"{path}: model_family is {known.name}, which this model is not; set model_family: auto.")
     texts = [
-        _part(path / folder, f"text encoder {number}", "text_with_projection" if layout.projection else "text")
-        for number, (folder, layout) in enumerate(zip(_TEXT_FOLDERS, kind.text_encoders, strict=False), 1)
+        _text_part(path / folder, f"text encoder {number}", layout)
+        for number, (folder, layout) in enumerate(zip(_TEXT_FOLDERS, known.text_encoders, strict=False), 1)
     ]
-    vae = _part(path / "vae", "VAE", "vae")
+    vae = _vae_part(path / "vae")
     cells = unet.config.get("sample_size")
     factor = 2 ** (_levels(path / "vae", vae) - 1)
-    prediction, schedule = _schedule(path / "scheduler" / "scheduler_config.json")
+    prediction, schedule = (
+        ("flow", Schedule()) if known.has_flow else _schedule(path / "scheduler" / "scheduler_config.json")
+    )
     return Checkpoint(
         path=path,
-        family=known,
+        family=known.name,
         unet=unet,
         vae=vae,
         texts=tuple(texts),
         schedule=schedule,
-        prediction_type=prediction or ("epsilon" if kind.epsilon_by_default else None),
+        prediction_type=prediction or ("epsilon" if known.epsilon_by_default else None),
         scaling_factor=_number(path / "vae" / "config.json", vae.config, "scaling_factor", 0.18215),
+        shift_factor=float(vae.config.get("shift_factor") or 0.0),
         tokenizers=tuple(_tokenizer(path / name) for name in ("tokenizer", "tokenizer_2")[: len(texts)]),
         side=cells * factor if isinstance(cells, int) else None,
     )
+
+
+def _denoiser(path: Path) -> tuple[str, Denoiser]:
+    """The kind of the folder's denoiser; where several have a folder of this name, its class decides."""
+    there = [(kind, one) for kind, one in DENOISERS.items() if (path / one.folder / "config.json").is_file()]
+    for kind, one in there:
+        if _class_of(path / one.folder, one.class_name) == one.class_name:
+            return kind, one
+    folder = path / there[0][1].folder
+    raise UserError(
+        f"{folder}: this is a {_class_of(folder, '')}, expected {' or '.join(one.class_name for _, one in there)}; "
+        "take another model."
+    )
+
+
+def _class_of(folder: Path, stock: str) -> str:
+    return str(_read_json(folder / "config.json").get("_class_name", stock))
+
+
+def _denoiser_part(folder: Path, denoiser: Denoiser) -> ModelPart:
+    given = _read_json(folder / "config.json")
+    denoiser.require_trainable(folder.parent, given)
+    files, shapes = _tensors(folder, _MODEL)
+    try:
+        config = denoiser.folder_config(given)
+        sources = denoiser.folder_sources([_modern(name) for name in shapes], config)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder}: the {denoiser.title} is not built as it should be ({error}); download the model again."
+        ) from error
+    originals = {_modern(name): name for name in shapes}
+    return ModelPart(denoiser.title, denoiser.build, config, _renamed(sources, originals), shapes, files)
+
+
+def _renamed(sources: Mapping[str, Source], names: Mapping[str, str]) -> dict[str, Source]:
+    """``sources`` with the tensors of the files called as ``names`` says."""
+    return {
+        name: replace(
+            source, name=names.get(source.name, source.name), below=tuple(names.get(one, one) for one in source.below)
+        )
+        for name, source in sources.items()
+    }
+
+
+def _vae_part(folder: Path) -> ModelPart:
+    config = _read_json(folder / "config.json")
+    kind = config.get("_class_name", "AutoencoderKL")
+    if kind != "AutoencoderKL":
+        raise UserError(f"{folder}: this is a {kind}, expected AutoencoderKL; take another model.")
+    files, shapes = _tensors(folder, _MODEL)
+    return ModelPart("VAE", build_vae, config, {_modern(name): Source(name) for name in shapes}, shapes, files)
+
+
+def _text_part(folder: Path, name: str, layout: TextEncoderLayout) -> ModelPart:
+    config = _read_json(folder / "config.json")
+    expected, title = (_T5, "a T5 encoder") if layout.t5 else (_CLIP, "a CLIP text model")
+    kind = config.get("model_type", expected[0])
+    if kind not in expected:
+        raise UserError(f"{folder}: this is a {kind}, expected {title}; take another model.")
+    files, shapes = _tensors(folder, _TEXT_MODEL)
+    if layout.t5:
+        return ModelPart(name, build_t5, config, t5_sources(shapes), shapes, files)
+    sources = {tensor: Source(tensor) for tensor in shapes if not tensor.endswith(".position_ids")}
+    return ModelPart(name, build_projected_clip if layout.projection else build_clip, config, sources, shapes, files)
+
+
+def _tensors(folder: Path, stems: tuple[str, ...]) -> tuple[tuple[Path, ...], dict[str, Shape]]:
+    """The files with weights, and the shapes of the tensors in them."""
+    files = _weights(folder, stems)
+    return files, {tensor: shape for file in files for tensor, shape in read_header(file).shapes.items()}
 
 
 def _levels(folder: Path, vae: ModelPart) -> int:
@@ -78,18 +144,6 @@ def _levels(folder: Path, vae: ModelPart) -> int:
     if not isinstance(channels, list) or not channels:
         raise UserError(f"{folder / 'config.json'}: block_out_channels is missing; download the model again.")
     return len(channels)
-
-
-def _part(folder: Path, name: str, kind: Kind) -> ModelPart:
-    config = _read_json(folder / "config.json")
-    if kind in _CLASSES and config.get("_class_name", _CLASSES[kind]) != _CLASSES[kind]:
-        raise UserError(f"{folder}: this is a {config['_class_name']}, expected {_CLASSES[kind]}; take another model.")
-    if kind not in _CLASSES and config.get("model_type", "clip_text_model") not in ("clip_text_model", "clip"):
-        raise UserError(f"{folder}: this is a {config['model_type']}, expected a CLIP text model; take another model.")
-    files = _weights(folder, _WEIGHTS[kind])
-    shapes = {tensor: shape for file in files for tensor, shape in read_header(file).shapes.items()}
-    sources = {_modern(tensor): Source(tensor) for tensor in shapes if not tensor.endswith(".position_ids")}
-    return ModelPart(name, kind, config, sources, shapes, files)
 
 
 def _weights(folder: Path, stems: tuple[str, ...]) -> tuple[Path, ...]:
@@ -124,13 +178,16 @@ def _shards(index: Path) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def _family(path: Path, unet: ModelPart) -> FamilyName:
-    """SDXL has a second text encoder; SD2's is open_clip's, with its own activation."""
+def _family(path: Path, kind: str, unet: ModelPart) -> Family:
+    """The family with this kind of denoiser. Of those with a UNet, SDXL has a second text encoder; SD2's is
+    open_clip's, with its own activation."""
+    if kind != "unet":
+        return next(family for family in FAMILIES if family.denoiser == kind)
     if unet.config.get("addition_embed_type") == "text_time":
         if not (path / "text_encoder").is_dir() and (path / "text_encoder_2").is_dir():
             raise UserError(f"{path}: this is the SDXL refiner; give the SDXL base model.")
-        return by_encoders([False, True]).name
-    return by_encoders([_read_json(path / "text_encoder" / "config.json").get("hidden_act") == "gelu"]).name
+        return by_encoders([False, True])
+    return by_encoders([_read_json(path / "text_encoder" / "config.json").get("hidden_act") == "gelu"])
 
 
 def _schedule(path: Path) -> tuple[PredictionType | None, Schedule]:
@@ -171,7 +228,7 @@ def _modern(name: str) -> str:
 
 
 def _tokenizer(folder: Path) -> Path | None:
-    return folder if (folder / "vocab.json").is_file() else None
+    return folder if any((folder / name).is_file() for name in ("vocab.json", "tokenizer.json")) else None
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:

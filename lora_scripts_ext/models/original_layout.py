@@ -12,13 +12,23 @@ from torch import Tensor
 
 from ..contract import FamilyName
 from ..families.family import Heads, TextEncoderLayout
-from ..families.registry import FAMILIES, by_name
-from .clip import hf_sources, hf_to_open_clip, open_clip_layers, open_clip_sources, text_config
+from ..families.registry import FAMILIES, by_name, readable
+from .clip import (
+    build_clip,
+    build_projected_clip,
+    hf_sources,
+    hf_to_open_clip,
+    open_clip_layers,
+    open_clip_sources,
+    text_config,
+)
+from .denoisers import DENOISERS
 from .inference_yaml import InferenceYaml
-from .parts import Kind, ModelPart
+from .parts import Build, ModelPart
 from .safetensors_file import Shape
-from .unet import unet_config, unet_sources, unet_to_original
-from .vae import vae_config, vae_sources, vae_to_original
+from .t5 import build_t5, t5_config, t5_sources
+from .unet import unet_to_original
+from .vae import build_vae, vae_config, vae_sources, vae_to_original
 from .weights import Source, take_all
 
 UNET = "model.diffusion_model."
@@ -74,13 +84,13 @@ def family_of(shapes: Mapping[str, Shape]) -> FamilyName:
         layouts = family.text_encoders
         if layouts and any(name.startswith(layouts[-1].prefix) for name in shapes):
             return family.name
-    raise ValueError("it carries no text encoder of Stable Diffusion 1, 2 or XL")
+    raise ValueError(f"it carries no text encoder of {readable()}")
 
 
 def read_parts(
     path: Path, shapes: Mapping[str, Shape], family: FamilyName, yaml: InferenceYaml
 ) -> tuple[ModelPart, ModelPart, tuple[ModelPart, ...]]:
-    """UNet, VAE and text encoders of a checkpoint.
+    """Denoiser, VAE and text encoders of a checkpoint.
 
     Raises:
         ValueError, KeyError: tensors are missing or not built as they should be.
@@ -90,21 +100,26 @@ def read_parts(
         _text_part(path, shapes, index, layout, yaml.text_folders[index])
         for index, layout in enumerate(kind.text_encoders)
     )
+    denoiser = DENOISERS[kind.denoiser]
     inside = _inside(shapes, UNET)
-    config = unet_config(inside, yaml.heads or kind.heads)
+    config = denoiser.config(inside, yaml.heads or kind.heads)
     if kind.has_time_ids:
         width = config["projection_class_embeddings_input_dim"] - texts[-1].config["projection_dim"]
         config["addition_time_embed_dim"] = width // 6
-    unet = _part("UNet", "unet", path, inside, UNET, config, unet_sources(inside, config))
-    inside = _inside(shapes, VAE)
+    unet = _part(denoiser.title, denoiser.build, path, inside, UNET, config, denoiser.sources(inside, config))
+    inside = _inside(shapes, kind.vae_prefix)
     config = vae_config(inside)
-    return unet, _part("VAE", "vae", path, inside, VAE, config, vae_sources(inside, config)), texts
+    vae = _part("VAE", build_vae, path, inside, kind.vae_prefix, config, vae_sources(inside, config))
+    return unet, vae, texts
 
 
 def _text_part(
     path: Path, shapes: Mapping[str, Shape], index: int, layout: TextEncoderLayout, folder: Path | None
 ) -> ModelPart:
     inside = _inside(shapes, layout.prefix)
+    name = f"text encoder {index + 1}"
+    if layout.t5:
+        return _part(name, build_t5, path, inside, layout.prefix, t5_config(inside), t5_sources(inside))
     if layout.open_clip:
         layers = open_clip_layers(inside) - layout.unused_layers
         sources = open_clip_sources(inside, layers, layout.projection)
@@ -112,13 +127,13 @@ def _text_part(
         sources = hf_sources(inside)
     wanted = {name: tuple(source.take(_meta(inside[source.name])).shape) for name, source in sources.items()}
     config = text_config(wanted, "gelu" if layout.open_clip else "quick_gelu", _config_in(folder))
-    kind = "text_with_projection" if layout.projection else "text"
-    return _part(f"text encoder {index + 1}", kind, path, inside, layout.prefix, config, sources)
+    build = build_projected_clip if layout.projection else build_clip
+    return _part(name, build, path, inside, layout.prefix, config, sources)
 
 
 def _part(
     name: str,
-    kind: Kind,
+    build: Build,
     path: Path,
     inside: Mapping[str, Shape],
     prefix: str,
@@ -128,7 +143,7 @@ def _part(
     """A part whose sources are named relative to ``prefix``, with the file's own names."""
     return ModelPart(
         name=name,
-        kind=kind,
+        build=build,
         config=config,
         sources={target: Source(prefix + source.name, source.change) for target, source in sources.items()},
         shapes={prefix + inner: shape for inner, shape in inside.items()},

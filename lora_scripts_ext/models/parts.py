@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from .noise_schedule import Schedule
 from .safetensors_file import Shape
 from .weights import Source, read_tensors
 
-Kind = Literal["unet", "vae", "text", "text_with_projection"]
+Build = Callable[[Mapping[str, Any]], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,14 @@ class ModelPart:
 
     Attributes:
         name: what errors call it, such as "UNet".
+        build: the model of a configuration, on torch's default device.
         config: of the model's class.
         sources: for each of the model's tensors, where it lies in ``files``.
         shapes: of the tensors in ``files``.
     """
 
     name: str
-    kind: Kind
+    build: Build
     config: Mapping[str, Any]
     sources: Mapping[str, Source]
     shapes: Mapping[str, Shape]
@@ -48,7 +49,7 @@ class ModelPart:
         """
         try:
             with torch.device("meta"):
-                model = _build(self.kind, self.config)
+                model = self.build(self.config)
         # What the libraries raise for a configuration that is none.
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
             raise UserError(
@@ -84,11 +85,11 @@ class ModelPart:
 
     def _shape(self, source: Source) -> Shape:
         """The shape that a tensor of the file has in the model; its own where it cannot be brought into one."""
-        shape = self.shapes[source.name]
+        shapes = [self.shapes[name] for name in source.names]
         try:
-            return tuple(source.take(torch.empty(shape, device="meta")).shape)
+            return tuple(source.take(*(torch.empty(shape, device="meta") for shape in shapes)).shape)
         except (RuntimeError, IndexError):
-            return shape
+            return shapes[0]
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Checkpoint:
     Attributes:
         texts: the text encoders: one, for SDXL two.
         schedule: with its zero-terminal-SNR flag as the checkpoint says.
+        scaling_factor: of latents from the VAE, after ``shift_factor`` is subtracted.
         prediction_type: None when an SD2 checkpoint does not say.
         tokenizers: for each text encoder, a folder with its own tokenizer files; None takes the shipped one.
         side: pixels of the side it was trained at; None where it does not say.
@@ -112,6 +114,7 @@ class Checkpoint:
     schedule: Schedule
     prediction_type: PredictionType | None
     scaling_factor: float
+    shift_factor: float
     tokenizers: tuple[Path | None, ...]
     side: int | None
     warnings: tuple[str, ...] = ()
@@ -139,21 +142,6 @@ class Checkpoint:
     def text_parts(self) -> dict[Part, ModelPart]:
         """The text encoders by their part name."""
         return dict(zip(("te1", "te2"), self.texts, strict=False))
-
-
-def _build(kind: Kind, config: Mapping[str, Any]) -> nn.Module:
-    if kind == "unet":
-        from diffusers import UNet2DConditionModel
-
-        return UNet2DConditionModel.from_config(dict(config))
-    if kind == "vae":
-        from diffusers import AutoencoderKL
-
-        return AutoencoderKL.from_config(dict(config))
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    model = CLIPTextModel if kind == "text" else CLIPTextModelWithProjection
-    return model(CLIPTextConfig(**config))
 
 
 def _fill_positions(model: nn.Module, device: torch.device) -> None:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..families.family import Family
+from ..families.registry import FAMILIES, readable
+from .denoisers import DENOISERS
 from .kinds import kind_of
 from .safetensors_file import Header, Shape, read_header
 
-_TAKE = "give the checkpoint of a full Stable Diffusion 1, 2 or XL model."
+_TAKE = f"give the checkpoint of a full {readable()} model."
 _UNET = "model.diffusion_model."
 _TEXTS = ("cond_stage_model.", "conditioner.embedders.")
 _PLAIN = "give the plain text-to-image version."
@@ -22,10 +25,7 @@ _CHANNELS = {
     9: f"an inpainting model (9 input channels); {_PLAIN}",
 }
 # What can be trained; others, as for inpainting, have their own.
-_PIPELINES = (
-    "StableDiffusionPipeline", "StableDiffusionXLPipeline", "StableDiffusionImg2ImgPipeline",
-    "StableDiffusionXLImg2ImgPipeline", "LatentConsistencyModelPipeline",
-)  # fmt: skip
+_PIPELINES = {pipeline for family in FAMILIES for pipeline in family.pipelines}
 # How the parts begin where they are saved alone, or by other programs.
 _ALONE = (
     (("unet.", "vae.", "text_encoder."), "a diffusers model in one file"),
@@ -52,19 +52,20 @@ def require_base_model(path: Path, header: Header) -> None:
         UserError: says what it holds instead.
     """
     shapes = header.shapes
-    if kind := kind_of(shapes):
-        raise UserError(f"{path}: this file is {kind.what}; {kind.instead or _TAKE}")
-    first = shapes.get(f"{_UNET}input_blocks.0.0.weight")
-    if first is None:
+    if other := kind_of(shapes):
+        raise UserError(f"{path}: this file is {other.what}; {other.instead or _TAKE}")
+    kind = next((name for name, one in DENOISERS.items() if f"{_UNET}{one.marker}" in shapes), None)
+    if kind is None:
         raise UserError(f"{path}: this file {_what_else(shapes)}; {_TAKE}")
+    first = shapes.get(f"{_UNET}input_blocks.0.0.weight", ())
     if len(first) == 4 and first[1] in _CHANNELS:
         raise UserError(f"{path}: this file is {_CHANNELS[first[1]]}")
-    if kinds := {kind for name, kind in header.dtypes.items() if name.startswith(_UNET)} & _WHOLE_NUMBERS:
+    if dtypes := {dtype for name, dtype in header.dtypes.items() if name.startswith(_UNET)} & _WHOLE_NUMBERS:
         raise UserError(
-            f"{path}: this file is quantised ({', '.join(sorted(kinds))}); give the version of this model in fp16, "
+            f"{path}: this file is quantised ({', '.join(sorted(dtypes))}); give the version of this model in fp16, "
             "bf16 or fp32."
         )
-    missing = " and no ".join(_missing(shapes))
+    missing = " and no ".join(_missing(shapes, next(family for family in FAMILIES if family.denoiser == kind)))
     if missing == "VAE":
         raise UserError(f"{path}: this file has no VAE; give the version of the checkpoint with the VAE baked in.")
     if missing:
@@ -72,7 +73,7 @@ def require_base_model(path: Path, header: Header) -> None:
 
 
 def require_model_folder(path: Path) -> None:
-    """Refuse a folder that is no diffusers folder of a Stable Diffusion model.
+    """Refuse a folder that is no diffusers folder of a model that can be trained.
 
     Raises:
         UserError: says what is in it instead.
@@ -81,7 +82,7 @@ def require_model_folder(path: Path) -> None:
     pipeline = _json(index).get("_class_name")
     if isinstance(pipeline, str) and pipeline not in _PIPELINES:
         raise UserError(f"{path}: this is a model of diffusers' {pipeline}, which is not supported; {_TAKE}")
-    if (path / "unet" / "config.json").is_file():
+    if any((path / denoiser.folder / "config.json").is_file() for denoiser in DENOISERS.values()):
         return
     part = _json(path / "config.json").get("_class_name")
     if isinstance(part, str) and (path.parent / "model_index.json").is_file():
@@ -96,7 +97,8 @@ def require_model_folder(path: Path) -> None:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise UserError(f"{path}: this is a folder with checkpoints; name the file itself ({found[0]}{more}).")
     raise UserError(
-        f"{path}: this is no diffusers folder of a Stable Diffusion model, unet/config.json is not in it; "
+        f"{path}: this is no diffusers folder of a Stable Diffusion model, "
+        f"{' or '.join(denoiser.folder for denoiser in DENOISERS.values())}/config.json is not in it; "
         "give the folder that holds model_index.json, or a .safetensors checkpoint."
     )
 
@@ -158,8 +160,23 @@ def _what_else(shapes: Mapping[str, Shape]) -> str:
     return f"holds no Stable Diffusion UNet (its first tensor is {next(iter(shapes))})"
 
 
-def _missing(shapes: Mapping[str, Shape]) -> Iterator[str]:
-    """What a checkpoint with a UNet lacks."""
+def _missing(shapes: Mapping[str, Shape], family: Family) -> Iterator[str]:
+    """What a checkpoint with a denoiser of ``family`` lacks; those with a UNet are told apart here."""
+    yield from _missing_texts(shapes) if family.denoiser == "unet" else _missing_components(shapes, family)
+    halves = [half for half in ("encoder", "decoder") if not _any(shapes, f"{family.vae_prefix}{half}.")]
+    if len(halves) == 2:
+        yield "VAE"
+    elif halves:
+        yield f"{halves[0]} in its VAE"
+
+
+def _missing_components(shapes: Mapping[str, Shape], family: Family) -> Iterator[str]:
+    for layout, name in zip(family.text_encoders, family.component_names, strict=True):
+        if not _any(shapes, layout.prefix):
+            yield f"text encoder {name}"
+
+
+def _missing_texts(shapes: Mapping[str, Shape]) -> Iterator[str]:
     xl = f"{_UNET}label_emb.0.0.weight" in shapes
     heads = ("conditioner.embedders.0.", "conditioner.embedders.1.") if xl else _TEXTS
     there = [_any(shapes, head) for head in heads]
@@ -167,11 +184,6 @@ def _missing(shapes: Mapping[str, Shape]) -> Iterator[str]:
         yield f"{'second' if there[0] else 'first'} text encoder, of the two that SDXL has"
     elif not any(there):
         yield "text encoder"
-    halves = [half for half in ("encoder", "decoder") if not _any(shapes, f"first_stage_model.{half}.")]
-    if len(halves) == 2:
-        yield "VAE"
-    elif halves:
-        yield f"{halves[0]} in its VAE"
 
 
 def _any(shapes: Mapping[str, Shape], head: str) -> bool:

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
 from ..errors import UserError
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "clip_tokenizer"
+SHIPPED_T5 = Path(__file__).parents[1] / "assets" / "t5_tokenizer"
 #: as many of T5's tokens does Flux read
 FLUX_TOKENS = 256
 # The bytes, each also as the end of a word, start and end.
@@ -115,6 +116,30 @@ class T5Tokenizer:
         """Take transformers' tokenizer."""
         self._t5 = t5
         self.cut: set[str] = set()
+
+    @classmethod
+    def read(cls, folder: Path, vocabulary: int) -> T5Tokenizer:
+        """A tokenizer from ``tokenizer.json`` in ``folder``; ``vocabulary`` are the rows of T5's token embedding.
+
+        Raises:
+            UserError: the file is missing or damaged, or has more tokens than the embedding.
+        """
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise UserError(
+                f"{folder}: tokenizer.json, T5's tokenizer, is not in this folder; download the model again."
+            )
+        try:
+            t5 = PreTrainedTokenizerFast(tokenizer_file=str(path))
+        # The library raises plain Exceptions for a file that it cannot read.
+        except Exception as error:
+            raise UserError(f"{path}: T5's tokenizer cannot be read ({error}); download it again.") from error
+        if len(t5) > vocabulary:
+            raise UserError(
+                f"{folder}: this tokenizer has {len(t5)} tokens, the base model's T5 {vocabulary}; take the tokenizer "
+                "of the same model."
+            )
+        return cls(t5)
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
         """Token numbers, int64 [captions, 256] on the CPU."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .safetensors_file import Shape
 from .weights import Source
@@ -40,7 +40,7 @@ def vae_config(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     """The ``AutoencoderKL`` configuration of a VAE with tensors of these ``shapes``.
 
     Raises:
-        ValueError: it is not built as the VAEs of Stable Diffusion 1, 2 and XL are.
+        ValueError: it is not built as the VAEs of Stable Diffusion and Flux are.
     """
     channels = []
     while (name := f"encoder.down.{len(channels)}.block.0.conv2.weight") in shapes:
@@ -56,7 +56,16 @@ def vae_config(shapes: Mapping[str, Shape]) -> dict[str, Any]:
         "up_block_types": ["UpDecoderBlock2D"] * len(channels),
         "layers_per_block": layers,
         "latent_channels": shapes["decoder.conv_in.weight"][1],
+        "use_quant_conv": "quant_conv.weight" in shapes,
+        "use_post_quant_conv": "post_quant_conv.weight" in shapes,
     }
+
+
+def build_vae(config: Mapping[str, Any]) -> nn.Module:
+    """diffusers' autoencoder."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL.from_config(dict(config))
 
 
 def vae_sources(names: Iterable[str], config: Mapping[str, Any]) -> dict[str, Source]:

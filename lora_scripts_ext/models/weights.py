@@ -21,13 +21,24 @@ from ..precision import name_of
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model's tensor comes from: a tensor of a file, and what to do to it (None: take it as it is)."""
+    """Where a model's tensor comes from: a tensor of a file, and what to do to it (None: take it as it is).
+
+    Attributes:
+        below: further tensors of the files, whose rows follow those of the first.
+    """
 
     name: str
     change: Callable[[Tensor], Tensor] | None = None
+    below: tuple[str, ...] = ()
 
-    def take(self, tensor: Tensor) -> Tensor:
-        """The model's tensor, made from the file's."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All tensors of the files that it takes."""
+        return (self.name, *self.below)
+
+    def take(self, *tensors: Tensor) -> Tensor:
+        """The model's tensor, from the file's by the order of ``names``."""
+        tensor = torch.cat(tensors) if self.below else tensors[0]
         return self.change(tensor) if self.change else tensor
 
 
@@ -42,17 +53,24 @@ def read_tensors(
     Raises:
         UserError: a file is damaged or cut off, or holds values that are not finite or that ``dtype`` cannot hold.
     """
-    wanted = defaultdict(list)
+    users = defaultdict(list)
     for name, source in sources.items():
-        wanted[source.name].append((name, source))
+        for stored in source.names:
+            users[stored].append(name)
     state, sizes = {}, {}
+    pieces: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for path in files:
         with _opened(path) as file:
-            for stored in [name for name in file.keys() if name in wanted]:  # noqa: SIM118 (no mapping)
+            for stored in [name for name in file.keys() if name in users]:  # noqa: SIM118 (no mapping)
                 tensor = file.get_tensor(stored)
                 sizes[stored] = path, finite.largest(tensor)
-                for name, source in wanted[stored]:
-                    state[name] = source.take(tensor).to(device, dtype, copy=True).contiguous()
+                for name in users[stored]:
+                    source = sources[name]
+                    pieces[name][stored] = tensor.to(device, dtype, copy=True) if source.below else tensor
+                    if len(pieces[name]) == len(source.names):
+                        ready = pieces.pop(name)
+                        whole = source.take(*(ready[one] for one in source.names))
+                        state[name] = whole.to(device, dtype, copy=not source.below).contiguous()
     _require_finite(sizes, dtype, part)
     return state
 
@@ -78,7 +96,7 @@ def _require_finite(sizes: Mapping[str, tuple[Path, float]], dtype: torch.dtype,
 
 def take_all(sources: Mapping[str, Source], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict that ``sources`` describe, from ``tensors`` in memory."""
-    return {name: source.take(tensors[source.name]) for name, source in sources.items()}
+    return {name: source.take(*(tensors[one] for one in source.names)) for name, source in sources.items()}
 
 
 def sha256(files: Iterable[Path]) -> str:

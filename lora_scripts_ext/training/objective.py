@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,13 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..contract import ModelInfo, PredictionType
+from ..families.registry import by_name
 from ..random_streams import NOISE, derive
-
-# Flux's schedule (diffusers' ``FluxPipeline``, after arXiv 2403.03206, section 5.3.2): the logarithm of the shift grows
-# with the patches of an image, linearly through these two points.
-_FEW_PATCHES, _SMALL_SHIFT = 256, 0.5
-_MANY_PATCHES, _LARGE_SHIFT = 4096, 1.15
-_CELLS_PER_PATCH = 4
 
 
 class Objective(ABC):
@@ -71,11 +65,12 @@ class Flow(Objective):
     """Image and noise are the ends of a line, whose direction is predicted (rectified flow, arXiv 2209.03003)."""
 
     def __init__(self, model: ModelInfo) -> None:
-        self._shifted = model.variant == "dev"
+        self._family = by_name(model.family)
+        self._variant = model.variant
 
     def sample_timestep(self, generator: torch.Generator, shape: Sequence[int]) -> Tensor:
         """float32 in 0 to 1, where 1 is noise: logit-normal (arXiv 2403.03206, eq. 19), shifted as for sampling."""
-        shift = math.exp(flux_mu(shape[1] * shape[2] / _CELLS_PER_PATCH)) if self._shifted else 1.0
+        shift = self._family.timestep_shift(self._variant, shape[1] * shape[2])
         unshifted = torch.sigmoid(torch.randn((), generator=generator))
         return shift * unshifted / (1 + (shift - 1) * unshifted)
 
@@ -95,12 +90,6 @@ class Flow(Objective):
 def of(model: ModelInfo) -> Objective:
     """The objective of a base model."""
     return Flow(model) if model.prediction_type == "flow" else Diffusion(model)
-
-
-def flux_mu(patches: float) -> float:
-    """The logarithm of the shift for images of so many patches of 2 x 2 latent cells."""
-    slope = (_LARGE_SHIFT - _SMALL_SHIFT) / (_MANY_PATCHES - _FEW_PATCHES)
-    return _SMALL_SHIFT + slope * (patches - _FEW_PATCHES)
 
 
 @dataclass(frozen=True)

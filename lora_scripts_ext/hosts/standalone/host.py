@@ -10,17 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ... import finite, memory_limits
 from ...config import Config
 from ...contract import ModelInfo, PredictionType
 from ...errors import UserError
+from ...families.registry import by_name
 from ...memory_limits import gigabytes
 from ...models.checkpoint import read_checkpoint
 from ...models.low_bits import keep_in_8_bits
 from ...models.outline import size
 from ...models.parts import Checkpoint
 from ...models.prediction import ask_prediction
+from ...models.t5 import widen_outputs
 from ...models.text import TextEncoders, tokenizers
 from ...models.weights import sha256
 from .device import pick_device, pick_dtype
@@ -74,15 +77,16 @@ def _load(config: Config, device: torch.device) -> StandaloneSession:
         digest = beside.submit(sha256, checkpoint.files)
         # The device may be too small for all of it at once: each part goes there when it is needed.
         models = [part.load(_CPU, dtype) for part in checkpoint.texts]
+        for model in models:
+            widen_outputs(model)
         text = TextEncoders(models, tokenizers(checkpoint, config), checkpoint.family, config.clip_skip)
         # SDXL's VAE overflows in fp16, and latents are encoded once: float32 for all.
         vae = checkpoint.vae.load(_CPU, torch.float32)
         unet = checkpoint.unet.load(_CPU, dtype)
         if config.fp8_base:
             keep_in_8_bits(unet)
-        session = StandaloneSession(
-            _model_info(checkpoint, device, dtype, digest.result()), checkpoint, unet, vae, text
-        )
+        info = _model_info(checkpoint, unet, device, dtype, digest.result())
+        session = StandaloneSession(info, checkpoint, unet, vae, text)
     if checkpoint.prediction_type is None:
         session.model = _with_prediction(session, checkpoint)
     return session
@@ -105,20 +109,24 @@ def _require_room(checkpoint: Checkpoint, dtype: torch.dtype) -> None:
         )
 
 
-def _model_info(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, digest: str) -> ModelInfo:
+def _model_info(
+    checkpoint: Checkpoint, unet: nn.Module, device: torch.device, dtype: torch.dtype, digest: str
+) -> ModelInfo:
+    family = by_name(checkpoint.family)
     # Epsilon stands in until a model that does not state its prediction type has been tested.
     prediction: PredictionType = checkpoint.prediction_type or "epsilon"
     return ModelInfo(
         family=checkpoint.family,
         prediction_type=prediction,
-        zero_terminal_snr=checkpoint.schedule.zero_terminal_snr,
-        alphas_cumprod=checkpoint.schedule.alphas_cumprod(),
+        zero_terminal_snr=checkpoint.schedule.zero_terminal_snr and not family.has_flow,
+        alphas_cumprod=torch.empty(0) if family.has_flow else checkpoint.schedule.alphas_cumprod(),
         name=checkpoint.name,
         hash=digest,
         vae_factor=checkpoint.vae_factor,
         resolution=checkpoint.resolution(prediction),
         device=device,
         dtype=dtype,
+        variant=family.variant(unet),
         warnings=checkpoint.warnings,
     )
 
@@ -127,18 +135,18 @@ def _with_prediction(session: StandaloneSession, checkpoint: Checkpoint) -> Mode
     """``ModelInfo`` after testing what the model predicts."""
     with torch.no_grad():
         empty = session.encode_text([""])
-    channels = checkpoint.unet.config["in_channels"]
-    found = ask_prediction(session.predict, empty, channels, checkpoint.schedule.timesteps - 1)
-    if found is None:
+    channels, last = checkpoint.unet.config["in_channels"], checkpoint.schedule.timesteps - 1
+    prediction = ask_prediction(session.predict, empty, channels, last)
+    if prediction is None:
         raise UserError(finite.explain(session, "The base model predicts NaN"))
     warning = (
-        f"{checkpoint.name} does not say what it predicts; tested, it predicts {found}. Set prediction_type if that is "
-        "wrong."
+        f"{checkpoint.name} does not say what it predicts; tested, it predicts {prediction}. Set prediction_type if "
+        "that is wrong."
     )
     return replace(
         session.model,
-        prediction_type=found,
-        resolution=checkpoint.resolution(found),
+        prediction_type=prediction,
+        resolution=checkpoint.resolution(prediction),
         warnings=(*session.model.warnings, warning),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +12,14 @@ from ...config import Config
 from ...contract import ModelInfo, Target
 from ...families.registry import by_name
 from ...models.checkpoint import read_checkpoint
+from ...models.denoiser import Denoiser
+from ...models.denoisers import DENOISERS
 from ...models.low_bits import keep_in_8_bits
 from ...models.outline import MetaInspection, facts, size, text_without_numbers, without_numbers
 from ...models.parts import Checkpoint
-from ...models.targets import text_targets, unet_targets
+from ...models.targets import text_targets
 from ...models.text import tokenizers
-from ...models.text_states import TOKENS
 from .device import pick_device, pick_dtype
-
-_BLOCKS = ("ResnetBlock2D", "BasicTransformerBlock")
 
 
 @dataclass(frozen=True)
@@ -37,26 +36,21 @@ class CheckpointInspection(MetaInspection):
 
     def blocks(self) -> Iterator[nn.Module]:
         """As ``Session.blocks``."""
-        return unet_blocks(self.unet)
+        return self._denoiser.blocks(self.unet)
 
     def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
         """See ``contract.Inspection.predict``."""
-        config = self.unet.config
+        denoiser, unet, factor = self._denoiser, self.unet, self.vae_factor
+        conditioning = denoiser.meta_conditioning(unet, batch, by_name(self.family), self.dtype)
+        if states:
+            conditioning = replace(conditioning, context=torch.cat(states, -1))
+        shape = (batch, denoiser.latent_channels(unet), height // factor, width // factor)
+        noisy = torch.empty(shape, device="meta", dtype=self.dtype)
+        return denoiser.predict(unet, noisy, torch.zeros(batch, device="meta"), conditioning, 1.0)
 
-        def empty(*shape: int) -> Tensor:
-            return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
-
-        added = None
-        if by_name(self.family).has_time_ids:
-            pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-            added = {"text_embeds": empty(pooled), "time_ids": empty(6)}
-        return self.unet(
-            empty(config.in_channels, height // self.vae_factor, width // self.vae_factor),
-            torch.zeros(batch, dtype=torch.int64, device="meta"),
-            encoder_hidden_states=torch.cat(states, -1) if states else empty(TOKENS, config.cross_attention_dim),
-            added_cond_kwargs=added,
-            return_dict=False,
-        )[0]
+    @property
+    def _denoiser(self) -> Denoiser:
+        return DENOISERS[by_name(self.family).denoiser]
 
 
 @dataclass(frozen=True)
@@ -80,6 +74,7 @@ def inspect(config: Config) -> CheckpointInspection:
     if config.fp8_base:
         keep_in_8_bits(unet)
     texts = {name: part.skeleton.to(dtype) for name, part in checkpoint.text_parts().items()}
+    trained = list(texts.values()) if by_name(checkpoint.family).trains_text_encoders else []
     sizes = {"unet": size(unet), "vae": size(checkpoint.vae.skeleton.to(torch.float32))}
     sizes |= {name: size(text) for name, text in texts.items()}
     return CheckpointInspection(
@@ -93,8 +88,8 @@ def inspect(config: Config) -> CheckpointInspection:
         dtype=dtype,
         sizes=sizes,
         unet=unet,
-        texts=list(texts.values()),
-        targets=list(targets(checkpoint, unet, list(texts.values()))),
+        texts=trained,
+        targets=list(targets(checkpoint, unet, trained)),
         warnings=checkpoint.warnings,
     )
 
@@ -105,7 +100,8 @@ def outline(
     """The same of a model that has been loaded from ``checkpoint``; no weight is copied, nothing changed."""
     sizes = {"unet": size(unet), "vae": size(vae)}
     sizes |= {name: size(text) for name, text in zip(checkpoint.text_parts(), texts, strict=True)}
-    unet, texts = without_numbers(unet), [text_without_numbers(text) for text in texts]
+    trained = texts if by_name(model.family).trains_text_encoders else []
+    unet, texts = without_numbers(unet), [text_without_numbers(text) for text in trained]
     return LoadedInspection(
         **facts(model),
         zero_terminal_snr=model.zero_terminal_snr,
@@ -118,11 +114,8 @@ def outline(
 
 def targets(checkpoint: Checkpoint, unet: nn.Module, texts: Sequence[nn.Module]) -> Iterator[Target]:
     """See ``Session.targets``; ``unet`` and ``texts`` are those of ``checkpoint``, on any device."""
-    yield from unet_targets(unet, checkpoint.family)
-    for part, text in zip(checkpoint.text_parts(), texts, strict=True):
-        yield from text_targets(text, checkpoint.family, part)
-
-
-def unet_blocks(unet: nn.Module) -> Iterator[nn.Module]:
-    """The residual and transformer blocks of a diffusers UNet: most activations live inside them, few between."""
-    return (module for module in unet.modules() if type(module).__name__ in _BLOCKS)
+    family = by_name(checkpoint.family)
+    yield from DENOISERS[family.denoiser].targets(unet, family)
+    if family.trains_text_encoders:
+        for part, text in zip(checkpoint.text_parts(), texts, strict=True):
+            yield from text_targets(text, family.name, part)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     SchedulerMixin,
 )
 from torch import Tensor
@@ -88,4 +90,31 @@ def sample(
         negative, positive = predict(pair, timestep.expand(2), conditioning).chunk(2)
         guided = negative + cfg_scale * (positive - negative)
         latents = scheduler.step(guided, timestep, latents, generator=generator, return_dict=False)[0]
+    return latents
+
+
+def sample_flow(
+    predict: Predict, name: str, noise: Tensor, conditioning: Conditioning, steps: int, shift: float
+) -> Tensor:
+    """Follow a flow from ``noise`` to latents, float32 [1, channels, height, width], by Euler's method.
+
+    Args:
+        predict: as ``Session.predict``, with the guidance scale of the image.
+        name: of the sampler, by the WebUI's name.
+        noise: unit variance.
+        conditioning: of the prompt.
+        steps: sampling steps.
+        shift: of the timesteps (arXiv 2403.03206, section 5.3.2); 1 spaces them evenly.
+
+    Raises:
+        UserError: the sampler is none for a flow.
+    """
+    if name != "Euler":
+        raise UserError(f"preview_sampler is {name!r}; a base model that predicts a flow is sampled by Euler.")
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps), device=noise.device)
+    latents = noise
+    for timestep in scheduler.timesteps:
+        flow = predict(latents, (timestep / scheduler.config.num_train_timesteps)[None], conditioning)
+        latents = scheduler.step(flow, timestep, latents, return_dict=False)[0]
     return latents

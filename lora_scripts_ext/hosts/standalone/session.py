@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ...contract import Conditioning, LatentDistribution, ModelInfo, PreviewRequest, Target, named_parts
+from ...families.registry import by_name
+from ...models.denoisers import DENOISERS
 from ...models.parts import Checkpoint
 from ...models.text import TextEncoders
 from . import inspection
-from .sampler import make_scheduler, sample
+from .sampler import make_scheduler, sample, sample_flow
+
+# Distilled models take their guidance scale as an input. Trained at 1 it is the model before guidance distillation,
+# which the LoRA must not undo (kohya's and ai-toolkit's setting, too).
+_TRAINING_GUIDANCE = 1.0
 
 
 class StandaloneSession:
@@ -29,6 +36,8 @@ class StandaloneSession:
     ) -> None:
         self.model = model
         self._checkpoint = checkpoint
+        self._family = by_name(model.family)
+        self._denoiser = DENOISERS[self._family.denoiser]
         self._unet = unet
         self._vae = vae
         self._text = text
@@ -44,11 +53,11 @@ class StandaloneSession:
         return self._text.caption_tokens
 
     def parts(self) -> dict[str, nn.Module]:
-        """UNet, VAE and text encoders, by what errors call them."""
-        return named_parts(self._unet, self._vae, self._text.models)
+        """Denoiser, VAE and text encoders, by what errors call them."""
+        return named_parts(self._unet, self._vae, self._text.models, self._denoiser.title)
 
     def targets(self) -> Iterator[Target]:
-        """Every Linear and Conv2d of the UNet and every Linear of the text encoders' layers."""
+        """The denoiser's layers and, where they can learn, every Linear of the text encoders' layers."""
         return inspection.targets(self._checkpoint, self._unet, self._text.models)
 
     def outline(self) -> inspection.LoadedInspection:
@@ -56,8 +65,8 @@ class StandaloneSession:
         return inspection.outline(self.model, self._checkpoint, self._unet, self._vae, self._text.models)
 
     def blocks(self) -> Iterator[nn.Module]:
-        """The UNet's residual and transformer blocks: most activations live inside them, few pass between."""
-        return inspection.unet_blocks(self._unet)
+        """The denoiser's repeated blocks: most activations live inside them, few pass between."""
+        return self._denoiser.blocks(self._unet)
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> LatentDistribution:
@@ -65,40 +74,37 @@ class StandaloneSession:
         ``model.vae_factor``."""
         self._fetch(self._vae)
         posterior = self._vae.encode(pixels.to(self.model.device, torch.float32)).latent_dist
-        scale = self._checkpoint.scaling_factor
-        return LatentDistribution(posterior.mean * scale, posterior.std * scale)
+        scale, shift = self._checkpoint.scaling_factor, self._checkpoint.shift_factor
+        return LatentDistribution((posterior.mean - shift) * scale, posterior.std * scale)
 
     def encode_text(self, captions: Sequence[str]) -> Conditioning:
-        """Context [captions, 77, width] (and SDXL's pooled) in the model's dtype; differentiable when gradients are
-        enabled. What exceeds 75 tokens is cut off."""
+        """Context [captions, tokens, width] (and pooled) in the model's dtype; differentiable when gradients are
+        enabled. What exceeds ``caption_tokens`` is cut off."""
         for model in self._text.models:
             self._fetch(model)
         return self._text.encode(captions, self.model.device)
 
     def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        """The UNet's raw output, float32 [batch, channels, height, width]; computed in the model's dtype.
+        """The denoiser's raw output, float32 [batch, channels, height, width]; computed in the model's dtype.
 
         Args:
             noisy: latents of that shape.
-            timesteps: [batch]; int64 in training, samplers pass fractions too.
+            timesteps: [batch]; int64 in training, samplers pass fractions too; float32 in 0 to 1 for a flow.
             conditioning: of as many captions; for SDXL with ``pooled`` and ``time_ids``.
         """
+        return self._predict(noisy, timesteps, conditioning, _TRAINING_GUIDANCE)
+
+    def _predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, guidance: float) -> Tensor:
         self._fetch(self._unet)
         device, dtype = self.model.device, self.model.dtype
-        added = None
-        if conditioning.pooled is not None:
-            added = {
-                "text_embeds": conditioning.pooled.to(device, dtype),
-                "time_ids": conditioning.time_ids.to(device, torch.float32),
-            }
-        output = self._unet(
-            noisy.to(device, dtype),
-            timesteps.to(device),
-            encoder_hidden_states=conditioning.context.to(device, dtype),
-            added_cond_kwargs=added,
-            return_dict=False,
+        pooled, time_ids = conditioning.pooled, conditioning.time_ids
+        prepared = Conditioning(
+            conditioning.context.to(device, dtype),
+            None if pooled is None else pooled.to(device, dtype),
+            None if time_ids is None else time_ids.to(device, torch.float32),
         )
-        return output[0].float()
+        output = self._denoiser.predict(self._unet, noisy.to(device, dtype), timesteps.to(device), prepared, guidance)
+        return output.float()
 
     def release_encoders(self, text: bool) -> None:
         """Move the VAE (and, with ``text``, the text encoders) to the CPU; whoever needs them fetches them back."""
@@ -116,28 +122,36 @@ class StandaloneSession:
             UserError: no such sampler.
         """
         width, height = (self._rounded(side) for side in (request.width, request.height))
-        scheduler = make_scheduler(request.sampler, self._checkpoint.schedule, self.model.prediction_type)
         generator = torch.Generator().manual_seed(request.seed)
-        factor = self.model.vae_factor
-        noise = torch.randn(1, self._unet.config.in_channels, height // factor, width // factor, generator=generator)
-        with self._at_hand(self._text.models):
-            guidance = self._guidance(request, width, height)
-        latents = sample(
-            self.predict,
-            scheduler,
-            noise.to(self.model.device),
-            guidance,
-            request.steps,
-            request.cfg_scale,
-            generator,
-        )
+        factor, channels = self.model.vae_factor, self._denoiser.latent_channels(self._unet)
+        noise = torch.randn(1, channels, height // factor, width // factor, generator=generator)
+        draw = self._follow_flow if self._family.takes_guidance else self._denoise
+        latents = draw(request, noise.to(self.model.device), generator)
         with self._at_hand([self._vae]):
-            pixels = self._vae.decode(latents / self._checkpoint.scaling_factor, return_dict=False)[0]
+            unscaled = latents / self._checkpoint.scaling_factor + self._checkpoint.shift_factor
+            pixels = self._vae.decode(unscaled, return_dict=False)[0]
         return _to_image(pixels[0])
 
     def close(self) -> None:
         """Let go of the model."""
         del self._unet, self._vae, self._text
+
+    def _denoise(self, request: PreviewRequest, noise: Tensor, generator: torch.Generator) -> Tensor:
+        """Latents, with classifier-free guidance."""
+        scheduler = make_scheduler(request.sampler, self._checkpoint.schedule, self.model.prediction_type)
+        factor = self.model.vae_factor
+        height, width = (side * factor for side in noise.shape[2:])
+        with self._at_hand(self._text.models):
+            guidance = self._guidance(request, width, height)
+        return sample(self.predict, scheduler, noise, guidance, request.steps, request.cfg_scale, generator)
+
+    def _follow_flow(self, request: PreviewRequest, noise: Tensor, generator: torch.Generator) -> Tensor:
+        """Latents of a model that takes its guidance scale as an input; it has no negative prompt."""
+        with self._at_hand(self._text.models):
+            conditioning = self.encode_text([request.prompt])
+        shift = self._family.timestep_shift(self.model.variant, noise.shape[2] * noise.shape[3])
+        predict = partial(self._predict, guidance=request.cfg_scale)
+        return sample_flow(predict, request.sampler, noise, conditioning, request.steps, shift)
 
     def _guidance(self, request: PreviewRequest, width: int, height: int) -> Conditioning:
         """Conditioning of the negative prompt and the prompt. SDXL was trained to take zeros for an empty negative."""
@@ -151,7 +165,7 @@ class StandaloneSession:
         return Conditioning(encoded.context, encoded.pooled, sizes)
 
     def _rounded(self, side: int) -> int:
-        step = self.model.vae_factor * 2 ** (len(self._unet.config.block_out_channels) - 1)
+        step = self.model.vae_factor * self._denoiser.latent_multiple(self._unet)
         return max(step, round(side / step) * step)
 
     def _fetch(self, model: nn.Module) -> None:
