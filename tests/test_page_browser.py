@@ -132,7 +132,7 @@ def test_a_folder_of_images_is_checked_captioned_and_corrected(page, served):
     assert store.entry("cups/red_cup_00.jpg").edited
     page.locator("#lt_look").click()
     expect(page.locator("#lt_pictures").last).to_contain_text(
-        "1 skipped: turned.jpg (is left out by hand)", timeout=60_000
+        "1 skipped: turned.jpg (is excluded by hand)", timeout=60_000
     )
 
 

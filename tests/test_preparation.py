@@ -65,7 +65,7 @@ def test_an_image_gets_the_size_that_training_would_choose(crop, tmp_path):
     product(0.02, 0.4, (2400, 400)).save(source / "wide.png")
     before = snapshot(source)
     result = prepare.prepare(source, ["wide.png"], tmp_path / "out", GRID, PreparationOptions(crop=crop))
-    assert (result.made, result.skipped) == ({"wide.png": "wide.png"}, [])
+    assert (result.copies, result.skipped) == ({"wide.png": "wide.png"}, [])
     image = Image.open(tmp_path / "out" / "wide.png")
     chosen = GRID.choose((2400, 400))
     assert image.size == (chosen if crop != "none" else (round(2400 * chosen[1] / 400), chosen[1]))
@@ -103,12 +103,12 @@ def test_new_names_never_collide_and_captions_are_copied_with_images(tmp_path):
         photo(1, side=64).save(source / name)
     (source / "a.txt").write_text("words")
     names = ["A.webp", "a.jpg", "a.png", "sub/a.png"]
-    kept = prepare.prepare(source, names, tmp_path / "kept", GRID, PreparationOptions()).made
+    kept = prepare.prepare(source, names, tmp_path / "kept", GRID, PreparationOptions()).copies
     assert kept == {"A.webp": "A.png", "a.jpg": "a_2.png", "a.png": "a_3.png", "sub/a.png": "sub/a.png"}
     assert (tmp_path / "kept" / "a_2.txt").read_text() == "words"
     counted = prepare.prepare(
         source, names, tmp_path / "n", GRID, PreparationOptions(rename="brand_{number:03d}", kind="jpg")
-    ).made
+    ).copies
     assert list(counted.values()) == ["brand_001.jpg", "brand_002.jpg", "brand_003.jpg", "sub/brand_004.jpg"]
 
 
@@ -201,7 +201,7 @@ def test_a_background_is_removed_with_the_model_that_is_there_and_none_is_fetche
     assert not (tmp_path / "out").exists()
     write_u2net(tmp_path / "home")
     result = prepare.prepare(tmp_path / "in", ["box.png"], tmp_path / "out", GRID, options)
-    assert result.made == {"box.png": "box.png"}
+    assert result.copies == {"box.png": "box.png"}
     pixels = np.asarray(Image.open(tmp_path / "out" / "box.png").convert("L"))
     height, width = pixels.shape
     # The backdrop was no brighter than 236; the box is where it was.

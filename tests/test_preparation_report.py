@@ -57,7 +57,7 @@ def test_drawings_on_plain_ground_are_not_mistaken_for_each_other():
     measured = [report.measure(BRAND / name, 128) for name in names]
     assert len(names) >= 30
     assert report.duplicates.pairs(measured) == []
-    assert "bad" not in {reason.grade for one in measured for reason in report.verdict.of_picture(one, 128)}
+    assert "bad" not in {reason.grade for one in measured for reason in report.verdict.of_image(one, 128)}
 
 
 SPOILED = {
@@ -305,12 +305,12 @@ def test_an_excluded_image_is_not_trained_on_and_not_measured_again(tmp_path, ca
     )
     dataset = source.read(config, [64], 8)
     assert [example.name for example in dataset.examples] == ["0.jpg", "1.jpg", "2.jpg"]
-    assert [(one.name, one.reason) for one in dataset.skipped] == [("blurred.jpg", "is left out by hand")]
+    assert [(one.name, one.reason) for one in dataset.skipped] == [("blurred.jpg", "is excluded by hand")]
     assert check_dataset.main(["--input", str(tmp_path), "--leave-out"]) == 0
     assert excluded.read(tmp_path) == {"blurred.jpg"}
     (tmp_path / ".lora_trainer" / "left_out.json").write_text("[]")
     assert check_dataset.main(["--input", str(tmp_path)]) == 2
-    assert "this list of left-out images is damaged" in capsys.readouterr().err
+    assert "this list of excluded images is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("count", "alike"), [(12, False), (1, True)])

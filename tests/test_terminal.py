@@ -21,8 +21,8 @@ def test_any_name_is_printed_and_the_output_is_json(encoding, monkeypatch):
     terminal.accept_any_encoding()
     progress = Progress(sys.stderr)
     for name in NAMES:
-        terminal.show(name)
-        terminal.say(name)
+        terminal.print_line(name)
+        terminal.print_message(name)
         terminal.count(1, 2, "pictures")
         progress({"event": "skipped", "picture": name, "reason": "is damaged"})
     terminal.print_json({"names": NAMES})
@@ -47,7 +47,7 @@ def test_a_reader_that_has_gone_away_does_not_stop_the_work(monkeypatch):
             raise BrokenPipeError
 
     monkeypatch.setattr(sys, "stderr", Gone())
-    terminal.say("anything")
+    terminal.print_message("anything")
     terminal.count(1, 1, "pictures")
     Progress(sys.stderr)({"event": "warning", "text": "anything"})
     assert len(tries) == 3

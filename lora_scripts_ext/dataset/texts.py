@@ -49,7 +49,7 @@ def captions(examples: Sequence[Example], config: Config) -> list[Variants]:
     return list(dict.fromkeys([example.variants for example in examples] + empty))
 
 
-def gather(wanted: Sequence[Variants], session: Session, config: Config, progress: Progress, check: Check) -> Texts:
+def gather(variants: Sequence[Variants], session: Session, config: Config, progress: Progress, check: Check) -> Texts:
     """The embeddings of ``wanted``, encoded in batches where the cache has none.
 
     As with images, a group of which only some is cached is encoded whole, for the same bits as in one go.
@@ -57,27 +57,27 @@ def gather(wanted: Sequence[Variants], session: Session, config: Config, progres
     Raises:
         UserError: the text encoder gives NaN (with the reason), or the cache cannot be written.
     """
-    place = Cache(config, session.model)
+    files = Cache(config, session.model)
     names = ("context", "pooled") if by_name(session.model.family).has_pooled else ("context",)
-    found: dict[Variants, dict[str, Tensor]] = {}
-    with closing(ahead(lambda caption: cache.load(place.of_caption(caption), names), wanted)) as loaded:
-        for caption, tensors in zip(wanted, loaded, strict=True):
+    embeddings: dict[Variants, dict[str, Tensor]] = {}
+    with closing(ahead(lambda caption: cache.load(files.of_caption(caption), names), variants)) as loaded:
+        for caption, tensors in zip(variants, loaded, strict=True):
             check()
             if tensors is not None and _finite(tensors):
-                found[caption] = tensors
-    progress(len(found), len(wanted), "captions")
-    for group in _groups(wanted, _batch_size(session)):
+                embeddings[caption] = tensors
+    progress(len(embeddings), len(variants), "captions")
+    for group in _groups(variants, _batch_size(session)):
         check()
-        if all(caption in found for caption in group):
+        if all(caption in embeddings for caption in group):
             continue
         for caption, tensors in zip(group, _encode(group, session, check), strict=True):
             if not _finite(tensors):
                 raise UserError(finite.explain(session, f"The text encoder gives NaN for the caption {caption[0]!r}"))
-            cache.save(place.of_caption(caption), tensors)
-            found[caption] = tensors
-        progress(len(found), len(wanted), "captions")
-    texts = [text for caption in wanted for text in caption]
-    tables = {name: torch.cat([found[caption][name] for caption in wanted]) for name in names}
+            cache.save(files.of_caption(caption), tensors)
+            embeddings[caption] = tensors
+        progress(len(embeddings), len(variants), "captions")
+    texts = [text for caption in variants for text in caption]
+    tables = {name: torch.cat([embeddings[caption][name] for caption in variants]) for name in names}
     return Texts({text: row for row, text in enumerate(texts)}, tables["context"], tables.get("pooled"))
 
 

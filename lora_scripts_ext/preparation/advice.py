@@ -70,7 +70,7 @@ def _on_count(count: int) -> list[str]:
 
 
 def _on_diversity(measured: Sequence[Measures]) -> list[str]:
-    bits = np.array([[one.hash >> place & 1 for place in range(64)] for one in measured], dtype=np.float64)
+    bits = np.array([[one.hash >> bit & 1 for bit in range(64)] for one in measured], dtype=np.float64)
     share = bits.mean(axis=0)
     # The mean over all pairs, without making them.
     differing = 2 * (share * (1 - share)).sum() * len(measured) / (len(measured) - 1)

@@ -127,9 +127,9 @@ def draw(
     for index, request in enumerate(preview_requests):
         image = session.preview(request, lora)
         path = Path(config.output_dir) / "previews" / f"{config.name}-e{epoch:04d}-{index:02d}.png"
-        shown = request if config.save_captions else replace(request, prompt="", negative="")
+        described = request if config.save_captions else replace(request, prompt="", negative="")
         info = PngInfo()
-        info.add_text("parameters", parameters(shown, session.model, f"<lora:{config.name}:1>" if epoch else ""))
+        info.add_text("parameters", parameters(described, session.model, f"<lora:{config.name}:1>" if epoch else ""))
         with files.replacing(path) as temporary:
             image.save(temporary, format="PNG", pnginfo=info)
         yield path

@@ -65,8 +65,8 @@ def _known(request: Request) -> bool:
 
 
 def _from_page(request: Request) -> bool:
-    given = request.headers.get(HEADER) or request.query_params.get("page", "")
-    return secrets.compare_digest(given.encode(), KEY.encode())
+    key = request.headers.get(HEADER) or request.query_params.get("page", "")
+    return secrets.compare_digest(key.encode(), KEY.encode())
 
 
 def _has_password(header: str, known: str) -> bool:
@@ -74,7 +74,7 @@ def _has_password(header: str, known: str) -> bool:
     if kind.lower() != "basic":
         return False
     try:
-        given = base64.b64decode(credentials)
+        decoded = base64.b64decode(credentials)
     except ValueError:
         return False
-    return any(secrets.compare_digest(given, pair.strip().encode()) for pair in known.split(","))
+    return any(secrets.compare_digest(decoded, pair.strip().encode()) for pair in known.split(","))
