@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from lora_scripts_ext.models.checkpoint import to_original
+from lora_scripts_ext.base_models.checkpoint import to_original
 
 UNETS = {
     "sd1": {"cross_attention_dim": 768, "attention_head_dim": 8},

@@ -150,6 +150,10 @@ class Inspection(ABC):
         """As ``Session.blocks``."""
 
     @abstractmethod
+    def conditioning(self, batch: int) -> Conditioning:
+        """What the UNet takes beside ``batch`` latents and timesteps, on the meta device."""
+
+    @abstractmethod
     def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
         """What the UNet would do with ``batch`` images of ``width`` x ``height`` pixels, on the meta device.
 

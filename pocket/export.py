@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
 from lora_scripts_ext import files
-from lora_scripts_ext.models.checkpoint import to_original
+from lora_scripts_ext.base_models.checkpoint import to_original
 from pocket.diffusion import Pair
 
 

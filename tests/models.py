@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from lora_scripts_ext.models.checkpoint import to_original
+from lora_scripts_ext.base_models.checkpoint import to_original
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 TOKENIZER = Path(__file__).parents[1] / "lora_scripts_ext" / "assets" / "clip_tokenizer"

@@ -10,6 +10,7 @@ PACKAGE = ROOT / "lora_scripts_ext"
 LAYERS = [
     {"families"},
     {"models"},
+    {"base_models"},
     {"images"},
     {"captions"},
     {"adapters", "dataset", "captioning", "hosts"},

@@ -11,9 +11,9 @@ import yaml
 from PIL import Image
 
 from lora_scripts_ext import config as configs
+from lora_scripts_ext.base_models.checkpoint import read_file
 from lora_scripts_ext.contract import PreviewRequest
 from lora_scripts_ext.hosts.standalone.host import StandaloneHost
-from lora_scripts_ext.models.checkpoint import read_file
 from pocket import demo, install
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,10 +11,10 @@ import torch
 from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from safetensors.torch import load_file, save_file
 
+from lora_scripts_ext.base_models.checkpoint import read_checkpoint
 from lora_scripts_ext.config import Config
 from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 from lora_scripts_ext.hosts.standalone.inspection import inspect
-from lora_scripts_ext.models.checkpoint import read_checkpoint
 from lora_scripts_ext.models.noise_schedule import Schedule
 from lora_scripts_ext.models.weights import sha256
 

@@ -9,8 +9,8 @@ from diffusers.loaders import single_file_utils as theirs
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from benchmarks import models as real
+from lora_scripts_ext.base_models.checkpoint import to_diffusers, to_original
 from lora_scripts_ext.families.registry import by_name
-from lora_scripts_ext.models.checkpoint import to_diffusers, to_original
 from lora_scripts_ext.models.unet import unet_config
 from lora_scripts_ext.models.vae import vae_config
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lora_scripts_ext.base_models.refusals import distilled, warnings_on_file
 from lora_scripts_ext.config import Config
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 from lora_scripts_ext.hosts.standalone.inspection import inspect
-from lora_scripts_ext.models.refusals import distilled, warnings_on_file
 
 from . import models
 

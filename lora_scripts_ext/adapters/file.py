@@ -13,9 +13,9 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from .. import finite
+from ..base_models.kinds import kind_of, method_of
 from ..errors import TrainingError, UserError
 from ..files import write_bytes
-from ..models.kinds import kind_of, method_of
 from ..models.safetensors_file import read_header
 from . import dialects, peft_config
 from .dialects import Role

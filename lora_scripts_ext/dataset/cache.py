@@ -66,6 +66,22 @@ def load(path: Path, names: Collection[str]) -> dict[str, Tensor] | None:
     return tensors if tensors.keys() >= set(names) else None
 
 
+def load_row(path: Path, row: int, names: Collection[str]) -> dict[str, Tensor]:
+    """One row of the tensors of a cache file.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            return {name: file.get_slice(name)[row] for name in names}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(
+            f"cache_dir: {path} cannot be read any more ({error}); leave the folder alone while a run uses it, and "
+            "resume the run."
+        ) from error
+
+
 def save(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a cache file, whole or not at all.
 

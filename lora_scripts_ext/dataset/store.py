@@ -25,7 +25,7 @@ from .example import Example
 from .latents import Latents
 from .plan import Visit
 from .source import Dataset
-from .texts import Texts
+from .texts import TextFiles, Texts
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ _Held = TypeVar("_Held", _Table, Texts)
 
 
 class Store:
-    """Cached latents and text embeddings, ready to be drawn from.
+    """Cached latents and text embeddings, ready for batches.
 
     Attributes:
         examples: the examples left after decoding; ``Visit.example`` is an index into them.
@@ -80,14 +80,14 @@ class Store:
         content_hash: str,
         tables: dict[Size, _Table],
         first_rows: list[int],
-        embeddings: Texts | None,
+        texts: Texts | TextFiles | None,
     ) -> None:
         self.examples = examples
         self.skipped = skipped
         self.content_hash = content_hash
         self._tables = tables
         self._first_rows = first_rows
-        self._texts = embeddings
+        self._texts = texts
 
     @classmethod
     def build(
@@ -99,6 +99,7 @@ class Store:
         progress: Progress,
         check: Check,
         budget_bytes: int,
+        text_budget_bytes: int | None = None,
     ) -> Store:
         """Fill the caches and load them: on the device if they take at most ``budget_bytes``, else in (pinned) memory.
 
@@ -107,11 +108,13 @@ class Store:
             session: encodes what the cache lacks.
             config: the run.
             progress: called with done, total and "pictures" or "captions".
-            check: called between pictures; what it raises ends the build, the caches filled so far stay.
-            budget_bytes: device memory that the set may take.
+            check: called between images; what it raises ends the build, the caches filled so far stay.
+            budget_bytes: device memory that the dataset may take.
+            text_budget_bytes: memory that text embeddings may take; more of them are read from the cache for each
+                batch. None: no limit.
 
         Raises:
-            UserError: no training picture could be decoded, the VAE gives NaN, the cache cannot be written.
+            UserError: no training image could be decoded, the VAE gives NaN, the cache cannot be written.
         """
         cache.sweep(config)
         gathered = latents.gather(dataset.examples, session, config, progress, check)
@@ -122,18 +125,19 @@ class Store:
         )
         embeddings = None
         if not config.train_text_encoder:
-            embeddings = texts.gather(texts.captions(examples, config), session, config, progress, check)
+            captions = texts.captions(examples, config)
+            embeddings = texts.gather(captions, session, config, progress, check, text_budget_bytes)
+        held = [embeddings] if isinstance(embeddings, Texts) else []
         encoded = [one for one in results if isinstance(one, Latents)]
         tables, first_rows = _tables(examples, encoded, session)
-        held = [*tables.values(), embeddings] if embeddings else [*tables.values()]
-        move = _mover(held, session.model.device, budget_bytes)
+        move = _mover([*tables.values(), *held], session.model.device, budget_bytes)
         return cls(
             examples,
             [*dataset.skipped, *(one for one in results if isinstance(one, Skipped))],
             _content_hash(examples, encoded),
             {size: _moved(move, table) for size, table in tables.items()},
             first_rows,
-            _moved(move, embeddings) if embeddings else None,
+            _moved(move, embeddings) if isinstance(embeddings, Texts) else embeddings,
         )
 
     def batch(self, visits: Sequence[Visit], device: torch.device) -> Batch:
@@ -146,10 +150,7 @@ class Store:
         time_ids = _stacked(table.time_ids, rows, device)
         conditioning = None
         if self._texts is not None:
-            text_rows = [self._texts.row[caption] for caption in captions]
-            context = _stacked(self._texts.context, text_rows, device)
-            pooled = _stacked(self._texts.pooled, text_rows, device)
-            conditioning = Conditioning(context, pooled, time_ids)
+            conditioning = replace(self._texts.of(captions, device), time_ids=time_ids)
         return Batch(
             mean=_stacked(table.mean, rows, device),
             std=_stacked(table.std, rows, device),

@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from .. import finite
 from ..config import Config
-from ..contract import Session
+from ..contract import Conditioning, Session
 from ..errors import UserError
 from ..families.registry import by_name
 from ..parallel import Check, Progress, ahead
@@ -30,17 +31,56 @@ Variants = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Texts:
-    """Embeddings of distinct texts.
+    """Embeddings of distinct texts, in memory.
 
     Attributes:
         row: row of a text.
         context: [texts, tokens, width] in the model's dtype.
-        pooled: [texts, width], SDXL and Flux only.
+        pooled: [texts, width]; None where the family has none.
     """
 
     row: dict[str, int]
     context: Tensor
     pooled: Tensor | None
+
+    def of(self, captions: Sequence[str], device: torch.device) -> Conditioning:
+        """Conditioning of ``captions``, new tensors on ``device``; no host synchronisation."""
+        rows = [self.row[caption] for caption in captions]
+        pooled = None if self.pooled is None else _stacked([self.pooled[row] for row in rows], device)
+        return Conditioning(_stacked([self.context[row] for row in rows], device), pooled)
+
+
+@dataclass(frozen=True)
+class TextFiles:
+    """Embeddings of distinct texts, each read from the cache when a batch needs it.
+
+    Attributes:
+        file_and_row: for a text, the file of its caption and its row there.
+    """
+
+    file_and_row: dict[str, tuple[Path, int]]
+    names: tuple[str, ...]
+
+    def of(self, captions: Sequence[str], device: torch.device) -> Conditioning:
+        """As ``Texts.of``.
+
+        Raises:
+            UserError: a file has disappeared from the cache.
+        """
+        rows = [cache.load_row(*self.file_and_row[caption], self.names) for caption in captions]
+        context, *pooled = (_stacked([row[name] for row in rows], device) for name in self.names)
+        return Conditioning(context, pooled[0] if pooled else None)
+
+
+def _stacked(rows: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Rows are sliced by host integers, so no index travels to the device; pinned rows are copied without waiting."""
+    return torch.stack([row.to(device, non_blocking=True) for row in rows])
+
+
+def bytes_of(captions: Sequence[Variants], text: Conditioning) -> int:
+    """Bytes that the embeddings of all ``captions`` take; ``text`` is the conditioning of one, on any device."""
+    one = text.context.nbytes + (0 if text.pooled is None else text.pooled.nbytes)
+    return one * sum(map(len, captions))
 
 
 def captions(examples: Sequence[Example], config: Config) -> list[Variants]:
@@ -49,36 +89,81 @@ def captions(examples: Sequence[Example], config: Config) -> list[Variants]:
     return list(dict.fromkeys([example.variants for example in examples] + empty))
 
 
-def gather(variants: Sequence[Variants], session: Session, config: Config, progress: Progress, check: Check) -> Texts:
-    """The embeddings of ``wanted``, encoded in batches where the cache has none.
+def gather(
+    captions: Sequence[Variants],
+    session: Session,
+    config: Config,
+    progress: Progress,
+    check: Check,
+    budget_bytes: int | None = None,
+) -> Texts | TextFiles:
+    """The embeddings of ``captions``, encoded in batches where the cache has none. Those that take more memory than
+    ``budget_bytes`` (None: no limit) stay in the cache's files.
 
     As with images, a group of which only some is cached is encoded whole, for the same bits as in one go.
 
     Raises:
         UserError: the text encoder gives NaN (with the reason), or the cache cannot be written.
     """
-    files = Cache(config, session.model)
+    folder = Cache(config, session.model)
     names = ("context", "pooled") if by_name(session.model.family).has_pooled else ("context",)
-    embeddings: dict[Variants, dict[str, Tensor]] = {}
-    with closing(ahead(lambda caption: cache.load(files.of_caption(caption), names), variants)) as loaded:
-        for caption, tensors in zip(variants, loaded, strict=True):
+    encoded = _Encoded(budget_bytes)
+    with closing(ahead(lambda caption: cache.load(folder.of_caption(caption), names), captions)) as loaded:
+        for caption, tensors in zip(captions, loaded, strict=True):
             check()
             if tensors is not None and _finite(tensors):
-                embeddings[caption] = tensors
-    progress(len(embeddings), len(variants), "captions")
-    for group in _groups(variants, _batch_size(session)):
+                encoded.add(caption, tensors)
+    progress(len(encoded.done), len(captions), "captions")
+    for group in _groups(captions, _batch_size(session)):
         check()
-        if all(caption in embeddings for caption in group):
+        if encoded.done.issuperset(group):
             continue
         for caption, tensors in zip(group, _encode(group, session, check), strict=True):
             if not _finite(tensors):
                 raise UserError(finite.explain(session, f"The text encoder gives NaN for the caption {caption[0]!r}"))
-            cache.save(files.of_caption(caption), tensors)
-            embeddings[caption] = tensors
-        progress(len(embeddings), len(variants), "captions")
-    texts = [text for caption in variants for text in caption]
-    tables = {name: torch.cat([embeddings[caption][name] for caption in variants]) for name in names}
+            cache.save(folder.of_caption(caption), tensors)
+            encoded.add(caption, tensors)
+        progress(len(encoded.done), len(captions), "captions")
+    if encoded.tensors is None:
+        files = [(caption, folder.of_caption(caption)) for caption in captions]
+        return TextFiles({text: (path, row) for caption, path in files for row, text in enumerate(caption)}, names)
+    texts = [text for caption in captions for text in caption]
+    tables = {name: _table([encoded.tensors[caption] for caption in captions], name) for name in names}
     return Texts({text: row for row, text in enumerate(texts)}, tables["context"], tables.get("pooled"))
+
+
+class _Encoded:
+    """Which captions are encoded.
+
+    Attributes:
+        tensors: by caption; None once they take more than the budget.
+    """
+
+    def __init__(self, budget_bytes: int | None) -> None:
+        self.done: set[Variants] = set()
+        self.tensors: dict[Variants, dict[str, Tensor]] | None = {}
+        self._left = math.inf if budget_bytes is None else budget_bytes
+
+    def add(self, caption: Variants, tensors: dict[str, Tensor]) -> None:
+        """Note a caption with its tensors."""
+        if self.tensors is not None and caption not in self.done:
+            self._left -= sum(tensor.nbytes for tensor in tensors.values())
+            self.tensors[caption] = tensors
+            if self._left < 0:
+                self.tensors = None
+        self.done.add(caption)
+
+
+def _table(held: Sequence[dict[str, Tensor]], name: str) -> Tensor:
+    """The tensors of a name, one below the other; each is let go of as soon as it is copied."""
+    first = held[0][name]
+    table = first.new_empty(sum(len(tensors[name]) for tensors in held), *first.shape[1:])
+    row = 0
+    for tensors in held:
+        part = tensors.pop(name)
+        table[row : row + len(part)] = part
+        row += len(part)
+    return table
 
 
 def _finite(tensors: dict[str, Tensor]) -> bool:

@@ -71,7 +71,7 @@ class Family(ABC):
         short_title: on a LoRA's card in a WebUI.
         class_name: of the model class in Stability's and ComfyUI's code, by which WebUIs call it.
         component_names: of the text encoders, as ComfyUI names their files.
-        denoiser: the kind of its denoiser, by the name in ``models.denoisers``.
+        denoiser: diffusers' class of its denoiser; ``models.denoisers`` has what goes with it.
         text_encoders: in a single-file checkpoint, in the order of the prompt's encoding.
         vae_prefix: of the VAE's tensors in a single-file checkpoint.
         pipelines: diffusers' classes that can be trained.
@@ -98,7 +98,7 @@ class Family(ABC):
     short_title: ClassVar[str]
     class_name: ClassVar[str]
     component_names: ClassVar[tuple[str, ...]]
-    denoiser: ClassVar[str] = "unet"
+    denoiser: ClassVar[str] = "UNet2DConditionModel"
     text_encoders: ClassVar[tuple[TextEncoderLayout, ...]] = ()
     vae_prefix: ClassVar[str] = "first_stage_model."
     pipelines: ClassVar[tuple[str, ...]] = ()

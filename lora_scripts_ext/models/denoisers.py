@@ -1,8 +1,8 @@
-"""The kinds of denoisers, by the names that families use for them."""
+"""The kinds of denoisers, by diffusers' names of their classes."""
 
 from __future__ import annotations
 
 from .denoiser import Denoiser
 from .diffusers_unet import UNet
 
-DENOISERS: dict[str, Denoiser] = {"unet": UNet()}
+DENOISERS: dict[str, Denoiser] = {denoiser.class_name: denoiser for denoiser in (UNet(),)}

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..contract import Inspection, ModelInfo, Size
+from ..contract import Conditioning, Inspection, ModelInfo, Size
 from ..families.registry import by_name
 from .targets import flux_targets, original_unet_targets, text_targets
 from .text_states import TOKENS, text_states
@@ -30,6 +30,9 @@ class MetaInspection(Inspection):
         """See ``contract.Inspection.encode_text``."""
         return [text_states(text, batch, self.dtype) for text in self.texts]
 
+    def _empty(self, *shape: int) -> Tensor:
+        return torch.empty(shape, device="meta", dtype=self.dtype)
+
 
 @dataclass(frozen=True)
 class OriginalOutline(MetaInspection):
@@ -46,19 +49,21 @@ class OriginalOutline(MetaInspection):
 class Outline(OriginalOutline):
     """A UNet in the original layout (``UNetModel`` of ldm and sgm) with its text encoders."""
 
+    def conditioning(self, batch: int) -> Conditioning:
+        """See ``contract.Inspection.conditioning``; sizes are part of ``pooled``, as the UNet takes them."""
+        keys = next(module.to_k for name, module in self.unet.named_modules() if name.endswith("attn2"))
+        has_vector = by_name(self.family).has_time_ids
+        vector = self._empty(batch, self.unet.label_emb[0][0].in_features) if has_vector else None
+        return Conditioning(self._empty(batch, TOKENS, keys.in_features), vector)
+
     def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
         """See ``contract.Inspection.predict``."""
-
-        def empty(*shape: int) -> Tensor:
-            return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
-
-        keys = next(module.to_k for name, module in self.unet.named_modules() if name.endswith("attn2"))
-        vector = empty(self.unet.label_emb[0][0].in_features) if by_name(self.family).has_time_ids else None
+        conditioning = self.conditioning(batch)
         return self.unet(
-            empty(self.unet.in_channels, height // self.vae_factor, width // self.vae_factor),
+            self._empty(batch, self.unet.in_channels, height // self.vae_factor, width // self.vae_factor),
             torch.zeros(batch, dtype=torch.int64, device="meta"),
-            context=torch.cat(states, -1) if states else empty(TOKENS, keys.in_features),
-            y=vector,
+            context=torch.cat(states, -1) if states else conditioning.context,
+            y=conditioning.pooled,
         )
 
 
@@ -66,20 +71,21 @@ class Outline(OriginalOutline):
 class FluxOutline(OriginalOutline):
     """A Flux transformer in the original layout."""
 
+    def conditioning(self, batch: int) -> Conditioning:
+        """See ``contract.Inspection.conditioning``."""
+        context, pooled = self.unet.txt_in.in_features, self.unet.vector_in.in_layer.in_features
+        return Conditioning(self._empty(batch, FLUX_TOKENS, context), self._empty(batch, pooled))
+
     def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
         """See ``contract.Inspection.predict``; its text encoders do not learn."""
-
-        def empty(*shape: int) -> Tensor:
-            return torch.empty(batch, *shape, device="meta", dtype=self.dtype)
-
-        unet = self.unet
+        conditioning = self.conditioning(batch)
         # It takes patches of 2 x 2 latent cells.
-        return unet(
-            empty(unet.in_channels // 4, height // self.vae_factor, width // self.vae_factor),
+        return self.unet(
+            self._empty(batch, self.unet.in_channels // 4, height // self.vae_factor, width // self.vae_factor),
             torch.zeros(batch, device="meta"),
-            context=empty(FLUX_TOKENS, unet.txt_in.in_features),
-            y=empty(unet.vector_in.in_layer.in_features),
-            guidance=empty(),
+            context=conditioning.context,
+            y=conditioning.pooled,
+            guidance=self._empty(batch),
         )
 
 

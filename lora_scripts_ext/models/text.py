@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..config import Config
 from ..contract import Conditioning, FamilyName
 from ..errors import UserError
-from ..families.family import TextEncoderLayout
 from ..families.registry import by_name
-from .parts import Checkpoint, ModelPart
-from .tokenizer import SHIPPED, SHIPPED_T5, T5Tokenizer, Tokenizer
+from .tokenizer import T5Tokenizer, Tokenizer
 
 
 class TextEncoders:
@@ -71,29 +67,3 @@ class TextEncoders:
     def tokens(self, index: int, captions: Sequence[str], device: torch.device) -> Tensor:
         """The captions' tokens for one of the models, int64 [captions, tokens]."""
         return self._tokenizers[index](captions).to(device)
-
-
-def tokenizers(checkpoint: Checkpoint, config: Config) -> list[Tokenizer | T5Tokenizer]:
-    """A tokenizer for each text encoder: for CLIP ``text_model_dir``, else the checkpoint's own, else the shipped one.
-
-    OpenAI's CLIP (SD1, SDXL's first) was used with the end token as padding, open_clip (SD2, SDXL's second) with token
-    0, an exclamation mark.
-
-    Raises:
-        UserError: tokenizer files are missing or do not fit the text encoder.
-    """
-    return [
-        _tokenizer(part, own, layout, config)
-        for part, own, layout in zip(
-            checkpoint.texts, checkpoint.tokenizers, by_name(checkpoint.family).text_encoders, strict=True
-        )
-    ]
-
-
-def _tokenizer(part: ModelPart, own: Path | None, layout: TextEncoderLayout, config: Config) -> Tokenizer | T5Tokenizer:
-    vocabulary = part.config["vocab_size"]
-    if layout.t5:
-        return T5Tokenizer.read(own or SHIPPED_T5, vocabulary)
-    folder = Path(config.text_model_dir) if config.text_model_dir else own or SHIPPED
-    pad = 0 if layout.open_clip and folder != own else None
-    return Tokenizer.read(folder, pad, part.config.get("max_position_embeddings", 77), vocabulary)

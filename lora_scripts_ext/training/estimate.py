@@ -24,6 +24,7 @@ class Estimate:
     Attributes:
         activation_bytes: kept between the forward and the backward pass of a batch.
         transient_bytes: what the two passes need beside these at their peak.
+        text_bytes: the captions' embeddings that are held in memory; on an accelerator they may wait beside it.
         vae_bytes: for encoding an image or drawing a preview, when the passes' memory is free again; 0 on an
             accelerator.
         memory_note: a sentence where fewer images are computed at once than a batch has, or the run does not fit.
@@ -42,6 +43,7 @@ class Estimate:
     adapter_bytes: int
     activation_bytes: int
     transient_bytes: int
+    text_bytes: int
     vae_bytes: int
     fit: Fit
     memory_note: str | None
@@ -56,8 +58,9 @@ class Estimate:
     @property
     def memory_bytes(self) -> int:
         """Peak of a run: frozen weights, adapter with its optimizer, and the larger one of a step's two passes and the
-        VAE's work on an image."""
-        return self.weight_bytes + max(self.extra_bytes, self.adapter_bytes + self.vae_bytes)
+        VAE's work on an image; on a CPU the captions' embeddings, too."""
+        held = self.text_bytes if self.model.device.type == "cpu" else 0
+        return self.weight_bytes + held + max(self.extra_bytes, self.adapter_bytes + self.vae_bytes)
 
     def lines(self) -> list[str]:
         """The estimate for a person."""
@@ -76,7 +79,7 @@ class Estimate:
             f"adapter      {self.layers} layers, {self.parameters:,} parameters, file {gigabytes(self.file_bytes)}",
             f"memory       about {gigabytes(self.memory_bytes)}: model {gigabytes(self.weight_bytes)}, "
             f"adapter and optimizer {gigabytes(self.adapter_bytes)}, activations {gigabytes(self.activation_bytes)}, "
-            f"computing {gigabytes(self.transient_bytes)}",
+            f"computing {gigabytes(self.transient_bytes)}, captions {gigabytes(self.text_bytes)}",
         ]
         if self.vae_bytes > self.activation_bytes + self.transient_bytes:
             lines.append(f"             of these {gigabytes(self.vae_bytes)} for encoding and drawing images")
@@ -130,6 +133,7 @@ def estimate(config: Config, model: Inspection, processes: int = 1) -> Estimate:
         adapter_bytes=step.adapter_bytes,
         activation_bytes=passes.kept_bytes,
         transient_bytes=passes.peak_bytes - passes.kept_bytes,
+        text_bytes=step.text_bytes,
         vae_bytes=step.vae_bytes,
         fit=fit,
         memory_note=fit.sentence(config),

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import torch
 
-from .. import memory_limits
+from .. import memory, memory_limits
 from ..adapters.adapter import Adapter
 from ..adapters.targets import select
 from ..config import Config
 from ..contract import Inspection, Session
+from ..dataset import texts
 from ..dataset.source import Dataset
 from ..errors import UserError
 from ..memory_limits import gigabytes
@@ -28,6 +29,8 @@ _BYTES_PER_PARAMETER = 8
 # Measured: the C library holds on to a fifth more than what is in use, and oneDNN lays out weights in other orders.
 _ALLOCATOR_OVERHEAD = 1.2
 _LIBRARIES = 64 << 20
+# Of the memory that is free, text embeddings take no more; the rest is read from the cache.
+_TEXT_SHARE = 0.1
 # Bytes for each pixel of one image, measured with Stable Diffusion's VAE in float32.
 _ENCODING, _DECODING = 2_600, 3_900
 
@@ -121,6 +124,7 @@ class StepMemory:
         largest: images that this process computes of a batch.
         layers: of the adapter; so are ``parameters``.
         adapter_bytes: the adapter with its gradient and the optimizer's state.
+        text_bytes: of the captions' embeddings that are held in memory.
         vae_bytes: encoding an image or drawing a preview, before or between the steps; 0 on an accelerator, where the
             VAE's share is much smaller and running out is an error that is handled.
     """
@@ -142,12 +146,14 @@ class StepMemory:
         self.parameters = self._adapter.weights.numel()
         self.adapter_bytes = self.parameters * (_BYTES_PER_PARAMETER + optimizer.state_bytes(config.optimizer))
         self.vae_bytes = _vae_bytes(self._size, config) if model.device.type == "cpu" else 0
+        self.text_bytes = 0 if config.train_text_encoder else _text_bytes(model, config, dataset)
         self._footprints: dict[int, Footprint] = {}
 
     def needs(self, images: int) -> int:
         """With so many images at once, what the libraries take for themselves included."""
         passes = int(self.footprint(images).peak_bytes * _ALLOCATOR_OVERHEAD)
-        return self.adapter_bytes + max(passes, self.vae_bytes) + _LIBRARIES
+        held = self.text_bytes if self._model.device.type == "cpu" else 0
+        return self.adapter_bytes + held + max(passes, self.vae_bytes) + _LIBRARIES
 
     def footprint(self, images: int) -> Footprint:
         """What the passes with so many images of the largest bucket take."""
@@ -159,6 +165,16 @@ class StepMemory:
 def _vae_bytes(size: tuple[int, int], config: Config) -> int:
     """What the VAE takes for one image of ``size`` (width, height in pixels)."""
     return size[0] * size[1] * (_DECODING if config.preview_epochs else _ENCODING)
+
+
+def _text_bytes(model: Inspection, config: Config, dataset: Dataset) -> int:
+    total = texts.bytes_of(texts.captions(dataset.examples, config), model.conditioning(1))
+    return min(total, text_budget())
+
+
+def text_budget() -> int:
+    """Bytes that text embeddings may take of the machine's memory."""
+    return memory.free(torch.device("cpu"), _TEXT_SHARE)
 
 
 def free_for(device: torch.device) -> int | None:

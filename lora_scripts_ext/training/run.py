@@ -144,7 +144,13 @@ def _prepare(
     if not world.is_main:
         world.wait()
     store = Store.build(
-        dataset, session, config, progress=progress, check=check, budget_bytes=memory.free(model.device, _CACHE_SHARE)
+        dataset,
+        session,
+        config,
+        progress=progress,
+        check=check,
+        budget_bytes=memory.free(model.device, _CACHE_SHARE),
+        text_budget_bytes=memory_plan.text_budget(),
     )
     if world.is_main:
         world.wait()

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from benchmarks import models as real
-from lora_scripts_ext.models.checkpoint import to_original
+from lora_scripts_ext.base_models.checkpoint import to_original
 from lora_scripts_ext.models.tokenizer import SHIPPED
 from tests import models
 

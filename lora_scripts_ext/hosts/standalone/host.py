@@ -13,18 +13,19 @@ import torch
 from torch import nn
 
 from ... import finite, memory_limits
+from ...base_models.checkpoint import read_checkpoint
+from ...base_models.parts import Checkpoint
+from ...base_models.tokenizers import tokenizers
 from ...config import Config
 from ...contract import ModelInfo, PredictionType
 from ...errors import UserError
 from ...families.registry import by_name
 from ...memory_limits import gigabytes
-from ...models.checkpoint import read_checkpoint
 from ...models.low_bits import keep_in_8_bits
 from ...models.outline import size
-from ...models.parts import Checkpoint
 from ...models.prediction import ask_prediction
 from ...models.t5 import widen_outputs
-from ...models.text import TextEncoders, tokenizers
+from ...models.text import TextEncoders
 from ...models.weights import sha256
 from .device import pick_device, pick_dtype
 from .session import StandaloneSession

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ...base_models.checkpoint import read_checkpoint
+from ...base_models.parts import Checkpoint
+from ...base_models.tokenizers import tokenizers
 from ...config import Config
-from ...contract import ModelInfo, Target
+from ...contract import Conditioning, ModelInfo, Target
 from ...families.registry import by_name
-from ...models.checkpoint import read_checkpoint
 from ...models.denoiser import Denoiser
 from ...models.denoisers import DENOISERS
 from ...models.low_bits import keep_in_8_bits
 from ...models.outline import MetaInspection, facts, size, text_without_numbers, without_numbers
-from ...models.parts import Checkpoint
 from ...models.targets import text_targets
-from ...models.text import tokenizers
 from .device import pick_device, pick_dtype
 
 
@@ -38,10 +38,14 @@ class CheckpointInspection(MetaInspection):
         """As ``Session.blocks``."""
         return self._denoiser.blocks(self.unet)
 
+    def conditioning(self, batch: int) -> Conditioning:
+        """See ``contract.Inspection.conditioning``."""
+        return self._denoiser.meta_conditioning(self.unet, batch, by_name(self.family), self.dtype)
+
     def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
         """See ``contract.Inspection.predict``."""
         denoiser, unet, factor = self._denoiser, self.unet, self.vae_factor
-        conditioning = denoiser.meta_conditioning(unet, batch, by_name(self.family), self.dtype)
+        conditioning = self.conditioning(batch)
         if states:
             conditioning = replace(conditioning, context=torch.cat(states, -1))
         shape = (batch, denoiser.latent_channels(unet), height // factor, width // factor)

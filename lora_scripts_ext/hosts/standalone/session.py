@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ...base_models.parts import Checkpoint
 from ...contract import Conditioning, LatentDistribution, ModelInfo, PreviewRequest, Target, named_parts
 from ...families.registry import by_name
 from ...models.denoisers import DENOISERS
-from ...models.parts import Checkpoint
 from ...models.text import TextEncoders
 from . import inspection
 from .sampler import make_scheduler, sample, sample_flow

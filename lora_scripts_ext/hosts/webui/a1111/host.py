@@ -14,12 +14,12 @@ import torch
 from modules import call_queue, devices, lowvram, sd_hijack, sd_models, sd_unet, sd_vae, shared
 from torch import nn
 
+from ....base_models.refusals import warnings_on_file
 from ....config import Config
 from ....contract import Inspection, ModelInfo
 from ....errors import UserError
 from ....families.registry import by_encoders
 from ....models.noise_schedule import rescaled
-from ....models.refusals import warnings_on_file
 from ....models.weights import sha256
 from .. import generation_lock, selection, shared_state
 from .session import A1111Session

@@ -15,13 +15,13 @@ from backend import memory_management
 from backend.nn.flux import IntegratedFluxTransformer2DModel
 from modules import call_queue, sd_models, shared
 
+from ....base_models.refusals import warnings_on_file
 from ....config import Config
 from ....contract import Inspection, ModelInfo, PredictionType
 from ....errors import UserError
 from ....families.family import Family
 from ....families.registry import by_class
 from ....models.noise_schedule import rescaled
-from ....models.refusals import warnings_on_file
 from ....models.weights import sha256
 from .. import generation_lock, selection, shared_state
 from .flux import FluxSession

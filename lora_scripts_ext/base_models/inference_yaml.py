@@ -14,7 +14,7 @@ import yaml
 from ..contract import PredictionType
 from ..errors import UserError
 from ..families.family import Heads
-from .noise_schedule import Schedule
+from ..models.noise_schedule import Schedule
 
 # Every stock config says 64, also that of the 768-pixel SD2 model: it tells nothing.
 STOCK_LATENT_SIDE = 64

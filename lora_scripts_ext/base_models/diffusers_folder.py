@@ -12,16 +12,17 @@ from ..contract import PredictionType
 from ..errors import UserError
 from ..families.family import Family, TextEncoderLayout
 from ..families.registry import FAMILIES, by_encoders, by_name
-from .clip import build_clip, build_projected_clip
-from .denoiser import Denoiser
-from .denoisers import DENOISERS
-from .noise_schedule import Schedule
+from ..models.clip import build_clip, build_projected_clip
+from ..models.denoiser import Denoiser
+from ..models.denoisers import DENOISERS
+from ..models.diffusers_unet import UNet
+from ..models.noise_schedule import Schedule
+from ..models.safetensors_file import Shape, read_header
+from ..models.t5 import build_t5, t5_sources
+from ..models.vae import build_vae
+from ..models.weights import Source
 from .parts import Checkpoint, ModelPart
 from .refusals import require_model_folder
-from .safetensors_file import Shape, read_header
-from .t5 import build_t5, t5_sources
-from .vae import build_vae
-from .weights import Source
 
 _MODEL = ("diffusion_pytorch_model",)
 _TEXT_MODEL = ("model", "pytorch_model")
@@ -39,10 +40,12 @@ def read_folder(path: Path, family: str = "auto") -> Checkpoint:
         UserError: something is missing, damaged, or no text-to-image model that can be trained.
     """
     require_model_folder(path)
-    kind, denoiser = _denoiser(path)
+    denoiser = _denoiser(path)
     unet = _denoiser_part(path / denoiser.folder, denoiser)
-    known = _family(path, kind, unet) if family == "auto" else by_name(family)
-    if known.denoiser != kind or known.has_time_ids != (unet.config.get("addition_embed_type") == "text_time"):
+    known = _family(path, denoiser, unet) if family == "auto" else by_name(family)
+    if known.denoiser != denoiser.class_name or known.has_time_ids != (
+        unet.config.get("addition_embed_type") == "text_time"
+    ):
         raise UserError(f"{path}: model_family is {known.name}, which this model is not; set model_family: auto.")
     texts = [
         _text_part(path / folder, f"text encoder {number}", layout)
@@ -69,15 +72,15 @@ def read_folder(path: Path, family: str = "auto") -> Checkpoint:
     )
 
 
-def _denoiser(path: Path) -> tuple[str, Denoiser]:
+def _denoiser(path: Path) -> Denoiser:
     """The kind of the folder's denoiser; where several have a folder of this name, its class decides."""
-    there = [(kind, one) for kind, one in DENOISERS.items() if (path / one.folder / "config.json").is_file()]
-    for kind, one in there:
+    candidates = [one for one in DENOISERS.values() if (path / one.folder / "config.json").is_file()]
+    for one in candidates:
         if _class_of(path / one.folder, one.class_name) == one.class_name:
-            return kind, one
-    folder = path / there[0][1].folder
+            return one
+    folder = path / candidates[0].folder
     raise UserError(
-        f"{folder}: this is a {_class_of(folder, '')}, expected {' or '.join(one.class_name for _, one in there)}; "
+        f"{folder}: this is a {_class_of(folder, '')}, expected {' or '.join(one.class_name for one in candidates)}; "
         "take another model."
     )
 
@@ -178,11 +181,11 @@ def _shards(index: Path) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def _family(path: Path, kind: str, unet: ModelPart) -> Family:
+def _family(path: Path, denoiser: Denoiser, unet: ModelPart) -> Family:
     """The family with this kind of denoiser. Of those with a UNet, SDXL has a second text encoder; SD2's is
     open_clip's, with its own activation."""
-    if kind != "unet":
-        return next(family for family in FAMILIES if family.denoiser == kind)
+    if denoiser.class_name != UNet.class_name:
+        return next(family for family in FAMILIES if family.denoiser == denoiser.class_name)
     if unet.config.get("addition_embed_type") == "text_time":
         if not (path / "text_encoder").is_dir() and (path / "text_encoder_2").is_dir():
             raise UserError(f"{path}: this is the SDXL refiner; give the SDXL base model.")

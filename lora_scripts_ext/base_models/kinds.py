@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .safetensors_file import Shape
+from ..models.safetensors_file import Shape
 
 _Fits = Callable[[str], bool]
 

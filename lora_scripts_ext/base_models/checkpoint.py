@@ -14,12 +14,12 @@ from ..config import Config
 from ..contract import FamilyName, PredictionType
 from ..errors import UserError
 from ..families.registry import by_name, readable
+from ..models.safetensors_file import PICKLES, Header, read_header
 from .diffusers_folder import read_folder
 from .inference_yaml import read_inference_yaml
 from .original_layout import family_of, read_parts, to_diffusers, to_original
 from .parts import Checkpoint
 from .refusals import require_base_model, warnings_on
-from .safetensors_file import PICKLES, Header, read_header
 
 __all__ = ["read_checkpoint", "read_file", "to_diffusers", "to_original"]
 

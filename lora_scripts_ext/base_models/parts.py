@@ -14,9 +14,9 @@ from torch import nn
 from ..contract import FamilyName, Part, PredictionType
 from ..errors import UserError
 from ..families.registry import by_name
-from .noise_schedule import Schedule
-from .safetensors_file import Shape
-from .weights import Source, read_tensors
+from ..models.noise_schedule import Schedule
+from ..models.safetensors_file import Shape
+from ..models.weights import Source, read_tensors
 
 Build = Callable[[Mapping[str, Any]], nn.Module]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..contract import FamilyName
 from ..families.family import Heads, TextEncoderLayout
 from ..families.registry import FAMILIES, by_name, readable
-from .clip import (
+from ..models.clip import (
     build_clip,
     build_projected_clip,
     hf_sources,
@@ -22,14 +22,14 @@ from .clip import (
     open_clip_sources,
     text_config,
 )
-from .denoisers import DENOISERS
+from ..models.denoisers import DENOISERS
+from ..models.safetensors_file import Shape
+from ..models.t5 import build_t5, t5_config, t5_sources
+from ..models.unet import unet_to_original
+from ..models.vae import build_vae, vae_config, vae_sources, vae_to_original
+from ..models.weights import Source, take_all
 from .inference_yaml import InferenceYaml
 from .parts import Build, ModelPart
-from .safetensors_file import Shape
-from .t5 import build_t5, t5_config, t5_sources
-from .unet import unet_to_original
-from .vae import build_vae, vae_config, vae_sources, vae_to_original
-from .weights import Source, take_all
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."

@@ -11,9 +11,10 @@ from typing import Any
 from ..errors import UserError
 from ..families.family import Family
 from ..families.registry import FAMILIES, readable
-from .denoisers import DENOISERS
+from ..models.denoisers import DENOISERS
+from ..models.diffusers_unet import UNet
+from ..models.safetensors_file import Header, Shape, read_header
 from .kinds import kind_of
-from .safetensors_file import Header, Shape, read_header
 
 _TAKE = f"give the checkpoint of a full {readable()} model."
 _UNET = "model.diffusion_model."
@@ -162,7 +163,7 @@ def _what_else(shapes: Mapping[str, Shape]) -> str:
 
 def _missing(shapes: Mapping[str, Shape], family: Family) -> Iterator[str]:
     """What a checkpoint with a denoiser of ``family`` lacks; those with a UNet are told apart here."""
-    yield from _missing_texts(shapes) if family.denoiser == "unet" else _missing_components(shapes, family)
+    yield from _missing_texts(shapes) if family.denoiser == UNet.class_name else _missing_components(shapes, family)
     halves = [half for half in ("encoder", "decoder") if not _any(shapes, f"{family.vae_prefix}{half}.")]
     if len(halves) == 2:
         yield "VAE"
