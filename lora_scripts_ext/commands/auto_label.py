@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         "--template", default=TEMPLATE, help="of subject, attributes, scene, style (default: %(default)s)"
     )
     parser.add_argument("--words", type=path, metavar="FILE", help="your own words, for clip")
-    parser.add_argument("--endpoint", default="", metavar="URL", help="pictures are sent there and nowhere else")
+    parser.add_argument("--endpoint", default="", metavar="URL", help="images are sent there and nowhere else")
     parser.add_argument("--key-from", default="", metavar="VARIABLE", help="environment variable with its key")
     parser.add_argument(
         "--overwrite", choices=("none", "ours", "all"), default="none",

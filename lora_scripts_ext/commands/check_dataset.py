@@ -1,4 +1,4 @@
-"""``check_dataset.py``'s command line: a verdict for every image of a folder, and advice for the set."""
+"""``check_dataset.py``'s command line: a verdict for every image of a folder, and advice for the dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images a step looks at: a function of (seed, epoch, effective batch), however a step is split up."""
+"""Which images a step uses: a function of (seed, epoch, effective batch), however a step is split up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .example import Example
 
 
 class Visit(NamedTuple):
-    """One look at an image.
+    """One use of an image in a step.
 
     Attributes:
         example: index into the examples.

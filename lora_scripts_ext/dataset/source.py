@@ -35,7 +35,7 @@ class Dataset:
         examples: training images, then regularisation images, each sorted by name.
         skipped: files that are not trained on, with the reason.
         warnings: sentences the user should read.
-        without_caption: number of images trained on the trigger word alone or on an empty caption.
+        without_caption: number of images trained on only the trigger word or on an empty caption.
     """
 
     examples: tuple[Example, ...]
@@ -113,7 +113,7 @@ def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
 
 
 def _other_folders(config: Config) -> list[Path]:
-    """Folders that hold other things than the set's images, should they lie inside it."""
+    """Folders that hold other things than the dataset's images, should they lie inside it."""
     named = (config.output_dir, config.mask_dir, config.reg_data_dir, config.train_data_dir)
     return [config.cache_path, *(Path(path) for path in named if path)]
 

@@ -17,7 +17,7 @@ _ICLOUD = ".icloud"
 
 
 def scan(root: Path, key: str, leave_out: Iterable[Path] = ()) -> tuple[list[str], list[Skipped]]:
-    """Names of all images under ``root``, relative to it with forward slashes, sorted; and what was left out.
+    """Names of all images under ``root``, relative to it with forward slashes, sorted; and what was skipped.
 
     Hidden files and folders (``.thumbnails``, ``._a.jpg``), what systems add (``__MACOSX``, ``Thumbs.db``) and the
     ``leave_out`` folders strictly inside ``root`` are passed over in silence. Everything else that looks like an image
@@ -27,7 +27,7 @@ def scan(root: Path, key: str, leave_out: Iterable[Path] = ()) -> tuple[list[str
     Args:
         root: the folder.
         key: the config key that names it, for errors.
-        leave_out: folders that are no part of the set, such as the cache.
+        leave_out: folders that are no part of the dataset, such as the cache.
 
     Raises:
         UserError: ``root`` is not a folder.
@@ -77,7 +77,7 @@ def stem(name: str) -> str:
 
 
 class _Look:
-    """Tells images from other files under ``root``, which the config calls ``key``."""
+    """Separates images from other files under ``root``, which the config calls ``key``."""
 
     def __init__(self, root: Path, key: str) -> None:
         self._root = root
@@ -105,10 +105,10 @@ class _Look:
             left = self._left(path, extension)
             if left is not None:
                 return left
-        found = _kind(path, extension)
-        if found is None and not file_name.is_text(path.relative_to(self._root).as_posix()):
+        reason = _kind(path, extension)
+        if reason is None and not file_name.is_text(path.relative_to(self._root).as_posix()):
             return "has a name that is not UTF-8; rename it, or give the zip it came from to prepare_dataset.py"
-        return found
+        return reason
 
     def _left(self, link: Path, extension: str) -> str | None:
         """Why a link is not followed; empty where it is of no image, None where it may be."""

@@ -45,7 +45,7 @@ class Settings:
 
 
 def settings(count: int) -> Settings:
-    """Repeats, epochs and rank for so many images: small sets are seen more often and by a smaller LoRA."""
+    """Repeats, epochs and rank for so many images: small datasets get more repeats and a smaller LoRA."""
     repeats = max(1, round(_VISITS / (max(count, 1) * _EPOCHS)))
     epochs = max(_LEAST_EPOCHS, min(_EPOCHS, math.ceil(_VISITS / (max(count, 1) * repeats))))
     rank = next((rank for most, rank in _RANKS if count < most), _LARGE_RANK)
@@ -103,7 +103,7 @@ def _on_balance(names: Sequence[str], captions: Mapping[str, str], trigger: str)
     if len(subjects) > _MOST_CLASSES:
         return []
     return [
-        f"{most} captions begin with {largest}, {least} with {smallest}; add images of the rarer one, or leave out "
+        f"{most} captions begin with {largest}, {least} with {smallest}; add images of the rarer one, or exclude "
         "some of the other."
         for (largest, most), (smallest, least) in _uneven(subjects)
     ]

@@ -153,7 +153,7 @@ def refusal(name: str, head: bytes) -> str | None:
 
 
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, room: int) -> int:
-    """Write a member; returns its bytes. One that is there already in that size is left alone."""
+    """Write a member; returns its bytes. One that is there already in that size is kept."""
     if path.is_file() and path.stat().st_size == member.file_size:
         return member.file_size
     if path.exists():

@@ -16,9 +16,9 @@ How = Literal["same", "turned", "mirrored"]
 _BITS = 10
 # Mean difference of 16 x 16 luminances: equal hashes of plain images need not be equal images.
 _LEVELS = 6.0
-# A step of blur that can be seen.
+# A visible difference in blur.
 _SHARPER = 0.05
-# A step of the file's size that tells of less compression.
+# A difference in the file's size that means less compression.
 _LARGER = 1.3
 # Images compared with all others at a time.
 _CHUNK = 512

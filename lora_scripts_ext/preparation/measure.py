@@ -104,7 +104,7 @@ def blur(grey: np.ndarray) -> float:
         total = before[busiest].sum()
         directions.append((float(total), 1 - float(after[busiest].sum() / total) if total else 1.0))
     strongest = max((total for total, _ in directions), default=0.0)
-    # Stripes have edges in one direction alone; the other says nothing.
+    # Stripes have edges in one direction only; the other is no evidence.
     return max((value for total, value in directions if total >= strongest / 4), default=1.0)
 
 

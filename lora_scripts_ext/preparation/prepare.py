@@ -35,7 +35,7 @@ class PreparationOptions:
 
     Attributes:
         rename: with ``{name}`` (the old one) and ``{number}``, such as ``brand_{number:03d}``.
-        crop: ``none`` only scales; ``centre`` and ``smart`` (around the subject) cut to the nearest bucket; ``pad``
+        crop: ``none`` only scales; ``centre`` and ``smart`` (around the subject) crop to the nearest bucket; ``pad``
             fills up to it with white.
         kind: file format: png, jpg or webp.
         without_background: put the subject on white; needs rembg.

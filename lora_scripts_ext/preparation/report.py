@@ -1,4 +1,4 @@
-"""The quality report: a verdict for every image, advice for the set."""
+"""The quality report: a verdict for every image, advice for the dataset."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Previews(Listener):
 
 
 def prompts(config: Config, captions: list[str]) -> list[str]:
-    """The user's prompts, or the first different captions of the set."""
+    """The user's prompts, or the first different captions of the dataset."""
     distinct = list(dict.fromkeys(caption for caption in captions if caption))
     return config.preview_prompts or distinct[:_PROMPTS_FROM_CAPTIONS] or [""]
 

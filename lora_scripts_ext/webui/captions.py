@@ -27,7 +27,7 @@ _TAGS = 40
 _UNDO = 20
 _WORDS = "words.txt"
 _OVERWRITE = {"Only where there is none": "none", "Replace what a captioner wrote": "ours", "Replace all": "all"}
-#: which captioner needs which of the fields that are shown for it alone
+#: which captioner needs which of the fields that are shown only for it
 _NEEDED = {"words": "clip", "endpoint": "endpoint", "key_from": "endpoint"}
 
 

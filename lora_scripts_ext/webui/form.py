@@ -36,11 +36,11 @@ FOLDED = {
         "lr_scheduler", "lr_warmup_steps", "lr_cycles", "lr_power", "optimizer", "optimizer_args", "weight_decay",
         "max_grad_norm", "seed",
     ],
-    "What learns": [
+    "What is trained": [
         "lora_rank", "lora_alpha", "lora_dropout", "target", "train_text_encoder", "text_encoder_lr", "clip_skip",
         "init_lora",
     ],
-    "Pictures": [
+    "Images": [
         "resolution", "enable_bucket", "bucket_step", "min_bucket_side", "max_bucket_side", "bucket_no_upscale",
         "crop", "crop_variants", "flip", "masked_loss", "unmasked_weight",
         "normalize_masked_area_loss", "mask_dir", "reg_data_dir", "prior_loss_weight",

@@ -1,7 +1,7 @@
 """Who may call the trainer's routes.
 
 A request that a browser makes for another site's page is refused. Where the WebUI has a login or an API password, one
-of them is needed, as for the WebUI's own routes. With ``--api-auth`` alone the page itself is open to everyone who can
+of them is needed, as for the WebUI's own routes. With only ``--api-auth`` the page itself is open to everyone who can
 reach it: reading is then allowed with the key that is part of the page, so that the tab works and scripts still need
 the password. A refusal carries no ``WWW-Authenticate``: the tab asks every second, and each one would open a login box.
 

@@ -43,7 +43,7 @@ def build() -> list[tuple[gr.Blocks, str, str]]:
 def _left() -> tuple[dict[str, Any], Any, dict[str, Any], Any, Any]:
     fields: dict[str, Any] = {}
     buttons: dict[str, Any] = {}
-    gr.Markdown("### 1 Pictures")
+    gr.Markdown("### 1 Images")
     filled = presets.values(_FIRST)
     fields["train_data_dir"] = form.field("train_data_dir", "")
     buttons["drop"] = dataset.drop()
