@@ -127,7 +127,7 @@ NAMES = {
     "quantised (scaled": "model.diffusion_model.input_blocks.1.1.proj_in.comfy_quant",
     "Latent Consistency Model": "model.diffusion_model.time_embed.cond_proj.weight",
     "(LCM)": "time_embedding.cond_proj.weight",
-    "UNet of a model alone": "input_blocks.0.0.weight",
+    "UNet of a Stable Diffusion model alone": "input_blocks.0.0.weight",
     "the UNet of a model": "diffusion_model.input_blocks.0.0.weight",
     "UNet of a diffusers": "down_blocks.0.resnets.0.norm1.weight",
     "a VAE alone": "first_stage_model.encoder.conv_in.weight",

@@ -99,7 +99,7 @@ def require_model_folder(path: Path) -> None:
         raise UserError(f"{path}: this is a folder with checkpoints; name the file itself ({found[0]}{more}).")
     raise UserError(
         f"{path}: this is no diffusers folder of a Stable Diffusion model, "
-        f"{' or '.join(denoiser.folder for denoiser in DENOISERS.values())}/config.json is not in it; "
+        f"{' or '.join(f'{denoiser.folder}/config.json' for denoiser in DENOISERS.values())} is not in it; "
         "give the folder that holds model_index.json, or a .safetensors checkpoint."
     )
 
@@ -151,6 +151,9 @@ def _what_else(shapes: Mapping[str, Shape]) -> str:
     """What a file without an original UNet holds, as "is ..." or "holds ..."."""
     if not shapes:
         return "holds no tensors"
+    for denoiser in DENOISERS.values():
+        if denoiser.marker in shapes:
+            return f"is the {denoiser.title} of a {denoiser.name} model alone"
     tops = {name.partition(".")[0] for name in shapes}
     heads, what = _ALONE[0]
     if {"unet", "vae"} <= tops:

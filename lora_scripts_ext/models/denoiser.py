@@ -23,12 +23,14 @@ class Denoiser(ABC):
 
     Attributes:
         title: what errors call it.
+        name: of the models that have it, as in "a Stable Diffusion model".
         folder: in a diffusers folder.
         class_name: diffusers' class of it.
         marker: a tensor that only this kind has, in the original layout.
     """
 
     title: ClassVar[str]
+    name: ClassVar[str]
     folder: ClassVar[str]
     class_name: ClassVar[str]
     marker: ClassVar[str]

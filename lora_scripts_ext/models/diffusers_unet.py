@@ -26,6 +26,7 @@ class UNet(Denoiser):
     """See ``Denoiser``."""
 
     title = "UNet"
+    name = "Stable Diffusion"
     folder = "unet"
     class_name = "UNet2DConditionModel"
     marker = "input_blocks.0.0.weight"
