@@ -114,13 +114,13 @@ def _wants(entry: Entry, overwrite: Overwrite) -> bool:
 def _images(folder: Path, names: Iterable[str], captioner: Captioner) -> Iterator[CaptionInput | Skipped]:
     """The images, decoded ahead where the captioner looks at them."""
 
-    def look(name: str) -> CaptionInput | Skipped:
+    def load(name: str) -> CaptionInput | Skipped:
         try:
             return CaptionInput(name, decode.small(folder / name, _SIDE))
         except decode.Unreadable as error:
             return Skipped(name, str(error))
 
-    return ahead(look, names) if captioner.looks else map(CaptionInput, names)
+    return ahead(load, names) if captioner.looks else map(CaptionInput, names)
 
 
 def _batches(

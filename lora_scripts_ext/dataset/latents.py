@@ -126,12 +126,12 @@ class _Reader:
         if decoded.pixels.size != (example.width, example.height):
             return Skipped(example.name, "has changed since it was first read; start again")
         try:
-            alone = decode.decode_mask(mask) if mask is not None else None
+            separate_mask = decode.decode_mask(mask) if mask is not None else None
         except decode.Unreadable as error:
             return Skipped(example.name, f"has a mask, {example.mask}, that {error}")
         cells = None
         if self._masked != "none":
-            cells = self._mask(example, decoded.alpha if self._masked == "alpha" else alone)
+            cells = self._mask(example, decoded.alpha if self._masked == "alpha" else separate_mask)
         return _pixels(example, decoded.pixels), cells
 
     def _mask(self, example: Example, mask: Image.Image | None) -> Tensor:

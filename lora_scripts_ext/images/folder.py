@@ -39,27 +39,29 @@ def scan(root: Path, key: str, leave_out: Iterable[Path] = ()) -> tuple[list[str
             raise UserError(f"{key}: {root} is a file; name the folder that the images are in.")
         raise UserError(f"{key}: there is no folder {root}; check the path.")
     ignored = {_resolved(folder) for folder in leave_out}
-    look = _Look(root, key)
+    image_filter = _ImageFilter(root, key)
     names: list[str] = []
     skipped: list[Skipped] = []
 
     def unreadable(error: OSError) -> None:
-        skipped.append(Skipped(look.name(error.filename), f"is a folder that cannot be read ({error.strerror})"))
+        skipped.append(
+            Skipped(image_filter.name(error.filename), f"is a folder that cannot be read ({error.strerror})")
+        )
 
     for folder, below, files in os.walk(root, onerror=unreadable):
         here = Path(folder)
         below[:] = [name for name in below if not _passed_over(name)]
         skipped += [
-            Skipped(look.name(here / name), "is a link to a folder; copy the folder instead")
+            Skipped(image_filter.name(here / name), "is a link to a folder; copy the folder instead")
             for name in below
             if (here / name).is_symlink()
         ]
         below[:] = [name for name in below if _resolved(here / name) not in ignored]
-        for path, reason in look.at(here, files):
+        for path, reason in image_filter.at(here, files):
             if reason is None:
-                names.append(look.name(path))
+                names.append(image_filter.name(path))
             else:
-                skipped.append(Skipped(look.name(path), reason))
+                skipped.append(Skipped(image_filter.name(path), reason))
     return sorted(names), sorted(skipped, key=lambda one: one.name)
 
 
@@ -76,7 +78,7 @@ def stem(name: str) -> str:
     return name[: -len(Path(name).suffix)] if Path(name).suffix else name
 
 
-class _Look:
+class _ImageFilter:
     """Separates images from other files under ``root``, which the config calls ``key``."""
 
     def __init__(self, root: Path, key: str) -> None:

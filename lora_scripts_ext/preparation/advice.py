@@ -28,7 +28,7 @@ _MOST_CLASSES = 10
 # things on white, below 1 for one thing turned a little.
 _SIMILAR_BITS = 4
 _COLOUR_STEP = 64
-_SAME_PLACE = 0.8
+_SHARE_WITH_EDGE = 0.8
 _MARK_CELLS = 25
 _FEWEST_FOR_A_MARK = 8
 # Where shops put their marks: the outer quarter of an image.
@@ -126,7 +126,7 @@ def _on_marks(measured: Sequence[Measures]) -> list[str]:
         return []
     shares = np.mean([one.edges for one in measured], axis=0)
     shares[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN] = 0
-    if (shares > _SAME_PLACE).sum() < _MARK_CELLS:
+    if (shares > _SHARE_WITH_EDGE).sum() < _MARK_CELLS:
         return []
     return [
         "The same text, logo or frame seems to be at the same place in most images; it would be learnt, cut it off."

@@ -154,7 +154,7 @@ def _new_names(names: Sequence[str], options: PreparationOptions) -> dict[str, s
         path = PurePosixPath(*map(file_name.cleaned, PurePosixPath(name).parent.parts), PurePosixPath(name).name)
         # A name that begins with a dot would hide the copy.
         filled = pattern.fill(options.rename, {"name": path.stem, "number": number}).lstrip(". ")
-        stem = file_name.shortened(file_name.cleaned(f"{filled}.{options.kind}").removesuffix(f".{options.kind}"))
+        stem = file_name.truncated(file_name.cleaned(f"{filled}.{options.kind}").removesuffix(f".{options.kind}"))
         new, again = path.with_name(f"{stem}.{options.kind}"), 2
         while _alike(new) in used:
             new, again = path.with_name(f"{stem}_{again}.{options.kind}"), again + 1

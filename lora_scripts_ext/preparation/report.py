@@ -120,7 +120,7 @@ def report(
         tuple(verdicts),
         tuple(advice.of_set(remaining, captions, trigger)),
         advice.settings(len(remaining)),
-        _kept(copies),
+        _copies_by_original(copies),
     )
 
 
@@ -133,7 +133,7 @@ def _copies(measured: Mapping[str, Measures]) -> dict[str, tuple[str, Reason]]:
     }
 
 
-def _kept(copies: Mapping[str, tuple[str, Reason]]) -> dict[str, tuple[str, ...]]:
+def _copies_by_original(copies: Mapping[str, tuple[str, Reason]]) -> dict[str, tuple[str, ...]]:
     kept: dict[str, tuple[str, ...]] = {}
     for name, (better, _) in copies.items():
         kept[better] = (*kept.get(better, ()), name)
@@ -148,7 +148,7 @@ def _measured(
     stamps: dict[str, str] = {}
     results: dict[str, Measures | str] = {}
 
-    def look(name: str) -> Measures | str:
+    def measured_one(name: str) -> Measures | str:
         known = remembered.get(name)
         if known is not None and known["stamp"] == stamps[name]:
             return known["reason"] if "reason" in known else _from_json(known["measures"])
@@ -162,7 +162,7 @@ def _measured(
         return name
 
     try:
-        for done, (name, one) in enumerate(zip(names, ahead(look, map(stamped, names)), strict=True), 1):
+        for done, (name, one) in enumerate(zip(names, ahead(measured_one, map(stamped, names)), strict=True), 1):
             results[name] = one
             progress(done, len(names), "pictures")
             check()

@@ -71,7 +71,7 @@ def _captioner() -> dict[str, Any]:
     with gr.Row():
         parts["caption"] = gr.Button("Caption the images", elem_id="lt_caption")
         parts["halt"] = gr.Button("Stop", elem_id="lt_halt")
-    parts["said"] = gr.HTML(elem_id="lt_dataset_said")
+    parts["message"] = gr.HTML(elem_id="lt_dataset_said")
     return parts
 
 
@@ -105,7 +105,7 @@ def _table() -> dict[str, Any]:
 def wire(fields: dict[str, Any], parts: dict[str, Any]) -> None:
     """What the buttons do."""
     settings = [fields[key] for key in form.KEYS]
-    message, table, history = parts["said"], parts["table"], parts["history"]
+    message, table, history = parts["message"], parts["table"], parts["history"]
     parts["captioner"].change(
         _needed, [parts["captioner"]], [parts[name] for name in _NEEDED], show_progress=False, queue=False
     )

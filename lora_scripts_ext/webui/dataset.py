@@ -93,7 +93,7 @@ def build() -> dict[str, Any]:
 def wire(fields: dict[str, Any], parts: dict[str, Any]) -> None:
     """What the buttons do."""
     settings = [fields[key] for key in form.KEYS]
-    message = parts["said"]
+    message = parts["message"]
     parts["check"].click(_check, settings, [message])
     parts["leave"].click(_leave, settings, [message])
     parts["take"].click(_take, settings, [message])
