@@ -21,9 +21,9 @@ def available(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int | None:
 
 def resident() -> int:
     """Bytes of this process that are in memory now; 0 where unknown."""
-    found = kilobytes(_PROC / "self" / "status", "VmRSS")
-    if found is not None:
-        return found
+    size = kilobytes(_PROC / "self" / "status", "VmRSS")
+    if size is not None:
+        return size
     try:
         import psutil
     except ImportError:
@@ -45,9 +45,9 @@ def kilobytes(table: Path, name: str) -> int | None:
 
 
 def _of_the_machine(proc: Path) -> int | None:
-    found = kilobytes(proc / "meminfo", "MemAvailable")
-    if found is not None:
-        return found
+    size = kilobytes(proc / "meminfo", "MemAvailable")
+    if size is not None:
+        return size
     try:
         import psutil
     except ImportError:
@@ -94,9 +94,9 @@ def _of_limits(proc: Path) -> Iterator[int | None]:
         return
     for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
         most = resource.getrlimit(limit)[0]
-        taken = kilobytes(proc / "self" / "status", used)
-        if most != resource.RLIM_INFINITY and taken is not None:
-            yield most - taken
+        used_bytes = kilobytes(proc / "self" / "status", used)
+        if most != resource.RLIM_INFINITY and used_bytes is not None:
+            yield most - used_bytes
 
 
 def _number(file: Path) -> int | None:

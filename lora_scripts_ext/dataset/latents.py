@@ -67,11 +67,11 @@ def gather(
     reader = _Reader(session, config)
     ordered = sorted(examples, key=lambda example: example.bucket)
     done: dict[Example, Latents | _Pixels | Skipped] = {}
-    with closing(ahead(reader.read, ordered)) as found:
+    with closing(ahead(reader.read, ordered)) as read_ahead:
         for group in _groups(ordered, session.model.device):
             for example in group:
                 check()
-                done[example] = next(found)
+                done[example] = next(read_ahead)
             if any(isinstance(done[example], _Pixels) for example in group):
                 done.update(_encode([_again(one, done[one], reader) for one in group], group, session, check))
             progress(len(done), len(ordered), "pictures")
@@ -110,7 +110,7 @@ class _Reader:
         except OSError as error:
             return Skipped(example.name, f"cannot be read ({error.strerror})")
         name = _hash(content, mask)
-        path = self._cache.of_picture(example, name)
+        path = self._cache.of_image(example, name)
         tensors = cache.load(path, ("mean", "std") if self._masked == "none" else ("mean", "std", "mask"))
         if cached and tensors is not None:
             return Latents(tensors["mean"], tensors["std"], tensors.get("mask"), name)
@@ -126,12 +126,12 @@ class _Reader:
         if decoded.pixels.size != (example.width, example.height):
             return Skipped(example.name, "has changed since it was first read; start again")
         try:
-            alone = decode.decode_mask(mask) if mask is not None else None
+            separate_mask = decode.decode_mask(mask) if mask is not None else None
         except decode.Unreadable as error:
             return Skipped(example.name, f"has a mask, {example.mask}, that {error}")
         cells = None
         if self._masked != "none":
-            cells = self._mask(example, decoded.alpha if self._masked == "alpha" else alone)
+            cells = self._mask(example, decoded.alpha if self._masked == "alpha" else separate_mask)
         return _pixels(example, decoded.pixels), cells
 
     def _mask(self, example: Example, mask: Image.Image | None) -> Tensor:
@@ -140,8 +140,8 @@ class _Reader:
         rows, columns = height // self._factor, width // self._factor
         if mask is None:
             return torch.ones(len(example.views), 1, rows, columns)
-        cut = np.stack(_cut(example, mask, Image.Resampling.BILINEAR)).astype(np.float32) / 255
-        cells = cut.reshape(len(example.views), 1, rows, self._factor, columns, self._factor).mean((3, 5))
+        crops = np.stack(_crops(example, mask, Image.Resampling.BILINEAR)).astype(np.float32) / 255
+        cells = crops.reshape(len(example.views), 1, rows, self._factor, columns, self._factor).mean((3, 5))
         return torch.from_numpy(cells)
 
 
@@ -152,11 +152,11 @@ def _hash(content: bytes, mask: bytes | None) -> str:
 
 def _pixels(example: Example, image: Image.Image) -> Tensor:
     """Uint8 [views, 3, height, width]."""
-    cut = np.stack(_cut(example, image, Image.Resampling.LANCZOS))
-    return torch.from_numpy(cut.transpose(0, 3, 1, 2).copy())
+    crops = np.stack(_crops(example, image, Image.Resampling.LANCZOS))
+    return torch.from_numpy(crops.transpose(0, 3, 1, 2).copy())
 
 
-def _cut(example: Example, image: Image.Image, resample: Image.Resampling) -> list[np.ndarray]:
+def _crops(example: Example, image: Image.Image, resample: Image.Resampling) -> list[np.ndarray]:
     return [decode.crop(image, example.resized, example.bucket, view, resample) for view in example.views]
 
 
@@ -166,20 +166,20 @@ def _batch_size(example: Example, device: torch.device) -> int:
     return max(1, min(_MOST_VIEWS, pixels // (width * height)))
 
 
-def _again(example: Example, found: Latents | _Pixels | Skipped, reader: _Reader) -> _Pixels | Skipped:
+def _again(example: Example, item: Latents | _Pixels | Skipped, reader: _Reader) -> _Pixels | Skipped:
     """The pixels, also of what is cached.
 
     The last bits of what a VAE gives depend on the size of the batch. So a group is encoded whole even if some of it
     is cached: a run killed while it encodes and started again makes the very same latents.
     """
-    return reader.read(example, cached=False) if isinstance(found, Latents) else found
+    return reader.read(example, cached=False) if isinstance(item, Latents) else item
 
 
 def _encode(
-    found: Sequence[_Pixels | Skipped], group: Sequence[Example], session: Session, check: Check
+    items: Sequence[_Pixels | Skipped], group: Sequence[Example], session: Session, check: Check
 ) -> Iterator[tuple[Example, Latents | Skipped]]:
     """Encode the images of a group (at least one) together and cache each; ``check`` is called before each batch."""
-    waiting = [one for one in found if isinstance(one, _Pixels)]
+    waiting = [one for one in items if isinstance(one, _Pixels)]
     means, stds = [], []
     with torch.no_grad():
         for batch in torch.cat([one.pixels for one in waiting]).split(_batch_size(group[0], session.model.device)):
@@ -189,7 +189,7 @@ def _encode(
                 stds.append(std)
     counts = [len(one.pixels) for one in waiting]
     rows = zip(torch.cat(means).split(counts), torch.cat(stds).split(counts), strict=True)
-    for example, one in zip(group, found, strict=True):
+    for example, one in zip(group, items, strict=True):
         yield example, one if isinstance(one, Skipped) else _cached(example, one, *next(rows), session)
 
 

@@ -64,7 +64,7 @@ _Held = TypeVar("_Held", _Table, Texts)
 
 
 class Store:
-    """Cached latents and text embeddings, ready to be drawn from.
+    """Cached latents and text embeddings, ready for batches.
 
     Attributes:
         examples: the examples left after decoding; ``Visit.example`` is an index into them.
@@ -108,17 +108,17 @@ class Store:
             session: encodes what the cache lacks.
             config: the run.
             progress: called with done, total and "pictures" or "captions".
-            check: called between pictures; what it raises ends the build, the caches filled so far stay.
-            budget_bytes: device memory that the set may take.
+            check: called between images; what it raises ends the build, the caches filled so far stay.
+            budget_bytes: device memory that the dataset may take.
             text_budget_bytes: memory that text embeddings may take; more of them are read from the cache for each
                 batch. None: no limit.
 
         Raises:
-            UserError: no training picture could be decoded, the VAE gives NaN, the cache cannot be written.
+            UserError: no training image could be decoded, the VAE gives NaN, the cache cannot be written.
         """
         cache.sweep(config)
-        found = latents.gather(dataset.examples, session, config, progress, check)
-        results = [_unless_black(example, one, config) for example, one in zip(dataset.examples, found, strict=True)]
+        gathered = latents.gather(dataset.examples, session, config, progress, check)
+        results = [_unless_black(example, one, config) for example, one in zip(dataset.examples, gathered, strict=True)]
         _check_usable(dataset.examples, results, config)
         examples = tuple(
             example for example, one in zip(dataset.examples, results, strict=True) if isinstance(one, Latents)
@@ -130,14 +130,14 @@ class Store:
         held = [embeddings] if isinstance(embeddings, Texts) else []
         encoded = [one for one in results if isinstance(one, Latents)]
         tables, first_rows = _tables(examples, encoded, session)
-        place = _place([*tables.values(), *held], session.model.device, budget_bytes)
+        move = _mover([*tables.values(), *held], session.model.device, budget_bytes)
         return cls(
             examples,
             [*dataset.skipped, *(one for one in results if isinstance(one, Skipped))],
             _content_hash(examples, encoded),
-            {size: _each(place, table) for size, table in tables.items()},
+            {size: _moved(move, table) for size, table in tables.items()},
             first_rows,
-            _each(place, embeddings) if isinstance(embeddings, Texts) else embeddings,
+            _moved(move, embeddings) if isinstance(embeddings, Texts) else embeddings,
         )
 
     def batch(self, visits: Sequence[Visit], device: torch.device) -> Batch:
@@ -147,14 +147,14 @@ class Store:
         captions = [
             "" if visit.variant is None else self.examples[visit.example].variants[visit.variant] for visit in visits
         ]
-        time_ids = _taken(table.time_ids, rows, device)
+        time_ids = _stacked(table.time_ids, rows, device)
         conditioning = None
         if self._texts is not None:
             conditioning = replace(self._texts.of(captions, device), time_ids=time_ids)
         return Batch(
-            mean=_taken(table.mean, rows, device),
-            std=_taken(table.std, rows, device),
-            mask=_taken(table.mask, rows, device),
+            mean=_stacked(table.mean, rows, device),
+            std=_stacked(table.std, rows, device),
+            mask=_stacked(table.mask, rows, device),
             weight=torch.tensor([visit.weight for visit in visits]).to(device, non_blocking=True),
             time_ids=time_ids,
             conditioning=conditioning,
@@ -162,10 +162,10 @@ class Store:
         )
 
 
-def _unless_black(example: Example, found: Latents | Skipped, config: Config) -> Latents | Skipped:
-    """Skip an image of which nothing would be learnt: its mask is black everywhere, and that has no weight."""
-    if isinstance(found, Skipped) or found.mask is None or config.unmasked_weight > 0 or found.mask.any():
-        return found
+def _unless_black(example: Example, item: Latents | Skipped, config: Config) -> Latents | Skipped:
+    """Skip an image that would train nothing: its mask is black everywhere, and that has no weight."""
+    if isinstance(item, Skipped) or item.mask is None or config.unmasked_weight > 0 or item.mask.any():
+        return item
     return Skipped(
         example.name, "has a mask that is black everywhere; correct it, or set unmasked_weight above 0 to learn from it"
     )
@@ -226,8 +226,8 @@ def _time_ids(examples: Iterable[Example]) -> Tensor:
     )
 
 
-def _place(held: Iterable[_Table | Texts], device: torch.device, budget_bytes: int) -> Callable[[Tensor], Tensor]:
-    """What puts a tensor where the whole set belongs: on the device, or in memory it can fetch from by itself."""
+def _mover(held: Iterable[_Table | Texts], device: torch.device, budget_bytes: int) -> Callable[[Tensor], Tensor]:
+    """What moves a tensor to where the dataset belongs: on the device, or in memory it can fetch from by itself."""
     total = sum(tensor.nbytes for one in held for tensor in _tensors(one).values())
     if total <= budget_bytes:
         return lambda tensor: tensor.to(device)
@@ -236,8 +236,8 @@ def _place(held: Iterable[_Table | Texts], device: torch.device, budget_bytes: i
     return lambda tensor: tensor
 
 
-def _each(place: Callable[[Tensor], Tensor], held: _Held) -> _Held:
-    return replace(held, **{name: place(tensor) for name, tensor in _tensors(held).items()})
+def _moved(move: Callable[[Tensor], Tensor], held: _Held) -> _Held:
+    return replace(held, **{name: move(tensor) for name, tensor in _tensors(held).items()})
 
 
 def _tensors(held: _Table | Texts) -> dict[str, Tensor]:
@@ -245,7 +245,7 @@ def _tensors(held: _Table | Texts) -> dict[str, Tensor]:
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
-def _taken(tensor: Tensor | None, rows: Sequence[int], device: torch.device) -> Tensor | None:
+def _stacked(tensor: Tensor | None, rows: Sequence[int], device: torch.device) -> Tensor | None:
     """The rows, stacked on ``device``.
 
     Rows are sliced by host integers, so no index travels to the device; pinned rows are copied without waiting.
