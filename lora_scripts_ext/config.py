@@ -202,11 +202,9 @@ class Config:
     notes: tuple[str, ...] = dataclasses.field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        suited = config_optimizer.SUITED[self.optimizer]
-        if self.learning_rate is None:
-            object.__setattr__(self, "learning_rate", suited.learning_rate)
-        if self.lr_scheduler == "auto":
-            object.__setattr__(self, "lr_scheduler", suited.lr_scheduler)
+        for key, value in dataclasses.asdict(config_optimizer.SUITED[self.optimizer]).items():
+            if getattr(self, key) == default(key):
+                object.__setattr__(self, key, value)
 
     @property
     def name(self) -> str:

@@ -147,7 +147,7 @@ def _check_size(text: str, where: str) -> None:
     sizes: dict[str, int] = {}
     stack: list[tuple[str | None, int]] = []
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        place = f"{where} line {event.start_mark.line + 1}"
+        place = f"{where} line {event.start_mark.line + 1}" if event.start_mark else where
         if isinstance(event, yaml.CollectionStartEvent):
             stack.append((event.anchor, 1))
             if len(stack) > _DEEPEST:
@@ -158,7 +158,7 @@ def _check_size(text: str, where: str) -> None:
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in stack):
                 raise UserError(f"{place}: *{event.anchor} stands inside of &{event.anchor}; write it out.")
-            anchor, size = None, sizes.get(event.anchor, 1)
+            anchor, size = None, 1 if event.anchor is None else sizes.get(event.anchor, 1)
         elif isinstance(event, yaml.ScalarEvent):
             anchor, size = event.anchor, 1 + len(event.value)
         else:
@@ -257,18 +257,20 @@ def _check_quotes(node: yaml.MappingNode, text: str, where: str) -> None:
 
 
 def _sentence(error: yaml.YAMLError, where: str) -> str:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    problem = str(getattr(error, "problem", "") or "")
-    if "end of stream" in problem and getattr(error, "context_mark", None):
-        mark = error.context_mark
-    where = f"{where} line {mark.line + 1}" if mark else where
+    problem = context = ""
+    if isinstance(error, yaml.MarkedYAMLError):
+        problem, context = error.problem or "", error.context or ""
+        mark = error.problem_mark or error.context_mark
+        if "end of stream" in problem and error.context_mark:
+            mark = error.context_mark
+        where = f"{where} line {mark.line + 1}" if mark else where
     if "escape" in problem:
         return f"{where}: there is a backslash in double quotes, which YAML reads as a special character; {_QUOTES}."
     if "\\t" in problem:
         return f"{where}: there is a tab, which YAML does not take at the start of a line or value; use spaces."
     if "constructor for the tag" in problem:
         return f"{where}: a tag (!...) is not allowed; write the value alone."
-    if "single document" in problem or "expected a single" in str(getattr(error, "context", "")):
+    if "single document" in problem or "expected a single" in context:
         return f"{where}: a second document starts (---); a config has one, delete the line."
     if "alias" in problem or "cannot start any token" in problem or "mapping values" in problem:
         return f"{where}: this is not valid YAML; put a value with special characters into single quotes."

@@ -5,6 +5,7 @@ Where a container or ``ulimit`` allows less than the machine has, the kernel kil
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,17 +87,18 @@ def _left(folder: Path, limit: str, usage: str) -> int | None:
     return most - max(0, used - reclaimed)
 
 
-def _of_limits(proc: Path) -> Iterator[int | None]:
+def _of_limits(proc: Path) -> list[int]:
     """What ``ulimit -v`` and ``ulimit -d`` leave."""
-    try:
+    left: list[int] = []
+    if sys.platform != "win32":
         import resource
-    except ImportError:  # Windows
-        return
-    for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
-        most = resource.getrlimit(limit)[0]
-        used_bytes = kilobytes(proc / "self" / "status", used)
-        if most != resource.RLIM_INFINITY and used_bytes is not None:
-            yield most - used_bytes
+
+        for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+            most = resource.getrlimit(limit)[0]
+            taken = kilobytes(proc / "self" / "status", used)
+            if most != resource.RLIM_INFINITY and taken is not None:
+                left.append(most - taken)
+    return left
 
 
 def _number(file: Path) -> int | None:

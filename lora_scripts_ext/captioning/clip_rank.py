@@ -47,7 +47,7 @@ class ClipRank:
     @torch.no_grad()
     def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
         """The words that fit each image best."""
-        pixels = [seen.pixels for seen in pictures]
+        pixels = [seen.image for seen in pictures]
         ranked = {field: self._likelihoods(pixels, words) for field, words in self._words.items()}
         return [self._fields({field: table[row] for field, table in ranked.items()}) for row in range(len(pictures))]
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from ..captions import fields as captions
 from ..captions.caption import with_trigger
-from ..captions.fields import TEMPLATE, Fields
+from ..captions.fields import TEMPLATE
+from ..captions.store import CaptionStore, Entry
 from ..images import decode
 from ..images.skipped import Skipped
 from ..parallel import Check, Progress, ahead
@@ -21,29 +22,6 @@ Overwrite = Literal["none", "ours", "all"]
 # What captioners look at is 224 to 768 pixels wide.
 _SIDE = 1024
 _SAVE_SECONDS = 10
-
-
-class Captions(Protocol):
-    """Where captions are kept; see ``captions.store``."""
-
-    names: list[str]
-
-    def entry(self, name: str) -> Entry:
-        """An image's caption."""
-
-    def put(self, name: str, prompt: str, fields: Fields | None = None, by: str = "") -> None:
-        """Change it in memory."""
-
-    def save(self) -> None:
-        """Write all of them."""
-
-
-class Entry(Protocol):
-    """An image's caption; see ``captions.store``."""
-
-    prompt: str
-    by: str
-    edited: bool
 
 
 @dataclass(frozen=True)
@@ -57,7 +35,7 @@ class Labelled:
 
 def label(
     folder: Path,
-    store: Captions,
+    store: CaptionStore,
     captioner: Captioner,
     *,
     template: str = TEMPLATE,
@@ -86,7 +64,8 @@ def label(
     """
     captions.check(template)
     pending = [name for name in store.names if _wants(store.entry(name), overwrite)]
-    written, skipped, saved = 0, [], time.monotonic()
+    written, saved = 0, time.monotonic()
+    skipped: list[Skipped] = []
     progress(0, len(pending), "captions")
     try:
         for done, batch in _batches(_images(folder, pending, captioner), captioner.batch, skipped):

@@ -118,8 +118,8 @@ class Sheet:
             others = ", ".join(names[place].strip() for place in captions[1:])
             used = names[captions[0]].strip()
             self.warnings.append(f"{self._path.name}: the column {used} is the caption; {others} is not used.")
-        others = [name for place, name in enumerate(names) if place not in (file, captions[0])]
-        alone = all(place == 0 and columns.is_index(name) for place, name in enumerate(others))
+        remaining = [name for place, name in enumerate(names) if place not in (file, captions[0])]
+        alone = all(place == 0 and columns.is_index(name) for place, name in enumerate(remaining))
         return _Layout(delimiter, tuple(names), file, captions[0], len(names), alone)
 
     def _headerless(self, delimiter: str, rows: list[Record], values: list[list[str]]) -> _Layout:

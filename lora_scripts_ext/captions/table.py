@@ -26,11 +26,19 @@ _JSON = frozenset({".json", ".jsonl", ".ndjson"})
 
 
 class Table(Protocol):
-    """A file of captions, parsed; see ``sheet`` and ``records``."""
+    """A file of captions, parsed; see ``Sheet`` and ``Records``."""
 
-    rows: Sequence[Row]
-    warnings: Sequence[str]
-    described: str
+    @property
+    def rows(self) -> Sequence[Row]:
+        """Of images, in the order of the file."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Sentences on what is not used."""
+
+    @property
+    def described(self) -> str:
+        """How the file is parsed, for a person."""
 
     def edited(self, changes: Mapping[int, str], new: Sequence[tuple[str, str]]) -> str:
         """The file's text with some rows changed and new ones added."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -66,14 +67,19 @@ def gather(
     """
     reader = _Reader(session, config)
     ordered = sorted(examples, key=lambda example: example.bucket)
-    done: dict[Example, Latents | _Pixels | Skipped] = {}
+    done: dict[Example, Latents | Skipped] = {}
     with closing(ahead(reader.read, ordered)) as read_ahead:
         for group in _groups(ordered, session.model.device):
-            for example in group:
+            read: list[Latents | _Pixels | Skipped] = []
+            for _ in group:
                 check()
-                done[example] = next(read_ahead)
-            if any(isinstance(done[example], _Pixels) for example in group):
-                done.update(_encode([_again(one, done[one], reader) for one in group], group, session, check))
+                read.append(next(read_ahead))
+            known = [one for one in read if not isinstance(one, _Pixels)]
+            if len(known) == len(group):
+                done.update(zip(group, known, strict=True))
+            else:
+                pixels = [_again(*pair, reader) for pair in zip(group, read, strict=True)]
+                done.update(_encode(pixels, group, session, check))
             progress(len(done), len(ordered), "pictures")
     return [done[example] for example in examples]
 
@@ -102,20 +108,36 @@ class _Reader:
         self._factor = session.model.vae_factor
         self._masked = config.masked_loss
 
-    def read(self, example: Example, cached: bool = True) -> Latents | _Pixels | Skipped:
-        """The latents if they are cached and ``cached`` ones will do, else the pixels."""
+    def read(self, example: Example) -> Latents | _Pixels | Skipped:
+        """The latents if they are cached, else the pixels."""
+        files = self._files(example)
+        if isinstance(files, Skipped):
+            return files
+        content = _hash(*files)
+        names = ("mean", "std") if self._masked == "none" else ("mean", "std", "mask")
+        tensors = cache.load(self._cache.of_image(example, content), names)
+        if tensors is not None:
+            return Latents(tensors["mean"], tensors["std"], tensors.get("mask"), content)
+        return self._pixels(example, *files)
+
+    def pixels(self, example: Example) -> _Pixels | Skipped:
+        """The pixels, also where the latents are cached."""
+        files = self._files(example)
+        return files if isinstance(files, Skipped) else self._pixels(example, *files)
+
+    def _files(self, example: Example) -> tuple[bytes, bytes | None] | Skipped:
+        """The bytes of the image file and of its mask file."""
         try:
-            content = example.path.read_bytes()
-            mask = example.mask.read_bytes() if example.mask else None
+            return example.path.read_bytes(), example.mask.read_bytes() if example.mask else None
         except OSError as error:
             return Skipped(example.name, f"cannot be read ({error.strerror})")
-        name = _hash(content, mask)
-        path = self._cache.of_image(example, name)
-        tensors = cache.load(path, ("mean", "std") if self._masked == "none" else ("mean", "std", "mask"))
-        if cached and tensors is not None:
-            return Latents(tensors["mean"], tensors["std"], tensors.get("mask"), name)
-        decoded = self._decoded(example, content, mask)
-        return decoded if isinstance(decoded, Skipped) else _Pixels(*decoded, name, path)
+
+    def _pixels(self, example: Example, image: bytes, mask: bytes | None) -> _Pixels | Skipped:
+        decoded = self._decoded(example, image, mask)
+        if isinstance(decoded, Skipped):
+            return decoded
+        content = _hash(image, mask)
+        return _Pixels(*decoded, content, self._cache.of_image(example, content))
 
     def _decoded(self, example: Example, content: bytes, mask: bytes | None) -> tuple[Tensor, Tensor | None] | Skipped:
         """Pixels and mask cells of all views."""
@@ -156,7 +178,7 @@ def _pixels(example: Example, image: Image.Image) -> Tensor:
     return torch.from_numpy(crops.transpose(0, 3, 1, 2).copy())
 
 
-def _crops(example: Example, image: Image.Image, resample: Image.Resampling) -> list[np.ndarray]:
+def _crops(example: Example, image: Image.Image, resample: Image.Resampling) -> list[NDArray[np.uint8]]:
     return [decode.crop(image, example.resized, example.bucket, view, resample) for view in example.views]
 
 
@@ -166,13 +188,13 @@ def _batch_size(example: Example, device: torch.device) -> int:
     return max(1, min(_MOST_VIEWS, pixels // (width * height)))
 
 
-def _again(example: Example, item: Latents | _Pixels | Skipped, reader: _Reader) -> _Pixels | Skipped:
+def _again(example: Example, read: Latents | _Pixels | Skipped, reader: _Reader) -> _Pixels | Skipped:
     """The pixels, also of what is cached.
 
     The last bits of what a VAE gives depend on the size of the batch. So a group is encoded whole even if some of it
     is cached: a run killed while it encodes and started again makes the very same latents.
     """
-    return reader.read(example, cached=False) if isinstance(item, Latents) else item
+    return reader.pixels(example) if isinstance(read, Latents) else read
 
 
 def _encode(

@@ -46,7 +46,8 @@ def match(examples: Sequence[Example], left_out: Sequence[Skipped], mask_dir: Pa
             masked.append(dataclasses.replace(example, mask=mask))
     if not masked:
         raise UserError(f"mask_dir: no image has a mask that can be read; {skipped[-1].name} {skipped[-1].reason}.")
-    known = {folder.stem(one.name) for one in (*examples, *left_out)}
+    names = [*(example.name for example in examples), *(image.name for image in left_out)]
+    known = {folder.stem(name) for name in names}
     unused = [mask.name for name, mask in masks.items() if name not in known]
     return Matched(masked, skipped, [*_without_mask(masked, mask_dir), *_without_image(unused, mask_dir)])
 

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -58,9 +58,6 @@ class _Table:
     std: Tensor
     mask: Tensor | None
     time_ids: Tensor | None
-
-
-_Held = TypeVar("_Held", _Table, Texts)
 
 
 class Store:
@@ -135,9 +132,9 @@ class Store:
             examples,
             [*dataset.skipped, *(one for one in results if isinstance(one, Skipped))],
             _content_hash(examples, encoded),
-            {size: _moved(move, table) for size, table in tables.items()},
+            {size: _moved(table, move) for size, table in tables.items()},
             first_rows,
-            _moved(move, embeddings) if isinstance(embeddings, Texts) else embeddings,
+            _texts_moved(embeddings, move) if isinstance(embeddings, Texts) else embeddings,
         )
 
     def batch(self, visits: Sequence[Visit], device: torch.device) -> Batch:
@@ -147,14 +144,15 @@ class Store:
         captions = [
             "" if visit.variant is None else self.examples[visit.example].variants[visit.variant] for visit in visits
         ]
-        time_ids = _stacked(table.time_ids, rows, device)
+        stacked = partial(_stacked, rows=rows, device=device)
+        time_ids = _if_any(stacked, table.time_ids)
         conditioning = None
         if self._texts is not None:
             conditioning = replace(self._texts.of(captions, device), time_ids=time_ids)
         return Batch(
-            mean=_stacked(table.mean, rows, device),
-            std=_stacked(table.std, rows, device),
-            mask=_stacked(table.mask, rows, device),
+            mean=stacked(table.mean),
+            std=stacked(table.std),
+            mask=_if_any(stacked, table.mask),
             weight=torch.tensor([visit.weight for visit in visits]).to(device, non_blocking=True),
             time_ids=time_ids,
             conditioning=conditioning,
@@ -228,7 +226,7 @@ def _time_ids(examples: Iterable[Example]) -> Tensor:
 
 def _mover(held: Iterable[_Table | Texts], device: torch.device, budget_bytes: int) -> Callable[[Tensor], Tensor]:
     """What moves a tensor to where the dataset belongs: on the device, or in memory it can fetch from by itself."""
-    total = sum(tensor.nbytes for one in held for tensor in _tensors(one).values())
+    total = sum(tensor.nbytes for one in held for tensor in _tensors(one))
     if total <= budget_bytes:
         return lambda tensor: tensor.to(device)
     if device.type == "cuda":
@@ -236,20 +234,26 @@ def _mover(held: Iterable[_Table | Texts], device: torch.device, budget_bytes: i
     return lambda tensor: tensor
 
 
-def _moved(move: Callable[[Tensor], Tensor], held: _Held) -> _Held:
-    return replace(held, **{name: move(tensor) for name, tensor in _tensors(held).items()})
+def _moved(table: _Table, move: Callable[[Tensor], Tensor]) -> _Table:
+    return _Table(move(table.mean), move(table.std), _if_any(move, table.mask), _if_any(move, table.time_ids))
 
 
-def _tensors(held: _Table | Texts) -> dict[str, Tensor]:
-    values = {field.name: getattr(held, field.name) for field in fields(held)}
-    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+def _texts_moved(texts: Texts, move: Callable[[Tensor], Tensor]) -> Texts:
+    return replace(texts, context=move(texts.context), pooled=_if_any(move, texts.pooled))
 
 
-def _stacked(tensor: Tensor | None, rows: Sequence[int], device: torch.device) -> Tensor | None:
+def _if_any(function: Callable[[Tensor], Tensor], tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else function(tensor)
+
+
+def _tensors(held: _Table | Texts) -> list[Tensor]:
+    values = (getattr(held, field.name) for field in fields(held))
+    return [value for value in values if isinstance(value, Tensor)]
+
+
+def _stacked(tensor: Tensor, rows: Sequence[int], device: torch.device) -> Tensor:
     """The rows, stacked on ``device``.
 
     Rows are sliced by host integers, so no index travels to the device; pinned rows are copied without waiting.
     """
-    if tensor is None:
-        return None
     return torch.stack([tensor[row].to(device, non_blocking=True) for row in rows])

@@ -85,7 +85,7 @@ def bytes_of(captions: Sequence[Variants], text: Conditioning) -> int:
 
 def captions(examples: Sequence[Example], config: Config) -> list[Variants]:
     """Every caption that a visit may show, once, in the order of the examples; last the empty one, for dropout."""
-    empty = [("",)] if config.caption_dropout > 0 else []
+    empty: list[Variants] = [("",)] if config.caption_dropout > 0 else []
     return list(dict.fromkeys([example.variants for example in examples] + empty))
 
 
@@ -199,6 +199,7 @@ def _encode(group: Sequence[Variants], session: Session, check: Check) -> list[d
             encoded.append(session.encode_text(texts[first : first + batch]))
     counts = [len(caption) for caption in group]
     tables = {"context": torch.cat([one.context.cpu() for one in encoded]).split(counts)}
-    if encoded[0].pooled is not None:
-        tables["pooled"] = torch.cat([one.pooled.cpu() for one in encoded]).split(counts)
+    pooled = [one.pooled.cpu() for one in encoded if one.pooled is not None]
+    if pooled:
+        tables["pooled"] = torch.cat(pooled).split(counts)
     return [{name: parts[index].clone() for name, parts in tables.items()} for index in range(len(group))]

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from . import kinds, plugins, png
 from .bucket import Size, View
@@ -112,7 +113,7 @@ def decode_mask(content: bytes) -> Image.Image:
     return Image.composite(mask, Image.new("L", mask.size, 0), decoded.alpha)
 
 
-def crop(image: Image.Image, resized: Size, bucket: Size, view: View, resample: Image.Resampling) -> np.ndarray:
+def crop(image: Image.Image, resized: Size, bucket: Size, view: View, resample: Image.Resampling) -> NDArray[np.uint8]:
     """Resize ``image`` to ``resized``, cut the view of size ``bucket`` out of it, mirror it if the view is flipped.
 
     Only the pixels of the view are computed, so a panorama costs no more than a square.
@@ -154,7 +155,7 @@ def _opened(source: Path | io.BytesIO, header_only: bool = False) -> Iterator[Im
                 yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Unreadable(_too_large()) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise Unreadable(kinds.unidentified(head)) from error
     except _DAMAGED as error:
         raise Unreadable(f"cannot be decoded ({error or type(error).__name__})") from error
@@ -252,7 +253,9 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             if "sRGB" not in ImageCms.getProfileDescription(source):
-                plain = ImageCms.profileToProfile(plain, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+                srgb = ImageCms.createProfile("sRGB")
+                # None only where it converts in place.
+                plain = ImageCms.profileToProfile(plain, source, srgb, outputMode="RGB") or plain
         except (ImageCms.PyCMSError, ImportError, OSError, ValueError):
             pass  # a wrong profile, or a Pillow without colour management: the plain pixels are good enough
     return plain.convert("RGB")

@@ -7,6 +7,7 @@ from collections.abc import Container, Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from .measure import Measures, difference_hash
@@ -61,7 +62,7 @@ def _worth(one: Measures) -> tuple[int, int, int]:
 
 
 def _better(
-    ranked: Sequence[Measures], index: int, near: Sequence[np.ndarray], dropped: Container[int]
+    ranked: Sequence[Measures], index: int, near: Sequence[NDArray[np.bool_]], dropped: Container[int]
 ) -> tuple[int, How] | None:
     """The first kept image before ``place`` that it looks like, in any turn, and how; None where there is none."""
     for (how, turn), close in zip(_TURNS, near, strict=True):
@@ -76,7 +77,7 @@ def _alike(first: Measures, second: Measures, turn: int) -> bool:
     return bool(np.abs(first.thumbnail.astype(np.float32) - turned).mean() <= _LEVELS)
 
 
-def _turned(thumbnail: np.ndarray, turn: int) -> np.ndarray:
+def _turned(thumbnail: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
     return np.rot90(thumbnail[:, ::-1] if turn >= 4 else thumbnail, turn % 4)
 
 
@@ -86,7 +87,7 @@ def _turned_hash(one: Measures, turn: int) -> int:
     return difference_hash(Image.fromarray(np.ascontiguousarray(_turned(one.thumbnail, turn))))
 
 
-def _distances(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+def _distances(some: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.uint8]:
     """Bits that differ, uint8 [some, others]."""
     different = np.bitwise_xor(some[:, None], others[None, :])
     return _ONES[different.view(np.uint8).reshape(*different.shape, 8)].sum(axis=2, dtype=np.uint8)

@@ -215,14 +215,16 @@ def _shaped(pixels: Image.Image, grid: Grid, crop: Crop) -> Image.Image:
 
 def _corner(pixels: Image.Image, resized: bucket.Size, chosen: bucket.Size, crop: Crop) -> tuple[int, int]:
     """Where the crop begins, in the resized image: in the middle, or so that the subject's middle is in its middle."""
-    middle = (0.5, 0.5)
+    across = down = 0.5
     if crop == "smart":
         left, top, right, bottom = subject.box(pixels)
-        middle = ((left + right) / 2, (top + bottom) / 2)
-    return tuple(
-        min(max(0, round(centre * length - part / 2)), length - part)
-        for centre, length, part in zip(middle, resized, chosen, strict=True)
-    )
+        across, down = (left + right) / 2, (top + bottom) / 2
+    return _start(across, resized[0], chosen[0]), _start(down, resized[1], chosen[1])
+
+
+def _start(centre: float, whole: int, part: int) -> int:
+    """Where ``part`` of ``whole`` pixels begins that has the middle nearest to ``centre``, 0 to 1."""
+    return min(max(0, round(centre * whole - part / 2)), whole - part)
 
 
 def _copy_captions(source: Path, target: Path) -> None:

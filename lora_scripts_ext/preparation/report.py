@@ -18,6 +18,7 @@ from ..images.excluded import HIDDEN
 from ..images.skipped import Skipped
 from ..parallel import Check, Progress, ahead
 from . import advice, duplicates, verdict
+from .advice import Settings
 from .measure import Measures, measure
 from .verdict import Reason, Verdict
 
@@ -46,7 +47,7 @@ class Report:
 
     verdicts: tuple[Verdict, ...]
     advice: tuple[str, ...]
-    settings: advice.Settings
+    settings: Settings
     kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
     without_caption: int = 0

@@ -219,8 +219,8 @@ def keeps_scores(device: torch.device, dtype: torch.dtype, width: int, masked: b
 def _recomputing_on_meta() -> Iterator[None]:
     """``torch.utils.checkpoint`` takes meta tensors; before torch 2.4 it looks for a module of the device's name."""
     with _ALIAS:
-        torch.meta = torch.cpu
+        vars(torch)["meta"] = torch.cpu
         try:
             yield
         finally:
-            del torch.meta
+            del vars(torch)["meta"]

@@ -71,7 +71,7 @@ class Stepper:
         loss = None
         while loss is None:
             loss = self._try_gradients(number, micros)
-        self.world.sum_(self.adapter.weights.grad)
+        self.world.sum_(self.adapter.gradients)
         self.world.sum_(loss)
         return loss
 
@@ -81,7 +81,7 @@ class Stepper:
         optimizer.set_rates(self.optimizer, factor)
         self.scaler.unscale_(self.optimizer)
         if self.config.max_grad_norm:
-            _clip_norm(self.adapter.weights.grad, self.config.max_grad_norm)
+            _clip_norm(self.adapter.gradients, self.config.max_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._skipped.after_step(number + 1)
@@ -180,7 +180,7 @@ class Stepper:
         return losses
 
     def _conditioning(self, batch: Batch) -> Conditioning:
-        if not self.config.train_text_encoder:
+        if batch.conditioning is not None:
             return batch.conditioning
         text = self.session.encode_text(batch.captions)
         return Conditioning(text.context, text.pooled, batch.time_ids)

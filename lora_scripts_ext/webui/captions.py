@@ -11,7 +11,7 @@ import gradio as gr
 from .. import files
 from ..captioning import choose
 from ..captioning.base import CaptionerOptions
-from ..captioning.label import label
+from ..captioning.label import Overwrite, label
 from ..captions import editing as captions
 from ..captions.fields import TEMPLATE
 from ..captions.store import CaptionStore
@@ -26,7 +26,11 @@ _ROWS = 200
 _TAGS = 40
 _UNDO = 20
 _WORDS = "words.txt"
-_OVERWRITE = {"Only where there is none": "none", "Replace what a captioner wrote": "ours", "Replace all": "all"}
+_OVERWRITE: dict[str, Overwrite] = {
+    "Only where there is none": "none",
+    "Replace what a captioner wrote": "ours",
+    "Replace all": "all",
+}
 #: which captioner needs which of the fields that are shown only for it
 _NEEDED = {"words": "clip", "endpoint": "endpoint", "key_from": "endpoint"}
 

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..images import excluded
 from ..preparation import background
 from ..preparation.check import bad, check
-from ..preparation.prepare import PreparationOptions
+from ..preparation.prepare import Crop, PreparationOptions
 from ..preparation.report import Report
 from ..preparation.training_set import ready
 from ..preparation.upload import import_files
@@ -24,7 +24,7 @@ from .messages import sentence
 from .task import Stopped
 
 _MOST_FINDINGS = 60
-_CROPS = {
+_CROPS: dict[str, Crop] = {
     "Around the subject": "smart",
     "Nothing is cut, white is added": "pad",
     "In the middle": "centre",

@@ -43,11 +43,12 @@ class FluxSession(ForgeSession):
         """The flow, float32 [batch, channels, height, width]; ``timesteps`` float32 [batch], 1 is noise."""
         device, dtype = self.model.device, self.model.dtype
         self._bring(self._parts.unet)
+        pooled = conditioning.pooled
         output = self._unet(
             noisy.to(device, dtype),
             timesteps.to(device, torch.float32),
             context=conditioning.context.to(device, dtype),
-            y=conditioning.pooled.to(device, dtype),
+            y=None if pooled is None else pooled.to(device, dtype),
             guidance=torch.full((len(noisy),), _GUIDANCE, device=device, dtype=dtype),
         )
         return output.float()
@@ -56,7 +57,7 @@ class FluxSession(ForgeSession):
         return {"cfg_scale": 1.0, "distilled_cfg_scale": scale, "scheduler": "Simple"}
 
     def _latent_shift(self) -> float:
-        return self._vae.shift_factor
+        return self._parts.vae.first_stage_model.shift_factor
 
 
 def _relinked(function: Callable[..., Any], **names: object) -> Callable[..., Any]:
