@@ -223,8 +223,8 @@ class Config:
 
     def sides(self, stock: int) -> tuple[int, int]:
         """Width and height in pixels to train at; ``stock`` is the side the model itself was trained at."""
-        wanted = self.resolution or [stock]
-        return wanted[0], wanted[-1]
+        resolution = self.resolution or [stock]
+        return resolution[0], resolution[-1]
 
     def to_dict(self) -> dict[str, Any]:
         """Every key with its value, ready for YAML or JSON."""

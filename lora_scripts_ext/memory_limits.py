@@ -22,9 +22,9 @@ def available(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int | None:
 
 def resident() -> int:
     """Bytes of this process that are in memory now; 0 where unknown."""
-    found = kilobytes(_PROC / "self" / "status", "VmRSS")
-    if found is not None:
-        return found
+    size = kilobytes(_PROC / "self" / "status", "VmRSS")
+    if size is not None:
+        return size
     try:
         import psutil
     except ImportError:
@@ -46,9 +46,9 @@ def kilobytes(table: Path, name: str) -> int | None:
 
 
 def _of_the_machine(proc: Path) -> int | None:
-    found = kilobytes(proc / "meminfo", "MemAvailable")
-    if found is not None:
-        return found
+    size = kilobytes(proc / "meminfo", "MemAvailable")
+    if size is not None:
+        return size
     try:
         import psutil
     except ImportError:

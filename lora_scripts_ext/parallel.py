@@ -1,4 +1,4 @@
-"""Work done ahead by threads, and what it tells its caller."""
+"""Work done ahead by threads, and its callbacks."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ class Adapter:
         return by_original | by_path | {layer.target.key: layer for layer in self._layers}
 
     def _start(self, target: Target, shapes: Shapes, seed: int) -> Tensor:
-        """Starting weights of a target, flat; the generator is seeded from the seed and the key alone."""
+        """Starting weights of a target, flat; the generator is seeded from the seed and the key only."""
         digest = hashlib.sha256(f"{seed}:{target.key}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         return torch.cat([weight.flatten() for weight in self._method.start(shapes, generator)])

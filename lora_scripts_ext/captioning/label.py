@@ -68,12 +68,12 @@ def label(
     skipped: list[Skipped] = []
     progress(0, len(pending), "captions")
     try:
-        for done, batch in _batches(_seen(folder, pending, captioner), captioner.batch, skipped):
+        for done, batch in _batches(_images(folder, pending, captioner), captioner.batch, skipped):
             check()
-            for seen, found in zip(batch, captioner.caption(batch), strict=True):
-                prompt = captions.join(found, template)
+            for image, fields in zip(batch, captioner.caption(batch), strict=True):
+                prompt = captions.join(fields, template)
                 if prompt:
-                    store.put(seen.name, with_trigger(prompt, trigger), found, captioner.name)
+                    store.put(image.name, with_trigger(prompt, trigger), fields, captioner.name)
                     written += 1
             progress(done, len(pending), "captions")
             if time.monotonic() - saved > _SAVE_SECONDS:
@@ -90,16 +90,16 @@ def _wants(entry: Entry, overwrite: Overwrite) -> bool:
     return not entry.prompt or overwrite != "none"
 
 
-def _seen(folder: Path, names: Iterable[str], captioner: Captioner) -> Iterator[CaptionInput | Skipped]:
+def _images(folder: Path, names: Iterable[str], captioner: Captioner) -> Iterator[CaptionInput | Skipped]:
     """The images, decoded ahead where the captioner looks at them."""
 
-    def look(name: str) -> CaptionInput | Skipped:
+    def load(name: str) -> CaptionInput | Skipped:
         try:
             return CaptionInput(name, decode.small(folder / name, _SIDE))
         except decode.Unreadable as error:
             return Skipped(name, str(error))
 
-    return ahead(look, names) if captioner.looks else map(CaptionInput, names)
+    return ahead(load, names) if captioner.looks else map(CaptionInput, names)
 
 
 def _batches(
@@ -107,9 +107,9 @@ def _batches(
 ) -> Iterator[tuple[int, list[CaptionInput]]]:
     """How many images have been taken so far, and those of them that can be looked at, a batch at a time."""
     done = 0
-    while taken := list(islice(pictures, size)):
-        done += len(taken)
-        skipped += [one for one in taken if isinstance(one, Skipped)]
-        batch = [one for one in taken if isinstance(one, CaptionInput)]
+    while chunk := list(islice(pictures, size)):
+        done += len(chunk)
+        skipped += [one for one in chunk if isinstance(one, Skipped)]
+        batch = [one for one in chunk if isinstance(one, CaptionInput)]
         if batch:
             yield done, batch

@@ -73,5 +73,5 @@ def written(value: str, delimiter: str, quote: bool = False) -> str:
 
 def line_end(text: str) -> str:
     """How the lines of a text end; a line feed where there is only one."""
-    found = _LINE_END.search(text)
-    return found[0] if found else "\n"
+    match = _LINE_END.search(text)
+    return match[0] if match else "\n"

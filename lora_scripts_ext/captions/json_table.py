@@ -77,7 +77,7 @@ class Records:
         return kinds[self._kind] + (f" with the keys {keys}" if keys else "")
 
     def edited(self, changes: Mapping[int, str], new: Sequence[tuple[str, str]]) -> str:
-        """The whole text with the captions of some rows changed, by place in ``rows``, and ``new`` images
+        """The whole text with the captions of some rows changed, by index in ``rows``, and ``new`` images
         (name, caption) at its end. Everything else stays as it is written."""
         text = self._text
         for place in sorted(changes, reverse=True):

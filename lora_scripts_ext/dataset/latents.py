@@ -68,12 +68,12 @@ def gather(
     reader = _Reader(session, config)
     ordered = sorted(examples, key=lambda example: example.bucket)
     done: dict[Example, Latents | Skipped] = {}
-    with closing(ahead(reader.read, ordered)) as found:
+    with closing(ahead(reader.read, ordered)) as read_ahead:
         for group in _groups(ordered, session.model.device):
             read: list[Latents | _Pixels | Skipped] = []
             for _ in group:
                 check()
-                read.append(next(found))
+                read.append(next(read_ahead))
             known = [one for one in read if not isinstance(one, _Pixels)]
             if len(known) == len(group):
                 done.update(zip(group, known, strict=True))
@@ -115,7 +115,7 @@ class _Reader:
             return files
         content = _hash(*files)
         names = ("mean", "std") if self._masked == "none" else ("mean", "std", "mask")
-        tensors = cache.load(self._cache.of_picture(example, content), names)
+        tensors = cache.load(self._cache.of_image(example, content), names)
         if tensors is not None:
             return Latents(tensors["mean"], tensors["std"], tensors.get("mask"), content)
         return self._pixels(example, *files)
@@ -137,7 +137,7 @@ class _Reader:
         if isinstance(decoded, Skipped):
             return decoded
         content = _hash(image, mask)
-        return _Pixels(*decoded, content, self._cache.of_picture(example, content))
+        return _Pixels(*decoded, content, self._cache.of_image(example, content))
 
     def _decoded(self, example: Example, content: bytes, mask: bytes | None) -> tuple[Tensor, Tensor | None] | Skipped:
         """Pixels and mask cells of all views."""
@@ -148,12 +148,12 @@ class _Reader:
         if decoded.pixels.size != (example.width, example.height):
             return Skipped(example.name, "has changed since it was first read; start again")
         try:
-            alone = decode.decode_mask(mask) if mask is not None else None
+            separate_mask = decode.decode_mask(mask) if mask is not None else None
         except decode.Unreadable as error:
             return Skipped(example.name, f"has a mask, {example.mask}, that {error}")
         cells = None
         if self._masked != "none":
-            cells = self._mask(example, decoded.alpha if self._masked == "alpha" else alone)
+            cells = self._mask(example, decoded.alpha if self._masked == "alpha" else separate_mask)
         return _pixels(example, decoded.pixels), cells
 
     def _mask(self, example: Example, mask: Image.Image | None) -> Tensor:
@@ -162,8 +162,8 @@ class _Reader:
         rows, columns = height // self._factor, width // self._factor
         if mask is None:
             return torch.ones(len(example.views), 1, rows, columns)
-        cut = np.stack(_cut(example, mask, Image.Resampling.BILINEAR)).astype(np.float32) / 255
-        cells = cut.reshape(len(example.views), 1, rows, self._factor, columns, self._factor).mean((3, 5))
+        crops = np.stack(_crops(example, mask, Image.Resampling.BILINEAR)).astype(np.float32) / 255
+        cells = crops.reshape(len(example.views), 1, rows, self._factor, columns, self._factor).mean((3, 5))
         return torch.from_numpy(cells)
 
 
@@ -174,11 +174,11 @@ def _hash(content: bytes, mask: bytes | None) -> str:
 
 def _pixels(example: Example, image: Image.Image) -> Tensor:
     """Uint8 [views, 3, height, width]."""
-    cut = np.stack(_cut(example, image, Image.Resampling.LANCZOS))
-    return torch.from_numpy(cut.transpose(0, 3, 1, 2).copy())
+    crops = np.stack(_crops(example, image, Image.Resampling.LANCZOS))
+    return torch.from_numpy(crops.transpose(0, 3, 1, 2).copy())
 
 
-def _cut(example: Example, image: Image.Image, resample: Image.Resampling) -> list[NDArray[np.uint8]]:
+def _crops(example: Example, image: Image.Image, resample: Image.Resampling) -> list[NDArray[np.uint8]]:
     return [decode.crop(image, example.resized, example.bucket, view, resample) for view in example.views]
 
 
@@ -198,10 +198,10 @@ def _again(example: Example, read: Latents | _Pixels | Skipped, reader: _Reader)
 
 
 def _encode(
-    found: Sequence[_Pixels | Skipped], group: Sequence[Example], session: Session, check: Check
+    items: Sequence[_Pixels | Skipped], group: Sequence[Example], session: Session, check: Check
 ) -> Iterator[tuple[Example, Latents | Skipped]]:
     """Encode the images of a group (at least one) together and cache each; ``check`` is called before each batch."""
-    waiting = [one for one in found if isinstance(one, _Pixels)]
+    waiting = [one for one in items if isinstance(one, _Pixels)]
     means, stds = [], []
     with torch.no_grad():
         for batch in torch.cat([one.pixels for one in waiting]).split(_batch_size(group[0], session.model.device)):
@@ -211,7 +211,7 @@ def _encode(
                 stds.append(std)
     counts = [len(one.pixels) for one in waiting]
     rows = zip(torch.cat(means).split(counts), torch.cat(stds).split(counts), strict=True)
-    for example, one in zip(group, found, strict=True):
+    for example, one in zip(group, items, strict=True):
         yield example, one if isinstance(one, Skipped) else _cached(example, one, *next(rows), session)
 
 

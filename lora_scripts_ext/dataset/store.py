@@ -61,7 +61,7 @@ class _Table:
 
 
 class Store:
-    """Cached latents and text embeddings, ready to be drawn from.
+    """Cached latents and text embeddings, ready for batches.
 
     Attributes:
         examples: the examples left after decoding; ``Visit.example`` is an index into them.
@@ -105,17 +105,17 @@ class Store:
             session: encodes what the cache lacks.
             config: the run.
             progress: called with done, total and "pictures" or "captions".
-            check: called between pictures; what it raises ends the build, the caches filled so far stay.
-            budget_bytes: device memory that the set may take.
+            check: called between images; what it raises ends the build, the caches filled so far stay.
+            budget_bytes: device memory that the dataset may take.
             text_budget_bytes: memory that text embeddings may take; more of them are read from the cache for each
                 batch. None: no limit.
 
         Raises:
-            UserError: no training picture could be decoded, the VAE gives NaN, the cache cannot be written.
+            UserError: no training image could be decoded, the VAE gives NaN, the cache cannot be written.
         """
         cache.sweep(config)
-        found = latents.gather(dataset.examples, session, config, progress, check)
-        results = [_unless_black(example, one, config) for example, one in zip(dataset.examples, found, strict=True)]
+        gathered = latents.gather(dataset.examples, session, config, progress, check)
+        results = [_unless_black(example, one, config) for example, one in zip(dataset.examples, gathered, strict=True)]
         _check_usable(dataset.examples, results, config)
         examples = tuple(
             example for example, one in zip(dataset.examples, results, strict=True) if isinstance(one, Latents)
@@ -127,14 +127,14 @@ class Store:
         held = [embeddings] if isinstance(embeddings, Texts) else []
         encoded = [one for one in results if isinstance(one, Latents)]
         tables, first_rows = _tables(examples, encoded, session)
-        place = _place([*tables.values(), *held], session.model.device, budget_bytes)
+        move = _mover([*tables.values(), *held], session.model.device, budget_bytes)
         return cls(
             examples,
             [*dataset.skipped, *(one for one in results if isinstance(one, Skipped))],
             _content_hash(examples, encoded),
-            {size: _placed(table, place) for size, table in tables.items()},
+            {size: _moved(table, move) for size, table in tables.items()},
             first_rows,
-            _texts_placed(embeddings, place) if isinstance(embeddings, Texts) else embeddings,
+            _texts_moved(embeddings, move) if isinstance(embeddings, Texts) else embeddings,
         )
 
     def batch(self, visits: Sequence[Visit], device: torch.device) -> Batch:
@@ -144,15 +144,15 @@ class Store:
         captions = [
             "" if visit.variant is None else self.examples[visit.example].variants[visit.variant] for visit in visits
         ]
-        taken = partial(_taken, rows=rows, device=device)
-        time_ids = _if_any(taken, table.time_ids)
+        stacked = partial(_stacked, rows=rows, device=device)
+        time_ids = _if_any(stacked, table.time_ids)
         conditioning = None
         if self._texts is not None:
             conditioning = replace(self._texts.of(captions, device), time_ids=time_ids)
         return Batch(
-            mean=taken(table.mean),
-            std=taken(table.std),
-            mask=_if_any(taken, table.mask),
+            mean=stacked(table.mean),
+            std=stacked(table.std),
+            mask=_if_any(stacked, table.mask),
             weight=torch.tensor([visit.weight for visit in visits]).to(device, non_blocking=True),
             time_ids=time_ids,
             conditioning=conditioning,
@@ -160,10 +160,10 @@ class Store:
         )
 
 
-def _unless_black(example: Example, found: Latents | Skipped, config: Config) -> Latents | Skipped:
-    """Skip an image of which nothing would be learnt: its mask is black everywhere, and that has no weight."""
-    if isinstance(found, Skipped) or found.mask is None or config.unmasked_weight > 0 or found.mask.any():
-        return found
+def _unless_black(example: Example, item: Latents | Skipped, config: Config) -> Latents | Skipped:
+    """Skip an image that would train nothing: its mask is black everywhere, and that has no weight."""
+    if isinstance(item, Skipped) or item.mask is None or config.unmasked_weight > 0 or item.mask.any():
+        return item
     return Skipped(
         example.name, "has a mask that is black everywhere; correct it, or set unmasked_weight above 0 to learn from it"
     )
@@ -224,8 +224,8 @@ def _time_ids(examples: Iterable[Example]) -> Tensor:
     )
 
 
-def _place(held: Iterable[_Table | Texts], device: torch.device, budget_bytes: int) -> Callable[[Tensor], Tensor]:
-    """What puts a tensor where the whole set belongs: on the device, or in memory it can fetch from by itself."""
+def _mover(held: Iterable[_Table | Texts], device: torch.device, budget_bytes: int) -> Callable[[Tensor], Tensor]:
+    """What moves a tensor to where the dataset belongs: on the device, or in memory it can fetch from by itself."""
     total = sum(tensor.nbytes for one in held for tensor in _tensors(one))
     if total <= budget_bytes:
         return lambda tensor: tensor.to(device)
@@ -234,12 +234,12 @@ def _place(held: Iterable[_Table | Texts], device: torch.device, budget_bytes: i
     return lambda tensor: tensor
 
 
-def _placed(table: _Table, place: Callable[[Tensor], Tensor]) -> _Table:
-    return _Table(place(table.mean), place(table.std), _if_any(place, table.mask), _if_any(place, table.time_ids))
+def _moved(table: _Table, move: Callable[[Tensor], Tensor]) -> _Table:
+    return _Table(move(table.mean), move(table.std), _if_any(move, table.mask), _if_any(move, table.time_ids))
 
 
-def _texts_placed(texts: Texts, place: Callable[[Tensor], Tensor]) -> Texts:
-    return replace(texts, context=place(texts.context), pooled=_if_any(place, texts.pooled))
+def _texts_moved(texts: Texts, move: Callable[[Tensor], Tensor]) -> Texts:
+    return replace(texts, context=move(texts.context), pooled=_if_any(move, texts.pooled))
 
 
 def _if_any(function: Callable[[Tensor], Tensor], tensor: Tensor | None) -> Tensor | None:
@@ -251,7 +251,7 @@ def _tensors(held: _Table | Texts) -> list[Tensor]:
     return [value for value in values if isinstance(value, Tensor)]
 
 
-def _taken(tensor: Tensor, rows: Sequence[int], device: torch.device) -> Tensor:
+def _stacked(tensor: Tensor, rows: Sequence[int], device: torch.device) -> Tensor:
     """The rows, stacked on ``device``.
 
     Rows are sliced by host integers, so no index travels to the device; pinned rows are copied without waiting.

@@ -55,10 +55,10 @@ class TextFiles:
     """Embeddings of distinct texts, each read from the cache when a batch needs it.
 
     Attributes:
-        place: for a text, the file of its caption and its row there.
+        file_and_row: for a text, the file of its caption and its row there.
     """
 
-    place: dict[str, tuple[Path, int]]
+    file_and_row: dict[str, tuple[Path, int]]
     names: tuple[str, ...]
 
     def of(self, captions: Sequence[str], device: torch.device) -> Conditioning:
@@ -67,7 +67,7 @@ class TextFiles:
         Raises:
             UserError: a file has disappeared from the cache.
         """
-        rows = [cache.load_row(*self.place[caption], self.names) for caption in captions]
+        rows = [cache.load_row(*self.file_and_row[caption], self.names) for caption in captions]
         context, *pooled = (_stacked([row[name] for row in rows], device) for name in self.names)
         return Conditioning(context, pooled[0] if pooled else None)
 

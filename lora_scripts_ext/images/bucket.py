@@ -1,4 +1,4 @@
-"""Sizes that images are trained at, and how an image is resized and cut to one."""
+"""Sizes that images are trained at, and how an image is resized and cropped to one."""
 
 from __future__ import annotations
 
@@ -109,15 +109,15 @@ def grid(config: Config, resolution: Sequence[int], vae_factor: int) -> Grid:
 
 def _sizes(area: int, step: int, low: int, high: int) -> tuple[Size, ...]:
     """Every width from ``low`` to ``high`` with the tallest height that stays within ``area``, and the reverse."""
-    found: set[Size] = set()
+    sizes: set[Size] = set()
     square = math.isqrt(area) // step * step
     if low <= square <= high:
-        found.add((square, square))
+        sizes.add((square, square))
     for width in range(low, high + 1, step):
         height = min(high, area // width // step * step)
         if height >= low:
-            found |= {(width, height), (height, width)}
-    return tuple(sorted(found))
+            sizes |= {(width, height), (height, width)}
+    return tuple(sorted(sizes))
 
 
 def cover(size: Size, bucket: Size) -> Size:

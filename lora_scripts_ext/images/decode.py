@@ -19,8 +19,8 @@ from . import kinds, plugins, png
 from .bucket import Size, View
 from .kinds import EXTENSIONS as EXTENSIONS
 
-# Told by content, whatever the extension says. Not among them: EPS, for which Pillow would start Ghostscript, and
-# formats without a signature, which damaged files are easily taken for.
+# Recognised by content, whatever the extension is. Not among them: EPS, for which Pillow would start Ghostscript, and
+# formats without a signature, with which damaged files are easily confused.
 _FORMATS = (
     "PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "JXL", "JPEG2000", "PPM", "QOI",
 )  # fmt: skip
@@ -58,7 +58,7 @@ class Picture:
 
 
 def size(path: Path) -> Size:
-    """Width and height in pixels after EXIF rotation, from the file's header alone (a TIFF is decoded).
+    """Width and height in pixels after EXIF rotation, from the file's header only (a TIFF is decoded).
 
     Raises:
         Unreadable: the file is empty, no image, or too large.
@@ -93,7 +93,7 @@ def small(path: Path, side: int) -> Image.Image:
         Unreadable: the file is missing, damaged or too large an image.
     """
     with _opened(path) as image:
-        # JPEG alone can be decoded at a half, a quarter or an eighth; twice the side leaves the scaling its quality.
+        # Only JPEG can be decoded at a half, a quarter or an eighth; twice the side leaves the scaling its quality.
         image.draft(None, (2 * side, 2 * side))
         pixels = _decoded(image).pixels
         pixels.thumbnail((side, side), Image.Resampling.BICUBIC)
@@ -106,11 +106,11 @@ def decode_mask(content: bytes) -> Image.Image:
     Raises:
         Unreadable: as for ``decode``.
     """
-    picture = decode(content)
-    mask = picture.pixels.convert("L")
-    if picture.alpha is None:
+    decoded = decode(content)
+    mask = decoded.pixels.convert("L")
+    if decoded.alpha is None:
         return mask
-    return Image.composite(mask, Image.new("L", mask.size, 0), picture.alpha)
+    return Image.composite(mask, Image.new("L", mask.size, 0), decoded.alpha)
 
 
 def crop(image: Image.Image, resized: Size, bucket: Size, view: View, resample: Image.Resampling) -> NDArray[np.uint8]:

@@ -94,7 +94,7 @@ def blur(grey: NDArray[np.float32]) -> float:
     Crete et al. 2007, The Blur Effect (SPIE 6492): neighbours of a sharp image differ much less after a box filter,
     those of a blurred one hardly. The larger of both directions, so that a shaken image is found, too.
     """
-    found = []
+    directions = []
     for lines in (grey, grey.T):
         if lines.shape[1] < 2:  # a single column has no neighbours
             continue
@@ -103,10 +103,10 @@ def blur(grey: NDArray[np.float32]) -> float:
         before, after = _tiles(differences), _tiles(lost)
         busiest = np.argsort(before)[-_SHARP_TILES:]
         total = before[busiest].sum()
-        found.append((float(total), 1 - float(after[busiest].sum() / total) if total else 1.0))
-    strongest = max((total for total, _ in found), default=0.0)
-    # Stripes have edges in one direction alone; the other says nothing.
-    return max((value for total, value in found if total >= strongest / 4), default=1.0)
+        directions.append((float(total), 1 - float(after[busiest].sum() / total) if total else 1.0))
+    strongest = max((total for total, _ in directions), default=0.0)
+    # Stripes have edges in one direction only; the other is no evidence.
+    return max((value for total, value in directions if total >= strongest / 4), default=1.0)
 
 
 def difference_hash(pixels: Image.Image) -> int:

@@ -60,10 +60,10 @@ def measure(model: Inspection, adapter: Adapter, config: Config, batch: int, siz
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(live.keep, lambda tensor: tensor))
         with counted:
             loss = _loss(model, config, batch, size)
-        kept, flops = live.now, counted.flops
+        kept_bytes, flops = live.now, counted.flops
         loss.backward()
     # Frozen weights get no gradient: the backward pass costs as much as the forward pass.
-    return Footprint(kept, live.most, flops * (3 if recomputed else 2))
+    return Footprint(kept_bytes, live.most, flops * (3 if recomputed else 2))
 
 
 def _loss(model: Inspection, config: Config, batch: int, size: tuple[int, int]) -> Tensor:

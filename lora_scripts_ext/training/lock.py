@@ -19,7 +19,7 @@ from ..owner import Owner
 
 NAME = "run.lock"
 _BEAT_SECONDS = 15.0
-# A run on another machine cannot be looked up. One that has not touched its lock for this long is taken for dead.
+# A run on another machine cannot be looked up. One that has not touched its lock for this long counts as dead.
 _SILENT_SECONDS = 300.0
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 

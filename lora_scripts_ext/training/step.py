@@ -157,7 +157,7 @@ class Stepper:
     def _losses(self, number: int, visits: Sequence[Visit], batch: Batch) -> Tensor:
         """The weighted loss of each example, float32 [batch]."""
         config = self.config
-        drawn = objective.draw(
+        sample = objective.draw(
             config.seed,
             number,
             [visit.position for visit in visits],
@@ -165,9 +165,9 @@ class Stepper:
             self.objective.sample_timestep,
             config.noise_offset,
         )
-        timesteps = drawn.timesteps.to(self.device, non_blocking=True)
-        latents = batch.mean + batch.std * drawn.latent.to(self.device, non_blocking=True)
-        noise = drawn.noise.to(self.device, non_blocking=True)
+        timesteps = sample.timesteps.to(self.device, non_blocking=True)
+        latents = batch.mean + batch.std * sample.latent.to(self.device, non_blocking=True)
+        noise = sample.noise.to(self.device, non_blocking=True)
         noisy = self.objective.add_noise(latents, noise, timesteps)
         prediction = self.session.predict(noisy, timesteps, self._conditioning(batch))
         target = self.objective.target(latents, noise, timesteps)
