@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..contract import Conditioning, Target
-from ..errors import UserError
+from ..contract import Conditioning
 from ..families.family import Family, Heads
-from .denoiser import Denoiser
-from .flux_blocks import PATCH, Embedder, StreamTransformer, axes, sinusoids
+from .flux_blocks import Embedder, StreamTransformer, sinusoids
 from .safetensors_file import Shape
-from .targets import flux_targets
+from .stream_denoiser import StreamDenoiser, original_names
 from .tokenizer import FLUX_TOKENS
 from .weights import Source
 
@@ -34,33 +30,6 @@ _OUTSIDE_BLOCKS = {
     "norm_out.linear": "final_layer.adaLN_modulation.1",
     "proj_out": "final_layer.linear",
 }
-_DOUBLE = {
-    "norm1.linear": "img_mod.lin",
-    "norm1_context.linear": "txt_mod.lin",
-    "attn.to_out.0": "img_attn.proj",
-    "attn.to_add_out": "txt_attn.proj",
-    "attn.norm_q": "img_attn.norm.query_norm",
-    "attn.norm_k": "img_attn.norm.key_norm",
-    "attn.norm_added_q": "txt_attn.norm.query_norm",
-    "attn.norm_added_k": "txt_attn.norm.key_norm",
-    "ff.net.0.proj": "img_mlp.0",
-    "ff.net.2": "img_mlp.2",
-    "ff_context.net.0.proj": "txt_mlp.0",
-    "ff_context.net.2": "txt_mlp.2",
-}
-_SINGLE = {
-    "norm.linear": "modulation.lin",
-    "proj_out": "linear2",
-    "attn.norm_q": "norm.query_norm",
-    "attn.norm_k": "norm.key_norm",
-}
-# Original name -> the diffusers' Linears that stand below each other in it.
-_JOINED_DOUBLE = {
-    "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
-    "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
-}
-_JOINED_SINGLE = {"linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")}
-_BLOCK = re.compile(r"(transformer_blocks|single_transformer_blocks)\.(\d+)\.")
 
 
 class FluxTransformer(StreamTransformer):
@@ -101,48 +70,26 @@ class FluxTransformer(StreamTransformer):
         )
 
 
-class Flux(Denoiser[FluxTransformer]):
+class Flux(StreamDenoiser[FluxTransformer]):
     """See ``Denoiser``."""
 
-    title = "transformer"
     name = "Flux"
-    folder = "transformer"
     class_name = "FluxTransformer2DModel"
     marker = "double_blocks.0.img_attn.qkv.weight"
 
     def config(self, shapes: Mapping[str, Shape], heads: Heads) -> dict[str, Any]:
         """See ``Denoiser.config``."""
-        width, patch = shapes["img_in.weight"]
         return {
-            "width": width,
-            "head_channels": shapes["double_blocks.0.img_attn.norm.query_norm.scale"][0],
-            "doubles": _count(shapes, "double_blocks.{}.img_attn.qkv.weight"),
-            "singles": _count(shapes, "single_blocks.{}.linear1.weight"),
-            "patch": patch,
-            "context": shapes["txt_in.weight"][1],
+            **super().config(shapes, heads),
             "pooled": shapes["vector_in.in_layer.weight"][1],
-            "mlp": shapes["double_blocks.0.img_mlp.0.weight"][0],
             "guidance_embed": "guidance_in.in_layer.weight" in shapes,
         }
 
-    def sources(self, names: Collection[str], config: Mapping[str, Any]) -> dict[str, Source]:
-        """See ``Denoiser.sources``."""
-        return {name: Source(name) for name in names}
-
     def folder_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """See ``Denoiser.folder_config``."""
-        head, width = config["attention_head_dim"], config["attention_head_dim"] * config["num_attention_heads"]
-        if list(config.get("axes_dims_rope", axes(head))) != axes(head):
-            raise ValueError(f"axes_dims_rope is {config['axes_dims_rope']}, expected {axes(head)}")
         return {
-            "width": width,
-            "head_channels": head,
-            "doubles": config["num_layers"],
-            "singles": config["num_single_layers"],
-            "patch": config["in_channels"],
-            "context": config["joint_attention_dim"],
+            **super().folder_config(config),
             "pooled": config["pooled_projection_dim"],
-            "mlp": 4 * width,
             "guidance_embed": bool(config["guidance_embeds"]),
         }
 
@@ -151,30 +98,12 @@ class Flux(Denoiser[FluxTransformer]):
         sources = {}
         for name in names:
             module, _, leaf = name.rpartition(".")
-            for original, source in _original_names(module, leaf):
-                sources[original] = source
+            sources.update(original_names(module, leaf, _OUTSIDE_BLOCKS))
         return sources
-
-    def require_trainable(self, path: Path, config: Mapping[str, Any]) -> None:
-        """See ``Denoiser.require_trainable``."""
-        channels = config.get("in_channels", 64)
-        if channels != 64:
-            raise UserError(
-                f"{path}: this is a fill, depth or canny model ({channels} input channels); give the plain "
-                "text-to-image version."
-            )
 
     def build(self, config: Mapping[str, Any]) -> FluxTransformer:
         """See ``Denoiser.build``."""
         return FluxTransformer(**config)
-
-    def latent_channels(self, module: FluxTransformer) -> int:
-        """See ``Denoiser.latent_channels``."""
-        return module.in_channels // PATCH**2
-
-    def latent_multiple(self, module: FluxTransformer) -> int:
-        """See ``Denoiser.latent_multiple``."""
-        return PATCH
 
     def meta_conditioning(
         self, module: FluxTransformer, batch: int, family: Family, dtype: torch.dtype
@@ -192,51 +121,3 @@ class Flux(Denoiser[FluxTransformer]):
         """See ``Denoiser.predict``."""
         scale = torch.full((len(noisy),), guidance, device=noisy.device, dtype=torch.float32)
         return module(noisy, timesteps, conditioning.context, conditioning.pooled, scale)
-
-    def targets(self, module: FluxTransformer, family: Family) -> Iterator[Target]:
-        """See ``Denoiser.targets``."""
-        return flux_targets(module)
-
-    def blocks(self, module: FluxTransformer) -> Iterator[nn.Module]:
-        """See ``Denoiser.blocks``."""
-        yield from module.double_blocks
-        yield from module.single_blocks
-
-
-def _count(shapes: Mapping[str, Shape], name: str) -> int:
-    return sum(name.format(number) in shapes for number in range(len(shapes)))
-
-
-def _original_names(module: str, leaf: str) -> Iterator[tuple[str, Source]]:
-    """What a diffusers' tensor is the source of; of joined Linears the first one stands for all.
-
-    Raises:
-        ValueError: Flux has no such module.
-    """
-    name = f"{module}.{leaf}"
-    if module in _OUTSIDE_BLOCKS:
-        # diffusers has scale and shift of the last layer in the other order.
-        yield (
-            f"{_OUTSIDE_BLOCKS[module]}.{leaf}",
-            Source(name, _halves_swapped if module == "norm_out.linear" else None),
-        )
-        return
-    found = _BLOCK.match(module)
-    if found is None:
-        raise ValueError(f"it has a module {module}, which Flux has not")
-    single = found[1].startswith("single")
-    head, inner = f"{'single' if single else 'double'}_blocks.{found[2]}", module[found.end() :]
-    for joined, parts in (_JOINED_SINGLE if single else _JOINED_DOUBLE).items():
-        if inner in parts:
-            if inner == parts[0]:
-                first, *below = (f"{found[0]}{part}.{leaf}" for part in parts)
-                yield f"{head}.{joined}.{leaf}", Source(first, below=tuple(below))
-            return
-    original = (_SINGLE if single else _DOUBLE).get(inner)
-    if original is None:
-        raise ValueError(f"it has a module {module}, which Flux has not")
-    yield f"{head}.{original}.{'scale' if original.endswith('_norm') else leaf}", Source(name)
-
-
-def _halves_swapped(tensor: Tensor) -> Tensor:
-    return torch.cat(tensor.chunk(2)[::-1])
