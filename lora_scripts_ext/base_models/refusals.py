@@ -98,7 +98,8 @@ def require_model_folder(path: Path) -> None:
     pipeline = _json(index).get("_class_name")
     if isinstance(pipeline, str) and pipeline not in _PIPELINES:
         raise UserError(f"{path}: this is a model of diffusers' {pipeline}, which is not supported; {_TAKE}")
-    if any((path / denoiser.folder / "config.json").is_file() for denoiser in DENOISERS.values()):
+    folders = dict.fromkeys(denoiser.folder for denoiser in DENOISERS.values())
+    if any((path / folder / "config.json").is_file() for folder in folders):
         return
     part = _json(path / "config.json").get("_class_name")
     if isinstance(part, str) and (path.parent / "model_index.json").is_file():
@@ -114,7 +115,7 @@ def require_model_folder(path: Path) -> None:
         raise UserError(f"{path}: this is a folder with checkpoints; name the file itself ({names[0]}{more}).")
     raise UserError(
         f"{path}: this is no diffusers folder of a Stable Diffusion model, "
-        f"{' or '.join(f'{denoiser.folder}/config.json' for denoiser in DENOISERS.values())} is not in it; "
+        f"{' or '.join(f'{folder}/config.json' for folder in folders)} is not in it; "
         "give the folder that holds model_index.json, or a .safetensors checkpoint."
     )
 

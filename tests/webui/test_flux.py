@@ -14,6 +14,7 @@ from tests import shop
 
 from . import flux
 from .kinds import inside, marked
+from .test_host import assert_same_as_standalone
 
 DRIVER, MATRIX = "flux_forge.py", "inside.py"
 
@@ -93,6 +94,19 @@ def test_quantised_weights_are_refused_with_what_to_take_instead(kind, data, tmp
     report = inside(kind, "refused", model, tmp_path / "out", data, driver=DRIVER)
     assert "take a version of it that is not quantised: fp16, bf16 or fp8" in report["error"]
     assert report["changed"] == []
+
+
+@pytest.mark.parametrize("kind", [marked("forge")])
+def test_the_same_weights_as_standalone(kind, data, tmp_path):
+    model = flux.write(tmp_path / "model", dtype=torch.float32)
+    values = shop.settings(
+        data, model, tmp_path / "inside", resolution=64, save_precision="fp32", max_steps=3, lora_dropout=0.1,
+        optimizer_args={"eps": 1e-4},
+    )  # fmt: skip
+    runs_file = tmp_path / "runs.json"
+    runs_file.write_text(json.dumps([values]))
+    lora = inside(kind, "train", model, tmp_path / "out", runs_file, driver=MATRIX)["loras"][0]
+    assert_same_as_standalone(load_file(lora["path"]), values)
 
 
 @pytest.mark.parametrize("kind", [marked("forge")])
