@@ -63,8 +63,8 @@ class Endpoint:
     def _ask(self, source: CaptionInput) -> str:
         packed = io.BytesIO()
         source.image.save(packed, format="JPEG", quality=90)
-        picture = f"data:image/jpeg;base64,{base64.b64encode(packed.getvalue()).decode()}"
-        content = [{"type": "text", "text": _ASK}, {"type": "image_url", "image_url": {"url": picture}}]
+        data_url = f"data:image/jpeg;base64,{base64.b64encode(packed.getvalue()).decode()}"
+        content = [{"type": "text", "text": _ASK}, {"type": "image_url", "image_url": {"url": data_url}}]
         body = {"model": self._model, "messages": [{"role": "user", "content": content}], "temperature": 0}
         try:
             return _content(exchange.post(self._url, json.dumps(body).encode(), self._headers))
