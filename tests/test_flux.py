@@ -316,6 +316,16 @@ def test_parts_in_files_of_their_own_are_the_same_model(checkpoint, tmp_path):
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
+@torch.no_grad()
+def test_a_vae_in_diffusers_names_is_read_too(checkpoint, folder, tmp_path):
+    files = write_parts(checkpoint, tmp_path)
+    means = []
+    for vae in (files["vae"], str(folder / "vae" / "diffusion_pytorch_model.safetensors")):
+        with StandaloneHost().open(Config(device="cpu", **{**files, "vae": vae})) as session:
+            means.append(session.encode_images(noise(1, 3, 32, 32)).mean)
+    assert torch.equal(*means)
+
+
 def test_files_of_parts_are_checked(checkpoint, tmp_path):
     files = write_parts(checkpoint, tmp_path)
     sd1 = models.write_checkpoint(tmp_path / "sd1.safetensors", "sd1")

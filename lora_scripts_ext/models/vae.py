@@ -42,6 +42,7 @@ def vae_config(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     Raises:
         ValueError: it is not built as the VAEs of Stable Diffusion and Flux are.
     """
+    shapes = _in_original_names(shapes)
     channels: list[int] = []
     while (name := f"encoder.down.{len(channels)}.block.0.conv2.weight") in shapes:
         channels.append(shapes[name][0])
@@ -69,7 +70,8 @@ def build_vae(config: Mapping[str, Any]) -> nn.Module:
 
 
 def vae_sources(names: Iterable[str], config: Mapping[str, Any]) -> dict[str, Source]:
-    """Where each tensor of the diffusers VAE lies among the original ``names``; tensors of neither are left out."""
+    """Where each tensor of the diffusers VAE lies among ``names``, original ones or diffusers' own; tensors of neither
+    are left out."""
     levels = len(config["block_out_channels"])
     sources = {}
     for name in names:
@@ -88,6 +90,15 @@ def vae_to_original(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         translated = _translate(name, levels, ((path, original) for original, path in _PATTERNS))
         original[translated] = tensor[..., None, None] if name.endswith(_PROJECTIONS) else tensor
     return original
+
+
+def _in_original_names(shapes: Mapping[str, Shape]) -> Mapping[str, Shape]:
+    """``shapes`` as they are, or of a VAE in diffusers' names, as some files have it."""
+    levels = [int(name.split(".")[2]) for name in shapes if name.startswith("encoder.down_blocks.")]
+    if not levels:
+        return shapes
+    pairs = [(path, original) for original, path in _PATTERNS]
+    return {_translate(name, 1 + max(levels), pairs): shape for name, shape in shapes.items()}
 
 
 def _translate(name: str, levels: int, patterns: Iterable[tuple[str, str]]) -> str:
