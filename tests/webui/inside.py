@@ -2,7 +2,7 @@
 
 ``python inside.py KIND matrix CHECKPOINT OUT DATA``: ends runs in every way and compares what they leave behind.
 ``python inside.py KIND train CHECKPOINT OUT RUNS``: does the runs of a JSON file, a list of configs, and merges their
-LoRAs. KIND is ``a1111`` or ``forge``; what follows are further flags of the WebUI. The last line of stdout is one JSON
+LoRAs. KIND is ``a1111``, ``forge`` or ``neo``; what follows are further flags of the WebUI. The last line of stdout is one JSON
 object.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 KIND, MODE = sys.argv[1:3]
 CHECKPOINT, OUT, INPUT = (Path(name).resolve() for name in sys.argv[3:6])
 MORE = sys.argv[6:]
-webui = importlib.import_module(f"inside_{KIND}")
+webui = importlib.import_module("inside_a1111" if KIND == "a1111" else "inside_forge")
 
 import torch  # noqa: E402
 from modules import call_queue, processing, shared  # noqa: E402
@@ -181,7 +181,7 @@ def matrix() -> dict[str, object]:
     draw(PROMPT)
     before = state()
     run.train(settings("plain"), webui.Host())
-    seen["changed on the bare model"] = changes(before, "listed", "prompt")
+    seen["changed on the bare model"] = changes(before, "listed", "prompt", *webui.MOVED_BY_LOADING)
     draw(f"{PROMPT} <lora:first:1>")
     before = state()
     for way in ("done", "stopped", *FAILURES):
