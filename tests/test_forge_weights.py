@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lora_scripts_ext.hosts.webui.forge.weights import ordinary, out_of_place, patch_blocks
+from lora_scripts_ext.hosts.webui.forge.weights import UNET, ordinary, out_of_place, patch_blocks
 
 
 class BasicTransformerBlock(nn.Module):
@@ -76,7 +76,7 @@ def test_blocks_that_add_in_place_learn_and_say_the_same():
     leaf = x.clone().requires_grad_()
     with pytest.raises(RuntimeError, match="modified by an inplace"):
         block(leaf * 1, context=context).sum().backward()
-    with out_of_place(block):
+    with out_of_place(block, UNET):
         answer = block(leaf * 1, context=context)
         answer.sum().backward()
         with torch.no_grad():
@@ -84,5 +84,5 @@ def test_blocks_that_add_in_place_learn_and_say_the_same():
     assert torch.equal(answer, expected)
     assert leaf.grad.abs().sum() > 0
     assert "forward" not in vars(block)
-    patch_blocks(block)
+    patch_blocks(block, UNET)
     assert torch.equal(block(leaf * 1, context=context), expected)

@@ -82,7 +82,7 @@ def write_wide(folder: Path, family: str, inpainting: bool = False) -> Path:
 def write_full(folder: Path, webui: Path, kind: str) -> Path:
     """An SD1.5 of real size; for A1111 with its inference yaml, which would look for the text encoder on a hub."""
     path = real.write_checkpoint(folder / "full_sd1.safetensors", "sd1")
-    if kind == "forge":
+    if kind != "a1111":
         return path
     text = folder / "text"
     shutil.copytree(SHIPPED, text)

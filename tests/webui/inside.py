@@ -2,8 +2,8 @@
 
 ``python inside.py KIND matrix CHECKPOINT OUT DATA``: ends runs in every way and compares what they leave behind.
 ``python inside.py KIND train CHECKPOINT OUT RUNS``: does the runs of a JSON file, a list of configs, and merges their
-LoRAs. KIND is ``a1111``, ``forge`` or ``neo``; what follows are further flags of the WebUI. The last line of stdout is one JSON
-object.
+LoRAs. KIND is ``a1111``, ``forge`` or ``neo``; what follows are further flags of the WebUI. The last line of stdout is
+one JSON object.
 """
 
 from __future__ import annotations

@@ -101,7 +101,8 @@ def merged() -> str:
     """Which LoRAs are in the weights, or taken into account on the fly."""
     if not NEO:
         return str([root.lora_loader.loaded_hash for root in roots()[:2]])
-    wanted = [part.patches_uuid for part in (shared.sd_model.forge_objects.unet, shared.sd_model.forge_objects.clip.patcher)]
+    parts = shared.sd_model.forge_objects
+    wanted = [part.patches_uuid for part in (parts.unet, parts.clip.patcher)]
     there = [root.current_weight_patches_uuid for root in roots()[:2]]
     on_the_fly = sum(len(getattr(module, "weight_function", ())) for root in roots()[:2] for module in root.modules())
     return f"{[one == other for one, other in zip(wanted, there, strict=True)]} {there} {on_the_fly}"

@@ -12,6 +12,8 @@ import pytest
 
 from . import checkpoints
 
+#: the families of Stable Diffusion that each knows
+FAMILIES = {"a1111": ("sd1", "sd2", "sdxl"), "forge": ("sd1", "sd2", "sdxl"), "neo": ("sd1", "sdxl")}
 VARIABLES = {"a1111": "WEBUI_A1111", "forge": "WEBUI_FORGE", "neo": "WEBUI_NEO"}
 _TITLES = {"a1111": "an AUTOMATIC1111 v1.10.1", "forge": "a Forge", "neo": "a Forge Neo"}
 HERE = Path(__file__).parent

@@ -1,4 +1,4 @@
-"""Flux inside a real Forge, found through ``WEBUI_FORGE``, on a reduced checkpoint made here."""
+"""Flux inside a real Forge and Neo, found through ``WEBUI_FORGE`` and ``WEBUI_NEO``, on a reduced checkpoint."""
 
 import json
 import math
@@ -16,6 +16,7 @@ from . import flux
 from .kinds import inside, marked
 
 DRIVER, MATRIX = "flux_forge.py", "inside.py"
+WEBUIS = ("forge", "neo")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def data(tmp_path_factory):
     return shop.write_pictures(tmp_path_factory.mktemp("data"), count=4, side=64)
 
 
-@pytest.mark.parametrize(("kind", "variant"), [marked("forge", "dev"), marked("forge", "schnell")])
+@pytest.mark.parametrize(("kind", "variant"), [marked(k, variant) for k in WEBUIS for variant in ("dev", "schnell")])
 def test_the_model_is_given_back_bit_for_bit_and_previews_are_what_txt2img_draws(kind, variant, data, tmp_path):
     model = flux.write(tmp_path / "model", variant)
     told = inside(kind, "matrix", model, tmp_path / "out", data, driver=MATRIX)
@@ -43,7 +44,7 @@ def test_the_model_is_given_back_bit_for_bit_and_previews_are_what_txt2img_draws
     assert with_metadata["ss_base_model_version"] == "flux1"
 
 
-@pytest.mark.parametrize("kind", [marked("forge")])
+@pytest.mark.parametrize("kind", [marked(k) for k in WEBUIS])
 def test_forge_and_diffusers_say_what_the_session_says_with_and_without_the_lora(kind, data, tmp_path):
     model = flux.write(tmp_path / "model", sizes=flux.WIDE)
     told = inside(kind, "compare", model, tmp_path / "out", data, driver=DRIVER)
@@ -68,9 +69,13 @@ def test_forge_and_diffusers_say_what_the_session_says_with_and_without_the_lora
 @pytest.mark.parametrize(
     ("kind", "stored", "setting"),
     [
-        marked("forge", "bfloat16", "Automatic"),
-        marked("forge", "float8_e4m3fn", "Automatic"),
-        marked("forge", "float8_e5m2", "float8-e5m2"),
+        marked(k, *values)
+        for k in WEBUIS
+        for values in (
+            ("bfloat16", "Automatic"),
+            ("float8_e4m3fn", "Automatic"),
+            ("float8_e5m2", "float8-e5m2"),
+        )
     ],
 )
 def test_weights_in_few_bits_are_trained_on_and_stay_as_they_are(kind, stored, setting, data, tmp_path):
@@ -86,7 +91,7 @@ def test_weights_in_few_bits_are_trained_on_and_stay_as_they_are(kind, stored, s
     assert math.isfinite(told["loss"])
 
 
-@pytest.mark.parametrize("kind", [marked("forge")])
+@pytest.mark.parametrize("kind", [marked(k) for k in WEBUIS])
 def test_quantised_weights_are_refused_with_what_to_take_instead(kind, data, tmp_path):
     model, others = flux.write_gguf(tmp_path / "model")
     _choose(tmp_path / "out", forge_additional_modules=[str(path) for path in others])
@@ -95,7 +100,7 @@ def test_quantised_weights_are_refused_with_what_to_take_instead(kind, data, tmp
     assert told["changed"] == []
 
 
-@pytest.mark.parametrize("kind", [marked("forge")])
+@pytest.mark.parametrize("kind", [marked(k) for k in WEBUIS])
 def test_flux_text_encoders_stay_frozen(kind, data, tmp_path):
     model = flux.write(tmp_path / "model")
     told = inside(kind, "refused_words", model, tmp_path / "out", data, driver=DRIVER)

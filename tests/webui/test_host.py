@@ -1,4 +1,5 @@
-"""Training inside real WebUIs, found through ``WEBUI_A1111`` and ``WEBUI_FORGE``, with small checkpoints made here."""
+"""Training inside real WebUIs, found through ``WEBUI_A1111``, ``WEBUI_FORGE`` and ``WEBUI_NEO``, with small checkpoints
+made here."""
 
 import json
 import math
@@ -16,21 +17,22 @@ from lora_scripts_ext.training import run
 from tests import shop
 
 from . import checkpoints
-from .kinds import checkpoint, inside, marked, root
+from .kinds import FAMILIES, checkpoint, inside, marked, root
 
 BURDENED, LIMITS = "burdened_a1111.py", "limits_forge.py"
 
 
-@pytest.fixture(scope="module", params=[marked(kind) for kind in ("a1111", "forge")])
-def kind(request):
-    """The WebUI."""
-    return request.param
-
-
-@pytest.fixture(scope="module", params=["sd1", "sd2", "sdxl"])
-def place(kind, request):
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((kind, family), marks=marked(kind).marks, id=f"{kind}-{family}")
+        for kind, families in FAMILIES.items()
+        for family in families
+    ],
+)
+def place(request):
     """The WebUI and the family of its model."""
-    return kind, request.param
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +101,7 @@ def test_the_same_weights_as_standalone_and_the_same_effect_when_the_webui_merge
         assert_same_as_standalone(found, values)
 
 
-@pytest.mark.parametrize("kind", [marked("a1111"), marked("forge")])
+@pytest.mark.parametrize("kind", [marked("a1111"), marked("forge"), marked("neo")])
 def test_the_same_weights_as_standalone_on_a_model_of_real_size(kind, tmp_path):
     data = shop.write_pictures(tmp_path / "data", count=2, side=128)
     model = checkpoints.write_full(tmp_path / "model", root(kind), kind)
@@ -162,6 +164,7 @@ def test_what_the_last_prompt_and_the_settings_put_on_the_model_is_not_trained_o
         marked("a1111", "words", ["--medvram"], "train_text_encoder needs the text encoder beside the UNet"),
         marked("forge", "inpainting", [], "takes more than text"),
         marked("forge", "quantised", [], "set Diffusion in Low Bits to Automatic"),
+        marked("neo", "inpainting", [], "takes more than text"),
     ],
 )
 def test_what_cannot_be_trained_on_is_a_sentence(kind, what, flags, sentence, tmp_path):
@@ -178,7 +181,7 @@ def test_what_cannot_be_trained_on_is_a_sentence(kind, what, flags, sentence, tm
     assert not (tmp_path / "out" / "refused").exists()
 
 
-@pytest.mark.parametrize("kind", [marked("forge")])
+@pytest.mark.parametrize("kind", [marked("forge"), marked("neo")])
 def test_weights_in_low_bits_are_trained_on_and_stay_as_they_are(kind, tmp_path):
     data = shop.write_pictures(tmp_path / "data", count=4, side=64)
     settings = tmp_path / "out" / "webui" / "config.json"
@@ -193,14 +196,14 @@ def test_weights_in_low_bits_are_trained_on_and_stay_as_they_are(kind, tmp_path)
     assert math.isfinite(told["loss"])
 
 
-@pytest.mark.parametrize("kind", [marked("forge")])
+@pytest.mark.parametrize("kind", [marked("forge"), marked("neo")])
 def test_a_model_that_is_chosen_but_not_loaded_yet_is_loaded_to_foretell_a_run(kind, tmp_path):
     data = shop.write_pictures(tmp_path / "data", count=4, side=64)
     told = inside(kind, "lazy", checkpoint(kind, tmp_path / "model", "sd1"), tmp_path / "out", data, driver=LIMITS)
     assert told == {"steps": 3, "loaded": True, "locked": False}
 
 
-@pytest.mark.parametrize("kind", [marked("a1111"), marked("forge")])
+@pytest.mark.parametrize("kind", [marked("a1111"), marked("forge"), marked("neo")])
 def test_a_webui_started_with_one_checkpoint_trains_and_keeps_the_one_that_was_chosen(kind, tmp_path):
     data = shop.write_pictures(tmp_path / "data", count=4, side=64)
     model = checkpoint(kind, tmp_path / "model", "sd1")
