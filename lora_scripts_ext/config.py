@@ -110,6 +110,9 @@ class Config:
         low=1,
         high=12,
     )
+    vae: str = _key("", "VAE file to use instead of the checkpoint's own, or where it has none (Flux: ae).")
+    clip_l: str = _key("", "File of the text encoder CLIP-L, for a Flux checkpoint that has none.")
+    t5xxl: str = _key("", "File of the text encoder T5-XXL, for a Flux checkpoint that has none.")
     text_model_dir: str = _key("", "Folder of tokenizer files to use instead of the included CLIP tokenizer.")
 
     lora_rank: int = _key(16, "Rank of the LoRA; 4 to 8 for small changes, 16 to 32 for a style.", low=1, high=1024)
@@ -244,6 +247,8 @@ FIELDS: dict[str, dataclasses.Field[Any]] = {
     field.name: field for field in dataclasses.fields(Config) if "help" in field.metadata
 }
 _TYPES = typing.get_type_hints(Config)
+#: keys that name the file of a part of the base model
+PART_FILES = ("vae", "clip_l", "t5xxl")
 _REQUIRED = ("train_data_dir", "base_model", "output_dir")
 #: keys whose value is text, also where YAML would read a number or a date
 TEXT_KEYS = tuple(key for key in FIELDS if _TYPES[key] in (str, list[str]))

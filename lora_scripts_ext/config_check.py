@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: keys that name a file or a folder
 PATHS = (
     "train_data_dir", "base_model", "output_dir", "metadata_path", "reg_data_dir", "mask_dir", "cache_dir",
-    "text_model_dir", "init_lora",
+    "text_model_dir", "init_lora", "vae", "clip_l", "t5xxl",
 )  # fmt: skip
 _ARTICLES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -93,7 +93,7 @@ def paths(config: Config, where: str) -> None:
     Raises:
         UserError: a folder where a file is expected, or the reverse, or one folder for input and output.
     """
-    for key in ("metadata_path", "init_lora"):
+    for key in ("metadata_path", "init_lora", "vae", "clip_l", "t5xxl"):
         path = getattr(config, key)
         if path and Path(path).is_dir():
             raise UserError(f"{where}: {key} is {path}, which is a folder; name the file itself.")

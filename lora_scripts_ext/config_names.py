@@ -18,6 +18,7 @@ from .errors import UserError
 SAME = {
     "pretrained_model_name_or_path": "base_model",
     "name_or_path": "base_model",
+    "ae": "vae",
     "base_model_name": "base_model",
     "image_dir": "train_data_dir",
     "instance_data_dir": "train_data_dir",
@@ -98,8 +99,7 @@ REFUSED = {
     "network_dropout": "drops the output of the down matrix, lora_dropout its input; write lora_dropout instead",
     "network_module": "is another kind of adapter, here a LoRA is trained; write networks.lora or take it out",
     "use_dora": _NOT_HERE,
-    "vae": "replaces the VAE; bake it into the checkpoint that base_model names",
-    "pretrained_vae_model_name_or_path": "replaces the VAE; bake it into the checkpoint that base_model names",
+    "pretrained_vae_model_name_or_path": "replaces the VAE; name its .safetensors file in vae",
     "resume": "is an argument here; start train.py with --resume",
     "resume_from_checkpoint": "is an argument here; start train.py with --resume",
     "resume_from_huggingface": "is not available here; start train.py with --resume in the folder of the run",

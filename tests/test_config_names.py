@@ -173,7 +173,7 @@ def test_a_number_of_steps_is_reached(theirs, epochs, most):
         ({"sample_sampler": "heun"}, "sample_sampler is 'heun'"),
         ({"sample_prompts": "prompts.txt"}, "preview_prompts"),
         ({"loss_type": "smooth_l1"}, "loss: huber"),
-        ({"vae": "vae.safetensors"}, "base_model names"),
+        ({"pretrained_vae_model_name_or_path": "a/b"}, "name its .safetensors file in vae"),
         ({"masked_loss": True}, "masked_loss is true; write alpha, or files"),
         ({"resolution": "a,b"}, "resolution is 'a', expected a whole number"),
         ({"network_dims": 8}, "unknown key network_dims; did you mean lora_rank"),
@@ -284,3 +284,8 @@ def test_set_takes_other_names_and_wins(tmp_path):
     changes = ["network_dim=8", "pretrained_model_name_or_path=007", "resolution=512,768"]
     config = configs.load(path, changes)
     assert (config.lora_rank, config.base_model, config.resolution) == (8, "007", [512, 768])
+
+
+def test_files_of_parts_are_named_as_in_kohyas_flux_scripts():
+    config = configs.from_dict(NEEDED | {"ae": "ae.safetensors", "clip_l": "l.safetensors", "t5xxl": "t5.safetensors"})
+    assert (config.vae, config.clip_l, config.t5xxl) == ("ae.safetensors", "l.safetensors", "t5.safetensors")

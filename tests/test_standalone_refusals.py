@@ -89,14 +89,14 @@ def test_a_gguf_by_its_own_name(tmp_path):
 
 NAMES = {
     "LoRA": "lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight",
-    "Flux": "model.diffusion_model.double_blocks.0.img_attn.qkv.weight",
+    "no text encoder clip_l": "model.diffusion_model.double_blocks.0.img_attn.qkv.weight",
     "Stable Diffusion 3": "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight",
     "refiner": "conditioner.embedders.0.model.ln_final.weight",
     "ControlNet": "control_model.input_blocks.0.0.weight",
     "diffusers": "down_blocks.0.resnets.0.conv1.weight",
     "no Stable Diffusion UNet": "something.weight",
-    "Flux model": "double_blocks.0.img_attn.qkv.weight",
-    "a Flux model": "transformer.single_transformer_blocks.0.attn.to_q.weight",
+    "name files with them in clip_l and t5xxl and vae": "double_blocks.0.img_attn.qkv.weight",
+    "in diffusers' names": "transformer.single_transformer_blocks.0.attn.to_q.weight",
     "Flux 2": "double_stream_modulation_img.lin.weight",
     "Chroma": "distilled_guidance_layer.in_proj.weight",
     "HunyuanVideo": "txt_in.individual_token_refiner.blocks.0.adaLN_modulation.1.weight",
@@ -320,12 +320,12 @@ def test_folder_with_shards_missing(tmp_path, folder):
 
 
 FOLDERS = {
-    "FluxPipeline, which is not supported": ("model_index.json", {"_class_name": "FluxPipeline"}),
+    "FluxFillPipeline, which is not supported": ("model_index.json", {"_class_name": "FluxFillPipeline"}),
     "StableDiffusionInpaintPipeline, which is": ("model_index.json", {"_class_name": "StableDiffusionInpaintPipeline"}),
     "holds a LoRA of PEFT": ("adapter_config.json", {}),
     "the model is further down": ("snapshots/abc/model_index.json", {}),
     "name the file itself (brand.safetensors)": ("brand.safetensors", {}),
-    "unet/config.json is not in it": ("README.json", {}),
+    "unet/config.json or transformer/config.json is not in it": ("README.json", {}),
 }
 
 

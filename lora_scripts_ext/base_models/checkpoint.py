@@ -6,18 +6,19 @@ Only headers and configs are read here. ``to_diffusers`` and ``to_original`` con
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config import Config
+from ..config import PART_FILES, Config
 from ..contract import FamilyName, PredictionType
 from ..errors import UserError
 from ..families.registry import by_name, readable
 from ..models.safetensors_file import PICKLES, Header, read_header
 from .diffusers_folder import read_folder
 from .inference_yaml import read_inference_yaml
-from .original_layout import family_of, read_parts, to_diffusers, to_original
+from .original_layout import family_of, read_parts, reason, to_diffusers, to_original
 from .parts import Checkpoint
 from .refusals import require_base_model, warnings_on
 
@@ -37,9 +38,11 @@ def read_checkpoint(config: Config) -> Checkpoint:
     """
     path = Path(config.base_model)
     if path.is_dir():
+        if files := _files(config):
+            raise UserError(f"{next(iter(files))}: {path} is a folder with parts of its own; leave this key empty.")
         checkpoint = read_folder(path, config.model_family)
     elif path.suffix.lower() in (".safetensors", ".gguf", *PICKLES) or path.is_file():
-        checkpoint = read_file(path, config.model_family)
+        checkpoint = read_file(path, config.model_family, _files(config))
     else:
         raise UserError(
             f"base_model {path}: there is no such file or folder; give a .safetensors checkpoint or a diffusers folder "
@@ -62,31 +65,41 @@ def read_checkpoint(config: Config) -> Checkpoint:
     return replace(checkpoint, **overrides)
 
 
-def read_file(path: Path, family: str = "auto") -> Checkpoint:
+def _files(config: Config) -> dict[str, Path]:
+    """The parts that have a file of their own, by their key."""
+    return {key: Path(value) for key in PART_FILES if (value := getattr(config, key))}
+
+
+def read_file(path: Path, family: str = "auto", files: Mapping[str, Path] | None = None) -> Checkpoint:
     """Read the header of a single-file checkpoint, and ``NAME.yaml`` if it lies beside it.
+
+    ``files``: those of parts that are taken from elsewhere, see ``original_layout.read_parts``.
 
     Raises:
         UserError: it is missing, damaged, or no base model that can be trained here.
     """
-    header = read_header(path)
-    require_base_model(path, header)
+    header, files = read_header(path), files or {}
+    require_base_model(path, header, files)
     try:
         known = family_of(header.shapes) if family == "auto" else family
     except ValueError as error:
         raise UserError(f"{path}: this file cannot be trained on, {error}; take a full checkpoint.") from error
     kind = by_name(known)
-    if not any(name.startswith(kind.text_encoders[0].prefix) for name in header.shapes):
+    if unused := [key for key in files if key != "vae" and key not in kind.component_names]:
+        raise UserError(f"{unused[0]} is set; {kind.title} has no such text encoder, leave it empty.")
+    first = kind.text_encoders[0].prefix
+    if kind.component_names[0] not in files and not any(name.startswith(first) for name in header.shapes):
         raise UserError(
             f"{path}: a text encoder of the {known} family is not in this file; "
             "take a full checkpoint, or correct model_family."
         )
     yaml = read_inference_yaml(path)
     try:
-        unet, vae, texts = read_parts(path, header.shapes, known, yaml)
+        unet, vae, texts = read_parts(path, header.shapes, known, yaml, files)
     except (ValueError, KeyError, IndexError) as error:
-        reason = f"the tensor {error.args[0]} is missing" if isinstance(error, KeyError) else error
         raise UserError(
-            f"{path}: this is not a {readable()} base model as it should be: {reason}; take another version of it."
+            f"{path}: this is not a {readable()} base model as it should be: {reason(error)}; take another version of "
+            "it."
         ) from error
     factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
     return Checkpoint(

@@ -76,11 +76,11 @@ _OTHERS: tuple[tuple[_Fits, Kind], ...] = (
         Kind("a Flux 2 model, which is not supported"),
     ),
     (_has("distilled_guidance_layer."), Kind("a Chroma model, which is not supported")),
-    (_has("individual_token_refiner."), Kind("a HunyuanVideo model, which is not supported")),
     (
-        _has("double_blocks.", "single_transformer_blocks."),
-        Kind("a Flux model, which is trained inside Forge", "open the LoRA Trainer tab there."),
+        _has("single_transformer_blocks."),
+        Kind("the transformer of a Flux model alone, in diffusers' names", "give the whole folder of the model."),
     ),
+    (_has("individual_token_refiner."), Kind("a HunyuanVideo model, which is not supported")),
     (
         _has("joint_blocks.", "joint_transformer_blocks.", "pos_embed.pos_embed"),
         Kind("a Stable Diffusion 3 or 3.5 model, which is not supported"),

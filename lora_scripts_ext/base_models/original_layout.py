@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..contract import FamilyName
+from ..errors import UserError
 from ..families.family import Heads, TextEncoderLayout
 from ..families.registry import FAMILIES, by_name, readable
 from ..models.clip import (
@@ -22,8 +25,10 @@ from ..models.clip import (
     open_clip_sources,
     text_config,
 )
+from ..models.denoiser import Denoiser
 from ..models.denoisers import DENOISERS
-from ..models.safetensors_file import Shape
+from ..models.diffusers_unet import UNet
+from ..models.safetensors_file import Shape, read_header
 from ..models.t5 import build_t5, t5_config, t5_sources
 from ..models.unet import unet_to_original
 from ..models.vae import build_vae, vae_config, vae_sources, vae_to_original
@@ -75,80 +80,127 @@ def to_original(
 
 
 def family_of(shapes: Mapping[str, Shape]) -> FamilyName:
-    """The family whose text encoders the checkpoint carries.
+    """The family whose denoiser and, where several families share it, text encoders the checkpoint carries.
 
     Raises:
         ValueError: it carries none of these.
     """
     for family in FAMILIES:
-        layouts = family.text_encoders
-        if layouts and any(name.startswith(layouts[-1].prefix) for name in shapes):
+        denoiser = DENOISERS[family.denoiser]
+        if denoiser.class_name != UNet.class_name and denoiser_prefix(shapes, denoiser) is not None:
+            return family.name
+    for family in FAMILIES:
+        if any(name.startswith(family.text_encoders[-1].prefix) for name in shapes):
             return family.name
     raise ValueError(f"it carries no text encoder of {readable()}")
 
 
+def denoiser_prefix(shapes: Mapping[str, Shape], denoiser: Denoiser) -> str | None:
+    """How the denoiser's names begin: as in a checkpoint or, where it is saved alone, with nothing; None where there is
+    none of this kind."""
+    return next((prefix for prefix in (UNET, "") if f"{prefix}{denoiser.marker}" in shapes), None)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Where a part lies: in a file, under names with a prefix; ``shapes`` are those of the names after it."""
+
+    path: Path
+    prefix: str
+    shapes: Mapping[str, Shape]
+
+    def part(self, name: str, build: Build, config: Mapping[str, Any], sources: Mapping[str, Source]) -> ModelPart:
+        """The part, with ``sources`` named after the prefix."""
+        return ModelPart(
+            name=name,
+            build=build,
+            config=config,
+            sources={target: replace(source, name=self.prefix + source.name) for target, source in sources.items()},
+            shapes={self.prefix + inner: shape for inner, shape in self.shapes.items()},
+            files=(self.path,),
+        )
+
+
 def read_parts(
-    path: Path, shapes: Mapping[str, Shape], family: FamilyName, yaml: InferenceYaml
+    path: Path,
+    shapes: Mapping[str, Shape],
+    family: FamilyName,
+    yaml: InferenceYaml,
+    files: Mapping[str, Path] | None = None,
 ) -> tuple[ModelPart, ModelPart, tuple[ModelPart, ...]]:
     """Denoiser, VAE and text encoders of a checkpoint.
 
+    Args:
+        path: of the checkpoint.
+        shapes: of its tensors.
+        family: what it is.
+        yaml: the configuration beside it.
+        files: of parts that are taken from elsewhere: ``vae``, or a text encoder by its component name.
+
     Raises:
+        UserError: one of ``files`` is missing or damaged.
         ValueError, KeyError: tensors are missing or not built as they should be.
     """
-    kind = by_name(family)
-    texts = tuple(
-        _text_part(path, shapes, index, layout, yaml.text_folders[index])
-        for index, layout in enumerate(kind.text_encoders)
-    )
+    kind, files = by_name(family), files or {}
     denoiser = DENOISERS[kind.denoiser]
-    inside = _inside(shapes, UNET)
-    config = denoiser.config(inside, yaml.heads or kind.heads)
+
+    def stored(prefix: str, key: str = "") -> _Stored:
+        own_file = files.get(key)
+        return _stored(own_file, prefix) if own_file else _Stored(path, prefix, _inside(shapes, prefix))
+
+    texts = []
+    for index, (layout, key) in enumerate(zip(kind.text_encoders, kind.component_names, strict=True)):
+        with _blamed_on(key, files):
+            texts.append(_text_part(stored(layout.prefix, key), index, layout, yaml.text_folders[index]))
+    place = stored(denoiser_prefix(shapes, denoiser) or "")
+    config = denoiser.config(place.shapes, yaml.heads or kind.heads)
     if kind.has_time_ids:
         width = config["projection_class_embeddings_input_dim"] - texts[-1].config["projection_dim"]
         config["addition_time_embed_dim"] = width // 6
-    unet = _part(denoiser.title, denoiser.build, path, inside, UNET, config, denoiser.sources(inside, config))
-    inside = _inside(shapes, kind.vae_prefix)
-    config = vae_config(inside)
-    vae = _part("VAE", build_vae, path, inside, kind.vae_prefix, config, vae_sources(inside, config))
-    return unet, vae, texts
+    unet = place.part(denoiser.title, denoiser.build, config, denoiser.sources(place.shapes, config))
+    with _blamed_on("vae", files):
+        place = stored(kind.vae_prefix, "vae")
+        config = vae_config(place.shapes)
+        vae = place.part("VAE", build_vae, config, vae_sources(place.shapes, config))
+    return unet, vae, tuple(texts)
 
 
-def _text_part(
-    path: Path, shapes: Mapping[str, Shape], index: int, layout: TextEncoderLayout, folder: Path | None
-) -> ModelPart:
-    inside = _inside(shapes, layout.prefix)
+@contextmanager
+def _blamed_on(key: str, files: Mapping[str, Path]) -> Iterator[None]:
+    """What is wrong with a part in a file of its own is an error of that file."""
+    try:
+        yield
+    except (ValueError, KeyError, IndexError) as error:
+        if key not in files:
+            raise
+        raise UserError(f"{key} {files[key]}: this file is not what {key} needs: {reason(error)}.") from error
+
+
+def reason(error: Exception) -> str:
+    """What is wrong with a file whose tensors were read, after an error of :func:`read_parts`."""
+    return f"the tensor {error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+
+
+def _stored(path: Path, prefix: str) -> _Stored:
+    """A part in a file of its own, where its names may have the ``prefix`` that they have in a checkpoint."""
+    shapes = read_header(path).shapes
+    prefix = next((one for one in (prefix, VAE) if any(name.startswith(one) for name in shapes)), "")
+    return _Stored(path, prefix, _inside(shapes, prefix))
+
+
+def _text_part(place: _Stored, index: int, layout: TextEncoderLayout, folder: Path | None) -> ModelPart:
+    inside = place.shapes
     name = f"text encoder {index + 1}"
     if layout.t5:
-        return _part(name, build_t5, path, inside, layout.prefix, t5_config(inside), t5_sources(inside))
+        return place.part(name, build_t5, t5_config(inside), t5_sources(inside))
     if layout.open_clip:
         layers = open_clip_layers(inside) - layout.unused_layers
         sources = open_clip_sources(inside, layers, layout.projection)
     else:
         sources = hf_sources(inside)
-    wanted = {name: tuple(source.take(_meta(inside[source.name])).shape) for name, source in sources.items()}
-    config = text_config(wanted, "gelu" if layout.open_clip else "quick_gelu", _config_in(folder))
-    build = build_projected_clip if layout.projection else build_clip
-    return _part(name, build, path, inside, layout.prefix, config, sources)
-
-
-def _part(
-    name: str,
-    build: Build,
-    path: Path,
-    inside: Mapping[str, Shape],
-    prefix: str,
-    config: Mapping[str, Any],
-    sources: Mapping[str, Source],
-) -> ModelPart:
-    """A part whose sources are named relative to ``prefix``, with the file's own names."""
-    return ModelPart(
-        name=name,
-        build=build,
-        config=config,
-        sources={target: Source(prefix + source.name, source.change) for target, source in sources.items()},
-        shapes={prefix + inner: shape for inner, shape in inside.items()},
-        files=(path,),
-    )
+    shapes = {name: tuple(source.take(_meta(inside[source.name])).shape) for name, source in sources.items()}
+    config = text_config(shapes, "gelu" if layout.open_clip else "quick_gelu", _config_in(folder))
+    return place.part(name, build_projected_clip if layout.projection else build_clip, config, sources)
 
 
 def _inside(shapes: Mapping[str, Shape], prefix: str) -> dict[str, Shape]:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
 from ..families.family import Family
 from ..families.registry import FAMILIES, readable
+from ..models.denoiser import Denoiser
 from ..models.denoisers import DENOISERS
 from ..models.diffusers_unet import UNet
 from ..models.safetensors_file import Header, Shape, read_header
 from .kinds import kind_of
+from .original_layout import UNET, denoiser_prefix
 
 _TAKE = f"give the checkpoint of a full {readable()} model."
-_UNET = "model.diffusion_model."
 _TEXTS = ("cond_stage_model.", "conditioner.embedders.")
 _PLAIN = "give the plain text-to-image version."
 _CHANNELS = {
@@ -46,8 +47,9 @@ _DISTILLED = ("lcm", "turbo", "lightning", "dmd", "hyper")
 _WHOLE_NUMBERS = {"I8", "U8", "I4", "U4", "F4"}
 
 
-def require_base_model(path: Path, header: Header) -> None:
-    """Refuse a safetensors file that holds no plain text-to-image model with VAE and text encoders.
+def require_base_model(path: Path, header: Header, files: Collection[str] = ()) -> None:
+    """Refuse a safetensors file that holds no plain text-to-image model with VAE and text encoders, but for the parts
+    that have ``files`` of their own (``vae``, or the component name of a text encoder).
 
     Raises:
         UserError: says what it holds instead.
@@ -55,22 +57,35 @@ def require_base_model(path: Path, header: Header) -> None:
     shapes = header.shapes
     if other := kind_of(shapes):
         raise UserError(f"{path}: this file is {other.what}; {other.instead or _TAKE}")
-    kind = next((name for name, one in DENOISERS.items() if f"{_UNET}{one.marker}" in shapes), None)
-    if kind is None:
+    denoiser = next((one for one in DENOISERS.values() if _holds(shapes, one)), None)
+    if denoiser is None:
         raise UserError(f"{path}: this file {_what_else(shapes)}; {_TAKE}")
-    first = shapes.get(f"{_UNET}input_blocks.0.0.weight", ())
+    first = shapes.get(f"{UNET}input_blocks.0.0.weight", ())
     if len(first) == 4 and first[1] in _CHANNELS:
         raise UserError(f"{path}: this file is {_CHANNELS[first[1]]}")
-    if dtypes := {dtype for name, dtype in header.dtypes.items() if name.startswith(_UNET)} & _WHOLE_NUMBERS:
+    if dtypes := {dtype for name, dtype in header.dtypes.items() if name.startswith(UNET)} & _WHOLE_NUMBERS:
         raise UserError(
             f"{path}: this file is quantised ({', '.join(sorted(dtypes))}); give the version of this model in fp16, "
             "bf16 or fp32."
         )
-    missing = " and no ".join(_missing(shapes, next(family for family in FAMILIES if family.denoiser == kind)))
-    if missing == "VAE":
-        raise UserError(f"{path}: this file has no VAE; give the version of the checkpoint with the VAE baked in.")
-    if missing:
-        raise UserError(f"{path}: this file has no {missing}; {_TAKE}")
+    family = next(family for family in FAMILIES if family.denoiser == denoiser.class_name)
+    missing = _missing(shapes, family, files)
+    if not missing:
+        return
+    what = f"{path}: this file has no {' and no '.join(missing.values())}"
+    keys = [key for key in missing if key]
+    if len(keys) < len(missing):
+        raise UserError(f"{what}; {_TAKE}")
+    raise UserError(
+        f"{what}; name {'the file' if len(keys) == 1 else 'files'} with {'it' if len(keys) == 1 else 'them'} in "
+        f"{' and '.join(keys)}, or give a version of the checkpoint that has all parts."
+    )
+
+
+def _holds(shapes: Mapping[str, Shape], denoiser: Denoiser) -> bool:
+    """Whether a denoiser of this kind is there; the UNet in a checkpoint only, as its family shows in the rest."""
+    prefix = denoiser_prefix(shapes, denoiser)
+    return prefix == UNET or (prefix == "" and denoiser.class_name != UNet.class_name)
 
 
 def require_model_folder(path: Path) -> None:
@@ -164,24 +179,24 @@ def _what_else(shapes: Mapping[str, Shape]) -> str:
     return f"holds no Stable Diffusion UNet (its first tensor is {next(iter(shapes))})"
 
 
-def _missing(shapes: Mapping[str, Shape], family: Family) -> Iterator[str]:
-    """What a checkpoint with a denoiser of ``family`` lacks; those with a UNet are told apart here."""
-    yield from _missing_texts(shapes) if family.denoiser == UNet.class_name else _missing_components(shapes, family)
+def _missing(shapes: Mapping[str, Shape], family: Family, files: Collection[str]) -> dict[str, str]:
+    """What a checkpoint with a denoiser of ``family`` lacks, by the key that can name a file with it; those with a UNet
+    are told apart here."""
+    missing: dict[str, str] = {}
+    if family.denoiser == UNet.class_name:
+        missing[""] = next(_missing_texts(shapes), "")
+    else:
+        for layout, key in zip(family.text_encoders, family.component_names, strict=True):
+            if key not in files and not _any(shapes, layout.prefix):
+                missing[key] = f"text encoder {key}"
     halves = [half for half in ("encoder", "decoder") if not _any(shapes, f"{family.vae_prefix}{half}.")]
-    if len(halves) == 2:
-        yield "VAE"
-    elif halves:
-        yield f"{halves[0]} in its VAE"
-
-
-def _missing_components(shapes: Mapping[str, Shape], family: Family) -> Iterator[str]:
-    for layout, name in zip(family.text_encoders, family.component_names, strict=True):
-        if not _any(shapes, layout.prefix):
-            yield f"text encoder {name}"
+    if halves and "vae" not in files:
+        missing["vae"] = "VAE" if len(halves) == 2 else f"{halves[0]} in its VAE"
+    return {key: what for key, what in missing.items() if what}
 
 
 def _missing_texts(shapes: Mapping[str, Shape]) -> Iterator[str]:
-    xl = f"{_UNET}label_emb.0.0.weight" in shapes
+    xl = f"{UNET}label_emb.0.0.weight" in shapes
     heads = ("conditioner.embedders.0.", "conditioner.embedders.1.") if xl else _TEXTS
     there = [_any(shapes, head) for head in heads]
     if xl and any(there) and not all(there):

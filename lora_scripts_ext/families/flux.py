@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..contract import Conditioning, ModelInfo, PredictionType
-from .family import Family, TextEncoders
+from .family import Family, TextEncoderLayout, TextEncoders
 
 # The logarithm of the shift of timesteps grows with the patches of an image, linearly through these two points
 # (diffusers' ``FluxPipeline``).
@@ -26,6 +26,15 @@ class Flux(Family):
     short_title = "Flux"
     class_name = "Flux"
     component_names = ("clip_l", "t5xxl")
+    denoiser = "FluxTransformer2DModel"
+    text_encoders = (
+        TextEncoderLayout("text_encoders.clip_l.transformer.", open_clip=False),
+        TextEncoderLayout("text_encoders.t5xxl.transformer.", open_clip=False, t5=True),
+    )
+    vae_prefix = "vae."
+    pipelines = ("FluxPipeline", "FluxImg2ImgPipeline")
+    scaling_factor = 0.3611
+    shift_factor = 0.1159
     # Sixteen latent channels in patches of 2 x 2.
     input_channels = 64
     has_pooled = True

@@ -29,8 +29,8 @@ _FREE_KEYS = {
     "output_dir", "output_name", "cache_dir", "save_steps", "save_epochs", "keep_checkpoints", "save_precision",
     "save_captions", "preview_epochs", "preview_prompts", "preview_negative", "preview_seed", "preview_steps",
     "preview_cfg_scale", "preview_sampler", "tensorboard", "train_data_dir", "metadata_path", "caption_encoding",
-    "reg_data_dir", "mask_dir", "base_model", "text_model_dir", "device", "gradient_checkpointing", "fp8_base",
-    "mixed_precision",
+    "reg_data_dir", "mask_dir", "base_model", "vae", "clip_l", "t5xxl", "text_model_dir", "device",
+    "gradient_checkpointing", "fp8_base", "mixed_precision",
 }  # fmt: skip
 # What counts as their product with the number of processes, and as the number of steps.
 _COMBINED_KEYS = {"batch_size", "gradient_accumulation_steps", "epochs", "max_steps"}
