@@ -1,7 +1,7 @@
-"""Runs inside Forge's own Python, as ``inside.py`` does, on a reduced Flux.
+"""Runs inside Forge's or Neo's own Python, as ``inside.py`` does, on a reduced Flux.
 
 ``compare``: what the session says, beside what Forge says, and a LoRA's effect in a file for others to repeat.
-``low_bits``: trains on a transformer whose weights are kept in fewer bits. ``refused``: as in ``limits_forge.py``.
+``references``: what an img2img of Kontext has left behind, in Neo. ``low_bits``: trains on a transformer whose weights are kept in fewer bits. ``refused``: as in ``limits_forge.py``.
 The last line of stdout is one JSON object.
 """
 
@@ -12,6 +12,7 @@ import json
 import torch
 from inside import MODE, OUT, PROMPT, changes, draw, settings, state, webui
 from modules import shared
+from modules.prompt_parser import SdConditioning
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -26,7 +27,7 @@ def compare() -> dict[str, object]:
     """How far the session's words and flow are from Forge's; the numbers of a LoRA in effect go to a file."""
     config = settings("compared", preview_epochs=0, learning_rate=1e-3)
     result = run.train(config, webui.Host())
-    theirs = shared.sd_model.get_learned_conditioning([PROMPT])
+    theirs = shared.sd_model.get_learned_conditioning(SdConditioning([PROMPT]))
     generator = torch.Generator().manual_seed(3)
     pixels = torch.rand(1, 3, 64, 96, generator=generator) * 2 - 1
     noisy = torch.randn(1, 16, 16, 24, generator=generator)
@@ -54,6 +55,30 @@ def compare() -> dict[str, object]:
         "pooled": error(words.pooled, theirs["vector"]),
         "flow": error(bare, (noisy - denoised) / moment),
     }
+
+
+def references() -> dict[str, object]:
+    """How far the flow is from that without a reference image, in a session and outside of one."""
+    from backend.args import dynamic_args
+
+    draw(PROMPT)
+    config = settings("referring")
+    noisy = torch.randn(1, 16, 16, 24, generator=torch.Generator().manual_seed(3))
+    moment, flows = torch.tensor([0.7]), []
+    left = torch.ones(1, 16, 8, 8)
+    for behind in ([], [left]):
+        dynamic_args.ref_latents = behind
+        with webui.Host().open(config) as session, torch.no_grad():
+            flows.append(session.predict(noisy, moment, session.encode_text([PROMPT])))
+            words = session.encode_text([PROMPT])
+            estimated = session.outline().predict(1, 64, 64).shape
+        assert dynamic_args.ref_latents is behind
+    with torch.inference_mode():
+        unet, cond = shared.sd_model.forge_objects_original.unet.model, words
+        outside = unet.diffusion_model(
+            noisy, moment, context=cond.context, y=cond.pooled, guidance=torch.ones(1), transformer_options={}
+        )
+    return {"inside": error(*flows), "outside": error(outside, flows[0]), "estimated": list(estimated)}
 
 
 def error(found: Tensor, wanted: Tensor) -> float:
@@ -87,5 +112,11 @@ def refused() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    drivers = {"compare": compare, "low_bits": low_bits, "refused": refused, "refused_words": refused}
+    drivers = {
+        "compare": compare,
+        "references": references,
+        "low_bits": low_bits,
+        "refused": refused,
+        "refused_words": refused,
+    }
     print(json.dumps(drivers[MODE]()))

@@ -1,6 +1,7 @@
 """Runs inside a WebUI's own Python, in its folder: boots it as its launcher does, trains, and says what it saw.
 
-``python inside.py KIND matrix CHECKPOINT OUT DATA``: ends runs in every way and compares what they leave behind.
+``python inside.py KIND matrix CHECKPOINT OUT DATA``: ends runs in every way and compares what they leave behind;
+``bare`` in place of ``matrix``: with no LoRA in the weights.
 ``python inside.py KIND train CHECKPOINT OUT RUNS``: does the runs of a JSON file, a list of configs, and merges their
 LoRAs. KIND is ``a1111``, ``forge`` or ``neo``; what follows are further flags of the WebUI. The last line of stdout is
 one JSON object.
@@ -182,7 +183,9 @@ def matrix() -> dict[str, object]:
     before = state()
     run.train(settings("plain"), webui.Host())
     seen["changed on the bare model"] = changes(before, "listed", "prompt", *webui.MOVED_BY_LOADING)
-    draw(f"{PROMPT} <lora:first:1>")
+    asked = PROMPT if MODE == "bare" else f"{PROMPT} <lora:first:1>"
+    draw(asked)
+    seen["on the fly"] = webui.on_the_fly()
     before = state()
     for way in ("done", "stopped", *FAILURES):
         told = {"ended": end(way)}
@@ -191,7 +194,7 @@ def matrix() -> dict[str, object]:
         told["picture with LoRA"] = draw(f"{PROMPT} <lora:first:1>") == seen["txt2img"]
         told["picture"] = draw(PROMPT) == seen["base"]
         seen["ways"][way] = told
-        draw(f"{PROMPT} <lora:first:1>")
+        draw(asked)
         before = state()
     return seen
 
@@ -269,4 +272,4 @@ def merged(lora: Path, config: Config) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"matrix": matrix, "train": trained}[MODE]()))
+    print(json.dumps({"matrix": matrix, "bare": matrix, "train": trained}[MODE]()))

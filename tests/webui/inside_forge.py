@@ -28,6 +28,7 @@ initialize.check_versions()
 initialize.initialize()
 
 from backend import loader  # noqa: E402
+from backend.args import dynamic_args  # noqa: E402
 from backend.nn import flux as forge_flux  # noqa: E402
 from backend.nn import unet as forge_unet  # noqa: E402
 from huggingface_guess import detection  # noqa: E402
@@ -93,6 +94,8 @@ def own_state() -> dict[str, str]:
         "prompt": model.current_lora_hash,
         "patchers": str([id(part) for part in (parts.unet, parts.clip, parts.vae)]),
         "attention": str((forge_unet.attention_function, forge_flux.attention_function)),
+        "rotations": str(getattr(forge_flux, "apply_rope", None)),
+        "references": str(dynamic_args.ref_latents) if NEO else "",
         "loading": str(sd_models.model_data.forge_loading_parameters),
     }
 
@@ -104,8 +107,14 @@ def merged() -> str:
     parts = shared.sd_model.forge_objects
     wanted = [part.patches_uuid for part in (parts.unet, parts.clip.patcher)]
     there = [root.current_weight_patches_uuid for root in roots()[:2]]
-    on_the_fly = sum(len(getattr(module, "weight_function", ())) for root in roots()[:2] for module in root.modules())
-    return f"{[one == other for one, other in zip(wanted, there, strict=True)]} {there} {on_the_fly}"
+    return f"{[one == other for one, other in zip(wanted, there, strict=True)]} {there} {on_the_fly()}"
+
+
+def on_the_fly() -> int:
+    """The layers that take a LoRA into account when they are used, in place of merging it."""
+    names = ("weight_function", "forge_online_loras")
+    modules = [module for root in roots()[:2] for module in root.modules()]
+    return sum(bool(getattr(module, name, None)) for module in modules for name in names)
 
 
 def merge(session: ForgeSession, lora: Path) -> int:

@@ -56,6 +56,26 @@ def test_the_model_is_given_back_bit_for_bit_however_a_run_ends(matrix):
         assert told["picture with LoRA"], way
 
 
+@pytest.mark.parametrize(
+    ("kind", "mode", "setting"),
+    [marked(kind, "bare", "Automatic") for kind in ("forge", "neo")]
+    + [marked(kind, "matrix", "Automatic (fp16 LoRA)") for kind in ("forge", "neo")],
+)
+def test_the_same_where_no_lora_is_in_the_weights_or_they_act_on_the_fly(kind, mode, setting, tmp_path):
+    data = shop.write_pictures(tmp_path / "data", count=4, side=64)
+    settings = tmp_path / "out" / "webui" / "config.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"forge_unet_storage_dtype": setting}))
+    told = inside(kind, mode, checkpoint(kind, tmp_path / "model", "sd1"), tmp_path / "out", data)
+    assert (told["on the fly"] > 0) == (mode == "matrix")
+    for way, after in told["ways"].items():
+        assert after["ended"] == (way if way in ("done", "stopped") else f"failed: {way}")
+        assert after["changed"] == [], way
+        assert after["picture"], way
+        assert after["picture with LoRA"], way
+    assert told["preview"] == told["txt2img"] != told["base"]
+
+
 def test_a_preview_is_the_picture_that_the_saved_file_gives(matrix):
     assert matrix["preview of the base"] == matrix["base"]
     assert matrix["preview"] == matrix["txt2img"]
@@ -165,16 +185,22 @@ def test_what_the_last_prompt_and_the_settings_put_on_the_model_is_not_trained_o
         marked("forge", "inpainting", [], "takes more than text"),
         marked("forge", "quantised", [], "set Diffusion in Low Bits to Automatic"),
         marked("neo", "inpainting", [], "takes more than text"),
+        marked("neo", "scaled", [], "load a version of it in fp16, bf16 or fp8 without scales"),
+        marked("neo", "rectified", [], "predicts in a way (const) that is not supported"),
+        marked("neo", "mugen.Mugen", [], "of a kind (Mugen) that cannot be trained on"),
+        marked("neo", "sdxl.StableDiffusionXLRefiner", [], "of a kind (StableDiffusionXLRefiner)"),
     ],
 )
 def test_what_cannot_be_trained_on_is_a_sentence(kind, what, flags, sentence, tmp_path):
     data = shop.write_pictures(tmp_path / "data", count=1)
     model = checkpoint(kind, tmp_path / "model", "sd1", inpainting=what == "inpainting")
+    if what == "scaled":
+        checkpoints.scale(model)
     settings = tmp_path / "out" / "webui" / "config.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"fp8_storage": "Enable" if what == "fp8" else "Disable"}))
     driver = BURDENED if kind == "a1111" else LIMITS
-    mode = "refused_quantised" if what == "quantised" else "refused"
+    mode = what if what == "quantised" or what == "rectified" or "." in what else "refused"
     told = inside(kind, mode, model, tmp_path / "out", data, *flags, driver=driver)
     assert sentence in told["said"]
     assert told["changed"] == []
@@ -194,6 +220,18 @@ def test_weights_in_low_bits_are_trained_on_and_stay_as_they_are(kind, tmp_path)
     assert told["preview"] == told["txt2img"] != told["base"]
     assert told["base after"] == told["base"]
     assert math.isfinite(told["loss"])
+
+
+@pytest.mark.parametrize("kind", [marked("forge"), marked("neo")])
+@pytest.mark.parametrize("marks", [[], ["v_pred"], ["v_pred", "ztsnr"]], ids=" ".join)
+def test_what_an_sdxl_predicts_is_read_off_its_marks(kind, marks, tmp_path):
+    model = checkpoint(kind, tmp_path / "model", "sdxl")
+    save_file(load_file(model) | {name: torch.empty(0) for name in marks}, model)
+    told = inside(kind, "facts", model, tmp_path / "out", tmp_path, driver=LIMITS)
+    assert told["prediction type"] == ("v_prediction" if marks else "epsilon")
+    assert told["zero terminal SNR"] == ("ztsnr" in marks)
+    # diffusers' scheduler of SDXL: its last alphas_cumprod is 0.00466.
+    assert told["last"] == pytest.approx(0 if "ztsnr" in marks else 0.00466, abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", [marked("forge"), marked("neo")])
