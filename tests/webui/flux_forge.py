@@ -1,7 +1,8 @@
 """Runs inside Forge's or Neo's own Python, as ``inside.py`` does, on a reduced Flux.
 
 ``compare``: what the session says, beside what Forge says, and a LoRA's effect in a file for others to repeat.
-``references``: what an img2img of Kontext has left behind, in Neo. ``low_bits``: trains on a transformer whose weights are kept in fewer bits. ``refused``: as in ``limits_forge.py``.
+``references``: what an img2img of Kontext has left behind, in Neo.
+``low_bits``: trains on a transformer whose weights are kept in fewer bits. ``refused``: as in ``limits_forge.py``.
 The last line of stdout is one JSON object.
 """
 
@@ -112,11 +113,5 @@ def refused() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    drivers = {
-        "compare": compare,
-        "references": references,
-        "low_bits": low_bits,
-        "refused": refused,
-        "refused_words": refused,
-    }
-    print(json.dumps(drivers[MODE]()))
+    drivers = {driver.__name__: driver for driver in (compare, references, low_bits)}
+    print(json.dumps(drivers.get(MODE, refused)()))

@@ -187,7 +187,7 @@ def _quantisation(module: nn.Module) -> str:
         return "GGUF"
     if "bnb" in names:
         return "bitsandbytes' nf4 or fp4"
-    return getattr(module, "quant_format", None) or "mixed with scaled fp8, nvfp4 or int8"
+    return "ComfyUI's scaled fp8, nvfp4 or int8"
 
 
 def _modulated(x: Tensor, modulation: Any) -> Tensor:
