@@ -1,11 +1,12 @@
 """Memory of a run inside a real WebUI, and the time from Start to its first step.
 
-``python benchmarks/in_webui.py (--a1111 | --forge | --neo) DIR [--family F] [--size N] [--steps N] [--rank N]``: a full-size
-model with random weights, in float32 on the CPU. The last line of stdout is one JSON object; memory is the resident set
-in MiB.
+``python benchmarks/in_webui.py (--a1111 | --forge | --neo) DIR [--family F] [--size N] [--steps N] [--rank N]``: a
+full-size model with random weights, in float32 on the CPU. The last line of stdout is one JSON object; memory is the
+resident set in MiB.
 
-In Forge and Neo also ``--gpu``, and with it, in Forge, ``--gpu-weights MIB`` (its slider), ``--low-bits float8-e4m3fn`` (its Diffusion in
-Low Bits) and ``--recompute`` (gradient checkpointing). The exit code is 1 where the run has changed what is drawn.
+In Forge and Neo also ``--gpu``, and with it, in Forge, ``--gpu-weights MIB`` (its slider); ``--low-bits float8-e4m3fn``
+(Diffusion in Low Bits) and ``--recompute`` (gradient checkpointing). The exit code is 1 where the run has changed what
+is drawn.
 """
 
 from __future__ import annotations
