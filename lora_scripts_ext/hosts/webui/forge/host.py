@@ -214,12 +214,10 @@ def _bare(model: Any, replaced: Container[Path]) -> Iterator[None]:
     """The model as its checkpoint has it: the last prompt's LoRAs are taken out, and merged again afterwards.
 
     The WebUI keeps the unmerged weights and computes merged ones from them, so both ways end at the very same bits.
-    Those whose file is by then another stay out: going by names, it would not merge the new one.
     """
-    loaded = [one.model for one in memory_management.current_loaded_models if one.model is not None]
-    before = [(patcher, WEBUI.loras(model, patcher)) for patcher in loaded]
+    before = [one.model for one in memory_management.current_loaded_models if one.model is not None]
     try:
         load(model.forge_objects_original.unet, model.forge_objects_original.clip.patcher)
         yield
     finally:
-        load(*(patcher for patcher, files in reversed(before) if not any(f.resolve() in replaced for f in files)))
+        load(*(patcher for patcher in reversed(before) if not WEBUI.is_outdated(patcher, replaced)))

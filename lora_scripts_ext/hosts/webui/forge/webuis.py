@@ -6,9 +6,8 @@ Importable only inside Forge or Neo.
 
 from __future__ import annotations
 
-import ast
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -62,8 +61,8 @@ class Webui(ABC):
         """Whether :meth:`load` has nothing to do."""
 
     @abstractmethod
-    def loras(self, model: Any, patcher: Any) -> list[Path]:
-        """The files of the LoRAs that a part of the ``model`` that draws now asks for."""
+    def is_outdated(self, patcher: Any, replaced: Container[Path]) -> bool:
+        """Whether a part of a model asks for a LoRA that must not be merged again: its file is another by now."""
 
     @abstractmethod
     def forget_files(self) -> None:
@@ -115,9 +114,9 @@ class Forge(Webui):
         """See ``Webui.is_loaded``."""
         return any(patcher is loaded.model for loaded in memory_management.current_loaded_models)
 
-    def loras(self, model: Any, patcher: Any) -> list[Path]:
-        """See ``Webui.loras``; a patcher knows its files."""
-        return [Path(patch[0]) for patch in patcher.lora_patches]
+    def is_outdated(self, patcher: Any, replaced: Container[Path]) -> bool:
+        """See ``Webui.is_outdated``; Forge goes by names, and would never merge the new file in its place."""
+        return any(Path(patch[0]).resolve() in replaced for patch in patcher.lora_patches)
 
     def forget_files(self) -> None:
         """See ``Webui.forget_files``; Forge keeps what it has read by the file's name."""
@@ -163,9 +162,9 @@ class Neo(Webui):
         listed = any(patcher is loaded.model for loaded in memory_management.current_loaded_models)
         return listed and not (whole and patcher.model.model_lowvram)
 
-    def loras(self, model: Any, patcher: Any) -> list[Path]:
-        """See ``Webui.loras``; the model knows the files of the last prompt, the patcher only their numbers."""
-        return [Path(file) for file, *_ in ast.literal_eval(model.current_lora_hash or "[]")] if patcher.patches else []
+    def is_outdated(self, patcher: Any, replaced: Container[Path]) -> bool:
+        """See ``Webui.is_outdated``; Neo tells merged weights apart by each reading of the files."""
+        return False
 
     def forget_files(self) -> None:
         """See ``Webui.forget_files``; nothing is kept."""
