@@ -351,6 +351,13 @@ def test_the_webuis_own_captioners_are_asked_under_the_queues_lock(monkeypatch):
     assert asked("deepbooru", picture("red")) == [Fields("", ("cup", "simple (style)"))]
 
 
+def test_a_webui_without_interrogator_is_a_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "modules", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "modules.shared", SimpleNamespace())
+    with pytest.raises(UserError, match="works in AUTOMATIC1111 and Forge only"):
+        asked("interrogate")
+
+
 def test_what_is_missing_is_a_sentence_that_says_how_to_get_it(tmp_path):
     with pytest.raises(UserError, match="did you mean blip"):
         asked("blup")
