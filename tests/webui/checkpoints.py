@@ -93,10 +93,10 @@ def write_full(folder: Path, webui: Path, kind: str) -> Path:
     return path
 
 
-def scale(path: Path) -> None:
-    """Keep the matrices of the UNet's transformer blocks in fp8 with a scale each, as ComfyUI's quantised files."""
+def scale(path: Path, block: str = ".transformer_blocks.") -> None:
+    """Keep the matrices of the blocks of this name in fp8 with a scale each, as ComfyUI's quantised files."""
     tensors = load_file(path)
-    for name in [name for name in tensors if ".transformer_blocks." in name and tensors[name].ndim == 2]:
+    for name in [name for name in tensors if block in name and tensors[name].ndim == 2]:
         weight, layer = tensors[name].float(), name.removesuffix(".weight")
         factor = weight.abs().max() / torch.finfo(torch.float8_e4m3fn).max
         tensors[name] = (weight / factor).to(torch.float8_e4m3fn)

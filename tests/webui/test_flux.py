@@ -14,7 +14,7 @@ from lora_scripts_ext.models.vae import vae_sources
 from lora_scripts_ext.models.weights import take_all
 from tests import shop
 
-from . import flux
+from . import checkpoints, flux
 from .kinds import inside, marked
 
 DRIVER, MATRIX = "flux_forge.py", "inside.py"
@@ -88,6 +88,17 @@ def test_weights_in_few_bits_are_trained_on_and_stay_as_they_are(kind, stored, s
     told = inside(kind, "low_bits", model, tmp_path / "out", data, driver=DRIVER)
     # A CPU computes in float32, and Forge keeps bf16 files as it computes.
     assert told["stored"] == ("torch.float32" if stored == "bfloat16" else f"torch.{stored}")
+    assert told["changed"] == []
+    assert told["txt2img"] != told["base"]
+    assert told["base after"] == told["base"]
+    assert math.isfinite(told["loss"])
+
+
+@pytest.mark.parametrize("kind", [marked("neo")])
+def test_a_text_encoder_in_scaled_fp8_is_used_as_it_is(kind, data, tmp_path):
+    model = flux.write(tmp_path / "model")
+    checkpoints.scale(model, ".DenseReluDense.")
+    told = inside(kind, "low_bits", model, tmp_path / "out", data, driver=DRIVER)
     assert told["changed"] == []
     assert told["txt2img"] != told["base"]
     assert told["base after"] == told["base"]
