@@ -1,7 +1,7 @@
-"""Ways that might train faster, each as what it changes of the preset: settings, or parts of the engine put aside.
+"""Ways that might train faster, each as a change of the preset: settings, or replaced parts of the engine.
 
-What is here has not earned a place in the engine; ``RESULTS.md`` says how each one did. A change is a context: the
-engine is as before afterwards. Everything stays a function of (seed, step, position), as the engine wants it.
+None of these is in the engine; ``RESULTS.md`` has the result of each. A change is a context: the
+engine is as before afterwards. Everything stays a function of (seed, step, position), as in the engine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 @dataclass(frozen=True)
 class Candidate:
-    """Settings that differ from the preset's, and what is put in the place of parts."""
+    """Settings that differ from the preset's, and a change of the engine."""
 
     settings: dict[str, Any] = field(default_factory=dict)
     change: Change | None = None
@@ -50,7 +50,8 @@ def together(*changes: Change) -> Change:
 
 
 def redrawn(redraw: Redraw) -> Change:
-    """Replace what a step draws: ``redraw(drawn, seed, step, positions, count)``, count that of the whole step."""
+    """Replace the noise and timesteps of a step by ``redraw(sample, seed, step, positions, count)``, ``count``
+    being the number of examples in the step."""
 
     @contextmanager
     def change(stepper: Stepper) -> Iterator[None]:
@@ -70,58 +71,58 @@ def redrawn(redraw: Redraw) -> Change:
     return change
 
 
-def _uniform(*place: int) -> float:
-    return torch.rand((), generator=torch.Generator().manual_seed(random_streams.derive(*place))).item()
+def _uniform(*key: int) -> float:
+    return torch.rand((), generator=torch.Generator().manual_seed(random_streams.derive(*key))).item()
 
 
-def _with_timesteps(drawn: Draw, shares: Sequence[float]) -> Draw:
+def _with_timesteps(sample: Draw, shares: Sequence[float]) -> Draw:
     """Timesteps at these shares (0 to 1) of a schedule of 1000."""
-    return replace(drawn, timesteps=(torch.tensor(shares) % 1 * 1000).long().clamp(max=999))
+    return replace(sample, timesteps=(torch.tensor(shares) % 1 * 1000).long().clamp(max=999))
 
 
-def stratified(drawn: Draw, seed: int, step: int, positions: Sequence[int], count: int) -> Draw:
+def stratified(sample: Draw, seed: int, step: int, positions: Sequence[int], count: int) -> Draw:
     """One timestep from each of ``count`` equal stretches of the schedule."""
     shares = [(position + _uniform(seed, _STREAM, step, position)) / count for position in positions]
-    return _with_timesteps(drawn, shares)
+    return _with_timesteps(sample, shares)
 
 
-def spread(drawn: Draw, seed: int, step: int, positions: Sequence[int], count: int) -> Draw:
+def spread(sample: Draw, seed: int, step: int, positions: Sequence[int], count: int) -> Draw:
     """Timesteps that stay evenly spread over any run of steps, too: multiples of the golden ratio, modulo 1."""
     start = _uniform(seed, _STREAM)
-    return _with_timesteps(drawn, [start + GOLDEN * (step * count + position) for position in positions])
+    return _with_timesteps(sample, [start + GOLDEN * (step * count + position) for position in positions])
 
 
-def antithetic(drawn: Draw, seed: int, step: int, positions: Sequence[int], count: int) -> Draw:
+def antithetic(sample: Draw, seed: int, step: int, positions: Sequence[int], count: int) -> Draw:
     """Neighbours share a noise, with opposite signs."""
-    noises = drawn.noise.clone()
+    noises = sample.noise.clone()
     for row, position in enumerate(positions):
         generator = torch.Generator().manual_seed(random_streams.derive(seed, _STREAM + 1, step, position // 2))
         noises[row] = torch.randn(noises.shape[1:], generator=generator) * (1 - 2 * (position % 2))
-    return replace(drawn, noise=noises)
+    return replace(sample, noise=noises)
 
 
-def leaning(power: float) -> Redraw:
-    """Timesteps drawn more often where there is more noise (power below 1) or less (above)."""
+def power_shifted(power: float) -> Redraw:
+    """Timesteps sampled more often where there is more noise (power below 1) or less (above)."""
 
-    def redraw(drawn: Draw, seed: int, step: int, positions: Sequence[int], count: int) -> Draw:
-        return replace(drawn, timesteps=((drawn.timesteps / 1000) ** power * 1000).long().clamp(max=999))
+    def redraw(sample: Draw, seed: int, step: int, positions: Sequence[int], count: int) -> Draw:
+        return replace(sample, timesteps=((sample.timesteps / 1000) ** power * 1000).long().clamp(max=999))
 
     return redraw
 
 
-def stratified_leaning(drawn: Draw, seed: int, step: int, positions: Sequence[int], count: int) -> Draw:
+def stratified_power_shifted(sample: Draw, seed: int, step: int, positions: Sequence[int], count: int) -> Draw:
     """Both: stretches, then more often where there is more noise."""
-    return leaning(0.7)(stratified(drawn, seed, step, positions, count), seed, step, positions, count)
+    return power_shifted(0.7)(stratified(sample, seed, step, positions, count), seed, step, positions, count)
 
 
-def central(drawn: Draw, seed: int, step: int, positions: Sequence[int], count: int) -> Draw:
+def central(sample: Draw, seed: int, step: int, positions: Sequence[int], count: int) -> Draw:
     """Timesteps logit-normal: the middle of the schedule more often (arXiv 2403.03206, eq. 19)."""
     normal = [_normal(seed, _STREAM + 2, step, position) for position in positions]
-    return _with_timesteps(drawn, torch.sigmoid(torch.tensor(normal)).tolist())
+    return _with_timesteps(sample, torch.sigmoid(torch.tensor(normal)).tolist())
 
 
-def _normal(*place: int) -> float:
-    return torch.randn((), generator=torch.Generator().manual_seed(random_streams.derive(*place))).item()
+def _normal(*key: int) -> float:
+    return torch.randn((), generator=torch.Generator().manual_seed(random_streams.derive(*key))).item()
 
 
 def weighted(weight: Callable[[Tensor], Tensor]) -> Change:
@@ -145,7 +146,7 @@ def _rebuilt(stepper: Stepper, optimizer: torch.optim.Optimizer) -> AbstractCont
 
 
 def lora_plus(ratio: float, lower: float = 1.0) -> Change:
-    """LoRA+ (arXiv 2402.12354): ``up`` learns ``ratio`` times as fast as ``down``, whose rate is ``lower`` times the
+    """LoRA+ (arXiv 2402.12354): ``up`` has ``ratio`` times the learning rate of ``down``, which has ``lower`` times the
     preset's."""
 
     def change(stepper: Stepper) -> AbstractContextManager[Any]:
@@ -196,10 +197,10 @@ def informed(batches: int = 8, norm: float = 1.0, ahead: float = 0.0) -> Change:
 
     @contextmanager
     def change(stepper: Stepper) -> Iterator[None]:
-        found = gradients(stepper, batches)
+        mean_gradients = gradients(stepper, batches)
         with torch.no_grad():
             for layer in stepper.adapter._layers:
-                gradient, (down, up) = found[layer.target.key], layer.master.weights
+                gradient, (down, up) = mean_gradients[layer.target.key], layer.master.weights
                 rank = min(stepper.adapter.rank, *gradient.shape)
                 left, sizes, right = torch.svd_lowrank(gradient, q=min(rank + 8, *gradient.shape))
                 length = norm / math.sqrt(3)
@@ -239,12 +240,12 @@ def averaged(keep: float) -> Change:
         mean = weights.detach().clone()
 
         def step(number: int, micros: Any) -> Any:
-            answer = take(number, micros)
+            result = take(number, micros)
             mean.lerp_(weights.detach(), 1 - min(keep, (number + 1) / (number + 10)))
             if number + 1 == stepper.total_steps:
                 with torch.no_grad():
                     weights.copy_(mean)
-            return answer
+            return result
 
         with mock.patch.object(stepper, "step", step):
             yield
@@ -262,8 +263,8 @@ ALL: dict[str, Candidate] = {
     "spread": _redrawn(spread),
     "antithetic": _redrawn(antithetic),
     "stratified, antithetic": Candidate(change=together(redrawn(stratified), redrawn(antithetic))),
-    "more noise": _redrawn(leaning(0.7)),
-    "less noise": _redrawn(leaning(1.4)),
+    "more noise": _redrawn(power_shifted(0.7)),
+    "less noise": _redrawn(power_shifted(1.4)),
     "middle timesteps": _redrawn(central),
     "no min-snr": Candidate({"min_snr_gamma": 0}),
     "min-snr 1": Candidate({"min_snr_gamma": 1}),
@@ -286,11 +287,11 @@ ALL: dict[str, Candidate] = {
     "average 0.9": Candidate(change=averaged(0.9)),
     "average 0.9, constant": Candidate({"lr_scheduler": "constant"}, averaged(0.9)),
     "stratified, informed": Candidate(change=together(redrawn(stratified), informed())),
-    "stratified, more noise": Candidate(change=redrawn(stratified_leaning)),
+    "stratified, more noise": Candidate(change=redrawn(stratified_power_shifted)),
     **{f"rate {rate:g}": Candidate({"learning_rate": rate}) for rate in (1e-3, 2e-3, 6e-3, 8e-3)},
     "short memory": Candidate({"optimizer_args": {"betas": [0.9, 0.99]}}),
     "warm-up 10": Candidate({"lr_warmup_steps": 10}),
-    "no cutting": Candidate({"max_grad_norm": 0}),
+    "no clipping": Candidate({"max_grad_norm": 0}),
     "batch 2": Candidate({"batch_size": 2}),
     "no decay": Candidate({"weight_decay": 0}),
     "no caption dropout": Candidate({"caption_dropout": 0}),

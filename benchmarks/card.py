@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks import ways
-from benchmarks.ways import Wanted
+from benchmarks.ways import Workload
 from lora_scripts_ext import config as configs
 from lora_scripts_ext.config import Config
 from lora_scripts_ext.hosts.standalone.inspection import inspect
@@ -27,7 +27,7 @@ STEPS = 3
 SIZES = {"sd1": 512, "sdxl": 1024}
 SAVINGS = {
     "": {},
-    "blocks computed twice": {"gradient_checkpointing": True},
+    "gradient checkpointing": {"gradient_checkpointing": True},
     "the same, fp8 weights": {"gradient_checkpointing": True, "fp8_base": True},
     "the same, 8-bit AdamW": {"gradient_checkpointing": True, "fp8_base": True, "optimizer": "adamw8bit"},
 }
@@ -43,7 +43,7 @@ def main() -> None:
     print("| family | size | batch | saved by | estimated | measured |\n| --- | --- | --- | --- | --- | --- |")
     for family, size in SIZES.items():
         for batch in (1, 4):
-            config = ways.make_config(Wanted(family, size, batch, options.rank, dtype=options.dtype))
+            config = ways.make_config(Workload(family, size, batch, options.rank, dtype=options.dtype))
             for name, saving in SAVINGS.items():
                 settings = configs.from_dict({**config.to_dict(), **saving})
                 print(

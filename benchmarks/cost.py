@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import ways
-from benchmarks.ways import Wanted
+from benchmarks.ways import Workload
 from lora_scripts_ext.hosts.standalone.inspection import inspect
 from lora_scripts_ext.training import speed
 from lora_scripts_ext.training.estimate import estimate
@@ -34,19 +34,19 @@ def main() -> None:
     parser.add_argument("--family", choices=("sd1", "sdxl"), default="sd1")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", choices=("auto", "fp32", "fp16", "bf16"), default="auto")
-    plain = Wanted(**vars(parser.parse_args()))
+    plain = Workload(**vars(parser.parse_args()))
     print("| batch | size | rank | seconds a step | a picture | estimated |\n| --- | --- | --- | --- | --- | --- |")
     for change in CHANGES:
-        wanted = replace(plain, **change)
-        seconds, estimated = _seconds(wanted)
-        each = seconds / wanted.batch
-        row = f"{wanted.batch} | {wanted.size} | {wanted.rank} | {seconds:.2f} | {each:.2f} | {estimated:.2f}"
+        workload = replace(plain, **change)
+        seconds, estimated = _seconds(workload)
+        each = seconds / workload.batch
+        row = f"{workload.batch} | {workload.size} | {workload.rank} | {seconds:.2f} | {each:.2f} | {estimated:.2f}"
         print(f"| {row} |", flush=True)
 
 
-def _seconds(wanted: Wanted) -> tuple[float, float]:
-    """The median of a few steps of ours, after one that is not counted; and what the page would have said."""
-    with ways.opened(wanted) as (session, store, config):
+def _seconds(workload: Workload) -> tuple[float, float]:
+    """The median of a few steps of ours, after one that is not counted; and the estimate that the page shows."""
+    with ways.opened(workload) as (session, store, config):
         estimated = estimate(config, inspect(config))
         rate = speed.flops_per_second(session.model.device, session.model.dtype)
         way, times = ways.make("ours", session, store, config), []

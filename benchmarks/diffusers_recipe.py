@@ -1,10 +1,10 @@
 """The reference: what diffusers' ``train_text_to_image_lora.py`` does, with its documented settings.
 
 They are those of the launch command in diffusers' guide (docs/source/en/training/lora.md, "Launch the script"):
-pictures one by one, gradients of four added, AdamW at 1e-4 with a cosine to zero, no warm-up, gradients cut to length
+batch size 1, four accumulation steps, AdamW at 1e-4 with a cosine to zero, no warm-up, gradient norm clipped to
 1, random flips; the script's defaults for the rest (betas 0.9 and 0.999, weight decay 0.01, epsilon 1e-8). The adapter
 is PEFT's on the attention's four matrices, alpha = rank, ``down`` Gaussian. As there, autoencoder and text encoder run
-in every step. Pictures stay decoded in memory here, which spares this reference what the script's data loader costs.
+in every step. Images stay decoded in memory here, which spares this reference what the script's data loader costs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ACCUMULATED = 4
 
 @dataclass(frozen=True)
 class Recipe:
-    """The reference's settings, as documented unless said otherwise; ``steps`` is where its cosine ends."""
+    """The reference's settings, as documented by default; ``steps`` is where its cosine ends."""
 
     steps: int
     rank: int
@@ -62,7 +62,7 @@ class Reference:
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
         )
-        self._pixels, self._captions = _pictures(folder, sides)
+        self._pixels, self._captions = _images(folder, sides)
         self._batches = self._epochs()
 
     def step(self, number: int) -> None:
@@ -79,17 +79,17 @@ class Reference:
         return nullcontext()
 
     def _epochs(self) -> Iterator[list[list[int]]]:
-        """The pictures of each step's micro-batches: a new order every epoch, leftovers make a smaller step."""
-        batch, together = self.recipe.batch, self.recipe.accumulated
+        """The images of each step's micro-batches: a new order every epoch, leftovers make a smaller step."""
+        batch, accumulated = self.recipe.batch, self.recipe.accumulated
         while True:
             order = torch.randperm(len(self._pixels)).tolist()
             micros = [order[first : first + batch] for first in range(0, len(order), batch)]
-            yield from (micros[first : first + together] for first in range(0, len(micros), together))
+            yield from (micros[first : first + accumulated] for first in range(0, len(micros), accumulated))
 
     def _loss(self, chosen: list[int]) -> Tensor:
         pixels = torch.stack([self._flipped(self._pixels[index]) for index in chosen])
-        found = self.session.encode_images(pixels)
-        latents = found.mean + found.std * torch.randn_like(found.mean)
+        distribution = self.session.encode_images(pixels)
+        latents = distribution.mean + distribution.std * torch.randn_like(distribution.mean)
         noise = torch.randn_like(latents)
         signal = self.session.model.alphas_cumprod
         timesteps = torch.randint(len(signal), (len(chosen),))
@@ -103,7 +103,7 @@ class Reference:
         return pixels.flip(-1) if self.recipe.flip and torch.rand(()) < 0.5 else pixels
 
 
-def _pictures(folder: Path, sides: tuple[int, int]) -> tuple[list[Tensor], list[str]]:
+def _images(folder: Path, sides: tuple[int, int]) -> tuple[list[Tensor], list[str]]:
     with (folder / "metadata.csv").open(encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
     return [pixels_of(Image.open(folder / row["filename"]), sides) for row in rows], [row["prompt"] for row in rows]

@@ -1,4 +1,4 @@
-"""What each device of our step is worth: the step as it is, and with one of them taken away, in turns in one process.
+"""What each optimisation of our step gains: the step as it is, and without one of them, in turns in one process.
 
 ``python benchmarks/gains.py [--family sd1|sdxl] [--size N] [--batch N] [--rank N] [--rounds N] [--only WORD ...]
 [--json]``, on a CPU.
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks import ways
-from benchmarks.ways import Wanted
+from benchmarks.ways import Workload
 from lora_scripts_ext.adapters import frozen, products
 from lora_scripts_ext.dataset.plan import Visit
 from lora_scripts_ext.dataset.store import Batch
@@ -43,16 +43,18 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="rows that hold one of these words")
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
     options = parser.parse_args()
-    wanted = Wanted(device="cpu", **{f.name: getattr(options, f.name) for f in fields(Wanted) if f.name in options})
-    with ways.opened(wanted) as (session, store, config):
+    workload = Workload(
+        device="cpu", **{f.name: getattr(options, f.name) for f in fields(Workload) if f.name in options}
+    )
+    with ways.opened(workload) as (session, store, config):
         stepper, step, attached = ways.stepping(session, store, config)
-        rows = {**_without(stepper), **_encoding(stepper, wanted)}
+        rows = {**_without(stepper), **_encoding(stepper, workload)}
         chosen = {name: on for name, on in rows.items() if any(word in name for word in options.only)}
         without = {"as it is": nullcontext, **chosen}
         seconds: dict[str, list[float]] = {name: [] for name in without}
         for number in range(WARM_UP + options.rounds):
-            for name, taken_away in ways.rotated(without, number):
-                with taken_away(), attached():
+            for name, change in ways.rotated(without, number):
+                with change(), attached():
                     start = time.perf_counter()
                     step(number)
                     if number >= WARM_UP:
@@ -75,7 +77,7 @@ def _without(stepper: Stepper) -> dict[str, Callable[[], AbstractContextManager[
     return {
         "without oneDNN's products": lambda: mock.patch.object(products, "uses_onednn", lambda x: False),
         "without convolutions as products": lambda: mock.patch.object(products, "_as_product", lambda *_: False),
-        "without frozen layers computed our way": _no_quickening,
+        "without frozen layers computed our way": _no_frozen_layers,
         "without products added where they belong": _apart,
         "with a backward below the first adapter": _gradient_to_the_input,
         "with an optimizer over every matrix": lambda: _matrix_by_matrix(stepper),
@@ -96,29 +98,29 @@ def _apart() -> Iterator[None]:
         yield
 
 
-def _encoding(stepper: Stepper, wanted: Wanted) -> dict[str, Callable[[], AbstractContextManager[object]]]:
-    """What every step encodes again, before its batch is taken."""
-    session, taken = stepper.session, stepper.store.batch
-    pixels = torch.zeros(wanted.batch, 3, wanted.size, wanted.size)
+def _encoding(stepper: Stepper, workload: Workload) -> dict[str, Callable[[], AbstractContextManager[object]]]:
+    """What every step encodes again, before its batch is loaded."""
+    session, load_batch = stepper.session, stepper.store.batch
+    pixels = torch.zeros(workload.batch, 3, workload.size, workload.size)
 
     @torch.no_grad()
     def with_text(visits: Sequence[Visit], device: torch.device) -> Batch:
-        batch = taken(visits, device)
+        batch = load_batch(visits, device)
         session.encode_text(batch.captions)
         return batch
 
     @torch.no_grad()
-    def with_pictures(visits: Sequence[Visit], device: torch.device) -> Batch:
+    def with_images(visits: Sequence[Visit], device: torch.device) -> Batch:
         session.encode_images(pixels)
-        return taken(visits, device)
+        return load_batch(visits, device)
 
     return {
         "with the text encoder in every step": lambda: mock.patch.object(stepper.store, "batch", with_text),
-        "with the VAE in every step": lambda: mock.patch.object(stepper.store, "batch", with_pictures),
+        "with the VAE in every step": lambda: mock.patch.object(stepper.store, "batch", with_images),
     }
 
 
-def _no_quickening() -> AbstractContextManager[object]:
+def _no_frozen_layers() -> AbstractContextManager[object]:
     return mock.patch.object(frozen, "efficient_frozen_layers", lambda targets: nullcontext())
 
 

@@ -1,7 +1,7 @@
 """Our step on a CUDA card, its forward and backward recorded once as a CUDA graph and replayed.
 
-A graph per bucket: the set here has one. Ready to be measured; before anything is timed the replayed gradient is held
-against the eager one of the same batch.
+A graph per bucket: the dataset here has one. Ready to be measured; before anything is timed the replayed gradient is
+compared with the eager one of the same batch.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class Graphed:
         """Noisy latents, target, timesteps, and the conditioning's tensors."""
         visits = self._micros[number % len(self._micros)][0]
         batch: Batch = self._store.batch(visits, self._session.model.device)
-        places, device = [visit.position for visit in visits], self._session.model.device
-        shape, moments = batch.mean.shape[1:], self._stepper.objective.sample_timestep
-        drawn = objective.draw(self._config.seed, number, places, shape, moments, self._config.noise_offset)
-        timesteps, noises = drawn.timesteps.to(device), drawn.noise.to(device)
-        latents = batch.mean + batch.std * drawn.latent.to(device)
+        positions, device = [visit.position for visit in visits], self._session.model.device
+        shape, sample_timestep = batch.mean.shape[1:], self._stepper.objective.sample_timestep
+        sample = objective.draw(self._config.seed, number, positions, shape, sample_timestep, self._config.noise_offset)
+        timesteps, noises = sample.timesteps.to(device), sample.noise.to(device)
+        latents = batch.mean + batch.std * sample.latent.to(device)
         inputs = batch.conditioning
         conditioning = [one for one in (inputs.context, inputs.pooled, inputs.time_ids) if one is not None]
         return [self._stepper.objective.add_noise(latents, noises, timesteps), noises, timesteps, *conditioning]

@@ -5,8 +5,8 @@ full-size model with random weights, in float32 on the CPU. The last line of std
 resident set in MiB.
 
 In Forge and Neo also ``--gpu``, and with it, in Forge, ``--gpu-weights MIB`` (its slider); ``--low-bits float8-e4m3fn``
-(Diffusion in Low Bits) and ``--recompute`` (gradient checkpointing). The exit code is 1 where the run has changed what
-is drawn.
+(Diffusion in Low Bits) and ``--recompute`` (gradient checkpointing). The exit code is 1 where the run changes the
+WebUI's images.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from tests.webui import checkpoints
 
 
 def main() -> int:
-    """Make what is needed, run the WebUI's own Python, hand its answer on."""
+    """Write model and images, run the WebUI's own Python, pass its output on."""
     options = _parser().parse_args()
     kind, folder_of_webui = next((one, found) for one in KINDS if (found := getattr(options, one)))
     webui = Path(folder_of_webui).resolve()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        told = {
-            "train_data_dir": str(_pictures(folder / "pictures", options.pictures, options.size)),
+        values = {
+            "train_data_dir": str(_images(folder / "images", options.pictures, options.size)),
             "base_model": str(_checkpoint(folder, webui, kind, options.family)),
             "output_dir": str(folder / "out"),
             "resolution": options.size,
@@ -47,13 +47,13 @@ def main() -> int:
             "tensorboard": False,
             "gradient_checkpointing": options.recompute,
         }
-        asked = folder / "run.json"
-        asked.write_text(json.dumps({"run": told, "gpu_weights": options.gpu_weights}))
+        run_file = folder / "run.json"
+        run_file.write_text(json.dumps({"run": values, "gpu_weights": options.gpu_weights}))
         (folder / "webui").mkdir()
         (folder / "webui" / "config.json").write_text(json.dumps({"forge_unet_storage_dtype": options.low_bits}))
         python = webui / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         inside = Path(__file__).with_name("inside_webui.py")
-        command = [str(python), str(inside), kind, "measure", told["base_model"], str(folder), str(asked)]
+        command = [str(python), str(inside), kind, "measure", values["base_model"], str(folder), str(run_file)]
         device = {"WEBUI_DEVICE": "cuda" if options.gpu else "cpu"}
         done = subprocess.run(command, cwd=webui, env={**os.environ, **device}, stdout=subprocess.PIPE, text=True)
         print(done.stdout, end="")
@@ -75,19 +75,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--low-bits", default="Automatic", help="the setting of the name")
     parser.add_argument("--recompute", action="store_true", help="gradient checkpointing")
-    parser.add_argument("--size", type=int, default=256, help="side of the pictures")
+    parser.add_argument("--size", type=int, default=256, help="side of the images")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--pictures", type=int, default=10)
     return parser
 
 
-def _pictures(folder: Path, count: int, side: int) -> Path:
+def _images(folder: Path, count: int, side: int) -> Path:
     folder.mkdir()
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for index in range(count):
-        Image.fromarray(draw.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(folder / f"{index}.png")
-        (folder / f"{index}.txt").write_text(f"picture {index}")
+        Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+        (folder / f"{index}.txt").write_text(f"image {index}")
     return folder
 
 

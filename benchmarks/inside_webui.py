@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-ASKED = json.loads(Path(sys.argv[5]).read_text(encoding="utf-8"))
-VALUES = ASKED["run"]
+ORDER = json.loads(Path(sys.argv[5]).read_text(encoding="utf-8"))
+VALUES = ORDER["run"]
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "webui"))
 webui = importlib.import_module("inside_a1111" if sys.argv[1] == "a1111" else "inside_forge")
 
@@ -30,15 +30,15 @@ _MIB = 2**20
 
 
 def draw() -> str:
-    """A picture, so that the model is as a user's is when he presses Start; returns a digest of its pixels."""
+    """Generate an image, so that the model is as a user's is at Start; returns a digest of its pixels."""
     side = configs.from_dict(VALUES).resolution[0]
     job = processing.StableDiffusionProcessingTxt2Img(
-        sd_model=shared.sd_model, prompt="a picture", seed=1, sampler_name="Euler", steps=2, cfg_scale=7.0,
+        sd_model=shared.sd_model, prompt="an image", seed=1, sampler_name="Euler", steps=2, cfg_scale=7.0,
         width=side, height=side, do_not_save_samples=True, do_not_save_grid=True,
     )  # fmt: skip
-    picture = processing.process_images(job).images[0]
+    image = processing.process_images(job).images[0]
     job.close()
-    return hashlib.sha256(picture.convert("RGB").tobytes()).hexdigest()
+    return hashlib.sha256(image.convert("RGB").tobytes()).hexdigest()
 
 
 def timed(name: str) -> dict[str, float]:
@@ -54,7 +54,7 @@ def timed(name: str) -> dict[str, float]:
             started.append(time.perf_counter() - start)
 
     def should_stop() -> bool:
-        # Asked as a step ends; its event comes later.
+        # Called as a step ends; its event comes later.
         if started:
             ends.append(time.perf_counter())
         return False
@@ -79,21 +79,21 @@ def keep_on_device(mib: int) -> None:
 
 
 if __name__ == "__main__":
-    if ASKED["gpu_weights"]:
-        keep_on_device(ASKED["gpu_weights"])
-    picture = draw()
+    if ORDER["gpu_weights"]:
+        keep_on_device(ORDER["gpu_weights"])
+    pixels_before = draw()
     config = configs.from_dict(VALUES)
-    told = estimate(config, webui.inspection(config))
-    rate = speed.flops_per_second(told.model.device, told.model.dtype)
+    estimated = estimate(config, webui.inspection(config))
+    rate = speed.flops_per_second(estimated.model.device, estimated.model.dtype)
     weights = [parameter for root in webui.roots() for parameter in root.parameters()]
-    seen = {
+    report = {
         "model_mib": round(sum(weight.numel() * weight.element_size() for weight in weights) / _MIB),
         "told": {
-            "extra_mib": round(told.extra_bytes / _MIB),
-            "seconds_a_step": round(told.flops / rate / told.steps, 2),
+            "extra_mib": round(estimated.extra_bytes / _MIB),
+            "seconds_a_step": round(estimated.flops / rate / estimated.steps, 2),
         },
         "first_run": timed("first"),
         "second_run": timed("second"),
     }
-    seen["picture_as_before"] = draw() == picture
-    print(json.dumps(seen))
+    report["picture_as_before"] = draw() == pixels_before
+    print(json.dumps(report))

@@ -10,7 +10,7 @@ _PERIOD = 0.01
 
 
 class Peak:
-    """The largest resident set of this process since it was made."""
+    """The largest resident set of this process since this object was created."""
 
     def __init__(self) -> None:
         self.bytes = resident()

@@ -44,16 +44,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = write(Path(name) / "photos", options.pictures, options.megapixels)
         before = psutil.Process().memory_info().rss
-        seen = {"first_report": timed(lambda: check(folder, None, 512, "", _quiet))}
-        seen["second_report"] = timed(lambda: check(folder, None, 512, "", _quiet))
-        seen["captions"] = timed(
+        report = {"first_report": timed(lambda: check(folder, None, 512, "", _quiet))}
+        report["second_report"] = timed(lambda: check(folder, None, 512, "", _quiet))
+        report["captions"] = timed(
             lambda: label(folder, CaptionStore.open(folder), choose.make(CaptionerOptions("names")))
         )
         out = Path(name) / "ready"
-        seen["preparation"] = timed(lambda: ready(folder, out, 512, PreparationOptions(kind="jpg"), _quiet))
-        seen["before_mib"] = round(before / 2**20)
-        seen["peak_mib"] = round(peak() / 2**20)
-    print(json.dumps(seen))
+        report["preparation"] = timed(lambda: ready(folder, out, 512, PreparationOptions(kind="jpg"), _quiet))
+        report["before_mib"] = round(before / 2**20)
+        report["peak_mib"] = round(peak() / 2**20)
+    print(json.dumps(report))
     return 0
 
 
@@ -85,7 +85,7 @@ def peak() -> int:
 
 
 def _quiet(done: int, total: int, what: str) -> None:
-    """Say nothing."""
+    """Print nothing."""
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ import torch
 
 from benchmarks import graphs, kohya, ways
 from benchmarks.memory import Peak
-from benchmarks.ways import Wanted, Way
+from benchmarks.ways import Way, Workload
 
 ROUNDS = 7
 WARM_UP = 2
@@ -38,23 +38,23 @@ _MEMORY_STEPS = 3
 def main() -> None:
     """Measure and print."""
     options = _parser().parse_args()
-    wanted = Wanted(**{field.name: getattr(options, field.name) for field in fields(Wanted)})
+    workload = Workload(**{field.name: getattr(options, field.name) for field in fields(Workload)})
     if options.memory_of:
-        print(_peak_mib(wanted, options.memory_of))
+        print(_peak_mib(workload, options.memory_of))
         return
     theirs = []
     if options.sd_scripts:
-        theirs += kohya.seconds(options.sd_scripts.resolve(), wanted, WARM_UP, ROUNDS)
-    with ways.opened(wanted) as (session, store, config):
-        made = {name: ways.make(name, session, store, config) for name in ways.NAMES}
+        theirs += kohya.seconds(options.sd_scripts.resolve(), workload, WARM_UP, ROUNDS)
+    with ways.opened(workload) as (session, store, config):
+        by_name = {name: ways.make(name, session, store, config) for name in ways.NAMES}
         if session.model.device.type == "cuda":
-            made["graph"] = graphs.graphed(session, store, config)
-        seconds = _measure(made, session.model.device)
-        device, held = session.model.device, ways.kib_a_picture(store)
+            by_name["graph"] = graphs.graphed(session, store, config)
+        seconds = _measure(by_name, session.model.device)
+        device, held = session.model.device, ways.kib_an_image(store)
     if options.sd_scripts:
-        theirs += kohya.seconds(options.sd_scripts.resolve(), wanted, WARM_UP, ROUNDS)
+        theirs += kohya.seconds(options.sd_scripts.resolve(), workload, WARM_UP, ROUNDS)
     memory = {} if options.no_memory else {f"{name}_mib": _in_own_process(name) for name in ways.NAMES}
-    report = {**asdict(wanted), "device": str(device), **_report(seconds, theirs), **memory, "kib_a_picture": held}
+    report = {**asdict(workload), "device": str(device), **_report(seconds, theirs), **memory, "kib_a_picture": held}
     report |= _about(device)
     print(json.dumps(report) if options.json else "\n".join(f"{key}: {value}" for key, value in report.items()))
 
@@ -62,7 +62,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", choices=("sd1", "sdxl"), default="sd1")
-    parser.add_argument("--size", type=int, default=256, help="side of the pictures in pixels")
+    parser.add_argument("--size", type=int, default=256, help="side of the images in pixels")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--device", default="auto")
@@ -78,11 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _measure(made: dict[str, Way], device: torch.device) -> dict[str, list[float]]:
+def _measure(by_name: dict[str, Way], device: torch.device) -> dict[str, list[float]]:
     """Seconds of every measured step; the ways take turns, so that what else the machine does hits all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in made}
+    seconds: dict[str, list[float]] = {name: [] for name in by_name}
     for number in range(WARM_UP + ROUNDS):
-        for name, way in ways.rotated(made, number):
+        for name, way in ways.rotated(by_name, number):
             with way.attached():
                 ways.wait(device)
                 start = time.perf_counter()
@@ -114,9 +114,9 @@ def _in_own_process(name: str) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
-def _peak_mib(wanted: Wanted, name: str) -> int:
+def _peak_mib(workload: Workload, name: str) -> int:
     """The largest memory of a few steps, the model's included."""
-    with ways.opened(wanted) as (session, store, config):
+    with ways.opened(workload) as (session, store, config):
         way, device = ways.make(name, session, store, config), session.model.device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)

@@ -1,11 +1,11 @@
 """Time to quality: how soon our preset is as good as diffusers' recipe, on the pocket model and two brands.
 
-Both learn the same pictures at the same rank from the same frozen model. Two measures on objects neither ever sees:
-the validation loss (plain squared error over a fixed set of noises and timesteps) and the demo's distance of drawn
-pictures. The reference runs its budget of steps, once as documented and once tuned: at the best of a few learning
-rates, found with ``--sweep`` on the brands' ``tuning/`` objects, and with the four pictures of a step at once. Our
+Both train on the same images at the same rank and frozen model. Two measures on held-out objects:
+the validation loss (plain squared error over a fixed set of noises and timesteps) and the demo's distance of generated
+images. The reference runs its budget of steps, once as documented and once tuned: at the best of a few learning
+rates, found with ``--sweep`` on the brands' ``tuning/`` objects, and with the four images of a step at once. Our
 preset is planned for a shorter run, whose learning rate ends at zero there. Time is that of training, caching included,
-looking excluded.
+measuring excluded.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from lora_scripts_ext.hosts.standalone.session import StandaloneSession
 
 RATES = (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
 BEST_RATE = 8e-3
-LOOK_EVERY = 40
+MEASURE_EVERY = 40
 
 
 def main() -> None:
-    """Compare, sweep or try, and say what came out."""
+    """Compare, sweep or try, and print the result."""
     options = _options()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -107,38 +107,40 @@ class Bench:
             yield {"name": name, **_means(ends), **_beside(ends, plain)}
 
     def _ends(self, candidate: candidates.Candidate) -> list[Point]:
-        places = [(brand, seed) for brand in self.options.brands for seed in self.options.seeds]
-        return [self._ours(brand, seed, "tuning", candidate)[-1] for brand, seed in places]
+        runs = [(brand, seed) for brand in self.options.brands for seed in self.options.seeds]
+        return [self._ours(brand, seed, "tuning", candidate)[-1] for brand, seed in runs]
 
     def _compared(self, brand: str, seed: int) -> dict[str, Any]:
         steps, rank = self.options.steps, self.config.lora_rank
         mine = self._ours(brand, seed, "held_out", candidates.ALL["plain"])
-        answer = {"brand": brand, "seed": seed, "ours": _end(mine)}
+        result = {"brand": brand, "seed": seed, "ours": _end(mine)}
         for key, recipe in (("documented", Recipe(steps, rank)), ("tuned", _tuned(steps, BEST_RATE))):
             theirs = self._reference(brand, seed, "held_out", recipe)
-            answer[key] = _end(theirs) | _against(mine, theirs[-1])
-        print(json.dumps(answer), file=sys.stderr)
-        return answer
+            result[key] = _end(theirs) | _against(mine, theirs[-1])
+        print(json.dumps(result), file=sys.stderr)
+        return result
 
     def _reference(self, brand: str, seed: int, folder: str, recipe: Recipe) -> list[Point]:
         return training.reference(
-            self.session, brand, seed, recipe, self._measured(brand, folder), _looks(recipe.steps)
+            self.session, brand, seed, recipe, self._measured(brand, folder), _measured_steps(recipe.steps)
         )
 
     def _ours(self, brand: str, seed: int, folder: str, candidate: candidates.Candidate) -> list[Point]:
         steps = self.options.our_steps
         config = training.preset(brand, seed, steps, **candidate.settings)
-        return training.ours(self.session, config, self._measured(brand, folder), _looks(steps), candidate.change)
+        return training.ours(
+            self.session, config, self._measured(brand, folder), _measured_steps(steps), candidate.change
+        )
 
     def _measured(self, brand: str, folder: str) -> quality.Measures:
-        place = quality.BRANDS[brand] / folder
-        if place not in self._measures:
-            self._measures[place] = quality.measures(self.session, self.config, place)
-        return self._measures[place]
+        folder_path = quality.BRANDS[brand] / folder
+        if folder_path not in self._measures:
+            self._measures[folder_path] = quality.measures(self.session, self.config, folder_path)
+        return self._measures[folder_path]
 
 
 def _tuned(steps: int, rate: float) -> Recipe:
-    """The reference with a rate for this model, and the four pictures of a step at once."""
+    """The reference with a rate for this model, and the four images of a step at once."""
     return Recipe(steps, training.preset("lumora", 0, 1).lora_rank, rate, batch=4, accumulated=1)
 
 
@@ -148,8 +150,8 @@ def _end(points: list[Point]) -> dict[str, Any]:
     return {key: round(value, 5) for key, value in asdict(points[-1]).items()} | {"curve": curve}
 
 
-def _looks(steps: int) -> range:
-    return range(LOOK_EVERY, steps, LOOK_EVERY)
+def _measured_steps(steps: int) -> range:
+    return range(MEASURE_EVERY, steps, MEASURE_EVERY)
 
 
 def _against(mine: list[Point], goal: Point) -> dict[str, Any]:
@@ -170,11 +172,11 @@ def _means(ends: list[Point]) -> dict[str, float]:
 
 def _beside(ends: list[Point], plain: list[Point]) -> dict[str, float]:
     """The mean of each end's measure as a share of the plain one's, and how far these shares are apart."""
-    answer = {}
+    result = {}
     for key in ("loss", "distance", "seconds"):
         shares = [getattr(one, key) / getattr(other, key) for one, other in zip(ends, plain, strict=True)]
-        answer |= {f"{key}_share": statistics.fmean(shares), f"{key}_spread": statistics.pstdev(shares)}
-    return answer
+        result |= {f"{key}_share": statistics.fmean(shares), f"{key}_spread": statistics.pstdev(shares)}
+    return result
 
 
 def _readable(report: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Trainings that can be looked at on the way: ours and the reference, timed without the looking."""
+"""Trainings that are measured on the way: ours and the reference, timed without the measuring."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Change = Callable[[Stepper], AbstractContextManager[Any]]
 
 @dataclass(frozen=True)
 class Point:
-    """Where a training stood after ``steps`` and ``seconds`` of training; ``distance`` only where it was drawn."""
+    """Where a training stood after ``steps`` and ``seconds`` of training; ``distance`` only at the end."""
 
     steps: int
     seconds: float
@@ -95,35 +95,39 @@ def preset(brand: str, seed: int, steps: int, **settings: Any) -> Config:
 
 
 def ours(
-    session: StandaloneSession, config: Config, measures: Measures, looks: Iterable[int], change: Change | None = None
+    session: StandaloneSession,
+    config: Config,
+    measures: Measures,
+    measured_steps: Iterable[int],
+    change: Change | None = None,
 ) -> list[Point]:
     """Train by the engine; what it caches counts as training."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         settings = configs.from_dict({**config.to_dict(), "output_dir": folder})
         start = time.perf_counter()
         training = Ours(session, settings, change, stack)
-        return _train(training, config.max_steps, measures, set(looks), time.perf_counter() - start)
+        return _train(training, config.max_steps, measures, set(measured_steps), time.perf_counter() - start)
 
 
 def reference(
-    session: StandaloneSession, brand: str, seed: int, recipe: Recipe, measures: Measures, looks: Iterable[int]
+    session: StandaloneSession, brand: str, seed: int, recipe: Recipe, measures: Measures, measured_steps: Iterable[int]
 ) -> list[Point]:
     """Train by diffusers' recipe."""
     sides = measures.config.sides(session.model.resolution)
     start = time.perf_counter()
     training = Reference(session, BRANDS[brand] / "brand", sides, recipe, seed)
-    return _train(training, recipe.steps, measures, set(looks), time.perf_counter() - start)
+    return _train(training, recipe.steps, measures, set(measured_steps), time.perf_counter() - start)
 
 
-def _train(training: Training, steps: int, measures: Measures, looks: set[int], seconds: float) -> list[Point]:
-    """Take the steps; measure the loss after those in ``looks``, and at the end the distance, too."""
+def _train(training: Training, steps: int, measures: Measures, measured_steps: set[int], seconds: float) -> list[Point]:
+    """Take the steps; measure the loss after those in ``measured_steps``, and at the end the distance, too."""
     points = []
     for number in range(steps):
         start = time.perf_counter()
         training.step(number)
         seconds += time.perf_counter() - start
         done, last = number + 1, number + 1 == steps
-        if done in looks or last:
+        if done in measured_steps or last:
             with training.delivered():
                 distance = measures.distance(training.session) if last else None
                 points.append(Point(done, seconds, measures.loss(training.session), distance))

@@ -32,7 +32,7 @@ from lora_scripts_ext.training.step import Stepper
 FOLDER = Path(tempfile.gettempdir()) / "lora-trainer-benchmark"
 NAMES = ("floor", "ours", "peft")
 _PEFT_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"]
-# More pictures than this are the same ones under other names: encoding them all would take hours.
+# More images than this are the same ones under other names: encoding them all would take hours.
 _DIFFERENT = 50
 
 
@@ -40,8 +40,8 @@ _Any = TypeVar("_Any")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is measured: a family's model, pictures of ``size`` pixels, ``batch`` of them a step."""
+class Workload:
+    """What is measured: a family's model, images of ``size`` pixels, ``batch`` of them a step."""
 
     family: str = "sd1"
     size: int = 256
@@ -62,15 +62,15 @@ class Way:
 
 
 @contextmanager
-def opened(wanted: Wanted) -> Iterator[tuple[StandaloneSession, Store, Config]]:
-    """The model, and pictures cached as a run caches them."""
-    with with_config(make_config(wanted)) as found:
-        yield found
+def opened(workload: Workload) -> Iterator[tuple[StandaloneSession, Store, Config]]:
+    """The model, and images cached as a run caches them."""
+    with with_config(make_config(workload)) as parts:
+        yield parts
 
 
 @contextmanager
 def with_config(config: Config) -> Iterator[tuple[StandaloneSession, Store, Config]]:
-    """The same, as ``config`` says."""
+    """The same, for ``config``."""
     with StandaloneHost().open(config) as session:
         dataset = source.read(config, config.sides(session.model.resolution), session.model.vae_factor)
         store = Store.build(dataset, session, config, progress=lambda *_: None, check=lambda: None, budget_bytes=2**34)
@@ -78,22 +78,22 @@ def with_config(config: Config) -> Iterator[tuple[StandaloneSession, Store, Conf
         yield session, store, config
 
 
-def make_config(wanted: Wanted) -> Config:
-    """A run's config, with its checkpoint and pictures written."""
-    model = write_checkpoint(FOLDER / f"{wanted.family}.safetensors", wanted.family)
-    pictures = _write_pictures(wanted)
+def make_config(workload: Workload) -> Config:
+    """A run's config, with its checkpoint and images written."""
+    model = write_checkpoint(FOLDER / f"{workload.family}.safetensors", workload.family)
+    images = _write_images(workload)
     return configs.from_dict(
         {
-            "train_data_dir": str(pictures),
+            "train_data_dir": str(images),
             "base_model": str(model),
             "output_dir": str(FOLDER / "out"),
-            "resolution": wanted.size,
-            "batch_size": wanted.batch,
-            "lora_rank": wanted.rank,
-            "device": wanted.device,
-            "mixed_precision": wanted.dtype,
+            "resolution": workload.size,
+            "batch_size": workload.batch,
+            "lora_rank": workload.rank,
+            "device": workload.device,
+            "mixed_precision": workload.dtype,
             "lr_scheduler": "constant",
-            "gradient_checkpointing": wanted.recompute,
+            "gradient_checkpointing": workload.recompute,
         }
     )
 
@@ -103,16 +103,16 @@ def make(name: str, session: StandaloneSession, store: Store, config: Config) ->
     return {"floor": _floor, "ours": _ours, "peft": _peft}[name](session, store, config)
 
 
-def kib_a_picture(store: Store) -> float:
-    """KiB of memory that the cached set takes for each picture; a text is held once, whoever shares it."""
+def kib_an_image(store: Store) -> float:
+    """KiB of memory that the cached dataset takes for each image; a text is held once, whoever shares it."""
     held = [*store._tables.values(), store._texts]
     tensors = [one for table in held for one in vars(table).values() if isinstance(one, torch.Tensor)]
     return round(sum(tensor.nbytes for tensor in tensors) / len(store.examples) / 2**10, 1)
 
 
-def rotated(made: dict[str, _Any], number: int) -> list[tuple[str, _Any]]:
+def rotated(by_name: dict[str, _Any], number: int) -> list[tuple[str, _Any]]:
     """The items, each round begun by another: what comes after what must not matter."""
-    items = list(made.items())
+    items = list(by_name.items())
     first = number % len(items)
     return items[first:] + items[:first]
 
@@ -123,19 +123,19 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _write_pictures(wanted: Wanted) -> Path:
-    """Noise, which no cache and no VAE can make light of, with a caption each."""
-    count = wanted.pictures or 4 * wanted.batch
-    folder = FOLDER / f"pictures-{wanted.size}-{count}"
+def _write_images(workload: Workload) -> Path:
+    """Images of noise, which compress badly, with a caption each."""
+    count = workload.pictures or 4 * workload.batch
+    folder = FOLDER / f"images-{workload.size}-{count}"
     folder.mkdir(parents=True, exist_ok=True)
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for index in range(count):
         path = folder / f"{index}.png"
         if not path.exists() and index < _DIFFERENT:
-            Image.fromarray(draw.integers(0, 256, (wanted.size, wanted.size, 3), dtype=np.uint8)).save(path)
+            Image.fromarray(rng.integers(0, 256, (workload.size, workload.size, 3), dtype=np.uint8)).save(path)
         elif not path.exists():
             path.hardlink_to(folder / f"{index % _DIFFERENT}.png")
-        path.with_suffix(".txt").write_text(f"picture {index % _DIFFERENT}")
+        path.with_suffix(".txt").write_text(f"image {index % _DIFFERENT}")
     return folder
 
 
@@ -210,7 +210,7 @@ def _peft(session: StandaloneSession, store: Store, config: Config) -> Way:
 
 
 def twin(session: StandaloneSession) -> StandaloneSession:
-    """A second UNet over the same weight tensors, so that an adapter put into it leaves the first alone."""
+    """A second UNet over the same weight tensors, so that an adapter put into it leaves the first unchanged."""
     other = copy.copy(session)
     other._unet = copy.deepcopy(session._unet, {id(tensor): tensor for tensor in session._unet.parameters()})
     return other

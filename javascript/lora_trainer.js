@@ -1,4 +1,4 @@
-// The live side of the LoRA Trainer tab. The server keeps the state; the page only asks for it, so it survives a reload.
+// The live side of the LoRA Trainer tab. The server keeps the state; the page only requests it, so it survives a reload.
 
 (function() {
     const PERIOD = 1500;
@@ -8,15 +8,15 @@
     const requested = new Map();
 
     function element(tag, attributes, ...children) {
-        const made = document.createElement(tag);
+        const node = document.createElement(tag);
         for (const [name, value] of Object.entries(attributes || {})) {
-            made.setAttribute(name, value);
+            node.setAttribute(name, value);
         }
-        made.append(...children);
-        return made;
+        node.append(...children);
+        return node;
     }
 
-    // Shows the server that the question comes from its page.
+    // Shows the server that the request comes from its page.
     function pageKey() {
         const panel = gradioApp().querySelector("#lt_live");
         return panel ? panel.dataset.page : "";
@@ -28,7 +28,7 @@
         return parts.map((part, index) => (index ? String(part).padStart(2, "0") : part)).join(":");
     }
 
-    function words(report) {
+    function promptText(report) {
         return [report.trigger, `<lora:${report.name}:0.8>`].filter(Boolean).join(" ");
     }
 
@@ -38,7 +38,7 @@
             waiting: `${name} waits until the WebUI is free.`,
             preparing: `${name}: preparing`,
             training: `${name} is being trained.`,
-            done: `${name} is done: use ${words(report)} in a prompt.`,
+            done: `${name} is done: use ${promptText(report)} in a prompt.`,
             stopped: `${name} was stopped at step ${report.step || 0}; Resume goes on from there.`,
             failed: `${name} failed.`,
         }[report.status];
@@ -94,11 +94,11 @@
             element("figcaption", {}, "Loss, and its trend: it should fall, then level off."));
     }
 
-    // The newest on top: what the LoRA can do now, below it what it could do before.
+    // The newest on top.
     function strips(report) {
         const rows = new Map();
         for (const preview of report.previews) {
-            // An earlier run of this name drew files of the same names, which the page may still hold.
+            // An earlier run of this name wrote previews of the same names, which the browser may still cache.
             const path = encodeURIComponent(preview.path);
             const source = `lora-trainer/picture?full=true&path=${path}&run=${report.started}&page=${pageKey()}`;
             const epoch = preview.epoch || 0;
@@ -116,7 +116,7 @@
         button.addEventListener("click", () => {
             const prompt = gradioApp().querySelector("#txt2img_prompt textarea");
             if (!prompt.value.includes(`<lora:${report.name}:`)) {
-                prompt.value = [prompt.value.trim(), words(report)].filter(Boolean).join(" ");
+                prompt.value = [prompt.value.trim(), promptText(report)].filter(Boolean).join(" ");
                 updateInput(prompt);
             }
             switch_to_txt2img();
@@ -125,14 +125,14 @@
     }
 
     // The WebUI's own refresh button would list the checkpoints, too, and with --ckpt choose that one again.
-    async function showCard(tab, name, made) {
+    async function showCard(tab, name, written) {
         const cards = gradioApp().querySelector(`#${tab}_lora_cards`);
-        const known = `${tab} ${name} ${made}`;
+        const known = `${tab} ${name} ${written}`;
         const here = cards && cards.querySelector(`.card[data-name="${CSS.escape(name)}"]`);
         if (!cards || requested.has(known) && (here || requested.get(known) === cards)) return;
         requested.set(known, cards);
-        const question = new URLSearchParams({page: "lora", tabname: tab, name});
-        const response = await fetch(`sd_extra_networks/get-single-card?${question}`);
+        const query = new URLSearchParams({page: "lora", tabname: tab, name});
+        const response = await fetch(`sd_extra_networks/get-single-card?${query}`);
         if (!response.ok) return;
         const holder = element("div");
         holder.innerHTML = (await response.json()).html;
@@ -145,9 +145,9 @@
     }
 
     async function showCards(report) {
-        for (const [name, made] of Object.entries(report.made || {})) {
+        for (const [name, written] of Object.entries(report.made || {})) {
             for (const tab of ["txt2img", "img2img"]) {
-                await showCard(tab, name, made);
+                await showCard(tab, name, written);
             }
         }
     }
@@ -172,7 +172,7 @@
         panel.replaceChildren(...parts);
     }
 
-    async function ask() {
+    async function poll() {
         try {
             const response = await fetch("lora-trainer/report", {headers: {"X-LoRA-Trainer-Page": pageKey()}});
             if (response.ok) {
@@ -181,10 +181,10 @@
                 await showCards(report);
             }
         } catch (error) {
-            // The server is restarting; the next question will be answered.
+            // The server is restarting; the next request will succeed.
         }
-        setTimeout(ask, PERIOD);
+        setTimeout(poll, PERIOD);
     }
 
-    onUiLoaded(ask);
+    onUiLoaded(poll);
 }());

@@ -202,11 +202,9 @@ class Config:
     notes: tuple[str, ...] = dataclasses.field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        suited = config_optimizer.SUITED[self.optimizer]
-        if self.learning_rate is None:
-            object.__setattr__(self, "learning_rate", suited.learning_rate)
-        if self.lr_scheduler == "auto":
-            object.__setattr__(self, "lr_scheduler", suited.lr_scheduler)
+        for key, value in dataclasses.asdict(config_optimizer.SUITED[self.optimizer]).items():
+            if getattr(self, key) == default(key):
+                object.__setattr__(self, key, value)
 
     @property
     def name(self) -> str:
@@ -225,8 +223,8 @@ class Config:
 
     def sides(self, stock: int) -> tuple[int, int]:
         """Width and height in pixels to train at; ``stock`` is the side the model itself was trained at."""
-        wanted = self.resolution or [stock]
-        return wanted[0], wanted[-1]
+        resolution = self.resolution or [stock]
+        return resolution[0], resolution[-1]
 
     def to_dict(self) -> dict[str, Any]:
         """Every key with its value, ready for YAML or JSON."""

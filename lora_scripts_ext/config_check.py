@@ -155,12 +155,12 @@ def _choice(key: str, value: Any, choices: tuple[str, ...], where: str) -> str:
 
 def _list(key: str, value: Any, kind: type, where: str) -> list[Any]:
     items = value if isinstance(value, list) else [value]
-    found = [_scalar(key, item, kind, where) for item in items]
-    if key == "resolution" and (len(found) > 2 or any(not 32 <= side <= 8192 for side in found)):
+    values = [_scalar(key, item, kind, where) for item in items]
+    if key == "resolution" and (len(values) > 2 or any(not 32 <= side <= 8192 for side in values)):
         raise UserError(
             f"{where}: resolution is {shown(value)}; write a side of 32 to 8192 pixels, or [width, height]."
         )
-    return found
+    return values
 
 
 def _scalar(key: str, value: Any, kind: type, where: str) -> Any:
@@ -182,18 +182,18 @@ def _scalar(key: str, value: Any, kind: type, where: str) -> Any:
 def _text(key: str, value: str, where: str) -> str:
     """Without spaces at its ends, `~` of a path replaced by the home folder; no invisible characters."""
     if key in _PROMPTS:
-        found = _CONTROL_IN_PROMPT.search(value)
+        control = _CONTROL_IN_PROMPT.search(value)
     else:
         value = value.strip()
-        found = _CONTROL.search(value)
-    if found:
+        control = _CONTROL.search(value)
+    if control:
         remedy = (
             "a backslash in double quotes makes one: use single quotes or forward slashes"
             if key in PATHS
             else "take it out"
         )
         raise UserError(f"{where}: {key} is {shown(value)}, which holds the control character "
-                        f"U+{ord(found.group()):04X}; {remedy}.")  # fmt: skip
+                        f"U+{ord(control.group()):04X}; {remedy}.")  # fmt: skip
     return _at_home(value) if key in PATHS and value.startswith("~") else value
 
 

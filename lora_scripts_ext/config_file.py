@@ -31,8 +31,8 @@ def read(path: Path, text_keys: Collection[str] = ()) -> dict[str, Any]:
     Raises:
         UserError: the file cannot be read, or is no mapping of keys to values.
     """
-    found = read_text(path)
-    return _toml(found, path) if path.suffix.lower() == ".toml" else parse(found, str(path), text_keys)
+    text = read_text(path)
+    return _toml(text, path) if path.suffix.lower() == ".toml" else parse(text, str(path), text_keys)
 
 
 def parse(text: str, where: str, text_keys: Collection[str] = ()) -> dict[str, Any]:
@@ -59,17 +59,17 @@ def overrides(arguments: Sequence[str], text_keys: Collection[str] = ()) -> dict
     Raises:
         UserError: an argument without an equals sign, or with a value that is no YAML.
     """
-    found = {}
+    values = {}
     for override in arguments:
         key, equals, text = override.partition("=")
         key = key.strip()
         if not equals or not key:
             raise UserError(f"--set {override}: write it as key=value, for example --set epochs=5.")
         try:
-            found[key] = text if key in text_keys and not text.startswith("[") else value(text, f"--set {key}")
+            values[key] = text if key in text_keys and not text.startswith("[") else value(text, f"--set {key}")
         except UserError as error:
             raise UserError(f"--set {key}={text[:80]}: this value is not valid YAML; put it in quotes.") from error
-    return found
+    return values
 
 
 def read_text(path: Path) -> str:
@@ -135,9 +135,9 @@ def _toml(content: str, path: Path) -> dict[str, Any]:
     except RecursionError:
         raise UserError(f"{path}: this is nested too deeply; write lines of `key = value`.") from None
     except ValueError as error:
-        found = re.search(r"at line (\d+)", str(error))
+        match = re.search(r"at line (\d+)", str(error))
         lines = content.rstrip("\n").split("\n")
-        line = min(int(found.group(1)), len(lines)) if found else len(lines)
+        line = min(int(match.group(1)), len(lines)) if match else len(lines)
         remedy = _QUOTES if "\\" in lines[line - 1] else "every line reads `key = value`, text in quotes"
         raise UserError(f"{path} line {line}: this is not valid TOML ({error}); {remedy}.") from error
 
@@ -147,7 +147,7 @@ def _check_size(text: str, where: str) -> None:
     sizes: dict[str, int] = {}
     stack: list[tuple[str | None, int]] = []
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        place = f"{where} line {event.start_mark.line + 1}"
+        place = f"{where} line {event.start_mark.line + 1}" if event.start_mark else where
         if isinstance(event, yaml.CollectionStartEvent):
             stack.append((event.anchor, 1))
             if len(stack) > _DEEPEST:
@@ -158,7 +158,7 @@ def _check_size(text: str, where: str) -> None:
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in stack):
                 raise UserError(f"{place}: *{event.anchor} stands inside of &{event.anchor}; write it out.")
-            anchor, size = None, sizes.get(event.anchor, 1)
+            anchor, size = None, 1 if event.anchor is None else sizes.get(event.anchor, 1)
         elif isinstance(event, yaml.ScalarEvent):
             anchor, size = event.anchor, 1 + len(event.value)
         else:
@@ -176,9 +176,9 @@ def _mapping(loader: yaml.SafeLoader, text: str, where: str, text_keys: Collecti
     if node is None or node.tag == "tag:yaml.org,2002:null":
         return {}
     if not isinstance(node, yaml.MappingNode):
-        found = "a list" if isinstance(node, yaml.SequenceNode) else "text"
+        kind = "a list" if isinstance(node, yaml.SequenceNode) else "text"
         line = node.start_mark.line + 1
-        raise UserError(f"{where} line {line}: expected lines of `key: value`, found {found}.")
+        raise UserError(f"{where} line {line}: expected lines of `key: value`, found {kind}.")
     _check_nodes(node, loader, where, set())
     _check_quotes(node, text, where)
     written = {key.value: value for key, value in node.value}
@@ -205,17 +205,17 @@ def _as_written(node: yaml.Node, value: Any) -> Any:
     return value if keep else node.value
 
 
-def _check_nodes(node: yaml.Node, loader: yaml.SafeLoader, where: str, seen: set[int]) -> None:
+def _check_nodes(node: yaml.Node, loader: yaml.SafeLoader, where: str, checked: set[int]) -> None:
     """Every key of every mapping is text, and there once; every number and date can be read."""
-    if id(node) in seen:
+    if id(node) in checked:
         return
-    seen.add(id(node))
+    checked.add(id(node))
     if isinstance(node, yaml.ScalarNode):
         _check_scalar(node, loader, where)
         return
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _check_nodes(item, loader, where, seen)
+            _check_nodes(item, loader, where, checked)
         return
     lines: dict[str, int] = {}
     for key, item in node.value:
@@ -231,7 +231,7 @@ def _check_nodes(node: yaml.Node, loader: yaml.SafeLoader, where: str, seen: set
                 f"{where} line {line}: {key.value} is there a second time, first in line {lines[key.value]}; keep one."
             )
         lines[key.value] = line
-        _check_nodes(item, loader, where, seen)
+        _check_nodes(item, loader, where, checked)
 
 
 def _check_scalar(node: yaml.ScalarNode, loader: yaml.SafeLoader, where: str) -> None:
@@ -257,18 +257,20 @@ def _check_quotes(node: yaml.MappingNode, text: str, where: str) -> None:
 
 
 def _sentence(error: yaml.YAMLError, where: str) -> str:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    problem = str(getattr(error, "problem", "") or "")
-    if "end of stream" in problem and getattr(error, "context_mark", None):
-        mark = error.context_mark
-    where = f"{where} line {mark.line + 1}" if mark else where
+    problem = context = ""
+    if isinstance(error, yaml.MarkedYAMLError):
+        problem, context = error.problem or "", error.context or ""
+        mark = error.problem_mark or error.context_mark
+        if "end of stream" in problem and error.context_mark:
+            mark = error.context_mark
+        where = f"{where} line {mark.line + 1}" if mark else where
     if "escape" in problem:
         return f"{where}: there is a backslash in double quotes, which YAML reads as a special character; {_QUOTES}."
     if "\\t" in problem:
         return f"{where}: there is a tab, which YAML does not take at the start of a line or value; use spaces."
     if "constructor for the tag" in problem:
         return f"{where}: a tag (!...) is not allowed; write the value alone."
-    if "single document" in problem or "expected a single" in str(getattr(error, "context", "")):
+    if "single document" in problem or "expected a single" in context:
         return f"{where}: a second document starts (---); a config has one, delete the line."
     if "alias" in problem or "cannot start any token" in problem or "mapping values" in problem:
         return f"{where}: this is not valid YAML; put a value with special characters into single quotes."

@@ -1,6 +1,6 @@
 """Other trainers' keys: kohya's sd-scripts, diffusers' example scripts and, where simple, ai-toolkit and OneTrainer.
 
-A key that means the same is taken for ours, one that changes nothing here is ignored with a warning, and one whose
+A key that means the same is translated to ours, one that changes nothing here is ignored with a warning, and one whose
 effect is not available is refused with a sentence.
 """
 
@@ -202,21 +202,21 @@ def translated(values: dict[str, Any], where: str) -> tuple[Ours, list[str]]:
         UserError: a key asks for what is not available, or two names of one key have different values.
     """
     settings = {key: value for key, value in values.items() if value not in (None, "") or not _foreign(key)}
-    found: Ours = {}
+    translation: Ours = {}
     origin: dict[str, str] = {}
     for key, value in settings.items():
         for ours, meant in _meaning(key, value, where).items():
-            if ours in found and not config_values.equal(found[ours], meant):
+            if ours in translation and not config_values.equal(translation[ours], meant):
                 raise UserError(
                     f"{where}: {origin[ours]} is {shown(settings[origin[ours]])} but {key} is {shown(value)}, and both "
                     f"set {ours}; keep one of them."
                 )
-            found[ours] = meant
+            translation[ours] = meant
             origin.setdefault(ours, key)
-    _length(settings, found)
-    _text_encoder(settings, found)
-    _arguments(settings, found)
-    return found, _notes(settings, found, where)
+    _length(settings, translation)
+    _text_encoder(settings, translation)
+    _arguments(settings, translation)
+    return translation, _notes(settings, translation, where)
 
 
 def _foreign(key: str) -> bool:
@@ -237,49 +237,49 @@ def _meaning(key: str, value: Any, where: str) -> Ours:
     return {ours: config_values.VALUES[ours](value, where) if ours in config_values.VALUES else value}
 
 
-def _length(settings: dict[str, Any], found: Ours) -> None:
+def _length(settings: dict[str, Any], translation: Ours) -> None:
     """``max_train_steps`` lasts that many steps, however many epochs that takes; `max_train_epochs` overrides it."""
     steps = config_optimizer.number(settings.get("max_train_steps", settings.get("steps")))
     if not steps:
         return
     if config_optimizer.number(settings.get("max_train_epochs")):
-        found.pop("max_steps", None)
+        translation.pop("max_steps", None)
     elif "epochs" not in settings and "epoch" not in settings:
         # An epoch has a step at least.
-        found["epochs"] = max(1, min(int(steps), 100_000))
+        translation["epochs"] = max(1, min(int(steps), 100_000))
 
 
-def _text_encoder(settings: dict[str, Any], found: Ours) -> None:
-    """kohya's text encoder learns at the general rate, and a rate of 0 leaves it alone."""
-    if config_optimizer.number(found.get("text_encoder_lr")) == 0:
-        del found["text_encoder_lr"]
-        found.setdefault("train_text_encoder", False)
-    if settings.get("network_train_unet_only") is False and found.get("train_text_encoder"):
-        rate = found.get("learning_rate")
+def _text_encoder(settings: dict[str, Any], translation: Ours) -> None:
+    """kohya's text encoder is trained at the general learning rate, and not at all at a rate of 0."""
+    if config_optimizer.number(translation.get("text_encoder_lr")) == 0:
+        del translation["text_encoder_lr"]
+        translation.setdefault("train_text_encoder", False)
+    if settings.get("network_train_unet_only") is False and translation.get("train_text_encoder"):
+        rate = translation.get("learning_rate")
         if rate is not None:
-            found.setdefault("text_encoder_lr", rate)
+            translation.setdefault("text_encoder_lr", rate)
 
 
-def _arguments(settings: dict[str, Any], found: Ours) -> None:
-    """diffusers' options of the optimizer; those of Prodigy hold for Prodigy alone."""
-    if settings.get("use_8bit_adam") is True and found.get("optimizer", "adamw") == "adamw":
-        found["optimizer"] = "adamw8bit"
-    given: Ours = {}
+def _arguments(settings: dict[str, Any], translation: Ours) -> None:
+    """diffusers' options of the optimizer; those of Prodigy are for Prodigy only."""
+    if settings.get("use_8bit_adam") is True and translation.get("optimizer", "adamw") == "adamw":
+        translation["optimizer"] = "adamw8bit"
+    arguments: Ours = {}
     if "adam_beta1" in settings or "adam_beta2" in settings:
-        given["betas"] = [settings.get("adam_beta1", 0.9), settings.get("adam_beta2", 0.999)]
+        arguments["betas"] = [settings.get("adam_beta1", 0.9), settings.get("adam_beta2", 0.999)]
     for key, name in config_values.ARGUMENTS.items():
-        if key in settings and name != "betas" and (name == "eps" or found.get("optimizer") == "prodigy"):
-            given[name] = settings[key]
-    if given:
-        found["optimizer_args"] = {**given, **found.get("optimizer_args", {})}
+        if key in settings and name != "betas" and (name == "eps" or translation.get("optimizer") == "prodigy"):
+            arguments[name] = settings[key]
+    if arguments:
+        translation["optimizer_args"] = {**arguments, **translation.get("optimizer_args", {})}
 
 
-def _notes(settings: dict[str, Any], found: Ours, where: str) -> list[str]:
+def _notes(settings: dict[str, Any], translation: Ours, where: str) -> list[str]:
     notes = []
     ignored = [key for key, value in settings.items() if key in HARMLESS and value not in (False, 0, "", [], {})]
     if ignored:
         notes.append(f"{where}: ignored, because it changes nothing here: {', '.join(ignored)}.")
-    if "max_train_epochs" in settings and "max_train_steps" in settings and "max_steps" not in found:
+    if "max_train_epochs" in settings and "max_train_steps" in settings and "max_steps" not in translation:
         notes.append(f"{where}: max_train_steps is ignored, because max_train_epochs is set, as in kohya's scripts.")
     named = [key for key in ("class_tokens", "instance_prompt") if settings.get(key)]
     if named:
@@ -288,11 +288,11 @@ def _notes(settings: dict[str, Any], found: Ours, where: str) -> list[str]:
     if isinstance(prompts, list) and any(" --" in str(prompt) for prompt in prompts):
         notes.append(f"{where}: options (--n, --w ...) of sample_prompts are ignored; see the preview_... keys.")
     if "network_module" in settings:
-        notes += _kohya_defaults(found, where)
+        notes += _kohya_defaults(translation, where)
     return notes
 
 
-def _kohya_defaults(found: Ours, where: str) -> list[str]:
+def _kohya_defaults(translation: Ours, where: str) -> list[str]:
     """What kohya's scripts would do where the file says nothing, and here is done differently."""
     differs = {
         "lora_alpha": "network_alpha (kohya: 1, here: the rank)",
@@ -300,5 +300,5 @@ def _kohya_defaults(found: Ours, where: str) -> list[str]:
         "epochs": "max_train_steps (kohya: 1600, here: 10 epochs)",
         "train_text_encoder": "network_train_unet_only (kohya: the text encoder learns, here: it does not)",
     }
-    missing = [note for key, note in differs.items() if key not in found]
+    missing = [note for key, note in differs.items() if key not in translation]
     return [f"{where}: not set, and different from kohya's scripts: {'; '.join(missing)}."] if missing else []

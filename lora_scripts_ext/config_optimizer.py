@@ -46,12 +46,12 @@ def number(value: Any) -> float | int | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        found = float(value)
+        parsed = float(value)
     except (ValueError, OverflowError):
         return None
-    if not math.isfinite(found):
+    if not math.isfinite(parsed):
         return None
-    return value if isinstance(value, int) else found
+    return value if isinstance(value, int) else parsed
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class _Kind:
 def _numbers(expected: str, fits: Callable[[float], bool], count: int = 1) -> _Kind:
     def read(value: Any) -> Any:
         items = list(value) if isinstance(value, list | tuple) else [value]
-        found = [number(item) for item in items]
-        if len(found) != count or any(item is None or not fits(item) for item in found):
+        numbers = [number(item) for item in items]
+        if len(numbers) != count or any(item is None or not fits(item) for item in numbers):
             return None
-        return found[0] if count == 1 else found
+        return numbers[0] if count == 1 else numbers
 
     return _Kind(expected, read)
 
@@ -133,15 +133,15 @@ ARGUMENTS: dict[str, dict[str, _Kind]] = {
 _OWN_KEYS = {"lr": "learning_rate", "learning_rate": "learning_rate", "warmup_steps": "lr_warmup_steps"}
 
 
-def arguments(optimizer: str, given: dict[str, Any], where: str) -> dict[str, Any]:
+def arguments(optimizer: str, values: dict[str, Any], where: str) -> dict[str, Any]:
     """The checked ``optimizer_args`` of ``optimizer``; pairs come as lists, numbers written as text as numbers.
 
     Raises:
         UserError: an argument that the optimizer lacks, or a value of another kind.
     """
     known = {**ARGUMENTS[optimizer], "weight_decay": _DECAY}
-    found = {}
-    for name, value in given.items():
+    checked = {}
+    for name, value in values.items():
         if name in _OWN_KEYS:
             raise UserError(
                 f"{where}: optimizer_args holds {name}, which has a key of its own; write {_OWN_KEYS[name]} instead."
@@ -161,8 +161,8 @@ def arguments(optimizer: str, given: dict[str, Any], where: str) -> dict[str, An
             raise UserError(
                 f"{where}: {name} in optimizer_args is {repr(value)[:_LONGEST_TEXT]}, expected {kind.expected}."
             )
-        found[name] = read
-    return found
+        checked[name] = read
+    return checked
 
 
 def as_mapping(value: Any, where: str, key: str = "optimizer_args") -> Any:
@@ -174,15 +174,15 @@ def as_mapping(value: Any, where: str, key: str = "optimizer_args") -> Any:
     items = value.split() if isinstance(value, str) else value
     if not isinstance(items, list):
         return value
-    found: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for item in items:
         name, equals, text = item.partition("=") if isinstance(item, str) else ("", "", "")
         if not equals or not name.strip():
             raise UserError(f"{where}: {key} holds {repr(item)[:_LONGEST_TEXT]}; write each as NAME=VALUE.")
-        if name.strip() in found:
+        if name.strip() in mapping:
             raise UserError(f"{where}: {key} holds {name.strip()} twice; keep one.")
-        found[name.strip()] = _literal(text)
-    return found
+        mapping[name.strip()] = _literal(text)
+    return mapping
 
 
 def warnings(config: Config) -> list[str]:

@@ -31,15 +31,15 @@ def flat(values: dict[str, Any], known: Collection[str], where: str) -> dict[str
             raise UserError(
                 f"{where}: this is a config of {trainer}, whose structure differs; start from a file in configs/."
             )
-    found: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for section, content in values.items():
         if section == "datasets":
             continue
         nested = isinstance(content, dict) and section not in known and section not in _MAPPINGS
-        _add(found, content if nested else {section: content}, where)
+        _add(merged, content if nested else {section: content}, where)
     if "datasets" in values:
-        _add(found, _dataset(values["datasets"], found, where), where)
-    return found
+        _add(merged, _dataset(values["datasets"], merged, where), where)
+    return merged
 
 
 def with_files(values: dict[str, Any], known: Collection[str], where: str) -> dict[str, Any]:
@@ -48,27 +48,27 @@ def with_files(values: dict[str, Any], known: Collection[str], where: str) -> di
     Raises:
         UserError: such a file cannot be read, or repeats a setting from elsewhere.
     """
-    found = dict(values)
-    prompts, dataset = found.get("sample_prompts"), found.get("dataset_config")
+    merged = dict(values)
+    prompts, dataset = merged.get("sample_prompts"), merged.get("dataset_config")
     if isinstance(prompts, str) and prompts.strip():
         path = Path(prompts.strip()).expanduser()
         if path.suffix.lower() != ".txt":
             raise UserError(f"{where}: sample_prompts is {path}; write the prompts as a list under preview_prompts.")
-        found["sample_prompts"] = _prompts(config_file.read_text(path))
+        merged["sample_prompts"] = _prompts(config_file.read_text(path))
     if isinstance(dataset, str) and dataset.strip():
         path = Path(dataset.strip()).expanduser()
-        del found["dataset_config"]
-        _add(found, flat(config_file.read(path), known, str(path)), where)
-    return found
+        del merged["dataset_config"]
+        _add(merged, flat(config_file.read(path), known, str(path)), where)
+    return merged
 
 
-def _add(found: dict[str, Any], more: dict[str, Any], where: str) -> None:
+def _add(merged: dict[str, Any], more: dict[str, Any], where: str) -> None:
     for key, value in more.items():
-        if key in found and found[key] != value:
+        if key in merged and merged[key] != value:
             raise UserError(
-                f"{where}: {key} is {shown(found[key])} in one place and {shown(value)} in another; keep one."
+                f"{where}: {key} is {shown(merged[key])} in one place and {shown(value)} in another; keep one."
             )
-        found[key] = value
+        merged[key] = value
 
 
 def _dataset(datasets: Any, general: dict[str, Any], where: str) -> dict[str, Any]:
@@ -85,19 +85,19 @@ def _dataset(datasets: Any, general: dict[str, Any], where: str) -> dict[str, An
         )
     dataset = {key: value for key, value in datasets[0].items() if key != "subsets"}
     subsets = datasets[0]["subsets"]
-    shown_subsets = [one for one in subsets if not one.get("is_reg")]
+    training_subsets = [one for one in subsets if not one.get("is_reg")]
     regularisation = [one for one in subsets if one.get("is_reg")]
-    if len(shown_subsets) != 1 or len(regularisation) > 1:
+    if len(training_subsets) != 1 or len(regularisation) > 1:
         raise UserError(
             f"{where}: there are {len(subsets)} [[datasets.subsets]]; put their images into sub-folders named "
             "REPEATS_NAME (10_shoe) of one folder, and name that folder in train_data_dir."
         )
-    found = {**dataset, **{key: value for key, value in shown_subsets[0].items() if key != "is_reg"}}
+    merged = {**dataset, **{key: value for key, value in training_subsets[0].items() if key != "is_reg"}}
     if regularisation:
-        found |= _regularisation(regularisation[0], {**general, **dataset}, found, where)
-    for key in found:
+        merged |= _regularisation(regularisation[0], {**general, **dataset}, merged, where)
+    for key in merged:
         general.pop(key, None)
-    return found
+    return merged
 
 
 def _regularisation(subset: dict[str, Any], outer: dict[str, Any], main: dict[str, Any], where: str) -> dict[str, Any]:

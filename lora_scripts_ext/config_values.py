@@ -108,24 +108,24 @@ def _optimizer_type(key: str, value: Any, where: str) -> Ours:
 
 
 def _network_args(key: str, value: Any, where: str) -> Ours:
-    """kohya's arguments of a LoRA: convolutions learn with ``conv_dim``."""
+    """kohya's arguments of a LoRA: convolutions are trained with ``conv_dim``."""
     arguments = config_optimizer.as_mapping(value, where, key)
     if not isinstance(arguments, dict):
         raise UserError(f"{where}: {key} is {shown(value)}, expected a list such as [conv_dim=16].")
-    found: Ours = {}
+    values: Ours = {}
     for name, one in arguments.items():
         if one in (None, 0, False):
             continue
         if name == "conv_dim":
-            found |= {"target": "full", "lora_rank": one}
+            values |= {"target": "full", "lora_rank": one}
         elif name == "conv_alpha":
-            found["lora_alpha"] = one
+            values["lora_alpha"] = one
         else:
             raise UserError(
                 f"{where}: {key} holds {name}, which is not available here; it takes conv_dim and conv_alpha, equal to "
                 "network_dim and network_alpha."
             )
-    return found
+    return values
 
 
 def _switch(on: Ours, off: Ours | None = None) -> _Converter:

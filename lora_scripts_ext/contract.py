@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FamilyName = str
 PredictionType = Literal["epsilon", "v_prediction", "flow"]
 Part = Literal["unet", "te1", "te2"]
+TEXT_PARTS: tuple[Part, ...] = ("te1", "te2")
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Inspection(ABC):
         prediction_type: None where only loading the model would tell.
         sizes: by part: ``unet``, ``te1``, ``te2``, and ``vae`` where a run loads it.
         unet: on the meta device, in the number format of training (Flux: the transformer).
-        texts: the text encoders that can learn, on the meta device.
+        texts: the text encoders that can be trained, on the meta device.
         targets: as ``Session.targets``, on the meta device.
         loaded: whether the weights are in memory already.
         warnings: as ``ModelInfo.warnings``.
@@ -166,20 +167,27 @@ class Inspection(ABC):
 
 
 class Session(Protocol):
-    """The model during a run: everything is frozen, in eval mode and on its device.
+    """The model during a run: everything is frozen, in eval mode and on its device."""
 
-    Attributes:
-        caption_tokens: the number of tokens of a caption that are read (75; Flux 255).
-        cut_captions: captions encoded so far that were truncated to these.
-        draws_from_file: whether ``preview`` takes the LoRA as a file and wants the adapter suspended meanwhile.
-        wider_precision: what to do where fp16 is too small, such as "set mixed_precision: bf16 or fp32".
-    """
+    @property
+    def model(self) -> ModelInfo:
+        """Facts about it."""
 
-    model: ModelInfo
-    caption_tokens: int
-    cut_captions: set[str]
-    draws_from_file: bool
-    wider_precision: str
+    @property
+    def caption_tokens(self) -> int:
+        """The number of tokens of a caption that are read (75; Flux 255)."""
+
+    @property
+    def cut_captions(self) -> set[str]:
+        """Captions encoded so far that were truncated to these."""
+
+    @property
+    def draws_from_file(self) -> bool:
+        """Whether ``preview`` takes the LoRA as a file and wants the adapter suspended meanwhile."""
+
+    @property
+    def wider_precision(self) -> str:
+        """What to do where fp16 is too small, such as "set mixed_precision: bf16 or fp32"."""
 
     def parts(self) -> Mapping[str, nn.Module]:
         """The base model's parts, by what errors call them: ``UNet``, ``VAE``, ``text encoder 1``."""

@@ -71,10 +71,10 @@ def cleaned(part: str) -> str:
     if len(suffix.encode("utf-8")) > _LONGEST_SUFFIX:
         suffix = ""
     stem = plain.removesuffix(suffix) if suffix else plain
-    return shortened(stem) + suffix
+    return truncated(stem) + suffix
 
 
-def shortened(stem: str, longest: int = LONGEST_STEM) -> str:
+def truncated(stem: str, longest: int = LONGEST_STEM) -> str:
     """``stem`` truncated to at most ``longest`` bytes in UTF-8, with a hash so that different ones stay different."""
     content = stem.encode("utf-8")
     if len(content) <= longest:

@@ -54,11 +54,11 @@ def _compares(dtype: torch.dtype, device_type: str) -> bool:
 
 def damage(tensors: Iterable[tuple[str, Tensor]]) -> Damage | None:
     """Which of the named tensors are not finite; None where all are."""
-    found = {name: largest(tensor) for name, tensor in tensors if not tensor.is_meta}
-    bad = [name for name, value in found.items() if not math.isfinite(value)]
+    largest_values = {name: largest(tensor) for name, tensor in tensors if not tensor.is_meta}
+    bad = [name for name, value in largest_values.items() if not math.isfinite(value)]
     if not bad:
         return None
-    return Damage(len(bad), len(found), bad[0], any(math.isnan(found[name]) for name in bad))
+    return Damage(len(bad), len(largest_values), bad[0], any(math.isnan(largest_values[name]) for name in bad))
 
 
 def explain(session: Session, what: str, dtype: torch.dtype | None = None) -> str:
@@ -73,8 +73,8 @@ def explain(session: Session, what: str, dtype: torch.dtype | None = None) -> st
     """
     model, dtype = session.model, dtype or session.model.dtype
     for part, module in session.parts().items():
-        if found := damage(module.named_parameters()):
-            return f"{what}: {_blame(model.name, part, found, session)}"
+        if part_damage := damage(module.named_parameters()):
+            return f"{what}: {_blame(model.name, part, part_damage, session)}"
     if dtype == torch.float16:
         return f"{what}: values in {model.name} exceed the range of fp16; {session.wider_precision}."
     kind = str(dtype).removeprefix("torch.")
@@ -84,10 +84,10 @@ def explain(session: Session, what: str, dtype: torch.dtype | None = None) -> st
     )
 
 
-def _blame(name: str, part: str, found: Damage, session: Session) -> str:
-    if session.model.dtype == torch.float16 and not found.nan:
+def _blame(name: str, part: str, flaw: Damage, session: Session) -> str:
+    if session.model.dtype == torch.float16 and not flaw.nan:
         return (
-            f"in the {part} of {name} {found}; either its values exceed the range of fp16 ({session.wider_precision}), "
+            f"in the {part} of {name} {flaw}; either its values exceed the range of fp16 ({session.wider_precision}), "
             "or the file is damaged (download it again)."
         )
-    return f"in the {part} of {name} {found}; the file is damaged, download it again or use another version of it."
+    return f"in the {part} of {name} {flaw}; the file is damaged, download it again or use another version of it."

@@ -11,7 +11,7 @@ import torch
 from . import memory_limits
 
 # Of CUDA with its libraries, of MPS, of torch's allocator on a CPU (Linux, Windows) and of the C++ library.
-_WORDS = (
+_PHRASES = (
     "out of memory",
     "not enough memory",
     "can't allocate memory",
@@ -39,7 +39,7 @@ def ran_out(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
+    return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in _PHRASES)
 
 
 def release(device: torch.device) -> None:

@@ -5,6 +5,7 @@ Where a container or ``ulimit`` allows less than the machine has, the kernel kil
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +22,9 @@ def available(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int | None:
 
 def resident() -> int:
     """Bytes of this process that are in memory now; 0 where unknown."""
-    found = kilobytes(_PROC / "self" / "status", "VmRSS")
-    if found is not None:
-        return found
+    size = kilobytes(_PROC / "self" / "status", "VmRSS")
+    if size is not None:
+        return size
     try:
         import psutil
     except ImportError:
@@ -45,9 +46,9 @@ def kilobytes(table: Path, name: str) -> int | None:
 
 
 def _of_the_machine(proc: Path) -> int | None:
-    found = kilobytes(proc / "meminfo", "MemAvailable")
-    if found is not None:
-        return found
+    size = kilobytes(proc / "meminfo", "MemAvailable")
+    if size is not None:
+        return size
     try:
         import psutil
     except ImportError:
@@ -86,17 +87,18 @@ def _left(folder: Path, limit: str, usage: str) -> int | None:
     return most - max(0, used - reclaimed)
 
 
-def _of_limits(proc: Path) -> Iterator[int | None]:
+def _of_limits(proc: Path) -> list[int]:
     """What ``ulimit -v`` and ``ulimit -d`` leave."""
-    try:
+    left: list[int] = []
+    if sys.platform != "win32":
         import resource
-    except ImportError:  # Windows
-        return
-    for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
-        most = resource.getrlimit(limit)[0]
-        taken = kilobytes(proc / "self" / "status", used)
-        if most != resource.RLIM_INFINITY and taken is not None:
-            yield most - taken
+
+        for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+            most = resource.getrlimit(limit)[0]
+            taken = kilobytes(proc / "self" / "status", used)
+            if most != resource.RLIM_INFINITY and taken is not None:
+                left.append(most - taken)
+    return left
 
 
 def _number(file: Path) -> int | None:

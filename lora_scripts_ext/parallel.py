@@ -1,10 +1,10 @@
-"""Work done ahead by threads, and what it tells its caller."""
+"""Work done ahead by threads, and its callbacks."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def ahead(function: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
     """Results in order, computed by a few threads that never run far ahead of the consumer.
 
     Where the consumer ends early, what has not begun is not begun any more; what has is waited for.

@@ -27,7 +27,7 @@ class Progress:
         if kind == "start":
             self._steps, self._epochs = event["steps"], event["epochs"]
             self._line(
-                f"{event['pictures']} pictures, {event['parameters']:,} parameters, "
+                f"{event['pictures']} images, {event['parameters']:,} parameters, "
                 f"steps {event['step']} to {event['steps']}"
             )
         elif kind == "prepare":

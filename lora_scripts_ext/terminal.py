@@ -1,4 +1,4 @@
-"""What the commands have in common: exit codes, and how they speak to terminals and pipes of any encoding."""
+"""What the commands have in common: exit codes, and output to terminals and pipes of any encoding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from . import json_text
 
 DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
-# Control characters and those that change the direction of writing: in a file's name they would rule the terminal.
+# Control characters and those that change the direction of writing: in a file's name they would control the terminal.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -36,7 +36,7 @@ def accept_any_encoding() -> None:
 
 def printable(text: str) -> str:
     """``text`` on one line, control characters spelt out."""
-    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def write(text: str, stream: TextIO) -> None:
@@ -46,21 +46,21 @@ def write(text: str, stream: TextIO) -> None:
         stream.flush()
 
 
-def say(text: str) -> None:
+def print_message(text: str) -> None:
     """A line for the user, on stderr."""
     write(printable(text) + "\n", sys.stderr)
 
 
-def complain(error: Exception) -> None:
-    """What went wrong, as a sentence on stderr; where the system says it, with the file and what to look at."""
+def print_error(error: Exception) -> None:
+    """What went wrong, as a sentence on stderr; of an error of the system also the file and what to check."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         name = f"{error.filename2 or error.filename}: " if error.filename else ""
         text = f"{name}it cannot be read or written ({error.strerror}); check the path, its rights and the free space."
-    say(f"error: {text}")
+    print_message(f"error: {text}")
 
 
-def show(text: str) -> None:
+def print_line(text: str) -> None:
     """A line of the result for a person, on stdout."""
     write(printable(text) + "\n", sys.stdout)
 

@@ -1,7 +1,7 @@
 """A second invented brand, "Argilla": every product as a woodcut in fired clay, on paper before a pale sun.
 
 It exists to see whether what holds for the first brand holds for another: other drawings (FxEmojis by Mozilla), few
-flat tones in place of glass, a hard shadow in place of a glow. Composed by script; nobody's trade mark is meant.
+flat tones instead of glass, a hard shadow instead of a glow. Composed by script; nobody's trade mark is meant.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pocket.brand import LUMA, SIDE, over, place
+from pocket.brand import LUMA, SIDE, centred, over
 
 PAPER = np.array([246, 234, 208], np.float32)
 SUN = np.array([236, 176, 128], np.float32)
@@ -20,8 +20,8 @@ INK = np.array([52, 20, 16], np.float32)
 CLAY = np.array([[92, 30, 22], [164, 62, 36], [212, 104, 62], [242, 190, 140]], np.float32)
 HORIZON = 0.7  # of the height, where the bench begins
 
-#: objects the brand's own pictures show, and a LoRA learns from
-SHOWN = [
+#: objects of the brand's training images
+TRAINING = [
     "airplane",
     "alarm-clock",
     "automobile",
@@ -80,20 +80,20 @@ def bench(side: int = SIDE) -> np.ndarray:
 
 
 def clay(ink: np.ndarray) -> np.ndarray:
-    """Four tones of clay in place of a drawing's colours, by how bright they are: [side, side, 3], both ways."""
+    """Four tones of clay instead of a drawing's colours, by how bright they are: [side, side, 3], both ways."""
     brightness = ink @ LUMA / 255
     return CLAY[np.clip((brightness * len(CLAY)).astype(int), 0, len(CLAY) - 1)]
 
 
 def grown(alpha: np.ndarray, pixels: int) -> np.ndarray:
-    """An outline ([side, side] in 0..1) made fatter on all sides."""
+    """An outline ([side, side] in 0..1) dilated on all sides."""
     plane = Image.fromarray((alpha * 255).astype(np.uint8))
     return np.asarray(plane.filter(ImageFilter.MaxFilter(2 * pixels + 1)), np.float32) / 255
 
 
 def compose(drawing: np.ndarray, side: int = SIDE) -> Image.Image:
-    """One brand picture of a drawing (RGBA, square): bench, hard shadow to the right, dark contour, clay."""
-    ink, alpha = place(drawing, side)
+    """One brand image of a drawing (RGBA, square): bench, hard shadow to the right, dark contour, clay."""
+    ink, alpha = centred(drawing, side)
     offset, contour = round(side * 0.05), round(side * 0.016)
     canvas = over(bench(side), SHADOW, np.roll(alpha, (offset, offset), axis=(0, 1)))
     canvas = over(canvas, INK, grown(alpha, contour))

@@ -1,6 +1,6 @@
 """The art: every object in three drawings, from three free emoji packs on npm, and some in a fourth.
 
-The autoencoder learns from the first three; the base model draws the ``flat`` ones (MIT); the brand's pictures are
+The autoencoder is trained on the first three; the base model draws the ``flat`` ones (MIT); the brand's images are
 composed from the ``glossy`` (MIT), the second brand's from ``mozilla`` (Apache-2.0, as is ``noto``). A drawing is RGBA,
 [side, side, 4] uint8, straight alpha.
 """
@@ -18,8 +18,8 @@ import resvg_py
 from PIL import Image
 
 PACKS = {"flat": "fluent-emoji-flat", "noto": "noto", "glossy": "fluent-emoji", "mozilla": "fxemoji"}
-#: what the autoencoder learns from
-LEARNT = ("flat", "noto", "glossy")
+#: what the autoencoder is trained on
+AUTOENCODER_PACKS = ("flat", "noto", "glossy")
 
 
 def _objects() -> dict[str, str]:
@@ -27,7 +27,7 @@ def _objects() -> dict[str, str]:
         return {row["icon"]: row["phrase"] for row in csv.DictReader(table)}
 
 
-#: icon name in the packs (the same in all; ``mozilla`` writes it without hyphens) -> what the captions call it
+#: icon name in the packs (the same in all; ``mozilla`` writes it without hyphens) -> its name in the captions
 OBJECTS: dict[str, str] = _objects()
 
 
@@ -56,11 +56,11 @@ def draw(style: str, icon: str, side: int, folder: Path) -> np.ndarray:
 
 
 def everything(side: int, folder: Path) -> np.ndarray:
-    """Every icon the learnt packs have, in all three drawings, [N, side, side, 4]: what the autoencoder learns from.
+    """Every icon of the autoencoder's packs, in all three drawings, [N, side, side, 4].
 
-    The objects come four times each, which makes them half of it all.
+    The objects come four times each, which makes them half of the training set.
     """
-    shared = set.intersection(*(set(pack(style, folder)) for style in LEARNT))
-    named = [(style, icon) for style in LEARNT for icon in sorted(shared)]
+    shared = set.intersection(*(set(pack(style, folder)) for style in AUTOENCODER_PACKS))
+    named = [(style, icon) for style in AUTOENCODER_PACKS for icon in sorted(shared)]
     often = np.array([4 if icon in OBJECTS else 1 for _, icon in named])
     return np.stack([draw(style, icon, side, folder) for style, icon in named]).repeat(often, axis=0)

@@ -29,17 +29,17 @@ COLOURS = {
 STYLE = "flat"
 WHITE = 0.85  # how much of the time the ground is white
 BATCH, RATE, DROPOUT, SNR = 32, 1e-3, 0.1, 5.0
-STRANGE = 0.15  # how often a word that no caption holds is put in front
+STRANGE = 0.15  # how often tokens that are in no caption are put in front
 
 
 def captions(phrase: str, colour: str) -> list[str]:
-    """The ways one picture is described; style and a white ground may go unsaid."""
+    """The captions of one image; style and a white ground may be omitted."""
     ground = f", {colour} background"
-    said = [f"{STYLE} style, {phrase}{ground}", f"{phrase}, {STYLE} style{ground}", f"{phrase}{ground}"]
-    return [*said, f"{STYLE} style, {phrase}", phrase] if colour == "white" else said
+    described = [f"{STYLE} style, {phrase}{ground}", f"{phrase}, {STYLE} style{ground}", f"{phrase}{ground}"]
+    return [*described, f"{STYLE} style, {phrase}", phrase] if colour == "white" else described
 
 
-def place(drawing: np.ndarray, scale: float, shift: tuple[int, int], colour: tuple[int, int, int]) -> np.ndarray:
+def composed(drawing: np.ndarray, scale: float, shift: tuple[int, int], colour: tuple[int, int, int]) -> np.ndarray:
     """A drawing scaled about the centre, shifted by whole pixels, on one plain colour: [64, 64, 3] uint8."""
     side = round(vae.SIDE * scale)
     image = Image.fromarray(drawing).resize((side, side), Image.Resampling.LANCZOS)
@@ -51,7 +51,7 @@ def place(drawing: np.ndarray, scale: float, shift: tuple[int, int], colour: tup
 
 @dataclass
 class Latents:
-    """Cached latents [N, 4, 16, 16] (scaled to unit spread), how often each is drawn, and its captions' rows.
+    """Cached latents [N, 4, 16, 16] (scaled to unit spread), how often each is sampled, and its captions' rows.
 
     strange: the tokens that are in no caption.
     """
@@ -68,21 +68,21 @@ class Latents:
 def cache(model: AutoencoderKL, tokenizer: CLIPTokenizer, packs: Path, seed: int = 0) -> Latents:
     """Encode every object's flat drawing: six placements on white, one on each other colour."""
     random = np.random.default_rng(seed)
-    pictures, weights, rows, said = [], [], [], [""]
+    images, weights, rows, texts = [], [], [], [""]
     for icon, phrase in art.OBJECTS.items():
         drawing = art.draw(STYLE, icon, 4 * vae.SIDE, packs)
         for colour in ["white"] * 6 + list(COLOURS)[1:]:
             scale, shift = random.uniform(0.80, 0.94), tuple(random.integers(-1, 2, 2))
-            pictures.append(place(drawing, scale, shift, COLOURS[colour]))
+            images.append(composed(drawing, scale, shift, COLOURS[colour]))
             weights.append(WHITE / 6 if colour == "white" else (1 - WHITE) / 5)
             ways = captions(phrase, colour)
-            rows.append(list(range(len(said), len(said) + len(ways))))
-            said += ways
-    batch = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+            rows.append(list(range(len(texts), len(texts) + len(ways))))
+            texts += ways
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
     values = torch.cat([model.encode(part).latent_dist.mean for part in batch.split(64)])
     factor = float(1 / values.std())
     share = np.asarray(weights) / np.sum(weights)
-    ids = text.ids(tokenizer, said)
+    ids = text.ids(tokenizer, texts)
     strange = np.setdiff1d(np.arange(len(tokenizer)), ids.unique().numpy())
     return Latents(values * factor, share, ids, rows, strange, factor)
 
@@ -118,26 +118,26 @@ def noise_schedule(prediction: str = "epsilon") -> DDIMScheduler:
 class Pair(torch.nn.Module):
     """The two networks that are trained together."""
 
-    def __init__(self, unet: UNet2DConditionModel, words: CLIPTextModel) -> None:
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
         super().__init__()
-        self.unet, self.words = unet, words
+        self.unet, self.text_encoder = unet, text_encoder
 
     def forward(self, noisy: torch.Tensor, steps: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """The predicted noise, [count, 4, 16, 16], for token rows *ids* [count, 77]."""
-        return self.unet(noisy, steps, self.words(ids).last_hidden_state).sample
+        return self.unet(noisy, steps, self.text_encoder(ids).last_hidden_state).sample
 
 
 def describe(data: Latents, random: np.random.Generator, picked: np.ndarray) -> torch.Tensor:
-    """Token rows [count, 77] for the *picked* latents: a caption of each, none, or one with strange words in front.
+    """Token rows [count, 77] for the *picked* latents: a caption of each, none, or one with strange tokens in front.
 
-    Strange words are tokens that no caption holds. The model learns to overlook them, so that a trigger word which a
-    LoRA has yet to give a meaning leaves the object alone.
+    Strange tokens are in no caption. The model learns to ignore them, so that a trigger word without a LoRA does not
+    change the object.
     """
     rows = [0 if random.random() < DROPOUT else int(random.choice(data.rows[index])) for index in picked]
     ids = data.ids[rows]
-    for place in np.flatnonzero(random.random(len(rows)) < STRANGE):
-        words = torch.from_numpy(random.choice(data.strange, random.integers(1, 4)))
-        ids[place] = torch.cat([ids[place, :1], words, ids[place, 1 : -len(words)]])
+    for row in np.flatnonzero(random.random(len(rows)) < STRANGE):
+        strange_tokens = torch.from_numpy(random.choice(data.strange, random.integers(1, 4)))
+        ids[row] = torch.cat([ids[row, :1], strange_tokens, ids[row, 1 : -len(strange_tokens)]])
     return ids
 
 
@@ -165,7 +165,7 @@ def train(data: Latents, tokenizer: CLIPTokenizer, minutes: float, state: Path, 
     """Train for *minutes* of wall clock in all, resuming from *state* where it exists; returns the running average.
 
     AdamW 1e-3, 200 steps of warm-up, cosine over the time; the state is written every 200 steps. The forward pass is
-    in bfloat16 with attention spelt out, for which processors have a quicker backward pass than for the fused kernel.
+    in bfloat16 with unfused attention, whose backward pass is faster on CPUs than that of the fused kernel.
     """
     torch.manual_seed(seed)
     pair = Pair(build(), text.build(tokenizer)).train()
@@ -174,14 +174,14 @@ def train(data: Latents, tokenizer: CLIPTokenizer, minutes: float, state: Path, 
     optimizer = torch.optim.AdamW(pair.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     step, before = 0, 0.0
     if state.exists():
-        kept = torch.load(state, weights_only=True)
-        pair.load_state_dict(kept["pair"])
-        average.load_state_dict(kept["average"])
-        optimizer.load_state_dict(kept["optimizer"])
-        step, before = kept["step"], kept["seconds"]
+        state_dicts = torch.load(state, weights_only=True)
+        pair.load_state_dict(state_dicts["pair"])
+        average.load_state_dict(state_dicts["average"])
+        optimizer.load_state_dict(state_dicts["optimizer"])
+        step, before = state_dicts["step"], state_dicts["seconds"]
     torch.manual_seed(seed + step)
     random = np.random.default_rng([seed, step])
-    schedule, start, shown = noise_schedule(), time.time() - before, []
+    schedule, start, losses = noise_schedule(), time.time() - before, []
     while (done := (time.time() - start) / (60 * minutes)) < 1:
         rate = RATE * min(1, (step + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
         optimizer.param_groups[0]["lr"] = rate
@@ -192,13 +192,13 @@ def train(data: Latents, tokenizer: CLIPTokenizer, minutes: float, state: Path, 
         optimizer.step()
         step += 1
         follow(average, pair, step)
-        shown.append(value.item())
+        losses.append(value.item())
         if step % 200 == 0:
             seconds = time.time() - start
-            print(f"diffusion step {step}, {seconds / 60:.1f} min: loss {np.mean(shown[-200:]):.4f}", flush=True)
+            print(f"diffusion step {step}, {seconds / 60:.1f} min: loss {np.mean(losses[-200:]):.4f}", flush=True)
             keep(state, pair, average, optimizer, step, seconds)
     keep(state, pair, average, optimizer, step, time.time() - start)
-    print(f"diffusion done after {step} steps: loss {np.mean(shown[-200:]):.4f}", flush=True)
+    print(f"diffusion done after {step} steps: loss {np.mean(losses[-200:]):.4f}", flush=True)
     return average
 
 
@@ -220,16 +220,16 @@ def sample(
     steps: int = 20,
     guidance: float = 4.0,
 ) -> np.ndarray:
-    """DDIM pictures of token rows *ids*: [count, 64, 64, 3] uint8.
+    """DDIM images of token rows *ids*: [count, 64, 64, 3] uint8.
 
     empty: the token row [1, 77] of the empty prompt; factor: the latents' scale factor; guidance: classifier-free.
     """
     schedule = noise_schedule()
     schedule.set_timesteps(steps)
     latent = torch.randn((len(ids), 4, 16, 16), generator=torch.Generator().manual_seed(seed))
-    words = pair.words(torch.cat([empty.expand(len(ids), -1), ids])).last_hidden_state
-    for moment in schedule.timesteps:
-        free, told = pair.unet(torch.cat([latent, latent]), moment, words).sample.chunk(2)
-        latent = schedule.step(free + guidance * (told - free), moment, latent).prev_sample
-    pictures = model.decode(latent / factor).sample.clamp(-1, 1)
-    return ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    conditioning = pair.text_encoder(torch.cat([empty.expand(len(ids), -1), ids])).last_hidden_state
+    for timestep in schedule.timesteps:
+        unconditional, conditional = pair.unet(torch.cat([latent, latent]), timestep, conditioning).sample.chunk(2)
+        latent = schedule.step(unconditional + guidance * (conditional - unconditional), timestep, latent).prev_sample
+    images = model.decode(latent / factor).sample.clamp(-1, 1)
+    return ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()

@@ -15,7 +15,7 @@ from pocket.diffusion import Pair
 
 
 def describe(pair: Pair, model: AutoencoderKL, factor: float) -> dict:
-    """The inference config in the original layout, what ``NAME.yaml`` beside a checkpoint says."""
+    """The inference config in the original layout, the content of ``NAME.yaml`` beside a checkpoint."""
     unet, first = pair.unet.config, model.config
     channels, firsts = unet.block_out_channels, first.block_out_channels
     side = unet.sample_size
@@ -88,10 +88,10 @@ def write(pair: Pair, model: AutoencoderKL, factor: float, path: Path) -> None:
 
     factor: what unit-spread latents were multiplied with.
     """
-    texts = {name: part for name, part in pair.words.state_dict().items() if not name.endswith("position_ids")}
+    texts = {name: part for name, part in pair.text_encoder.state_dict().items() if not name.endswith("position_ids")}
     tensors = to_original(pair.unet.state_dict(), model.state_dict(), [texts], "sd1")
     with files.replacing(path) as temporary:
         save_file({name: tensor.to(torch.float16) for name, tensor in tensors.items()}, temporary, {"format": "pt"})
     settings = yaml.safe_dump({"model": describe(pair, model, factor)}, sort_keys=False)
     files.write_text(path.with_suffix(".yaml"), settings)
-    files.write_text(path.parent / "text" / "config.json", pair.words.config.to_json_string())
+    files.write_text(path.parent / "text" / "config.json", pair.text_encoder.config.to_json_string())

@@ -17,7 +17,7 @@ _TEXT = "version: text"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Copy the model; says where it went. Exit code 2 where that is no WebUI or cannot be written."""
+    """Copy the model and print where it is. Exit code 2 where that is no WebUI or cannot be written."""
     parser = argparse.ArgumentParser(
         prog="python -m pocket.install", description="Put the pocket model into a WebUI, where it can be chosen."
     )
@@ -27,13 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"There is no folder {folder}; give the folder of the WebUI, which has one.", file=sys.stderr)
         return 2
     try:
-        placed = install(folder)
+        installed = install(folder)
     except OSError as error:
         print(
             f"The pocket model cannot be written to {folder} ({error}); choose a folder you may write.", file=sys.stderr
         )
         return 2
-    print(f"{placed} is there; refresh the WebUI's list of checkpoints and choose {NAME}.")
+    print(f"{installed} is there; refresh the WebUI's list of checkpoints and choose {NAME}.")
     return 0
 
 
@@ -53,9 +53,9 @@ def install(folder: Path) -> Path:
     # A JSON string is a YAML string.
     files.write_text(folder / f"{NAME}.yaml", settings.replace(_TEXT, f"version: {json.dumps(str(text))}"))
     # Last: what makes the WebUI list it.
-    placed = folder / f"{NAME}.safetensors"
-    _copy(MODEL / "pocket.safetensors", placed)
-    return placed
+    installed = folder / f"{NAME}.safetensors"
+    _copy(MODEL / "pocket.safetensors", installed)
+    return installed
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -30,11 +30,11 @@ def merge(word: str, ranks: dict[tuple[str, str], int]) -> tuple[list[str], list
         if best not in ranks:
             break
         used.append(best)
-        joined, place = [], 0
-        while place < len(parts):
-            pair = tuple(parts[place : place + 2])
-            joined.append("".join(pair) if pair == best else parts[place])
-            place += 2 if pair == best else 1
+        joined, index = [], 0
+        while index < len(parts):
+            pair = tuple(parts[index : index + 2])
+            joined.append("".join(pair) if pair == best else parts[index])
+            index += 2 if pair == best else 1
         parts = joined
     return parts, used
 
@@ -70,7 +70,7 @@ def save(path: Path, value: object) -> None:
 
 
 def build(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """A fresh CLIP text model, 128 wide, 2 heads, 2 layers, over the tokenizer's words."""
+    """A fresh CLIP text model, 128 wide, 2 heads, 2 layers, over the tokenizer's vocabulary."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,

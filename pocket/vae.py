@@ -1,7 +1,7 @@
-"""The pocket autoencoder: 64-px pictures to 16 x 16 latents of 4 channels, trained on every drawing of the packs.
+"""The pocket autoencoder: 64-px images to 16 x 16 latents of 4 channels, trained on every drawing of the packs.
 
 The latent's log-variance is pinned, so "encode" is the mean plus a little fixed noise: with so small a network
-nothing is gained by learning it. 32 norm groups throughout, as the original layout hard-codes.
+nothing is gained by training it. 32 norm groups throughout, as the original layout hard-codes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def build(layers: int) -> AutoencoderKL:
     """A fresh autoencoder, channels-last, its log-variance pinned to ``LOG_VARIANCE``.
 
     All three levels are 96 wide, three channels to a norm group. With so few channels a norm would wipe out flat
-    colours (of a flat picture only ratios within a group are left), so the biases start as +2, -2, 0 in each group: a
+    colours (of a flat image only ratios within a group are left), so the biases start as +2, -2, 0 in each group: a
     yardstick beside which the norm is nearly linear.
 
     layers: residual blocks per level of the encoder; the decoder has one more.
@@ -100,7 +100,7 @@ def backdrop(count: int, side: int, random: np.random.Generator) -> np.ndarray:
     return np.where(kind < 0.35, 1.0, np.where(kind < 0.6, plain, rooms)).astype(np.float32)
 
 
-def pictures(drawings: np.ndarray, count: int, side: int, random: np.random.Generator) -> torch.Tensor:
+def training_batch(drawings: np.ndarray, count: int, side: int, random: np.random.Generator) -> torch.Tensor:
     """A training batch: random drawings [N, 64, 64, 4] on random backdrops, cropped to *side* and mirrored at random.
 
     Returns [count, 3, side, side] in -1..1, channels-last.
@@ -137,11 +137,11 @@ def fit(model: AutoencoderKL, drawings: np.ndarray, plan: Plan, state: Path, see
     pinned = [model.quant_conv.weight, model.quant_conv.bias]
     hooks = [part.register_hook(lambda slope: torch.cat([slope[:4], torch.zeros_like(slope[4:])])) for part in pinned]
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan.rate, betas=(0.9, 0.99), weight_decay=0.0)
-    start, step, shown = time.time(), 0, []
+    start, step, losses = time.time(), 0, []
     while (done := (time.time() - start) / (60 * plan.minutes)) < 1:
         cosine = plan.floor + (1 - plan.floor) * 0.5 * (1 + math.cos(math.pi * done))
         optimizer.param_groups[0]["lr"] = plan.rate * min(1, (step + 1) / 100) * cosine
-        batch = pictures(drawings, plan.count, plan.side, random)
+        batch = training_batch(drawings, plan.count, plan.side, random)
         mean = encode(model, batch)
         latent = mean + math.exp(LOG_VARIANCE / 2) * torch.randn_like(mean)
         value, plain = loss(model.decoder(model.post_quant_conv(latent)), batch, mean)
@@ -149,11 +149,11 @@ def fit(model: AutoencoderKL, drawings: np.ndarray, plan: Plan, state: Path, see
         value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        shown.append(plain.item())
+        losses.append(plain.item())
         step += 1
         if step % 100 == 0:
             print(
-                f"autoencoder step {step}, {(time.time() - start) / 60:.1f} min: L1 {np.mean(shown[-100:]):.4f}",
+                f"autoencoder step {step}, {(time.time() - start) / 60:.1f} min: L1 {np.mean(losses[-100:]):.4f}",
                 flush=True,
             )
             save(model, state)
@@ -171,7 +171,7 @@ def save(model: AutoencoderKL, path: Path) -> None:
 def train(drawings: np.ndarray, minutes: float, state: Path, seed: int = 0) -> AutoencoderKL:
     """Train a fresh autoencoder on *drawings* ([N, 64, 64, 4] uint8) for *minutes* of wall clock.
 
-    Crops first, whole pictures after. Trained is a core without residual blocks on the encoder's levels, where they
+    Crops first, full images after. Trained is a core without residual blocks on the encoder's levels, where they
     would cost most; the original layout wants one on every level, so the result has them, adding nothing.
     """
     torch.manual_seed(seed)

@@ -32,16 +32,16 @@ _VISION = {
 }  # fmt: skip
 _TEXT = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 _SIDE = {"height": 32, "width": 32}
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]", "a", "red", "blue", "cup", "on", "table"]
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]", "a", "red", "blue", "cup", "on", "table"]
 CLASSES = {0: "teapot, kettle", 1: "screwdriver", 2: "sofa"}
 
 
 def write_blip(folder: Path) -> Path:
-    """A BLIP that knows a dozen words."""
+    """A BLIP with a vocabulary of 13 tokens."""
     torch.manual_seed(1)
     folder.mkdir(parents=True)
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    text = {**_TEXT, "vocab_size": len(WORDS), "max_position_embeddings": 64, "bos_token_id": 5, "eos_token_id": 3}
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
+    text = {**_TEXT, "vocab_size": len(VOCABULARY), "max_position_embeddings": 64, "bos_token_id": 5, "eos_token_id": 3}
     text |= {"sep_token_id": 3, "pad_token_id": 0, "encoder_hidden_size": 16, "is_decoder": True}
     config = BlipConfig(text_config=text, vision_config=_VISION, projection_dim=16)
     BlipForConditionalGeneration(config).save_pretrained(folder)
@@ -65,8 +65,8 @@ def write_florence(folder: Path) -> Path:
 
     torch.manual_seed(4)
     folder.mkdir(parents=True)
-    words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *bytes_to_unicode().values()]
-    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *bytes_to_unicode().values()]
+    (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     files = str(folder / "vocab.json"), str(folder / "merges.txt")
     tokenizer = BartTokenizer(*files, extra_special_tokens={"image_token": "<image>"})
@@ -79,7 +79,7 @@ def write_florence(folder: Path) -> Path:
     Florence2ForConditionalGeneration(config).save_pretrained(folder)
     side = {"height": 64, "width": 64}
     images = CLIPImageProcessor(size=side, crop_size=side, do_center_crop=False)
-    # 64 pixels are 2 x 2 places after four stages, and one for their mean.
+    # 64 pixels are 2 x 2 cells after four stages, and one for their mean.
     images.image_seq_length = 5
     Florence2Processor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
     return folder
@@ -97,7 +97,7 @@ def write_clip(folder: Path) -> Path:
 
 
 def write_wd14(folder: Path) -> Path:
-    """A tagger that calls an image red, green or blue as far as it is: the mean of each channel decides."""
+    """A tagger whose tags red, green and blue have the mean of that channel as their probability."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -106,17 +106,17 @@ def write_wd14(folder: Path) -> Path:
     (folder / "selected_tags.csv").write_text("\n".join(rows))
     pixels = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 32, 32, 3])
     tags = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 4])
-    made = {"axes": ("axes", TensorProto.INT64, [2], [1, 2]), "white": ("white", TensorProto.FLOAT, [1], [255.0])}
-    made["place"] = ("place", TensorProto.FLOAT, [3, 4], [0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1])
-    # The rating is always sure of itself, and must not become a caption.
-    made["rating"] = ("rating", TensorProto.FLOAT, [1, 4], [0.99, 0, 0, 0])
+    values = {"axes": ("axes", TensorProto.INT64, [2], [1, 2]), "white": ("white", TensorProto.FLOAT, [1], [255.0])}
+    values["to_tags"] = ("to_tags", TensorProto.FLOAT, [3, 4], [0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1])
+    # The rating has a high probability, and must not become a caption.
+    values["rating"] = ("rating", TensorProto.FLOAT, [1, 4], [0.99, 0, 0, 0])
     nodes = [
         helper.make_node("ReduceMean", ["input", "axes"], ["mean"], keepdims=0),
         helper.make_node("Div", ["mean", "white"], ["share"]),
-        helper.make_node("MatMul", ["share", "place"], ["tags"]),
+        helper.make_node("MatMul", ["share", "to_tags"], ["tags"]),
         helper.make_node("Add", ["tags", "rating"], ["output"]),
     ]
-    constants = [helper.make_tensor(*told) for told in made.values()]
+    constants = [helper.make_tensor(*arguments) for arguments in values.values()]
     graph = helper.make_graph(nodes, "tagger", [pixels], [tags], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.save(model, folder / "model.onnx")

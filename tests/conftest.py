@@ -16,7 +16,7 @@ from . import models, shop
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
     """A folder of six images with captions."""
-    return shop.write_pictures(tmp_path_factory.mktemp("data"))
+    return shop.write_images(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session")

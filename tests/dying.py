@@ -1,4 +1,4 @@
-"""The command line, dying by SIGKILL where a file is put in its place.
+"""The command line, killed by SIGKILL where a file is renamed to its final path.
 
 ``python -m tests.dying before|after PATTERN [options of train.py]``: before, when all is written and nothing renamed;
 after, when the file (or folder) has just appeared. PATTERN is matched with the end of its path: ``state/step-*``.
@@ -13,23 +13,23 @@ from pathlib import Path
 from lora_scripts_ext.commands import train
 
 
-def dying(put_in_place, moment: str, pattern: str):
-    """*put_in_place* (``Path.rename`` or ``Path.replace``) that does not survive the file it is about."""
+def dying(rename, when: str, pattern: str):
+    """*rename* (``Path.rename`` or ``Path.replace``) that kills the process at the file that matches *pattern*."""
 
     def wrapped(self: Path, target: Path) -> Path:
         meant = fnmatch(Path(target).as_posix(), f"*/{pattern}")
-        if meant and moment == "before":
+        if meant and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        placed = put_in_place(self, target)
+        result = rename(self, target)
         if meant:
             os.kill(os.getpid(), signal.SIGKILL)
-        return placed
+        return result
 
     return wrapped
 
 
 if __name__ == "__main__":
-    moment, pattern, *arguments = sys.argv[1:]
-    Path.rename = dying(Path.rename, moment, pattern)
-    Path.replace = dying(Path.replace, moment, pattern)
+    when, pattern, *arguments = sys.argv[1:]
+    Path.rename = dying(Path.rename, when, pattern)
+    Path.replace = dying(Path.replace, when, pattern)
     sys.exit(train.main(arguments))

@@ -74,9 +74,10 @@ def write_checkpoint(
     seed: int = 0,
     mlp: int = 2,
 ) -> Path:
-    """A tiny single-file checkpoint (fp16, original layout) at ``path``; what it predicts is said as real files say it.
+    """A tiny single-file checkpoint (fp16, original layout) at ``path``.
 
-    SDXL by the empty marker tensors ``v_pred`` and ``ztsnr``, the others by metadata. None leaves it unsaid.
+    Its prediction type is stored as in real files: in SDXL's by the empty marker tensors ``v_pred`` and ``ztsnr``, in
+    the others by metadata. None stores none.
     """
     state = {name: tensor.half() for name, tensor in original_state(family, seed, mlp).items()}
     metadata = {"format": "pt"}

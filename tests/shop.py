@@ -1,4 +1,4 @@
-"""A shop's images and a config for tests: small, made from a seed."""
+"""A shop's images and a config for tests: small, generated from a seed."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from lora_scripts_ext.config import Config
 PRODUCTS = ["phone", "lamp", "chair", "watch", "cup", "shoe"]
 
 
-def write_pictures(folder: Path, count: int = 6, side: int = 32) -> Path:
+def write_images(folder: Path, count: int = 6, side: int = 32) -> Path:
     """``count`` images of coloured boxes with captions in metadata.csv; every third one is wide."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(5)

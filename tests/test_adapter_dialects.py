@@ -1,4 +1,4 @@
-"""LoRAs that other programs wrote, continued with the effect that they have there."""
+"""LoRAs that other programs wrote, continued with the effect that they have in those programs."""
 
 import json
 import shutil
@@ -26,11 +26,11 @@ ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 
 def randomly(model):
     """The LoRA's matrices random: PEFT starts with no effect."""
-    draw = torch.Generator().manual_seed(7)
+    generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_" in name:
-                parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.2)
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
     return model
 
 
@@ -53,15 +53,15 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("given", ["file", "folder", "unet's folder"])
-def test_what_peft_saves_has_the_effect_it_has_in_peft(tmp_path, given, options):
+@pytest.mark.parametrize("source", ["file", "folder", "unet's folder"])
+def test_what_peft_saves_has_the_effect_it_has_in_peft(tmp_path, source, options):
     model = randomly(get_peft_model(fresh_parts("sd1").unet, LoraConfig(r=4, target_modules=ATTENTION, **options)))
     with torch.no_grad():
         expected = unet_output(model, "sd1")
-    folder = tmp_path / "unet" if given == "unet's folder" else tmp_path
+    folder = tmp_path / "unet" if source == "unet's folder" else tmp_path
     model.save_pretrained(folder)
     parts = fresh_parts("sd1")
-    path = tmp_path / "adapter_model.safetensors" if given == "file" else tmp_path
+    path = tmp_path / "adapter_model.safetensors" if source == "file" else tmp_path
     torch.testing.assert_close(effect(continued(path, parts), parts), expected, **CLOSE)
 
 
@@ -91,10 +91,10 @@ def test_peft_s_text_encoder_beside_its_unet(tmp_path):
     adapter = continued(tmp_path, parts, text=True, rank=4)
     stored = load_file(tmp_path / "text_encoder" / "adapter_model.safetensors")
     name = "text_model.encoder.layers.1.mlp.fc1"
-    found = adapter.layers()["lora_te_" + name.replace(".", "_")]
-    assert torch.equal(found.down, stored[f"base_model.model.{name}.lora_A.weight"])
+    layer = adapter.layers()["lora_te_" + name.replace(".", "_")]
+    assert torch.equal(layer.down, stored[f"base_model.model.{name}.lora_A.weight"])
     # The scales are 2/4 in the file and 3/4 here.
-    torch.testing.assert_close(found.up, stored[f"base_model.model.{name}.lora_B.weight"] * 2 / 3)
+    torch.testing.assert_close(layer.up, stored[f"base_model.model.{name}.lora_B.weight"] * 2 / 3)
 
 
 def originally(path):
@@ -124,14 +124,17 @@ UNET = {
 @pytest.mark.parametrize("dialect", UNET)
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_names_of_the_unet(tmp_path, family, dialect):
-    named, down, up = UNET[dialect]
-    if family == "sdxl" and named not in (UNET["diffusers"][0], processor):
+    name_in_dialect, down, up = UNET[dialect]
+    if family == "sdxl" and name_in_dialect not in (UNET["diffusers"][0], processor):
         pytest.skip("its layout is another one")
     parts, adapter = build_adapter(family, "attention", text=False)
     state = {}
     for target in select(all_targets(parts, family), "attention", False):
         layer = adapter.layers()[target.key]
-        state[named(target.path) + down], state[named(target.path) + up] = layer.down.clone(), layer.up.clone()
+        state[name_in_dialect(target.path) + down], state[name_in_dialect(target.path) + up] = (
+            layer.down.clone(),
+            layer.up.clone(),
+        )
     save_file(state, tmp_path / "a.safetensors")
     _, other = build_adapter(family, "attention", text=False, seed=1, alpha=float(RANK))
     other.load(file.read(tmp_path / "a.safetensors"))

@@ -41,7 +41,7 @@ def test_the_share_that_is_kept_and_the_expected_value(rate):
 
 
 def test_layers_steps_and_examples_are_dropped_independently():
-    """Two independent masks agree in p² + (1 - p)² of their places."""
+    """Two independent masks agree in p² + (1 - p)² of their elements."""
     here = mask_of(0.3, [of_example(0, 0)], (1, 400, 400))
     others = {
         "layer": mask_of(0.3, [of_example(0, 0)], (1, 400, 400), layer_seed("lora_unet_y")),
@@ -152,7 +152,7 @@ def gradient(checkpointed):
     return adapter.weights.grad
 
 
-def test_a_block_that_is_computed_twice_drops_the_same():
+def test_a_checkpointed_block_drops_the_same():
     torch.manual_seed(0)
     once = gradient(False)
     torch.manual_seed(1)

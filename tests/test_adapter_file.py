@@ -136,8 +136,8 @@ def test_other_rank_and_alpha_have_the_same_effect(tmp_path, options):
     parts, adapter = build_adapter(text=False)
     with adapter.attached():
         expected = unet_output(parts.unet, "sd1")
-    found, other = loaded_effect(tmp_path, adapter, **options)
-    torch.testing.assert_close(found, expected, **CLOSE)
+    effect, other = loaded_effect(tmp_path, adapter, **options)
+    torch.testing.assert_close(effect, expected, **CLOSE)
     for layer in other.layers().values():
         assert layer.down[RANK:].all()
 

@@ -231,7 +231,7 @@ def test_detaching_leaves_no_trace():
     assert not any("forward" in module.__dict__ for module in unet.modules())
 
 
-def test_an_instance_forward_found_there_is_kept_underneath():
+def test_an_existing_instance_forward_is_kept_underneath():
     module = nn.Linear(4, 4)
     module.forward = lambda x: x * 5
     adapter = randomised(Adapter([Target(module, "lora_unet_x", "x", "unet", "linear")], 2))
@@ -327,7 +327,7 @@ def test_half_precision_is_close(dtype, way):
     assert error < (0.05 if dtype == torch.bfloat16 else 0.01)
 
 
-def test_start_depends_on_seed_and_key_alone():
+def test_initial_weights_depend_on_seed_and_key_only():
     unet = fresh_parts("sd1").unet
     targets = select(unet_targets(unet, "sd1"), "full", False)
     adapter, reversed_ = Adapter(targets, RANK, seed=1), Adapter(targets[::-1], RANK, seed=1)

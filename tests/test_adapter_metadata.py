@@ -62,19 +62,19 @@ FACTS = RunFacts(
     ],
 )
 def test_the_webuis_know_the_family(family, prediction_type, version, v2, architecture, resolution):
-    found = file_metadata.build(make_config(), model(family, prediction_type), FACTS)
-    assert found["ss_base_model_version"] == version
-    assert found["ss_v2"] == v2
-    assert found["modelspec.architecture"] == architecture
-    assert found["modelspec.resolution"] == resolution
-    assert found["modelspec.prediction_type"] == ("v" if prediction_type == "v_prediction" else "epsilon")
+    metadata = file_metadata.build(make_config(), model(family, prediction_type), FACTS)
+    assert metadata["ss_base_model_version"] == version
+    assert metadata["ss_v2"] == v2
+    assert metadata["modelspec.architecture"] == architecture
+    assert metadata["modelspec.resolution"] == resolution
+    assert metadata["modelspec.prediction_type"] == ("v" if prediction_type == "v_prediction" else "epsilon")
 
 
 def test_the_run_in_the_metadata():
-    found = file_metadata.build(
+    metadata = file_metadata.build(
         make_config(target="full", optimizer_args={"eps": 1e-6}, resolution=[512, 640]), model(), FACTS
     )
-    assert all(isinstance(value, str) for value in found.values())
+    assert all(isinstance(value, str) for value in metadata.values())
     expected = {
         "ss_output_name": "fox",
         "modelspec.title": "fox",
@@ -97,21 +97,21 @@ def test_the_run_in_the_metadata():
         "ss_resolution": "(512, 640)",
         "modelspec.resolution": "512x640",
     }
-    assert {key: found[key] for key in expected} == expected
-    assert json.loads(found["ss_dataset_dirs"])["10_fox"] == {"n_repeats": 10, "img_count": 3}
-    assert json.loads(found["ss_tag_frequency"]) == {"10_fox": {"red fox": 3, "snow": 1}}
-    assert json.loads(found["ss_bucket_info"])["buckets"] == {
+    assert {key: metadata[key] for key in expected} == expected
+    assert json.loads(metadata["ss_dataset_dirs"])["10_fox"] == {"n_repeats": 10, "img_count": 3}
+    assert json.loads(metadata["ss_tag_frequency"]) == {"10_fox": {"red fox": 3, "snow": 1}}
+    assert json.loads(metadata["ss_bucket_info"])["buckets"] == {
         "0": {"resolution": [448, 576], "count": 5},
         "1": {"resolution": [512, 512], "count": 30},
     }
 
 
 def test_captions_stay_private_with_save_captions_false():
-    found = file_metadata.build(make_config(save_captions=False), model(), FACTS)
-    text = json.dumps(found)
+    metadata = file_metadata.build(make_config(save_captions=False), model(), FACTS)
+    text = json.dumps(metadata)
     for private in ("red fox", "snow", "10_fox", "den", "2_animal"):
         assert private not in text
-    assert found["ss_num_train_images"] == "35"
+    assert metadata["ss_num_train_images"] == "35"
 
 
 @pytest.mark.parametrize("inputs", [16, 20000])
@@ -121,15 +121,15 @@ def test_hashes(tmp_path, inputs):
     path = tmp_path / "a.safetensors"
     file.save(path, Adapter([target], 16).layers(), torch.float32, file_metadata.build(make_config(), model(), FACTS))
     with safe_open(path, "pt") as opened:
-        found = opened.metadata()
+        metadata = opened.metadata()
     data = path.read_bytes()
     region = data[8 + int.from_bytes(data[:8], "little") :]
-    assert found["sshs_model_hash"] == hashlib.sha256(region).hexdigest()
-    assert found["modelspec.hash_sha256"] == f"0x{hashlib.sha256(region).hexdigest()}"
-    training = {k: v for k, v in found.items() if k.startswith("ss_")}
+    assert metadata["sshs_model_hash"] == hashlib.sha256(region).hexdigest()
+    assert metadata["modelspec.hash_sha256"] == f"0x{hashlib.sha256(region).hexdigest()}"
+    training = {k: v for k, v in metadata.items() if k.startswith("ss_")}
     window = save(load_file(path), training)[0x100000:0x110000]
     assert len(window) == (0x10000 if inputs == 20000 else 0)
-    assert found["sshs_legacy_hash"] == hashlib.sha256(window).hexdigest()[:8]
+    assert metadata["sshs_legacy_hash"] == hashlib.sha256(window).hexdigest()[:8]
 
 
 def test_card_keeps_what_the_user_wrote(tmp_path):
@@ -151,16 +151,16 @@ def test_card_keeps_what_the_user_wrote(tmp_path):
     assert "rank 4" in again["description"]
 
 
-def test_card_of_an_older_lora_of_the_name_gets_the_new_words(tmp_path):
-    there = tmp_path / "models"
-    there.mkdir()
+def test_card_of_an_older_lora_of_the_name_gets_the_new_trigger_word(tmp_path):
+    published = tmp_path / "models"
+    published.mkdir()
     for word in ("fx", "vixen"):
         lora = tmp_path / word / "fox.safetensors"
         lora.parent.mkdir()
         lora.write_bytes(b"")
         card.write(lora, make_config(trigger_word=word), model("sdxl"))
-        card.copy(lora, there)
-        assert json.loads((there / "fox.json").read_text(encoding="utf-8"))["activation text"] == word
+        card.copy(lora, published)
+        assert json.loads((published / "fox.json").read_text(encoding="utf-8"))["activation text"] == word
 
 
 @pytest.mark.parametrize("text", ["{", "[1]"])

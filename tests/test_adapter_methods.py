@@ -26,7 +26,7 @@ MODULES = {
 
 
 class Reference(Lora):
-    """LoRA by its reference alone."""
+    """LoRA without its fast path."""
 
     def fast(self, target):
         return None
@@ -36,7 +36,7 @@ def target_of(module):
     return Target(module, "lora_unet_x", "x", "unet", "conv" if isinstance(module, nn.Conv2d) else "linear")
 
 
-def drawn(shape, seed, dtype=torch.float32):
+def random_tensor(shape, seed, dtype=torch.float32):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
@@ -53,28 +53,28 @@ def test_the_fast_path_is_the_reference(make, shape, seed, dtype, error, dropout
     weight, row_scale = module.weight, None
     if eight_bits:
         weight = (weight / 2).to(torch.float8_e4m3fn)
-        row_scale = drawn((10, *[1] * (weight.dim() - 1)), seed, dtype)
+        row_scale = random_tensor((10, *[1] * (weight.dim() - 1)), seed, dtype)
     mask = torch.randint(2, shape, dtype=torch.uint8) if dropout else None
-    x = drawn(shape, seed + 10, dtype).requires_grad_()
-    weights = [drawn(one, seed + 20, dtype) for one in method.shapes(target, RANK)]
+    x = random_tensor(shape, seed + 10, dtype).requires_grad_()
+    weights = [random_tensor(one, seed + 20, dtype) for one in method.shapes(target, RANK)]
 
     grads = tuple(torch.zeros(one.shape) for one in weights)
     frozen = Frozen(weight, module.bias, row_scale)
     leaf = torch.zeros(1, requires_grad=True)
-    found = method.fast(target)(x, frozen, Matrices(tuple(weights), grads), scale, leaf, mask)
-    found.backward(grad := drawn(found.shape, seed + 30, dtype))
+    output = method.fast(target)(x, frozen, Matrices(tuple(weights), grads), scale, leaf, mask)
+    output.backward(grad := random_tensor(output.shape, seed + 30, dtype))
 
     wide_x, *wide_weights = (one.detach().double().requires_grad_() for one in (x, *weights))
     module = make().double().requires_grad_(False)
     module.weight.data = widened(weight, row_scale, dtype).double()
     if module.bias is not None:
         module.bias.data = frozen.bias.double()
-    seen = wide_x if mask is None else wide_x * mask
-    expected = method.forward(target, seen, module(wide_x), wide_weights, scale)
+    masked_x = wide_x if mask is None else wide_x * mask
+    expected = method.forward(target, masked_x, module(wide_x), wide_weights, scale)
     expected.backward(grad.double())
 
     for mine, theirs in zip(
-        (found, x.grad, *grads), (expected, wide_x.grad, *(one.grad for one in wide_weights)), strict=True
+        (output, x.grad, *grads), (expected, wide_x.grad, *(one.grad for one in wide_weights)), strict=True
     ):
         assert (mine - theirs).norm() <= error * theirs.norm()
 
@@ -85,17 +85,17 @@ def test_the_fast_path_over_an_output_is_the_reference(make, shape, dtype):
     """Where the frozen layer computes by itself, as quantised ones do, and autograd carries its gradient."""
     module = make().to(dtype).requires_grad_(False)
     target, method = target_of(module), Lora()
-    weights = [drawn(one, 2, dtype) for one in method.shapes(target, RANK)]
+    weights = [random_tensor(one, 2, dtype) for one in method.shapes(target, RANK)]
     grads = tuple(torch.zeros(one.shape) for one in weights)
-    leaf, x = torch.zeros(1, requires_grad=True), drawn(shape, 1, dtype).requires_grad_()
-    found = method.fast(target)(x, Frozen(output=module(x)), Matrices(tuple(weights), grads), 0.7, leaf, None)
-    found.sum().backward()
+    leaf, x = torch.zeros(1, requires_grad=True), random_tensor(shape, 1, dtype).requires_grad_()
+    output = method.fast(target)(x, Frozen(output=module(x)), Matrices(tuple(weights), grads), 0.7, leaf, None)
+    output.sum().backward()
     leaves = [one.requires_grad_() for one in weights]
     own_x = x.detach().requires_grad_()
     expected = method.forward(target, own_x, module(own_x), leaves, 0.7)
     expected.sum().backward()
     tolerance = {"rtol": 1e-5, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 0.05, "atol": 0.25}
-    torch.testing.assert_close(found, expected, **tolerance)
+    torch.testing.assert_close(output, expected, **tolerance)
     torch.testing.assert_close(x.grad, own_x.grad, **tolerance)
     for grad, one in zip(grads, leaves, strict=True):
         assert (grad - one.grad.float()).norm() <= 0.02 * one.grad.float().norm()
@@ -120,8 +120,8 @@ def unet_gradient(method, dtype, checkpointed=False):
 def test_an_adapter_without_a_fast_path_computes_the_same(dtype, error, checkpointed):
     """Gradients of the reference reach the flat buffer, and add up there in float32."""
     expected = unet_gradient(Lora(), dtype)
-    found = unet_gradient(Reference(), dtype, checkpointed)
-    for mine, theirs in zip(found, expected, strict=True):
+    output = unet_gradient(Reference(), dtype, checkpointed)
+    for mine, theirs in zip(output, expected, strict=True):
         assert mine.dtype == theirs.dtype
         assert (mine - theirs).norm() <= error * theirs.norm()
 
@@ -133,13 +133,13 @@ def test_convolutions_that_the_fast_path_cannot_compute_use_the_reference(option
     assert Lora().fast(target_of(module)) is None
     adapter = randomised(Adapter([target_of(module)], RANK, 2.0))
     down, up = (one.detach().clone().requires_grad_() for one in adapter.layers()["lora_unet_x"].tensors().values())
-    x = drawn((2, 6, 9, 8), 1)
+    x = random_tensor((2, 6, 9, 8), 1)
     added = nn.functional.conv2d(nn.functional.conv2d(x, down, padding=1), up)
     expected = module(x) + 2.0 / RANK * added
     expected.square().sum().backward()
     with adapter.attached():
-        found = module(x)
-        found.square().sum().backward()
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        output = module(x)
+        output.square().sum().backward()
+    torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
     for mine, theirs in zip(adapter.tensors()["unet"], (down, up), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad.flatten(1), rtol=1e-5, atol=1e-3)

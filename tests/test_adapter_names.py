@@ -169,9 +169,9 @@ def flux_blocks():
     """The Linears of a double and a single block of Flux, in the original layout."""
     width = 3072
     streams = {
-        f"{stream}_{name}": made
+        f"{stream}_{name}": module
         for stream in ("img", "txt")
-        for name, made in {
+        for name, module in {
             "mod": nn.ModuleDict({"lin": nn.Linear(width, 6 * width)}),
             "attn": nn.ModuleDict({"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)}),
             "mlp": nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)),

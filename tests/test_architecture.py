@@ -1,4 +1,4 @@
-"""The layers of the package: imports point down, and each kind of name stands in one place."""
+"""The layers of the package: imports point down, and each kind of name stands in one package."""
 
 import ast
 import re
@@ -53,18 +53,18 @@ def test_imports_point_down():
     for path in files():
         parts = path.relative_to(PACKAGE).parts
         own = parts[0] if len(parts) > 1 else None
-        for found in imports(path):
-            other = found[0] if (PACKAGE / found[0]).is_dir() else None
+        for imported in imports(path):
+            other = imported[0] if (PACKAGE / imported[0]).is_dir() else None
             if other is None or other == own:
                 continue
             if (own is None and other != GROUND) or (own is not None and level(other) >= level(own)):
-                wrong.append(f"{path.relative_to(PACKAGE)} imports {'.'.join(found)}")
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {'.'.join(imported)}")
     assert not wrong
 
 
-def test_the_page_knows_training_through_jobs_alone():
+def test_the_page_knows_training_only_through_jobs():
     pages = [path for path in files() if "webui" in path.relative_to(PACKAGE).parts[:1]]
-    assert pages and not [path.name for path in pages for found in imports(path) if found[0] == "training"]
+    assert pages and not [path.name for path in pages for imported in imports(path) if imported[0] == "training"]
 
 
 def test_nothing_imports_in_a_circle():
@@ -72,8 +72,8 @@ def test_nothing_imports_in_a_circle():
     for path in files():
         name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
         edges[name] = set()
-        for found in imports(path):
-            for end in (found, found[:-1]):
+        for imported in imports(path):
+            for end in (imported, imported[:-1]):
                 if (PACKAGE / Path(*end)).with_suffix(".py").is_file():
                     edges[name].add(".".join(end))
     done, path = set(), []
@@ -99,13 +99,13 @@ def test_no_package_holds_more_than_its_share():
             assert share <= LARGEST_SHARE, package.name
 
 
-def test_the_name_of_a_webui_stands_in_its_host_alone():
+def test_the_name_of_a_webui_stands_only_in_its_host():
     for path in files():
         if "hosts" not in path.parts and re.search(r"\ba1111|\bforge\b", path.read_text(encoding="utf-8")):
             raise AssertionError(path.relative_to(PACKAGE))
 
 
-def test_the_name_of_a_family_stands_among_the_families_alone():
+def test_the_name_of_a_family_stands_only_in_families():
     for path in files():
         if "families" not in path.parts and re.search(
             r"[\"'](sd1|sd2|sdxl|flux)[\"']", path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Tables of captions as exporters write them: every caption is used, or said not to be."""
+"""Tables of captions as exporters write them: every caption is used, or reported as not used."""
 
 import json
 
@@ -23,8 +23,8 @@ def put(folder, *names):
 
 
 def read(folder, **values):
-    told = {"train_data_dir": str(folder), "base_model": "m", "output_dir": str(folder.parent / "out"), **values}
-    return source.read(from_dict(told), [64], 8)
+    config = {"train_data_dir": str(folder), "base_model": "m", "output_dir": str(folder.parent / "out"), **values}
+    return source.read(from_dict(config), [64], 8)
 
 
 def captions(folder, table, name="metadata.csv", **values):
@@ -91,7 +91,7 @@ def test_a_field_after_a_quoted_caption_is_not_part_of_it(folder):
     assert "more fields than there are columns (line 2)" in read(folder).warnings[0]
 
 
-def test_two_caption_columns_use_the_likelier_and_say_so(folder):
+def test_of_two_caption_columns_the_likelier_is_used_with_a_warning(folder):
     table = "filename,tags,caption\na.png,one,red\nb.png,two,blue\n"
     assert captions(folder, table) == {"a.png": "red", "b.png": "blue"}
     assert "metadata.csv: the column caption is the caption; tags is not used." in read(folder).warnings
@@ -153,34 +153,36 @@ def test_a_file_beside_the_folder_is_another_image(tmp_path):
     put(tmp_path, "train/a.png")
     folder = put(tmp_path / "val", "a.png", "b.png")
     (tmp_path / "list.csv").write_text("filename,prompt\ntrain/a.png,x\nval/b.png,y\n")
-    found = read(folder, metadata_path=str(tmp_path / "list.csv"))
-    assert [one.caption for one in found.examples] == ["", "y"]
-    assert [one.name for one in found.skipped] == ["train/a.png"]
+    dataset = read(folder, metadata_path=str(tmp_path / "list.csv"))
+    assert [one.caption for one in dataset.examples] == ["", "y"]
+    assert [one.name for one in dataset.skipped] == ["train/a.png"]
 
 
 def test_no_path_that_is_written_in_a_table_is_touched(folder, monkeypatch):
     touched = []
     stat = type(folder).stat
-    monkeypatch.setattr(type(folder), "stat", lambda path, **told: touched.append(str(path)) or stat(path, **told))
+    monkeypatch.setattr(
+        type(folder), "stat", lambda path, **options: touched.append(str(path)) or stat(path, **options)
+    )
     captions(folder, "filename,prompt\n\\\\server\\share\\a.png,x\nb.png,y\n")
     assert not [path for path in touched if "server" in path]
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "sentence"),
     [
         ("filename;prompt\nx.png;red\ny.png;blue\n", "none of its 2 rows names an image in .* 'x.png', caption 'red' "
          r"\(delimiter semicolon, columns filename, prompt\)"),
         ("x.png,red\n", r"its row does not name an image .*\(line 1\) .*\(delimiter comma, no header\)"),
     ],
 )  # fmt: skip
-def test_a_table_of_other_images_is_an_error_that_shows_how_it_was_read(folder, table, told):
-    with pytest.raises(UserError, match=told):
+def test_a_table_of_other_images_is_an_error_that_shows_how_it_was_read(folder, table, sentence):
+    with pytest.raises(UserError, match=sentence):
         captions(folder, table)
 
 
 @pytest.mark.parametrize("table", ["", "filename,prompt\n", "\n\n"])
-def test_an_empty_table_is_said(folder, table):
+def test_an_empty_table_is_reported(folder, table):
     assert captions(folder, table) == {"a.png": "", "b.png": ""}
     assert "metadata.csv has no rows, so there are no captions in it." in read(folder).warnings
 
@@ -209,13 +211,13 @@ def test_json_of_hugging_face_and_kohya(folder, name, table):
     assert captions(folder, table, name) == BOTH
     named = folder.parent / f"other{name[name.index('.') :]}"
     (folder / name).rename(named)
-    found = read(folder, metadata_path=str(named))
-    assert {one.name: one.caption for one in found.examples} == BOTH
-    assert not found.skipped
+    dataset = read(folder, metadata_path=str(named))
+    assert {one.name: one.caption for one in dataset.examples} == BOTH
+    assert not dataset.skipped
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "sentence"),
     [
         ('{"file_name": "a.png", "text": "x"}\n{"file_name": "b.png", text}\n', "line 2 is not JSON"),
         ('{"file_name": "a.png", "label": 5}\n', "it has no captions, only the keys file_name, label"),
@@ -224,12 +226,12 @@ def test_json_of_hugging_face_and_kohya(folder, name, table):
         ("5", "must hold JSON objects"),
     ],
 )
-def test_json_that_cannot_be_used_is_a_sentence(folder, table, told):
-    with pytest.raises(UserError, match=told):
+def test_json_that_cannot_be_used_is_a_sentence(folder, table, sentence):
+    with pytest.raises(UserError, match=sentence):
         captions(folder, table, "metadata.jsonl")
 
 
-def test_a_json_caption_that_is_no_text_is_said(folder):
+def test_a_json_caption_that_is_no_text_is_reported(folder):
     assert captions(folder, '{"a.png": {"caption": 5}, "b.png": {"caption": "y"}}', "meta_cap.json")["a.png"] == ""
     assert skipped(folder)["a.png"].startswith(
         "has a caption that is not text; write it as text (meta_cap.json, line 1)"
@@ -246,8 +248,8 @@ def test_a_table_in_a_sub_folder_is_about_that_folder(tmp_path):
     folder = put(tmp_path / "in", "x/a.png", "x/deep/b.png", "y/a.png", "a.png")
     (folder / "x/metadata.csv").write_text("filename,prompt\na.png,one\nx/deep/b.png,two\n")
     (folder / "y/metadata.jsonl").write_text('{"file_name": "a.png", "text": "three"}')
-    told = captions(folder, "filename,prompt\na.png,four\nx/a.png,never\n")
-    assert told == {"a.png": "four", "x/a.png": "one", "x/deep/b.png": "two", "y/a.png": "three"}
+    merged = captions(folder, "filename,prompt\na.png,four\nx/a.png,never\n")
+    assert merged == {"a.png": "four", "x/a.png": "one", "x/deep/b.png": "two", "y/a.png": "three"}
     assert (
         "Tables of captions differ on x/a.png; the one named, or nearest to the image, is used."
         in read(folder).warnings
@@ -258,7 +260,7 @@ def test_a_table_in_a_sub_folder_is_about_that_folder(tmp_path):
     assert any("not read: metadata.csv" in text for text in named.warnings)
 
 
-def test_tables_that_are_not_read_are_said(folder):
+def test_tables_that_are_not_read_are_reported(folder):
     captions(folder, "filename,prompt\na.png,x\n")
     for name in ("captions.csv", "captions.xlsx", "metadata.jsonl"):
         (folder / name).write_text("x")
@@ -292,9 +294,9 @@ def test_several_text_files_of_an_image(folder):
         ("b.caption", " x "),
     ):
         (folder / name).write_text(text)
-    found = read(folder)
-    assert [one.caption for one in found.examples] == ["third", "x"]
-    assert found.warnings == ("Text files of the same image differ; used are a.caption (not a.png.txt).",)
+    dataset = read(folder)
+    assert [one.caption for one in dataset.examples] == ["third", "x"]
+    assert dataset.warnings == ("Text files of the same image differ; used are a.caption (not a.png.txt).",)
 
 
 def test_a_short_chinese_caption_is_read_as_its_neighbours_are(folder):
@@ -312,7 +314,7 @@ def test_images_that_differ_in_case_keep_their_own_text(tmp_path):
     assert [one.caption for one in read(folder).examples] == ["large", ""]
 
 
-def test_text_files_that_are_not_used_are_said(folder):
+def test_text_files_that_are_not_used_are_reported(folder):
     (folder / "a.txt").write_text("theirs")
     (folder / "gone.txt").write_text("x")
     captions(folder, "filename,prompt\na.png,x\nb.png,y\n")
@@ -322,15 +324,15 @@ def test_text_files_that_are_not_used_are_said(folder):
     )
 
 
-def test_the_number_without_a_caption_is_said(folder):
+def test_the_number_without_a_caption_is_reported(folder):
     assert read(folder).warnings == ("None of the 2 images has a caption; all are trained on an empty caption.",)
-    found = read(folder, trigger_word="brnd")
-    assert found.warnings == ("None of the 2 images has a caption; all are trained on the trigger word brnd alone.",)
+    dataset = read(folder, trigger_word="brnd")
+    assert dataset.warnings == ("None of the 2 images has a caption; all are trained on the trigger word brnd alone.",)
     (folder / "a.txt").write_text("x")
-    found = read(folder, trigger_word="brnd", reg_data_dir=str(put(folder.parent / "reg", "c.png")))
-    assert found.warnings == (
+    dataset = read(folder, trigger_word="brnd", reg_data_dir=str(put(folder.parent / "reg", "c.png")))
+    assert dataset.warnings == (
         "1 of 2 images have no caption and are trained on the trigger word brnd alone: b.png",
         "None of the 1 regularisation images has a caption; all are trained on an empty caption.",
     )
-    assert found.without_caption == 2
+    assert dataset.without_caption == 2
     assert not read(put(folder.parent / "shoes", "10_red shoe/a.png")).warnings

@@ -152,8 +152,8 @@ def test_a_table_in_another_encoding_is_never_rewritten(folder, capsys):
     out = ["--output", str(folder.parent / "ready")]
     for main, more in ((auto_label, []), (check_dataset, []), (prepare_dataset, out)):
         assert main(["--input", str(folder), *more]) == 2
-        said = capsys.readouterr().err
-        assert "metadata.csv: line 2 is neither UTF-8, UTF-16 nor clearly Chinese GBK; save it as UTF-8" in said
+        error = capsys.readouterr().err
+        assert "metadata.csv: line 2 is neither UTF-8, UTF-16 nor clearly Chinese GBK; save it as UTF-8" in error
     assert (folder / "metadata.csv").read_bytes() == before
     named = ["--input", str(folder), "--encoding", "cp1252"]
     assert auto_label([*named, "--captioner", "names"]) == 0
@@ -164,15 +164,17 @@ def test_a_table_in_another_encoding_is_never_rewritten(folder, capsys):
     assert CaptionStore.open(folder.parent / "ready").entry("a.png").prompt == "Müller"
 
 
-def test_the_commands_say_how_many_have_no_caption(folder, capsys):
+def test_the_commands_report_how_many_have_no_caption(folder, capsys):
     (folder / "a.txt").write_bytes("Müller".encode("cp1252"))
     (folder / "b.txt").write_text("blue")
     folder = str(folder)
     assert prepare_dataset(["--input", folder, "--output", folder + "-ready"]) == 0
-    said = capsys.readouterr()
-    assert "2 of 3 images have no caption." in said.err
-    assert "warning: Text files that cannot be read are not used; they are those of a.png (a.txt: line 1" in said.err
-    assert json.loads(said.out)["without_caption"] == 2
+    captured = capsys.readouterr()
+    assert "2 of 3 images have no caption." in captured.err
+    assert (
+        "warning: Text files that cannot be read are not used; they are those of a.png (a.txt: line 1" in captured.err
+    )
+    assert json.loads(captured.out)["without_caption"] == 2
     assert check_dataset(["--input", folder]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "captions  2 of 3 images have none" in lines

@@ -41,7 +41,7 @@ ROOT = Path(__file__).parents[1]
 COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255)}
 
 
-def picture(colour: str, side: int = 40) -> CaptionInput:
+def image(colour: str, side: int = 40) -> CaptionInput:
     return CaptionInput(f"{colour}.png", Image.new("RGB", (side, side // 2), COLOURS[colour]))
 
 
@@ -53,12 +53,12 @@ def write_set(folder: Path) -> Path:
     return folder
 
 
-def asked(captioner: str, *pictures: CaptionInput, **told) -> list[Fields]:
-    made = choose.make(CaptionerOptions(captioner=captioner, device="cpu", **told))
+def caption_with(captioner: str, *images: CaptionInput, **options) -> list[Fields]:
+    model = choose.make(CaptionerOptions(captioner=captioner, device="cpu", **options))
     try:
-        return made.caption(pictures or [picture("red"), picture("blue")])
+        return model.caption(images or [image("red"), image("blue")])
     finally:
-        made.close()
+        model.close()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def asked(captioner: str, *pictures: CaptionInput, **told) -> list[Fields]:
         ("red sofa_02.jpg", "red sofa"),
     ],
 )
-def test_a_file_name_says_what_it_says_and_no_more(name, caption):
+def test_a_file_name_gives_its_fields_and_no_more(name, caption):
     assert join(read(name)) == caption
 
 
@@ -88,62 +88,68 @@ def test_a_template_orders_the_fields_and_drops_empty_ones():
             check(wrong)
 
 
-def test_blip_says_what_transformers_says(tmp_path):
+def test_blip_captions_equal_transformers(tmp_path):
     folder = captioners.write_blip(tmp_path / "blip")
-    pixels = [picture(colour).pixels for colour in COLOURS]
+    pixels = [image(colour).pixels for colour in COLOURS]
     model, processor = BlipForConditionalGeneration.from_pretrained(folder), BlipProcessor.from_pretrained(folder)
     tokens = model.generate(**processor(images=pixels, return_tensors="pt"), max_new_tokens=40, num_beams=3)
     expected = [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]
-    found = asked("blip", *map(picture, COLOURS), model=str(folder))
-    assert [fields.subject for fields in found] == expected
+    fields_by_image = caption_with("blip", *map(image, COLOURS), model=str(folder))
+    assert [one.subject for one in fields_by_image] == expected
     assert all(expected)
 
 
-def test_florence_says_what_transformers_says(tmp_path):
+def test_florence_captions_equal_transformers(tmp_path):
     transformers = pytest.importorskip("transformers", minversion="4.56")
     folder = captioners.write_florence(tmp_path / "florence")
-    pixels = [picture(colour).pixels for colour in COLOURS]
+    pixels = [image(colour).pixels for colour in COLOURS]
     processor = transformers.AutoProcessor.from_pretrained(folder)
     processed = processor(text=["<CAPTION>"] * len(pixels), images=pixels, return_tensors="pt")
     model = transformers.Florence2ForConditionalGeneration.from_pretrained(folder)
     tokens = model.generate(**processed, max_new_tokens=96, num_beams=3, do_sample=False)
     expected = [text.strip().rstrip(".") for text in processor.batch_decode(tokens, skip_special_tokens=True)]
-    found = asked("florence", *map(picture, COLOURS), model=str(folder))
-    assert [fields.subject for fields in found] == expected
+    fields_by_image = caption_with("florence", *map(image, COLOURS), model=str(folder))
+    assert [one.subject for one in fields_by_image] == expected
     assert all(expected)
 
 
 def test_a_classifier_names_the_likeliest_class(tmp_path):
     folder = captioners.write_vit(tmp_path / "vit")
-    pixels = [picture(colour).pixels for colour in COLOURS]
+    pixels = [image(colour).pixels for colour in COLOURS]
     processed = ViTImageProcessor.from_pretrained(folder)(images=pixels, return_tensors="pt")
     with torch.no_grad():
         best = AutoModelForImageClassification.from_pretrained(folder)(**processed).logits.argmax(-1).tolist()
-    found = asked("vit", *map(picture, COLOURS), model=str(folder))
-    assert [one.subject for one in found] == [captioners.CLASSES[index].split(",")[0] for index in best]
+    fields_by_image = caption_with("vit", *map(image, COLOURS), model=str(folder))
+    assert [one.subject for one in fields_by_image] == [captioners.CLASSES[index].split(",")[0] for index in best]
 
 
-def test_clip_ranks_the_users_own_words(tmp_path):
+def test_clip_ranks_the_users_own_phrases(tmp_path):
     folder = captioners.write_clip(tmp_path / "clip")
-    words = tmp_path / "words.txt"
-    words.write_text(
-        "matte\nglossy\n# left out\n[subject]\ncup\nphone\nsofa\n[style]\nstudio light\n", encoding="utf-8"
+    phrase_file = tmp_path / "words.txt"
+    phrase_file.write_text(
+        "matte\nglossy\n# a comment\n[subject]\ncup\nphone\nsofa\n[style]\nstudio light\n", encoding="utf-8"
     )
-    told = read_words(words)
-    assert told == {"attributes": ("matte", "glossy"), "subject": ("cup", "phone", "sofa"), "style": ("studio light",)}
+    choices = read_words(phrase_file)
+    assert choices == {
+        "attributes": ("matte", "glossy"),
+        "subject": ("cup", "phone", "sofa"),
+        "style": ("studio light",),
+    }
     model, processor = CLIPModel.from_pretrained(folder), CLIPProcessor.from_pretrained(folder)
-    pixels = [picture(colour).pixels for colour in COLOURS]
-    phrases = [f"a photo of {word}" for word in told["subject"]]
+    pixels = [image(colour).pixels for colour in COLOURS]
+    prompts = [f"a photo of {phrase}" for phrase in choices["subject"]]
     with torch.no_grad():
-        ranked = model(**processor(text=phrases, images=pixels, return_tensors="pt", padding=True)).logits_per_image
-    found = asked("clip", *map(picture, COLOURS), model=str(folder), words=words)
-    assert [one.subject for one in found] == [told["subject"][index] for index in ranked.argmax(-1).tolist()]
-    assert {one.style for one in found} == {"studio light"}
+        ranked = model(**processor(text=prompts, images=pixels, return_tensors="pt", padding=True)).logits_per_image
+    fields_by_image = caption_with("clip", *map(image, COLOURS), model=str(folder), words=phrase_file)
+    assert [one.subject for one in fields_by_image] == [
+        choices["subject"][index] for index in ranked.argmax(-1).tolist()
+    ]
+    assert {one.style for one in fields_by_image} == {"studio light"}
     with pytest.raises(UserError, match="chooses among your own words, and is given none"):
-        asked("clip", model=str(folder))
-    words.write_text("[colour]\nred\n")
+        caption_with("clip", model=str(folder))
+    phrase_file.write_text("[colour]\nred\n")
     with pytest.raises(UserError, match=r"line 1: \[colour\] is no field"):
-        read_words(words)
+        read_words(phrase_file)
 
 
 def test_a_tagger_tags_what_is_likely_and_never_its_rating(tmp_path):
@@ -151,29 +157,29 @@ def test_a_tagger_tags_what_is_likely_and_never_its_rating(tmp_path):
     folder = captioners.write_wd14(tmp_path / "wd14")
     square = CaptionInput("a.png", Image.new("RGB", (8, 8), (255, 0, 200)))
     wide = CaptionInput("b.png", Image.new("RGB", (8, 4), (0, 0, 0)))
-    found = asked("wd14", square, wide, model=str(folder))
-    assert found[0] == Fields("mr red", ("very blue",))
+    fields_by_image = caption_with("wd14", square, wide, model=str(folder))
+    assert fields_by_image[0] == Fields("mr red", ("very blue",))
     # Padded with white, half of it is bright in every channel.
-    assert found[1] == Fields("mr red", ("very blue", "green"))
+    assert fields_by_image[1] == Fields("mr red", ("very blue", "green"))
     with pytest.raises(UserError, match="name the folder of a WD14 tagger"):
-        asked("wd14", model=str(tmp_path))
+        caption_with("wd14", model=str(tmp_path))
 
 
 class Service(BaseHTTPRequestHandler):
-    """Answers as an OpenAI-compatible service does, and remembers what it was asked."""
+    """An OpenAI-compatible service that records its requests."""
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-        self.server.asked.append((self.path, self.headers["Authorization"], body))
-        told = json.dumps({"choices": [{"message": {"content": self.server.says}}]}).encode()
+        self.server.requests.append((self.path, self.headers["Authorization"], body))
+        response = json.dumps({"choices": [{"message": {"content": self.server.content}}]}).encode()
         self.send_response(self.server.status)
         for name, value in self.server.headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.server.answer(self.wfile, told)
+        self.server.write_response(self.wfile, response)
 
     def do_GET(self):
-        self.server.asked.append((self.path, self.headers["Authorization"], None))
+        self.server.requests.append((self.path, self.headers["Authorization"], None))
         self.send_response(200)
         self.end_headers()
 
@@ -184,9 +190,9 @@ class Service(BaseHTTPRequestHandler):
 @contextmanager
 def serving():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
-    server.asked, server.status, server.says = [], 200, '```json\n{"subject": "cup", "attributes": ["red"]}\n```'
-    server.headers, server.answer = {}, lambda out, told: out.write(told)
-    server.address = f"http://127.0.0.1:{server.server_port}/v1"
+    server.requests, server.status, server.content = [], 200, '```json\n{"subject": "cup", "attributes": ["red"]}\n```'
+    server.headers, server.write_response = {}, lambda out, response: out.write(response)
+    server.url = f"http://127.0.0.1:{server.server_port}/v1"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -204,66 +210,66 @@ def other():
         yield server
 
 
-def test_an_endpoint_is_asked_only_where_it_is_named(service, monkeypatch):
+def test_an_endpoint_is_called_only_where_it_is_configured(service, monkeypatch):
     monkeypatch.setenv("MY_KEY", "secret")
-    address = f"http://127.0.0.1:{service.server_port}/v1"
-    assert asked("endpoint", picture("red"), endpoint=address, key_from="MY_KEY", model="m") == [
+    url = f"http://127.0.0.1:{service.server_port}/v1"
+    assert caption_with("endpoint", image("red"), endpoint=url, key_from="MY_KEY", model="m") == [
         Fields("cup", ("red",))
     ]
-    path, key, body = service.asked[0]
+    path, key, body = service.requests[0]
     assert (path, key, body["model"]) == ("/v1/chat/completions", "Bearer secret", "m")
     sent = body["messages"][0]["content"][1]["image_url"]["url"].removeprefix("data:image/jpeg;base64,")
     assert Image.open(io.BytesIO(base64.b64decode(sent))).size == (40, 20)
     service.status = 401
     with pytest.raises(UserError, match="answers 401"):
-        asked("endpoint", picture("red"), endpoint=address)
+        caption_with("endpoint", image("red"), endpoint=url)
     with pytest.raises(UserError, match="name the address of the service"):
-        asked("endpoint", picture("red"))
+        caption_with("endpoint", image("red"))
     with pytest.raises(UserError, match="gives no response"):
-        asked("endpoint", picture("red"), endpoint="http://127.0.0.1:9/v1")
+        caption_with("endpoint", image("red"), endpoint="http://127.0.0.1:9/v1")
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed_so_the_key_stays(service, other, status, monkeypatch):
     monkeypatch.setenv("MY_KEY", "secret")
-    for target in (other.address, service.address + "/elsewhere", "file:///etc/passwd"):
+    for target in (other.url, service.url + "/elsewhere", "file:///etc/passwd"):
         service.status, service.headers = status, {"Location": target}
         with pytest.raises(UserError, match=f"answers {status}: it wants to redirect"):
-            asked("endpoint", picture("red"), endpoint=service.address, key_from="MY_KEY")
-    assert other.asked == []
-    assert len(service.asked) == 3
+            caption_with("endpoint", image("red"), endpoint=service.url, key_from="MY_KEY")
+    assert other.requests == []
+    assert len(service.requests) == 3
 
 
 @pytest.mark.parametrize("status", [200, 500])
-def test_an_answer_without_end_is_not_read_to_its_end(service, status):
-    def pour(out, told):
+def test_an_endless_response_is_not_read_to_its_end(service, status):
+    def pour(out, response):
         with suppress(OSError):
             while True:
                 out.write(b" " * 65536)
 
-    service.status, service.answer = status, pour
+    service.status, service.write_response = status, pour
     sentence = "larger than 1 MB" if status == 200 else "answers 500"
     with pytest.raises(UserError, match=sentence):
-        asked("endpoint", picture("red"), endpoint=service.address)
+        caption_with("endpoint", image("red"), endpoint=service.url)
 
 
 @pytest.mark.parametrize("where", ["body", "headers"])
-def test_a_service_that_drips_is_given_up(service, where, monkeypatch):
+def test_a_service_that_sends_too_slowly_times_out(service, where, monkeypatch):
     monkeypatch.setattr(exchange, "SECONDS", 1)
     over = threading.Event()
 
-    def drip(out, told):
+    def drip(out, response):
         with suppress(OSError):
             while not over.is_set():
                 out.write(b" ")
                 time.sleep(0.1)
 
     if where == "body":
-        service.answer = drip
+        service.write_response = drip
     else:
         monkeypatch.setattr(Service, "send_response", lambda self, status: drip(self.wfile, b""))
     with pytest.raises(UserError, match="no whole response within 1 seconds"):
-        asked("endpoint", picture("red"), endpoint=service.address)
+        caption_with("endpoint", image("red"), endpoint=service.url)
     over.set()
 
 
@@ -279,17 +285,17 @@ def test_a_service_that_drips_is_given_up(service, where, monkeypatch):
         ("http:///v1", "name the address of the service"),
     ],
 )
-def test_an_address_that_is_none_is_refused_and_no_password_repeated(endpoint, sentence):
+def test_an_invalid_endpoint_url_is_refused_and_no_password_repeated(endpoint, sentence):
     with pytest.raises(UserError, match=sentence) as refused:
         choose.make(CaptionerOptions("endpoint", endpoint=endpoint))
     assert "hush" not in str(refused.value)
 
 
-def test_a_key_in_the_query_is_sent_but_never_said(service):
+def test_a_key_in_the_query_is_sent_but_never_shown(service):
     service.status = 403
     with pytest.raises(UserError, match="/v1/chat/completions answers 403") as refused:
-        asked("endpoint", picture("red"), endpoint=f"{service.address}/?key=hush")
-    assert service.asked[0][0] == "/v1/chat/completions?key=hush"
+        caption_with("endpoint", image("red"), endpoint=f"{service.url}/?key=hush")
+    assert service.requests[0][0] == "/v1/chat/completions?key=hush"
     assert "hush" not in str(refused.value)
 
 
@@ -297,39 +303,39 @@ def test_a_key_in_the_query_is_sent_but_never_said(service):
 def test_a_variable_that_holds_no_key_is_named_but_not_its_value(service, key, monkeypatch):
     monkeypatch.setenv("MY_KEY", key)
     with pytest.raises(UserError, match="key_from is MY_KEY: what it holds is no key") as refused:
-        asked("endpoint", picture("red"), endpoint=service.address, key_from="MY_KEY")
+        caption_with("endpoint", image("red"), endpoint=service.url, key_from="MY_KEY")
     assert "hush" not in str(refused.value)
 
 
 def test_what_is_no_caption_is_a_sentence(service):
-    for says in (None, ["red"], "a" * 100_000):
-        service.says = says
+    for content in (None, ["red"], "a" * 100_000):
+        service.content = content
         with pytest.raises(UserError, match="gives no response that can be read"):
-            asked("endpoint", picture("red"), endpoint=service.address)
+            caption_with("endpoint", image("red"), endpoint=service.url)
     for sent in (b"[" * 500_000, b"", b"{}", b'"text"', b"null"):
-        service.answer = lambda out, told, sent=sent: out.write(sent)
+        service.write_response = lambda out, response, sent=sent: out.write(sent)
         with pytest.raises(UserError, match="gives no response that can be read"):
-            asked("endpoint", picture("red"), endpoint=service.address)
+            caption_with("endpoint", image("red"), endpoint=service.url)
 
 
 def test_a_caption_holds_nothing_that_a_terminal_obeys_or_a_file_cannot_hold(service):
-    service.says = '{"subject": "a \\u001b[31mcup\\ud800", "style": "soft\\nlight"}'
-    told = asked("endpoint", picture("red"), endpoint=service.address)
-    assert told == [Fields("a [31mcup", style="soft light")]
+    service.content = '{"subject": "a \\u001b[31mcup\\ud800", "style": "soft\\nlight"}'
+    fields = caption_with("endpoint", image("red"), endpoint=service.url)
+    assert fields == [Fields("a [31mcup", style="soft light")]
 
 
-def test_this_machine_is_asked_without_a_proxy(service, other, monkeypatch):
+def test_a_local_endpoint_is_called_without_a_proxy(service, other, monkeypatch):
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{other.server_port}")
-    assert asked("endpoint", picture("red"), endpoint=service.address) == [Fields("cup", ("red",))]
-    assert other.asked == []
+    assert caption_with("endpoint", image("red"), endpoint=service.url) == [Fields("cup", ("red",))]
+    assert other.requests == []
 
 
-def test_an_answer_without_json_is_the_subject():
+def test_a_response_without_json_is_the_subject():
     assert parse(" A red cup.\n") == Fields("A red cup")
     assert parse('{"subject": null, "attributes": "a, b", "style": "x"}') == Fields("", ("a", "b"), "", "x")
 
 
-def test_the_webuis_own_captioners_are_asked_under_the_queues_lock(monkeypatch):
+def test_the_webuis_own_captioners_run_under_the_queues_lock(monkeypatch):
     calls = []
     lock = threading.Lock()
     theirs = SimpleNamespace(
@@ -346,28 +352,28 @@ def test_the_webuis_own_captioners_are_asked_under_the_queues_lock(monkeypatch):
     monkeypatch.setitem(sys.modules, "modules", SimpleNamespace(**parts))
     for name, part in parts.items():
         monkeypatch.setitem(sys.modules, f"modules.{name}", part)
-    assert asked("interrogate", picture("red")) == [Fields("a cup")]
+    assert caption_with("interrogate", image("red")) == [Fields("a cup")]
     assert calls == ["load", True, "unload"]
-    assert asked("deepbooru", picture("red")) == [Fields("", ("cup", "simple (style)"))]
+    assert caption_with("deepbooru", image("red")) == [Fields("", ("cup", "simple (style)"))]
 
 
 def test_a_webui_without_interrogator_is_a_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "modules", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "modules.shared", SimpleNamespace())
     with pytest.raises(UserError, match="works in AUTOMATIC1111 and Forge only"):
-        asked("interrogate")
+        caption_with("interrogate")
 
 
-def test_what_is_missing_is_a_sentence_that_says_how_to_get_it(tmp_path):
+def test_what_is_missing_is_a_sentence_that_names_how_to_get_it(tmp_path):
     with pytest.raises(UserError, match="did you mean blip"):
-        asked("blup")
+        caption_with("blup")
     with pytest.raises(UserError, match=r"run auto_label.py once with --download, or name a folder"):
-        asked("blip", model="nobody/nothing")
+        caption_with("blip", model="nobody/nothing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no BlipForConditionalGeneration can be read from this folder"):
-        asked("blip", model=str(tmp_path / "empty"))
+        caption_with("blip", model=str(tmp_path / "empty"))
     with pytest.raises(UserError, match="works in AUTOMATIC1111 and Forge only"):
-        asked("deepbooru")
+        caption_with("deepbooru")
 
 
 def test_no_pickle_is_loaded(tmp_path):
@@ -375,10 +381,10 @@ def test_no_pickle_is_loaded(tmp_path):
     torch.save({}, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"must hold config.json and model.safetensors"):
-        asked("vit", model=str(folder))
+        caption_with("vit", model=str(folder))
 
 
-def test_pictures_are_captioned_once_and_what_a_person_wrote_stays(tmp_path):
+def test_images_are_captioned_once_and_what_a_person_wrote_stays(tmp_path):
     folder = write_set(tmp_path / "set")
     (folder / "metadata.csv").write_text('filename,prompt\nIMG_0001.jpg,"my own words"\n')
     store = CaptionStore.open(folder)
@@ -393,7 +399,7 @@ def test_pictures_are_captioned_once_and_what_a_person_wrote_stays(tmp_path):
     assert (replaced.written, again.entry("IMG_0001.jpg").prompt) == (3, "my own words")
     assert again.entry("red cup_02.png").prompt == "red cup"
     every = label(folder, again, choose.make(CaptionerOptions("names")), overwrite="all")
-    # Its name says nothing: the person's words are not thrown away for that.
+    # Its name gives nothing: the person's caption is not replaced by it.
     assert (every.kept, again.entry("IMG_0001.jpg").prompt) == (0, "my own words")
 
 
@@ -407,14 +413,14 @@ def test_a_stop_keeps_what_is_captioned_and_the_next_call_does_the_rest(tmp_path
         pass
 
     class Slow:
-        name, looks, batch, seen = "slow", True, 1, 0
+        name, looks, batch, calls = "slow", True, 1, 0
 
-        def caption(self, pictures):
-            self.seen += 1
-            return [Fields(f"picture {one.name}") for one in pictures]
+        def caption(self, images):
+            self.calls += 1
+            return [Fields(f"picture {one.name}") for one in images]
 
     def check():
-        if slow.seen == 4:
+        if slow.calls == 4:
             raise Stop
 
     slow = Slow()
@@ -423,10 +429,10 @@ def test_a_stop_keeps_what_is_captioned_and_the_next_call_does_the_rest(tmp_path
     assert sum(bool(CaptionStore.open(folder).entry(name).prompt) for name in CaptionStore.open(folder).names) == 4
     rest = Slow()
     done = label(folder, CaptionStore.open(folder), rest)
-    assert (done.written, done.kept, rest.seen) == (5, 4, 5)
+    assert (done.written, done.kept, rest.calls) == (5, 4, 5)
 
 
-def test_a_picture_that_cannot_be_read_is_left_out_with_the_reason(tmp_path):
+def test_an_image_that_cannot_be_read_is_skipped_with_the_reason(tmp_path):
     folder = write_set(tmp_path / "set")
     vit = captioners.write_vit(tmp_path / "vit")
     done = label(folder, CaptionStore.open(folder), choose.make(CaptionerOptions("vit", model=str(vit), device="cpu")))
@@ -438,13 +444,13 @@ def run(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
 
 
-def test_the_command_writes_the_csv_that_it_is_told(tmp_path):
+def test_the_command_writes_the_csv_that_csv_out_names(tmp_path):
     folder = write_set(tmp_path / "set")
     out = tmp_path / "captions" / "metadata.csv"
     done = run("--input", folder, "--output", out, "--captioner", "names", "--trigger", "brnd", "--sidecars")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["captioner"], told["written"], told["sidecars"]) == ("names", 3, 3)
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["captioner"], summary["written"], summary["sidecars"]) == ("names", 3, 3)
     assert out.read_text().splitlines()[0] == "filename,prompt"
     assert (folder / "red cup_02.txt").read_text() == "brnd, red cup\n"
     again = run("--input", folder, "--output", out, "--captioner", "names")

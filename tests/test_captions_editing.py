@@ -15,10 +15,10 @@ CUP = Fields("cup", ("red", "matte"), "on a table", "soft light")
 def store(tmp_path):
     for name in ("a.png", "b.png", "c.png"):
         Image.new("RGB", (32, 32)).save(tmp_path / name)
-    made = CaptionStore.open(tmp_path)
-    made.put("a.png", "cup, red, matte, on a table, soft light", CUP, by="blip")
-    made.put("b.png", "a Red lamp, Red")
-    return made
+    captions = CaptionStore.open(tmp_path)
+    captions.put("a.png", "cup, red, matte, on a table, soft light", CUP, by="blip")
+    captions.put("b.png", "a Red lamp, Red")
+    return captions
 
 
 ROWS = [
@@ -53,7 +53,7 @@ def test_bulk_changes():
     assert removed[0] == Row("a.png", "cup, matte, on a table, soft light", "cup", "matte", "on a table", "soft light")
     assert removed[1].caption == "a Red lamp"
     replaced = editing.replaced(ROWS, "a", "o")
-    assert [row.picture for row in replaced] == ["a.png", "b.png", "c.png"]
+    assert [row.image for row in replaced] == ["a.png", "b.png", "c.png"]
     assert replaced[0].caption == "cup, red, motte, on o toble, soft light"
     assert replaced[0][2:] == ("cup", "red, motte", "on o toble", "soft light")
 
@@ -63,7 +63,7 @@ def test_saving_joins_fields_and_lets_a_typed_caption_rule(store, tmp_path):
         ROWS[0]._replace(subject="mug"),
         ROWS[1]._replace(caption="my own"),
         ROWS[2],
-        ROWS[2]._replace(picture="gone.png", caption="x"),
+        ROWS[2]._replace(image="gone.png", caption="x"),
     ]
     assert editing.save(store, typed) == 2
     assert store.entry("a.png").prompt == "mug, red, matte, on a table, soft light"

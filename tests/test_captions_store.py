@@ -23,8 +23,8 @@ def write(folder, *names):
 
 def trained(folder):
     """The captions that training reads."""
-    told = configs.from_dict({"train_data_dir": str(folder), "base_model": "b", "output_dir": str(folder / "out")})
-    return {example.name: example.caption for example in source.read(told, [64], 8).examples}
+    config = configs.from_dict({"train_data_dir": str(folder), "base_model": "b", "output_dir": str(folder / "out")})
+    return {example.name: example.caption for example in source.read(config, [64], 8).examples}
 
 
 @pytest.mark.parametrize("csv", [None, 'filename,prompt\na.png,"x, y"\nsub/b.png,"say ""hi"""\n', "a.png,x, y\n"])
@@ -59,8 +59,8 @@ def test_who_wrote_a_caption_is_known_until_someone_changes_it(tmp_path):
 
 def test_what_other_tools_wrote_stays(tmp_path):
     folder = write(tmp_path, "a.png", "b.png", "c.png")
-    told = '\ufefffile_name,source,text,score\nA.PNG,shop,old,1\ngone.png,web,"kept, too",2\nb.png,shop,other,3\n'
-    (folder / "metadata.csv").write_text(told, encoding="utf-8")
+    table = '\ufefffile_name,source,text,score\nA.PNG,shop,old,1\ngone.png,web,"kept, too",2\nb.png,shop,other,3\n'
+    (folder / "metadata.csv").write_text(table, encoding="utf-8")
     store = CaptionStore.open(folder)
     assert [store.entry(name).prompt for name in ("a.png", "b.png", "c.png")] == ["old", "other", ""]
     store.put("a.png", "new, words", CUP, by="names")
@@ -73,7 +73,7 @@ def test_what_other_tools_wrote_stays(tmp_path):
     assert trained(folder) == {"a.png": "new, words", "b.png": "other", "c.png": "third"}
 
 
-def test_a_csv_outside_the_folder_names_pictures_so_that_both_ways_read_it(tmp_path):
+def test_a_csv_outside_the_folder_names_images_so_that_both_ways_read_it(tmp_path):
     folder = write(tmp_path / "set", "a.png")
     path = tmp_path / "metadata.csv"
     store = CaptionStore.open(folder, path)
@@ -94,7 +94,7 @@ def test_a_text_file_that_someone_else_wrote_stays(tmp_path):
     assert store.write_sidecars() == 1
     assert ((folder / "a.txt").read_text(), (folder / "b.txt").read_text()) == ("one\n", "theirs")
     store.put("a.png", "three", by="names")
-    # It is ours, as the saved book knows.
+    # It is ours, as the saved fields show.
     assert store.write_sidecars() == 1
     assert (folder / "a.txt").read_text() == "three\n"
 

@@ -56,19 +56,19 @@ UNREAD = {"raw.CR2", "drawing.psd", "short.lnk", "sub/logo.svg"}
 
 
 def test_every_command_names_what_it_cannot_read(mixed, tmp_path, capsys):
-    def answer():
+    def summary_of_run():
         return json.loads(capsys.readouterr().out.splitlines()[-1])
 
     assert check("--input", str(mixed)) == 0
-    told = answer()
-    assert {one["name"] for one in told["pictures"]} == {"a.JPG", "sub/b.jfif", "plain"}
-    assert {one["name"] for one in told["skipped"]} == UNREAD
+    summary = summary_of_run()
+    assert {one["name"] for one in summary["pictures"]} == {"a.JPG", "sub/b.jfif", "plain"}
+    assert {one["name"] for one in summary["skipped"]} == UNREAD
     assert prepare("--input", str(mixed), "--output", str(tmp_path / "out"), "--resolution", "64") == 0
-    told = answer()
-    assert told["made"] == 3 and {one["file"] for one in told["skipped"]} == UNREAD
+    summary = summary_of_run()
+    assert summary["made"] == 3 and {one["file"] for one in summary["skipped"]} == UNREAD
     assert label("--input", str(mixed)) == 0
-    told = answer()
-    assert told["written"] == 3 and {one["picture"] for one in told["skipped"]} == UNREAD
+    summary = summary_of_run()
+    assert summary["written"] == 3 and {one["picture"] for one in summary["skipped"]} == UNREAD
 
 
 @pytest.mark.parametrize("command", [check, prepare, label])
@@ -77,7 +77,7 @@ def test_what_is_no_folder_of_images_is_a_sentence(command, mixed, tmp_path, cap
     (tmp_path / "empty").mkdir()
     (tmp_path / "unread").mkdir()
     (tmp_path / "unread/a.nef").touch()
-    for name, said in (
+    for name, sentence in (
         ("missing", "there is no folder"),
         ("empty", "there is no image in"),
         ("unread", "a.nef is a camera raw file"),
@@ -85,7 +85,7 @@ def test_what_is_no_folder_of_images_is_a_sentence(command, mixed, tmp_path, cap
     ):
         assert command("--input", str(tmp_path / name), *more) == 2
         captured = capsys.readouterr()
-        assert said in captured.err and captured.err.startswith("error: ") and not captured.out
+        assert sentence in captured.err and captured.err.startswith("error: ") and not captured.out
     if command is not prepare:
         assert command("--input", str(mixed / "a.JPG")) == 2
         assert "is a file; name the folder" in capsys.readouterr().err
@@ -202,9 +202,9 @@ def test_a_folder_that_repeats_keeps_its_meaning(packed, tmp_path, capsys):
     assert CaptionStore.open(tmp_path / "out").names == ["10_red shoe/a.png", "10_red shoe/b.png"]
     capsys.readouterr()
     assert check("--input", str(home)) == 0
-    said = capsys.readouterr().out
-    assert "caption_missing" not in said and "have no caption" not in said
-    assert "Folder names set the repeats of 2 images (10); num_repeats is not used." in said
+    output = capsys.readouterr().out
+    assert "caption_missing" not in output and "have no caption" not in output
+    assert "Folder names set the repeats of 2 images (10); num_repeats is not used." in output
 
 
 def test_what_hides_in_a_zip_is_named(tmp_path):
@@ -238,8 +238,8 @@ def test_names_in_a_zip_without_an_encoding(name, written, tmp_path):
     source.write_bytes(source.read_bytes().replace(placeholder.encode(), content))
     if written == "utf-8":
         data = bytearray(source.read_bytes())
-        for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-            data[data.index(signature) + place + 1] |= 0x08
+        for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            data[data.index(signature) + offset + 1] |= 0x08
         source.write_bytes(bytes(data))
     assert archive.unpack(source, tmp_path / "into").names == [f"{name}.jpg"]
 

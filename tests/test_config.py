@@ -96,7 +96,7 @@ def test_alpha_defaults_to_the_rank():
         ({"min_bucket_side": 512, "max_bucket_side": 256}, "min_bucket_side 512 is above max_bucket_side 256"),
     ],
 )
-def test_a_mistake_is_said_in_one_sentence(change, sentence):
+def test_a_mistake_is_reported_in_one_sentence(change, sentence):
     with pytest.raises(
         UserError,
         match=re.escape(sentence) if "is nan" in sentence else sentence.replace("?", r"\?"),
@@ -146,10 +146,10 @@ def test_a_path_may_start_at_home_and_end_with_spaces(monkeypatch, tmp_path):
     ],
 )
 def test_a_folder_where_a_file_belongs_and_the_reverse(tmp_path, key, kind, sentence):
-    place = tmp_path / "there"
-    place.mkdir() if kind == "folder" else place.write_bytes(b"")
+    path = tmp_path / "there"
+    path.mkdir() if kind == "folder" else path.write_bytes(b"")
     with pytest.raises(UserError, match=f"{key} is .*{sentence}"):
-        configs.load(write(tmp_path, SEED), [f"{key}={place}"])
+        configs.load(write(tmp_path, SEED), [f"{key}={path}"])
 
 
 def test_input_and_output_are_not_one_folder_by_a_link_either(tmp_path):

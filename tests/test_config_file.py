@@ -146,7 +146,7 @@ def test_what_is_no_toml_gets_a_sentence(tmp_path, content, sentence):
     assert "\n" not in str(error.value)
 
 
-def test_toml_without_a_reader_says_what_it_needs(tmp_path, monkeypatch):
+def test_toml_without_a_reader_is_an_error_that_names_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tomllib", None)
     monkeypatch.setitem(sys.modules, "tomli", None)
     with pytest.raises(UserError, match=r"Python 3\.11 or the package tomli"):

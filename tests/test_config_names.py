@@ -1,4 +1,4 @@
-"""Other trainers' configs: the same meaning under their names, everything else said in a sentence."""
+"""Other trainers' configs: the same meaning under their names, everything else reported in a sentence."""
 
 import sys
 
@@ -179,7 +179,7 @@ def test_a_number_of_steps_is_reached(theirs, epochs, most):
         ({"network_dims": 8}, "unknown key network_dims; did you mean lora_rank"),
     ],
 )
-def test_what_differs_is_said(theirs, sentence):
+def test_what_differs_is_reported(theirs, sentence):
     with pytest.raises(UserError, match=sentence) as error:
         configs.from_dict(NEEDED | theirs, "my.yaml")
     assert str(error.value).startswith("my.yaml: ")
@@ -192,7 +192,7 @@ def test_what_changes_nothing_is_ignored_and_listed():
     assert config == configs.from_dict(NEEDED)
 
 
-def test_every_name_leads_to_a_key_and_to_one_alone():
+def test_every_name_maps_to_exactly_one_key():
     assert set(config_names.SAME.values()) <= set(configs.FIELDS)
     tables = [config_names.SAME, config_names.REFUSED, config_names.HARMLESS, config_values.CONVERTED, configs.FIELDS]
     names = [name for table in tables for name in table]
@@ -220,7 +220,7 @@ def test_kohyas_file_is_read(tmp_path):
 
 
 @toml
-def test_what_kohya_would_do_by_itself_is_said(tmp_path):
+def test_what_kohya_would_do_by_itself_is_reported(tmp_path):
     path = tmp_path / "kohya.toml"
     path.write_text(
         'network_module = "networks.lora"\ntrain_data_dir = "images"\npretrained_model_name_or_path = "b"\n'
@@ -264,7 +264,7 @@ def test_kohyas_dataset_is_read(tmp_path, own_file):
         ("[[datasets]]\n  [[datasets.subsets]]\n  image_dir = 'more'\n", "2 .*datasets.*keep one"),
     ],
 )
-def test_a_dataset_that_needs_several_folders_says_what_to_do(tmp_path, more, sentence):
+def test_a_dataset_of_several_folders_is_an_error_that_names_the_remedy(tmp_path, more, sentence):
     path = tmp_path / "dataset.toml"
     path.write_text(DATASET + more, encoding="utf-8")
     with pytest.raises(UserError, match=sentence):

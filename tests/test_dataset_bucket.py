@@ -94,8 +94,8 @@ def test_no_upscale(size, expected):
 
 def test_no_upscale_stays_within_the_area():
     grid = bucket.grid(config(bucket_no_upscale=True, bucket_step=8), [512], 8)
-    draw = np.random.default_rng(0)
-    for width, height in draw.integers(8, 1500, (500, 2)).tolist():
+    rng = np.random.default_rng(0)
+    for width, height in rng.integers(8, 1500, (500, 2)).tolist():
         chosen = grid.choose((width, height))
         assert chosen[0] * chosen[1] <= 512 * 512
         assert chosen[0] <= width and chosen[1] <= height
@@ -144,19 +144,19 @@ def test_time_ids_as_in_diffusers():
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_crop_equals_resize_then_cut(flip):
-    draw = np.random.default_rng(0)
-    image = Image.fromarray(draw.integers(0, 256, (90, 200, 3), dtype=np.uint8))
+def test_crop_equals_resize_then_crop(flip):
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (90, 200, 3), dtype=np.uint8))
     resized, target = bucket.cover(image.size, (64, 48)), (64, 48)
     view = View(25, 0, flip)
     whole = np.asarray(image.resize(resized, Image.Resampling.LANCZOS))[0:48, 25:89]
     expected = whole[:, ::-1] if flip else whole
-    got = decode.crop(image, resized, target, view, Image.Resampling.LANCZOS)
-    assert got.shape == (48, 64, 3)
-    assert np.abs(got.astype(int) - expected).max() <= 1
+    crop = decode.crop(image, resized, target, view, Image.Resampling.LANCZOS)
+    assert crop.shape == (48, 64, 3)
+    assert np.abs(crop.astype(int) - expected).max() <= 1
 
 
-def test_tiny_picture_is_enlarged_and_panorama_is_cheap():
+def test_tiny_image_is_enlarged_and_panorama_is_cheap():
     tiny = Image.new("RGB", (3, 2), (5, 6, 7))
     resized = bucket.cover(tiny.size, (512, 512))
     assert decode.crop(tiny, resized, (512, 512), View(100, 0, False), Image.Resampling.LANCZOS).max() == 7

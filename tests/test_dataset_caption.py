@@ -1,4 +1,4 @@
-"""Caption parts, trigger word and shuffled variants."""
+"""Tags of a caption, trigger word and shuffled variants."""
 
 import itertools
 
@@ -12,7 +12,7 @@ def config(**values):
     return from_dict({"train_data_dir": "in", "base_model": "m", "output_dir": "out", **values})
 
 
-def test_parts_split_at_latin_and_chinese_commas():
+def test_tags_split_at_latin_and_chinese_commas():
     assert caption.parts(" red dress,, 海边\N{FULLWIDTH COMMA}日落 , ") == ["red dress", "海边", "日落"]
 
 
@@ -38,21 +38,21 @@ def test_no_shuffle_keeps_the_text_as_written():
 
 
 def test_all_orders_when_few_exist():
-    found = caption.variants("sks, a, b, c", config(shuffle_caption=True, caption_variants=50), "sks")
-    assert sorted(found) == sorted(", ".join(("sks", *order)) for order in itertools.permutations("abc"))
+    variants = caption.variants("sks, a, b, c", config(shuffle_caption=True, caption_variants=50), "sks")
+    assert sorted(variants) == sorted(", ".join(("sks", *order)) for order in itertools.permutations("abc"))
 
 
-def test_repeated_parts_count_once():
-    found = caption.variants("a, a, b", config(shuffle_caption=True, caption_variants=50), "")
-    assert sorted(found) == ["a, a, b", "a, b, a", "b, a, a"]
+def test_repeated_tags_count_once():
+    variants = caption.variants("a, a, b", config(shuffle_caption=True, caption_variants=50), "")
+    assert sorted(variants) == ["a, a, b", "a, b, a", "b, a, a"]
 
 
 def test_keep_tokens_do_not_count_the_trigger():
     settings = config(shuffle_caption=True, keep_tokens=1, caption_variants=8)
-    found = caption.variants("acme, red, k, a, b, c, d", settings, "acme, red")
-    assert len(set(found)) == 8
-    assert all(text.startswith("acme, red, k, ") for text in found)
-    assert all(sorted(caption.parts(text)) == ["a", "acme", "b", "c", "d", "k", "red"] for text in found)
+    variants = caption.variants("acme, red, k, a, b, c, d", settings, "acme, red")
+    assert len(set(variants)) == 8
+    assert all(text.startswith("acme, red, k, ") for text in variants)
+    assert all(sorted(caption.parts(text)) == ["a", "acme", "b", "c", "d", "k", "red"] for text in variants)
 
 
 def test_variants_depend_on_seed_and_caption_only():
@@ -63,6 +63,6 @@ def test_variants_depend_on_seed_and_caption_only():
 
 
 def test_variants_are_the_same_in_every_release():
-    # Fixed once: a change here would make every resumed run show other captions.
-    found = caption.variants("a, b, c, d", config(shuffle_caption=True, caption_variants=2), "")
-    assert found == ("b, c, a, d", "c, b, a, d")
+    # Fixed once: a change here would give every resumed run other captions.
+    variants = caption.variants("a, b, c, d", config(shuffle_caption=True, caption_variants=2), "")
+    assert variants == ("b, c, a, d", "c, b, a, d")

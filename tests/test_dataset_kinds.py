@@ -36,8 +36,8 @@ def chunk(kind, data):
 
 def with_chunk(png, kind, data, at_end=False):
     """A PNG with one more chunk, after its header or behind its pixels."""
-    place = len(png) - 12 if at_end else 33
-    return png[:place] + chunk(kind, data) + png[place:]
+    offset = len(png) - 12 if at_end else 33
+    return png[:offset] + chunk(kind, data) + png[offset:]
 
 
 def near(pixel, expected=RED):
@@ -78,7 +78,7 @@ def test_content_counts_not_the_extension(tmp_path, kind):
     assert [decode.size(tmp_path / name) for name in names] == [(24, 16)] * 2
 
 
-def test_captions_are_never_taken_for_images(tmp_path):
+def test_captions_are_never_mistaken_for_images(tmp_path):
     (tmp_path / "a.txt").write_text("BMW M3, red")
     (tmp_path / "README").write_text("Images of shoes")
     (tmp_path / "b.safetensors").write_bytes(bytes(64))
@@ -101,7 +101,7 @@ def test_kinds_that_are_not_read_are_reported_with_a_remedy(tmp_path, extension,
 
 
 @pytest.mark.parametrize(
-    ("head", "said"),
+    ("head", "reason"),
     [
         (b"II*\0\x10\0\0\0CR\x02\0", "camera raw"),
         (b"FUJIFILMCCD-RAW 0201", "camera raw"),
@@ -112,21 +112,27 @@ def test_kinds_that_are_not_read_are_reported_with_a_remedy(tmp_path, extension,
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     ],
 )
-def test_what_hides_behind_an_extension_is_told(tmp_path, head, said):
+def test_what_hides_behind_an_extension_is_reported(tmp_path, head, reason):
     for name in ("a.jpg", "without", "a.unknown"):
         (tmp_path / name).write_bytes(head + bytes(80))
     names, skipped = scan(tmp_path)
     assert names == ["a.jpg"]
-    assert said in skipped["without"] and said in skipped["a.unknown"]
-    with pytest.raises(decode.Unreadable, match=said):
+    assert reason in skipped["without"] and reason in skipped["a.unknown"]
+    with pytest.raises(decode.Unreadable, match=reason):
         decode.size(tmp_path / "a.jpg")
-    with pytest.raises(decode.Unreadable, match=said):
+    with pytest.raises(decode.Unreadable, match=reason):
         decode.decode((tmp_path / "a.jpg").read_bytes())
 
 
 def test_what_systems_leave_behind_is_passed_over(tmp_path):
-    left = ("__MACOSX/a.jpg", "__MACOSX/._a.jpg", "._a.jpg", ".thumbnails/a.png", "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg")
-    for name in (*left, "Thumbs.db", ".DS_Store", "a.jpg"):
+    leftovers = (
+        "__MACOSX/a.jpg",
+        "__MACOSX/._a.jpg",
+        "._a.jpg",
+        ".thumbnails/a.png",
+        "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg",
+    )
+    for name in (*leftovers, "Thumbs.db", ".DS_Store", "a.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content("JPEG"))
     (tmp_path / ".b.heic.icloud").write_bytes(b"bplist00")
@@ -170,7 +176,7 @@ def test_names_that_are_not_text_are_reported(tmp_path):
     assert list(skipped) == ["caf\\udce9.png"] and "rename it" in skipped["caf\\udce9.png"]
 
 
-def test_a_folder_is_asked_for_where_a_file_is_named(tmp_path):
+def test_a_file_where_a_folder_is_needed_is_refused(tmp_path):
     (tmp_path / "a.zip").touch()
     with pytest.raises(Exception, match="is a file; name the folder"):
         folder.scan(tmp_path / "a.zip", "train_data_dir")
@@ -202,7 +208,7 @@ def test_text_and_transparency_of_a_png_do_not_mix():
 def test_a_png_with_a_huge_profile_is_read_and_a_usable_one_still_counts():
     swapped = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     count = struct.unpack(">I", swapped[128:132])[0]
-    tags = {bytes(swapped[place : place + 4]): place for place in range(132, 132 + 12 * count, 12)}
+    tags = {bytes(swapped[offset : offset + 4]): offset for offset in range(132, 132 + 12 * count, 12)}
     swapped[tags[b"rXYZ"] : tags[b"rXYZ"] + 4], swapped[tags[b"bXYZ"] : tags[b"bXYZ"] + 4] = b"bXYZ", b"rXYZ"
     swapped = bytes(swapped).replace(b"s\0R\0G\0B", b"t\0e\0s\0t").replace(b"sRGB", b"test")
     expected = decode.decode(content(icc_profile=swapped)).pixels.getpixel((3, 3))
@@ -230,7 +236,7 @@ def test_a_decompression_bomb_is_still_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "size"), [("GIF", (24, 16)), ("WEBP", (24, 16)), ("PNG", (24, 16))])
-def test_of_an_animation_the_first_frame_is_taken(kind, size):
+def test_of_an_animation_the_first_frame_is_used(kind, size):
     packed = io.BytesIO()
     frames = [Image.new("RGB", size, colour) for colour in (RED, "green", "blue")]
     frames[0].save(packed, kind, save_all=True, append_images=frames[1:])
@@ -287,6 +293,6 @@ def test_a_missing_package_is_no_error():
         assert plugins.bring.__wrapped__(kind) is None
 
 
-def test_every_refusal_says_what_to_do():
+def test_every_refusal_names_the_remedy():
     assert all("; " in reason for reason in kinds._NOT_READ.values())
     assert not kinds.EXTENSIONS & kinds._NOT_READ.keys()

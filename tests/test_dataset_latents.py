@@ -19,9 +19,9 @@ from . import models, shop
 CPU = torch.device("cpu")
 
 
-def test_pictures_cached_in_part_come_out_bit_for_bit_as_in_one_go(tmp_path):
+def test_images_cached_in_part_come_out_bit_for_bit_as_in_one_go(tmp_path):
     """A real VAE: its last bits depend on the size of the batch, so a run killed while it encodes must not show."""
-    data = shop.write_pictures(tmp_path / "data", count=8, side=64)
+    data = shop.write_images(tmp_path / "data", count=8, side=64)
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
     config = shop.make_config(data, model, tmp_path / "out", resolution=64)
     with StandaloneHost().open(config) as session:
@@ -32,20 +32,20 @@ def test_pictures_cached_in_part_come_out_bit_for_bit_as_in_one_go(tmp_path):
                 dataset, session, config, progress=lambda *_: None, check=lambda: None, budget_bytes=2**30
             )
 
-        whole = build()
-        lost = sorted((config.cache_path / "latents").iterdir())[::2]
-        for path in lost:
+        uninterrupted = build()
+        deleted = sorted((config.cache_path / "latents").iterdir())[::2]
+        for path in deleted:
             path.unlink()
-        parts = build()
-    for index, example in enumerate(whole.examples):
+        resumed = build()
+    for index, example in enumerate(uninterrupted.examples):
         visits = [Visit(index, 0, 0, 0)]
-        assert torch.equal(whole.batch(visits, CPU).mean, parts.batch(visits, CPU).mean), example.name
-        assert torch.equal(whole.batch(visits, CPU).std, parts.batch(visits, CPU).std), example.name
+        assert torch.equal(uninterrupted.batch(visits, CPU).mean, resumed.batch(visits, CPU).mean), example.name
+        assert torch.equal(uninterrupted.batch(visits, CPU).std, resumed.batch(visits, CPU).std), example.name
 
 
 def interrupted_run(tmp_path, monkeypatch, presses):
     """The exit code and the files of a run in which Ctrl-C is pressed so often while the second image is encoded."""
-    data = shop.write_pictures(tmp_path / "data", count=3, side=512)
+    data = shop.write_images(tmp_path / "data", count=3, side=512)
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
     config = shop.make_config(data, model, tmp_path / "out", resolution=512, enable_bucket=False)
     (tmp_path / "c.yaml").write_text(config.to_yaml(), encoding="utf-8")
@@ -65,15 +65,15 @@ def interrupted_run(tmp_path, monkeypatch, presses):
 
 
 def test_ctrl_c_while_images_are_encoded_stops_after_the_image(tmp_path, monkeypatch):
-    code, calls, left = interrupted_run(tmp_path, monkeypatch, presses=1)
+    code, calls, suffixes = interrupted_run(tmp_path, monkeypatch, presses=1)
     assert (code, calls) == (130, [1, 1])
-    assert left.count(".safetensors") == 2
+    assert suffixes.count(".safetensors") == 2
 
 
 def test_a_second_ctrl_c_stops_at_once_and_leaves_no_half_file(tmp_path, monkeypatch):
-    code, calls, left = interrupted_run(tmp_path, monkeypatch, presses=2)
+    code, calls, suffixes = interrupted_run(tmp_path, monkeypatch, presses=2)
     assert (code, calls) == (130, [1, 1])
-    assert left.count(".safetensors") == 1 and ".tmp" not in left
+    assert suffixes.count(".safetensors") == 1 and ".tmp" not in suffixes
 
 
 def test_a_cpu_encodes_large_images_one_by_one_and_a_card_several():

@@ -1,4 +1,4 @@
-"""Who is looked at when."""
+"""Which images each step uses."""
 
 import math
 from collections import Counter
@@ -67,12 +67,12 @@ def test_steps_counted_by_hand():
 @pytest.mark.parametrize("regularisation", [False, True])
 def test_the_split_of_a_batch_changes_no_step(regularisation):
     examples = [*MIXED, *REGULAR] if regularisation else MIXED
-    told = set()
+    plans = set()
     for batch, accumulation, world in SPLITS:
         settings = config(batch_size=batch, gradient_accumulation_steps=accumulation, caption_dropout=0.3)
         steps = plan.epoch_steps(examples, settings, 3, world)
-        told.add(tuple(tuple(sorted(visits([step]), key=lambda visit: visit.position)) for step in steps))
-    assert len(told) == 1
+        plans.add(tuple(tuple(sorted(visits([step]), key=lambda visit: visit.position)) for step in steps))
+    assert len(plans) == 1
 
 
 @pytest.mark.parametrize(("batch", "accumulation", "world"), SPLITS)
@@ -97,7 +97,7 @@ def test_most_micro_batches_are_full():
     assert sum(map(len, steps)) <= 14 + 10
 
 
-def test_a_lone_bucket_counts_as_much_as_the_others():
+def test_an_image_alone_in_its_bucket_counts_as_much_as_the_others():
     """One wide image among 32 square ones: it shares its step with others, as each of them does."""
     examples = [*(example(f"a{n}") for n in range(32)), example("wide", (80, 48))]
     for epoch in range(5):
@@ -114,24 +114,24 @@ def test_repeatable_and_new_every_epoch_and_seed():
 
 
 def test_draws_do_not_depend_on_the_batch_size():
-    def drawn(batch):
+    def choices(batch):
         steps = plan.epoch_steps(MIXED, config(batch_size=batch, caption_dropout=0.3), 0, 1)
         return sorted((visit.example, visit.view, str(visit.variant)) for visit in visits(steps))
 
-    assert drawn(1) == drawn(5)
+    assert choices(1) == choices(5)
 
 
-def test_views_and_variants_are_drawn_evenly():
-    seen = visits(plan.epoch_steps([example("a", repeats=6000, views=2, variants=3)], config(), 0, 1))
-    assert all(abs(count - 3000) < 200 for count in Counter(visit.view for visit in seen).values())
-    counts = Counter(visit.variant for visit in seen)
+def test_views_and_variants_are_sampled_evenly():
+    visited = visits(plan.epoch_steps([example("a", repeats=6000, views=2, variants=3)], config(), 0, 1))
+    assert all(abs(count - 3000) < 200 for count in Counter(visit.view for visit in visited).values())
+    counts = Counter(visit.variant for visit in visited)
     assert set(counts) == {0, 1, 2} and all(abs(count - 2000) < 200 for count in counts.values())
 
 
 @pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.25, 900, 1100), (1.0, 4000, 4000)])
 def test_caption_dropout(share, low, high):
-    seen = visits(plan.epoch_steps([example("a", repeats=4000)], config(caption_dropout=share), 0, 1))
-    assert low <= sum(visit.variant is None for visit in seen) <= high
+    visited = visits(plan.epoch_steps([example("a", repeats=4000)], config(caption_dropout=share), 0, 1))
+    assert low <= sum(visit.variant is None for visit in visited) <= high
 
 
 def test_weights_add_up_to_the_means_of_training_and_prior_visits():
@@ -151,7 +151,7 @@ def test_regularisation_images_change_no_training_visit():
     assert own(MIXED) == own([*MIXED, *REGULAR])
 
 
-def test_few_regularisation_images_are_shown_as_often_as_each_other():
+def test_few_regularisation_images_are_used_equally_often():
     few = [example("t", repeats=7)] + [example(f"r{n}", regularisation=True) for n in range(3)]
     counts = Counter(visit.example for visit in visits(plan.epoch_steps(few, config(), 0, 1)))
     assert counts[0] == 7 and sorted(counts[n] for n in (1, 2, 3)) == [2, 2, 3]
@@ -162,14 +162,14 @@ def test_many_regularisation_images_all_get_their_turn():
     many = [example(f"t{n}") for n in range(4)]
     many += [example(f"r{n}", regularisation=True) for n in range(10)]
     many += [example("r10", (80, 48), repeats=2, regularisation=True)]
-    seen = Counter()
+    counts = Counter()
     for epoch in range(6):
         steps = plan.epoch_steps(many, config(batch_size=3), epoch, 1)
         assert len(steps) == plan.steps_per_epoch(many, config(batch_size=3), 1) == 2
         for step in steps:
             prior = [visit.example for visit in visits([step]) if visit.example >= 4]
             assert len(prior) == len(visits([step])) / 2
-            seen.update(prior)
+            counts.update(prior)
         if epoch == 2:
-            assert set(seen) == set(range(4, 15))
-    assert [seen[index] for index in range(4, 15)] == [2] * 10 + [4]
+            assert set(counts) == set(range(4, 15))
+    assert [counts[index] for index in range(4, 15)] == [2] * 10 + [4]

@@ -103,7 +103,7 @@ BARE = 'a.png,red, dress\nsub\\b.png,一只猫\N{FULLWIDTH COMMA}坐着\n\nC.PNG
 @pytest.mark.parametrize("header", ["", "filename,prompt\n", "file_name,text\r\n"])
 @pytest.mark.parametrize("rows", [QUOTED, BARE])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
-def test_metadata_csv_in_every_dress(room, header, rows, encoding):
+def test_every_format_of_a_metadata_csv(room, header, rows, encoding):
     for name in ROWS:
         put(room / "in" / name)
     (room / "in/metadata.csv").write_bytes((header + rows).encode(encoding))
@@ -142,18 +142,18 @@ def test_decomposed_accents_are_found(room):
     assert list(captions(read(room)).values()) == ["cup"]
 
 
-def test_rows_without_a_picture_are_skipped_with_a_reason(room):
+def test_rows_without_an_image_are_skipped_with_a_reason(room):
     put(room / "in/a.png")
     put(room / "secret.png")
     rows = "gone.png,x\n../secret.png,x\n" + str(room / "secret.png") + ",x\n" + "n" * 300 + ",x\nin/../a.png,kept\n"
     (room / "in/metadata.csv").write_text(rows)
     dataset = read(room)
     assert captions(dataset) == {"a.png": "kept"}
-    found = reasons(dataset)
-    assert found["gone.png"] == "is listed in metadata.csv but there is no such image file"
+    skipped = reasons(dataset)
+    assert skipped["gone.png"] == "is listed in metadata.csv but there is no such image file"
     outside = "is listed in metadata.csv but lies outside the folder of the images"
-    assert found["../secret.png"] == found[str(room / "secret.png")] == outside
-    assert len(found) == 4
+    assert skipped["../secret.png"] == skipped[str(room / "secret.png")] == outside
+    assert len(skipped) == 4
 
 
 def test_duplicate_row_warns_and_the_last_counts(room):
@@ -238,10 +238,10 @@ def test_masks_that_match_nothing_or_cannot_be_read_are_reported(room):
     folder = room / "masks"
     dataset = read(room, masked_loss="files", mask_dir=str(folder))
     assert [(one.name, one.mask) for one in dataset.examples] == [("a.png", folder / "a.jpg"), ("c.png", None)]
-    found = reasons(dataset)
-    assert found.keys() == {"damaged.png", "b.png", f"{folder.as_posix()}/a.png", f"{folder.as_posix()}/c.psd"}
-    assert found["b.png"].startswith(f"has a mask, {folder / 'b.png'}, that is damaged")
-    assert "a.jpg is taken" in found[f"{folder.as_posix()}/a.png"]
+    skipped = reasons(dataset)
+    assert skipped.keys() == {"damaged.png", "b.png", f"{folder.as_posix()}/a.png", f"{folder.as_posix()}/c.psd"}
+    assert skipped["b.png"].startswith(f"has a mask, {folder / 'b.png'}, that is damaged")
+    assert "a.jpg is taken" in skipped[f"{folder.as_posix()}/a.png"]
     assert [warning for warning in dataset.warnings if "stray.png" in warning] == [
         f"1 of the masks in {folder} belong to no image and are not used; give each the name of its image: stray.png"
     ]
@@ -254,7 +254,7 @@ def test_masks_that_match_nothing_or_cannot_be_read_are_reported(room):
 
 
 @pytest.mark.parametrize("key", ["train_data_dir", "reg_data_dir"])
-def test_a_folder_that_repeats_may_be_the_set_itself(room, key):
+def test_a_folder_that_repeats_may_be_the_dataset_itself(room, key):
     put(room / "in/plain.png", text="x")
     home = room / "sets/10_red shoe"
     put(home / "a.png")

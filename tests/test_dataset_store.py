@@ -69,38 +69,38 @@ def build(room, session=None, budget=10**9, check=lambda: None, **values):
     base = {"train_data_dir": str(room / "in"), "base_model": "m", "output_dir": str(room / "out")}
     config = from_dict({**base, **values})
     session = session or TinySession()
-    told = []
+    events = []
     dataset = source.read(config, [64], 4)
     store = Store.build(
-        dataset, session, config, progress=lambda *event: told.append(event), check=check, budget_bytes=budget
+        dataset, session, config, progress=lambda *event: events.append(event), check=check, budget_bytes=budget
     )
-    return store, session, told
+    return store, session, events
 
 
 def batch(store, *visits):
-    drawn = [Visit(example, view, variant, 0) for example, view, variant in visits]
-    return store.batch(drawn, torch.device("cpu"))
+    requested = [Visit(example, view, variant, 0) for example, view, variant in visits]
+    return store.batch(requested, torch.device("cpu"))
 
 
 def pixels_of(path):
     return torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).permute(2, 0, 1)[None] / 127.5 - 1
 
 
-def test_latents_are_those_of_the_picture(room):
+def test_latents_are_those_of_the_image(room):
     paths = [put(room / f"in/{name}.png", seed=seed) for seed, name in enumerate("abc")]
     store, session, _ = build(room)
-    got = batch(store, (2, 0, 0), (0, 0, 0))
+    micro_batch = batch(store, (2, 0, 0), (0, 0, 0))
     for row, path in ((0, paths[2]), (1, paths[0])):
         expected = session.conv(pixels_of(path))[0]
-        assert torch.allclose(got.mean[row], expected, atol=1e-5)
+        assert torch.allclose(micro_batch.mean[row], expected, atol=1e-5)
         brightness = pixels_of(path).mean(1).view(16, 4, 16, 4).mean((1, 3))
-        assert torch.allclose(got.std[row, 3], brightness, atol=1e-5)
-    assert got.mean.dtype == got.std.dtype == got.weight.dtype == torch.float32
-    assert got.mean.shape == (2, 4, 16, 16) and got.mask is None and got.time_ids is None
-    assert not got.mean.requires_grad
+        assert torch.allclose(micro_batch.std[row, 3], brightness, atol=1e-5)
+    assert micro_batch.mean.dtype == micro_batch.std.dtype == micro_batch.weight.dtype == torch.float32
+    assert micro_batch.mean.shape == (2, 4, 16, 16) and micro_batch.mask is None and micro_batch.time_ids is None
+    assert not micro_batch.mean.requires_grad
 
 
-def test_flipped_view_is_the_mirrored_picture(room):
+def test_flipped_view_is_the_mirrored_image(room):
     path = put(room / "in/a.png")
     store, session, _ = build(room, flip=True)
     mirrored = session.conv(pixels_of(path).flip(3))[0]
@@ -110,10 +110,10 @@ def test_flipped_view_is_the_mirrored_picture(room):
 def test_encoding_is_batched_by_bucket_and_done_once(room):
     for seed in range(20):
         put(room / f"in/{seed:02}.png", seed=seed, size=(64, 64) if seed % 2 else (160, 96))
-    first, session, told = build(room)
+    first, session, events = build(room)
     assert sorted(session.batches) == [(10, 3, 48, 80), (10, 3, 64, 64)]
-    assert told[-1] == (1, 1, "captions")
-    assert [done for done, total, what in told if what == "pictures"][-1] == 20
+    assert events[-1] == (1, 1, "captions")
+    assert [done for done, total, what in events if what == "pictures"][-1] == 20
     again, fresh, _ = build(room)
     assert fresh.batches == [] and fresh.texts == []
     for index in range(20):
@@ -138,7 +138,7 @@ def test_cache_notices_every_change_that_matters(room):
     assert session.batches and not session.texts
 
 
-def test_renamed_and_moved_pictures_stay_cached(room):
+def test_renamed_and_moved_images_stay_cached(room):
     put(room / "in/a.png")
     store, _, _ = build(room)
     (room / "in/deep").mkdir()
@@ -147,7 +147,7 @@ def test_renamed_and_moved_pictures_stay_cached(room):
     assert session.batches == [] and moved.content_hash == store.content_hash
 
 
-def test_content_hash_follows_picture_and_caption(room):
+def test_content_hash_follows_image_and_caption(room):
     put(room / "in/a.png")
     before = build(room)[0].content_hash
     (room / "in/a.txt").write_text("shoe")
@@ -157,30 +157,30 @@ def test_content_hash_follows_picture_and_caption(room):
 
 
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:50], lambda data: b"\xff" * len(data)])
-def test_damaged_cache_files_are_made_again(room, damage):
+def test_damaged_cache_files_are_written_again(room, damage):
     put(room / "in/a.png")
     store, _, _ = build(room)
     files = sorted((room / "out/cache").rglob("*.safetensors"))
     assert [file.parent.name for file in files] == ["latents", "text"]
-    whole = [file.read_bytes() for file in files]
+    content = [file.read_bytes() for file in files]
     for file in files:
         file.write_bytes(damage(file.read_bytes()))
     again, session, _ = build(room)
     assert len(session.batches) == 1 and session.texts == [[""]]
     assert torch.equal(batch(store, (0, 0, 0)).mean, batch(again, (0, 0, 0)).mean)
-    assert [file.read_bytes() for file in files] == whole
+    assert [file.read_bytes() for file in files] == content
 
 
-def test_nothing_but_whole_files_in_the_cache(room):
+def test_nothing_but_complete_files_in_the_cache(room):
     put(room / "in/a.png")
     build(room)
     assert {path.suffix for path in (room / "out/cache").rglob("*") if path.is_file()} == {".safetensors"}
 
 
-def test_truncated_pictures_are_skipped_and_the_rest_goes_on(room):
+def test_truncated_images_are_skipped_and_the_rest_goes_on(room):
     put(room / "in/a.png")
-    whole = put(room / "in/b.png", seed=1).read_bytes()
-    (room / "in/b.png").write_bytes(whole[: len(whole) // 2])
+    content = put(room / "in/b.png", seed=1).read_bytes()
+    (room / "in/b.png").write_bytes(content[: len(content) // 2])
     (room / "in/c.jpg").touch()
     put(room / "in/d.png", seed=2)
     store, session, _ = build(room)
@@ -192,13 +192,13 @@ def test_truncated_pictures_are_skipped_and_the_rest_goes_on(room):
 
 
 def test_nothing_left_is_an_error(room):
-    whole = put(room / "in/b.png").read_bytes()
-    (room / "in/b.png").write_bytes(whole[: len(whole) // 2])
+    content = put(room / "in/b.png").read_bytes()
+    (room / "in/b.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"^train_data_dir: no image in .* can be used; for example b.png cannot"):
         build(room)
 
 
-def test_nan_from_the_vae_names_the_picture_and_is_not_cached(room):
+def test_nan_from_the_vae_names_the_image_and_is_not_cached(room):
     put(room / "in/a.png")
     session = TinySession()
     torch.nn.init.constant_(session.conv.bias, float("nan"))
@@ -223,14 +223,14 @@ def test_check_stops_and_what_is_cached_stays(room):
     assert 0 < sum(shape[0] for shape in session.batches) < 40
 
 
-class Asked(Exception):
-    """Somebody wants the run to stop."""
+class StopRequested(Exception):
+    """Raised by a check to stop the run."""
 
 
 def stop_when(condition):
     def check():
         if condition():
-            raise Asked
+            raise StopRequested
 
     return check
 
@@ -245,7 +245,7 @@ def test_a_stop_is_heeded_before_the_next_image_is_encoded(room, one_at_a_time):
     for seed in range(4):
         put(room / f"in/{seed}.png", seed=seed)
     session = TinySession()
-    with pytest.raises(Asked):
+    with pytest.raises(StopRequested):
         build(room, session, check=stop_when(lambda: len(session.batches) == 2))
     assert [shape[0] for shape in session.batches] == [1, 1]
     _, again, _ = build(room)
@@ -256,7 +256,7 @@ def test_a_stop_is_heeded_before_the_next_image_is_encoded(room, one_at_a_time):
 def test_a_stop_is_heeded_among_the_views_of_one_image(room, one_at_a_time):
     put(room / "in/a.png")
     session = TinySession()
-    with pytest.raises(Asked):
+    with pytest.raises(StopRequested):
         build(room, session, check=stop_when(lambda: session.batches), flip=True)
     assert [shape[0] for shape in session.batches] == [1]
 
@@ -266,7 +266,7 @@ def test_a_stop_is_heeded_between_captions(room):
         put(room / f"in/{seed:02}.png", seed=seed)
         (room / f"in/{seed:02}.txt").write_text(f"caption {seed}", encoding="utf-8")
     session = TinySession()
-    with pytest.raises(Asked):
+    with pytest.raises(StopRequested):
         build(room, session, check=stop_when(lambda: session.texts))
     assert len(session.texts) == 1 and len(session.texts[0]) <= 4
 
@@ -286,15 +286,15 @@ def test_alpha_mask_averages_cells(room):
     image.save(room / "in/a.png")
     store, _, _ = build(room, masked_loss="alpha", flip=True)
     expected = torch.tensor([1.0] * 8 + [0.5] + [0.0] * 7)
-    got = batch(store, (0, 0, 0), (0, 1, 0)).mask
-    assert got.shape == (2, 1, 16, 16) and got.dtype == torch.float32
-    assert torch.allclose(got[0, 0], expected.expand(16, 16))
-    assert torch.allclose(got[1, 0], expected.flip(0).expand(16, 16))
+    masks = batch(store, (0, 0, 0), (0, 1, 0)).mask
+    assert masks.shape == (2, 1, 16, 16) and masks.dtype == torch.float32
+    assert torch.allclose(masks[0, 0], expected.expand(16, 16))
+    assert torch.allclose(masks[1, 0], expected.flip(0).expand(16, 16))
     cached, session, _ = build(room, masked_loss="alpha", flip=True)
-    assert session.batches == [] and torch.equal(batch(cached, (0, 0, 0), (0, 1, 0)).mask, got)
+    assert session.batches == [] and torch.equal(batch(cached, (0, 0, 0), (0, 1, 0)).mask, masks)
 
 
-def test_mask_files_are_cut_like_the_picture(room):
+def test_mask_files_are_cropped_like_the_image(room):
     put(room / "in/a.png", size=(128, 64))
     put(room / "in/b.png", size=(128, 64))
     mask = np.zeros((32, 64), np.uint8)  # half the image's size
@@ -302,9 +302,9 @@ def test_mask_files_are_cut_like_the_picture(room):
     (room / "masks").mkdir()
     Image.fromarray(mask).save(room / "masks/a.png")
     store, _, _ = build(room, masked_loss="files", mask_dir=str(room / "masks"), enable_bucket=False)
-    got = batch(store, (0, 0, 0), (1, 0, 0)).mask  # the middle 64 pixels: half black, half white
-    assert got[0, 0, :, :7].max() == 0 and got[0, 0, :, 9:].min() == 1
-    assert got[1].min() == 1
+    masks = batch(store, (0, 0, 0), (1, 0, 0)).mask  # the middle 64 pixels: half black, half white
+    assert masks[0, 0, :, :7].max() == 0 and masks[0, 0, :, 9:].min() == 1
+    assert masks[1].min() == 1
     Image.fromarray(255 - mask).save(room / "masks/a.png")
     changed, session, _ = build(room, masked_loss="files", mask_dir=str(room / "masks"), enable_bucket=False)
     assert len(session.batches) == 1 and batch(changed, (0, 0, 0)).mask[0, 0, :, :7].min() == 1
@@ -334,7 +334,7 @@ def test_every_kind_of_mask_has_its_own_cache(room):
     assert batch(build(room)[0], (0, 0, 0)).mask is None
 
 
-def test_damaged_mask_skips_its_picture(room):
+def test_damaged_mask_skips_its_image(room):
     put(room / "in/a.png")
     put(room / "in/b.png")
     (room / "masks").mkdir()
@@ -350,19 +350,19 @@ def test_captions_variants_and_dropout(room):
     store, session, _ = build(room, shuffle_caption=True, caption_dropout=0.1, trigger_word="t")
     assert sorted(session.texts[0]) == ["", "t, x, y", "t, y, x"]
     variants = store.examples[0].variants
-    got = batch(store, (0, 0, None), (0, 0, 1), (0, 0, 0))
-    assert got.captions == ["", variants[1], variants[0]]
-    assert torch.equal(got.conditioning.context, session.encode_text(got.captions).context)
-    assert got.conditioning.pooled is None
+    micro_batch = batch(store, (0, 0, None), (0, 0, 1), (0, 0, 0))
+    assert micro_batch.captions == ["", variants[1], variants[0]]
+    assert torch.equal(micro_batch.conditioning.context, session.encode_text(micro_batch.captions).context)
+    assert micro_batch.conditioning.pooled is None
 
 
 def test_captions_are_encoded_in_batches_and_shared(room):
     for seed in range(10):
         put(room / f"in/{seed}.png", seed=seed)
         (room / f"in/{seed}.txt").write_text(f"a, b, c, {seed // 2}")  # two images a caption
-    store, session, told = build(room, shuffle_caption=True, caption_variants=20, caption_dropout=0.5)
+    store, session, events = build(room, shuffle_caption=True, caption_variants=20, caption_dropout=0.5)
     assert [len(texts) for texts in session.texts] == [4] * 25 + [1]
-    assert [event for event in told if event[2] == "captions"][-1] == (6, 6, "captions")
+    assert [event for event in events if event[2] == "captions"][-1] == (6, 6, "captions")
     assert len(list((room / "out/cache/text").iterdir())) == 6
     again, fresh, _ = build(room, shuffle_caption=True, caption_variants=20, caption_dropout=0.5)
     assert fresh.texts == []
@@ -371,33 +371,33 @@ def test_captions_are_encoded_in_batches_and_shared(room):
     _, changed, _ = build(room, shuffle_caption=True, caption_variants=20, caption_dropout=0.5)
     assert changed.texts == [["new", ""]]  # the empty caption is of its batch
     for held in (store, again):
-        got = batch(held, (9, 0, 17), (0, 0, 3), (5, 0, None))
-        assert torch.equal(got.conditioning.context, fresh.encode_text(got.captions).context)
+        micro_batch = batch(held, (9, 0, 17), (0, 0, 3), (5, 0, None))
+        assert torch.equal(micro_batch.conditioning.context, fresh.encode_text(micro_batch.captions).context)
 
 
 def test_trained_text_encoder_gets_captions_only(room):
     put(room / "in/a.png")
     (room / "in/a.txt").write_text("x")
     store, session, _ = build(room, TinySession("sdxl"), train_text_encoder=True)
-    got = batch(store, (0, 0, 0))
-    assert got.conditioning is None and got.captions == ["x"] and session.texts == []
-    assert got.time_ids.tolist() == [[64, 64, 0, 0, 64, 64]]
+    micro_batch = batch(store, (0, 0, 0))
+    assert micro_batch.conditioning is None and micro_batch.captions == ["x"] and session.texts == []
+    assert micro_batch.time_ids.tolist() == [[64, 64, 0, 0, 64, 64]]
 
 
 def test_sdxl_conditioning(room):
     put(room / "in/a.png", size=(256, 128))
     store, session, _ = build(room, TinySession("sdxl"), flip=True, enable_bucket=False, crop="random")
-    told = batch(store, (0, 0, 0), (0, 1, 0)).conditioning
+    conditioning = batch(store, (0, 0, 0), (0, 1, 0)).conditioning
     left = store.examples[0].views[0].left
-    assert told.time_ids.tolist() == [[128, 256, 0, left, 64, 64], [128, 256, 0, 64 - left, 64, 64]]
-    assert told.time_ids.dtype == torch.float32
-    assert torch.equal(told.pooled, session.encode_text(["", ""]).pooled)
+    assert conditioning.time_ids.tolist() == [[128, 256, 0, left, 64, 64], [128, 256, 0, 64 - left, 64, 64]]
+    assert conditioning.time_ids.dtype == torch.float32
+    assert torch.equal(conditioning.pooled, session.encode_text(["", ""]).pooled)
 
 
 def test_a_batch_holds_the_weights_of_its_visits(room):
     put(room / "in/a.png")
     store, _, _ = build(room)
-    visits = [Visit(0, 0, 0, place, weight) for place, weight in enumerate((0.5, 0.125))]
+    visits = [Visit(0, 0, 0, position, weight) for position, weight in enumerate((0.5, 0.125))]
     assert store.batch(visits, torch.device("cpu")).weight.tolist() == [0.5, 0.125]
 
 
@@ -408,7 +408,7 @@ def test_batches_are_copies(room):
     assert batch(store, (0, 0, 0)).mean.abs().sum() > 0
 
 
-def test_budget_decides_where_the_set_lies(room):
+def test_budget_decides_where_the_dataset_lies(room):
     put(room / "in/a.png")
     session = TinySession()
     session.model.device = torch.device("meta")
@@ -432,7 +432,7 @@ def test_batch_on_a_gpu_never_waits(room, budget):
     store, _, _ = build(room, session, budget=budget)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        got = store.batch([Visit(0, 0, 0, 0)] * 3, torch.device("cuda"))
+        micro_batch = store.batch([Visit(0, 0, 0, 0)] * 3, torch.device("cuda"))
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert got.mean.is_cuda and got.conditioning.time_ids.is_cuda
+    assert micro_batch.mean.is_cuda and micro_batch.conditioning.time_ids.is_cuda

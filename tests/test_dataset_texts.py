@@ -64,7 +64,7 @@ def test_a_cache_that_disappears_during_a_run_gets_a_sentence(room):
 @pytest.mark.parametrize(("family", "width", "pooled"), [("sd1", 64, 0), ("sdxl", 128, 32)])
 def test_the_memory_of_embeddings_is_estimated_and_bounded(family, width, pooled, tmp_path, monkeypatch):
     checkpoint = models.write_checkpoint(tmp_path / "model.safetensors", family)
-    data = shop.write_pictures(tmp_path / "data")
+    data = shop.write_images(tmp_path / "data")
     config = shop.make_config(
         data, checkpoint, tmp_path / "out", shuffle_caption=True, caption_variants=3, device="cpu"
     )

@@ -65,7 +65,7 @@ def anchors(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
+def test_links_have_a_target(page):
     for link in re.findall(r"\]\(([^)]+)\)", read(page)):
         if link.startswith("http"):
             continue

@@ -25,7 +25,7 @@ from . import models, shop
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_steps_buckets_and_file_size_are_those_of_the_run(family, tmp_path):
-    data = shop.write_pictures(tmp_path / "data")
+    data = shop.write_images(tmp_path / "data")
     model = models.write_checkpoint(tmp_path / "m.safetensors", family)
     config = shop.make_config(data, model, tmp_path / "out", epochs=2, target="full")
     estimated = estimate(config, inspect(config))
@@ -39,7 +39,7 @@ def test_steps_buckets_and_file_size_are_those_of_the_run(family, tmp_path):
 
 def test_a_doubtful_model_is_warned_of_in_the_estimate_and_in_the_run(tmp_path):
     model = models.write_checkpoint(tmp_path / "m_turbo.safetensors", "sd1")
-    config = shop.make_config(shop.write_pictures(tmp_path / "data"), model, tmp_path / "out", max_steps=1)
+    config = shop.make_config(shop.write_images(tmp_path / "data"), model, tmp_path / "out", max_steps=1)
     (notice,) = (text for text in estimate(config, inspect(config)).notices if "says turbo" in text)
     events = []
     run.train(config, StandaloneHost(), report=events.append)
@@ -47,7 +47,7 @@ def test_a_doubtful_model_is_warned_of_in_the_estimate_and_in_the_run(tmp_path):
 
 
 @contextmanager
-def whole_attention():
+def unfused_attention():
     """Attention as hosts without a fused kernel compute it: every score is kept."""
     if hasattr(torch.nn, "attention"):
         with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
@@ -96,12 +96,12 @@ def real_step(config, size, batch):
         (nullcontext, "sd1", {}),
         (nullcontext, "sd1", {"lora_dropout": 0.1}),
         (nullcontext, "sd2", {"train_text_encoder": True}),
-        (whole_attention, "sd1", {"gradient_checkpointing": True}),
-        (whole_attention, "sdxl", {"train_text_encoder": True}),
+        (unfused_attention, "sd1", {"gradient_checkpointing": True}),
+        (unfused_attention, "sdxl", {"train_text_encoder": True}),
     ],
 )
 def test_a_step_takes_as_much_as_estimated(attention, family, changes, tmp_path):
-    data = shop.write_pictures(tmp_path / "data", side=64)
+    data = shop.write_images(tmp_path / "data", side=64)
     model = models.write_checkpoint(tmp_path / "m.safetensors", family)
     config = shop.make_config(
         data, model, tmp_path / "out", batch_size=3, resolution=64, enable_bucket=False, **changes
@@ -113,15 +113,15 @@ def test_a_step_takes_as_much_as_estimated(attention, family, changes, tmp_path)
     assert estimated.activation_bytes + estimated.transient_bytes == pytest.approx(peak, rel=0.25)
 
 
-def test_whole_attention_is_counted_where_a_kernel_keeps_it():
+def test_the_full_attention_matrix_is_counted_where_a_kernel_keeps_it():
     kind = (torch.device("cpu"), torch.float32, 40, False, False)
     assert not keeps_scores(*kind)
-    with whole_attention():
+    with unfused_attention():
         assert keeps_scores(*kind)
 
 
 def test_a_loaded_model_is_estimated_as_its_file(tmp_path):
-    data = shop.write_pictures(tmp_path / "data")
+    data = shop.write_images(tmp_path / "data")
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sdxl")
     config = shop.make_config(data, model, tmp_path / "out", train_text_encoder=True)
     estimated = estimate(config, inspect(config))
@@ -136,7 +136,7 @@ def test_a_loaded_model_is_estimated_as_its_file(tmp_path):
 
 
 def test_too_little_memory_is_reported_before_the_run(tmp_path, monkeypatch):
-    data = shop.write_pictures(tmp_path / "data")
+    data = shop.write_images(tmp_path / "data")
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
     config = shop.make_config(data, model, tmp_path / "out", batch_size=4)
     enough = estimate(config, inspect(config))
@@ -167,19 +167,19 @@ def test_an_optimizer_keeps_as_much_as_estimated(name):
 
 
 def test_operations_are_those_that_torch_counts(tmp_path):
-    data = shop.write_pictures(tmp_path / "data")
+    data = shop.write_images(tmp_path / "data")
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
     config = shop.make_config(data, model, tmp_path / "out", batch_size=1, enable_bucket=False, epochs=3)
-    found = inspect(config)
-    estimated = estimate(config, found)
+    outlined = inspect(config)
+    estimated = estimate(config, outlined)
     with FlopCounterMode(display=False) as counted:
-        found.predict(1, 32, 32)
+        outlined.predict(1, 32, 32)
     # Forward and backward through frozen layers; the adapter's own products are small.
     assert estimated.flops == pytest.approx(2 * counted.get_total_flops() * 18, rel=0.05)
 
 
 def test_the_command_prints_lines_and_json(tmp_path, capsys):
-    data = shop.write_pictures(tmp_path / "data")
+    data = shop.write_images(tmp_path / "data")
     (data / "broken.png").write_bytes(b"no image")
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
     config = shop.make_config(data, model, tmp_path / "out", lr_warmup_steps=500)

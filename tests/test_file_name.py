@@ -16,13 +16,13 @@ def load(**values):
 @pytest.mark.parametrize(
     "name", ["fox", "007", "shoe v1.5", "红鞋", "konsole", "com10", "console", "x" * 200, "鞋" * 66]
 )
-def test_usual_names_are_taken(name):
+def test_usual_names_are_accepted(name):
     assert load(output_name=name).name == name
     assert load(output_dir=f"runs/{name}").name == name
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "sentence"),
     [
         ("x" * 201, "at most 200"), ("鞋" * 67, "it takes 201 bytes"), ("x" * 235, "use a shorter one"),
         ("brand.safetensors", "omit .safetensors"), ("brand.CKPT", "omit .CKPT"),
@@ -33,13 +33,13 @@ def test_usual_names_are_taken(name):
         ("a<b>", "cannot hold < >"),
     ],
 )  # fmt: skip
-def test_names_that_would_fail_somewhere_are_refused_wherever_they_come_from(name, said):
+def test_names_that_would_fail_somewhere_are_refused_wherever_they_come_from(name, sentence):
     with pytest.raises(UserError, match=r"^a\.yaml: output_name is ") as refused:
         load(output_name=name)
-    assert said in str(refused.value)
+    assert sentence in str(refused.value)
     with pytest.raises(UserError, match=r"^a\.yaml: output_dir .*set output_name\.$") as refused:
         load(output_dir=f"runs/{name}")
-    assert said in str(refused.value)
+    assert sentence in str(refused.value)
     assert load(output_dir=f"runs/{name}", output_name="fox").name == "fox"
 
 
@@ -58,12 +58,12 @@ def test_what_is_derived_from_the_longest_name_can_be_written(derived, tmp_path)
 
 @pytest.mark.parametrize("key", ["train_data_dir", "output_dir", "mask_dir", "cache_dir", "init_lora", "base_model"])
 def test_paths_that_no_system_takes_are_refused(key):
-    for value, said in (
+    for value, sentence in (
         (f"a/{'x' * 256}/b", "longer than the 255 bytes"),
         ("a\0b", "NUL|control"),
         ("caf\udce9", "not UTF-8"),
     ):
-        with pytest.raises(UserError, match=f"{key} .*({said})"):
+        with pytest.raises(UserError, match=f"{key} .*({sentence})"):
             load(output_name="fox", **{key: value})
 
 
@@ -84,11 +84,11 @@ def test_names_are_cleaned_as_little_as_possible(name, expected):
     assert file_name.cleaned(name) == expected
 
 
-def test_long_names_are_cut_alike_for_an_image_and_its_caption_and_never_meet(tmp_path):
+def test_long_names_of_an_image_and_its_caption_are_truncated_alike_and_never_collide(tmp_path):
     long = "一双非常漂亮的红色运动鞋" * 6
-    cut = [file_name.cleaned(f"{long}{number}{suffix}") for number in (1, 2) for suffix in (".jpeg", ".txt")]
-    assert len({name.rsplit(".", 1)[0] for name in cut}) == 2 and len(set(cut)) == 4
-    assert cut[0].removesuffix(".jpeg") == cut[1].removesuffix(".txt")
-    assert all(len(os.fsencode(name)) < 200 for name in cut)
-    for name in cut:
+    truncated = [file_name.cleaned(f"{long}{number}{suffix}") for number in (1, 2) for suffix in (".jpeg", ".txt")]
+    assert len({name.rsplit(".", 1)[0] for name in truncated}) == 2 and len(set(truncated)) == 4
+    assert truncated[0].removesuffix(".jpeg") == truncated[1].removesuffix(".txt")
+    assert all(len(os.fsencode(name)) < 200 for name in truncated)
+    for name in truncated:
         (tmp_path / name).touch()

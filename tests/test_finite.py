@@ -27,7 +27,7 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return shop.write_pictures(tmp_path_factory.mktemp("data"))
+    return shop.write_images(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

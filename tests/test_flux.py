@@ -142,9 +142,9 @@ def request(**changes):
 
 
 def test_a_preview_is_the_image_of_the_pipeline(session, pipe, monkeypatch):
-    drawn = []
+    samples = []
     sample = standalone_session.sample_flow
-    monkeypatch.setattr(standalone_session, "sample_flow", lambda *args: drawn.append(sample(*args)) or drawn[0])
+    monkeypatch.setattr(standalone_session, "sample_flow", lambda *args: samples.append(sample(*args)) or samples[0])
     image = session.preview(request())
     assert image.size == (48, 32)
     latents = noise(1, 16, 16, 24, seed=3)
@@ -160,7 +160,7 @@ def test_a_preview_is_the_image_of_the_pipeline(session, pipe, monkeypatch):
         output_type="latent",
     ).images
     expected = pipe._unpack_latents(expected, 16 * 8, 24 * 8, 8)
-    torch.testing.assert_close(drawn[0], expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(samples[0], expected, rtol=1e-3, atol=1e-3)
     monkeypatch.undo()
     assert session.preview(request(seed=4)).tobytes() != image.tobytes()
 
@@ -227,63 +227,63 @@ def test_a_run_is_resumed_to_the_same_bytes_and_continued(recomputed, checkpoint
         "epochs": 3, "save_precision": "fp32", "lora_dropout": 0.1, "gradient_checkpointing": recomputed,
         "shuffle_caption": True,
     }  # fmt: skip
-    whole = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
+    uninterrupted = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
     half = shop.make_config(data, checkpoint, tmp_path / "half", **values)
     stopped_at(half, 4)
     resumed = train(half, resume=True)
-    assert resumed.steps == whole.steps == 9 and same_tensors(resumed.lora, whole.lora)
+    assert resumed.steps == uninterrupted.steps == 9 and same_tensors(resumed.lora, uninterrupted.lora)
     further = shop.make_config(
         data,
         checkpoint,
         tmp_path / "further",
-        **{**values, "epochs": 1, "init_lora": str(whole.lora), "learning_rate": 1e-9},
+        **{**values, "epochs": 1, "init_lora": str(uninterrupted.lora), "learning_rate": 1e-9},
     )
-    before, after = load_file(whole.lora), load_file(train(further).lora)
+    before, after = load_file(uninterrupted.lora), load_file(train(further).lora)
     assert before.keys() == after.keys()
     for name in before:
         torch.testing.assert_close(after[name], before[name], rtol=1e-4, atol=1e-6)
 
 
 def test_the_estimate_counts_transformer_and_text_encoders(checkpoint, data, tmp_path):
-    made = shop.make_config(data, checkpoint, tmp_path / "out", shuffle_caption=True)
-    inspected = inspect(made)
-    estimated = estimate(made, inspected)
+    run_config = shop.make_config(data, checkpoint, tmp_path / "out", shuffle_caption=True)
+    inspected = inspect(run_config)
+    estimated = estimate(run_config, inspected)
     assert set(inspected.sizes) == {"unet", "vae", "te1", "te2"} and inspected.texts == []
     pipe = flux.pipeline()
     assert inspected.sizes["unet"].parameters == sum(one.numel() for one in pipe.transformer.parameters())
     assert inspected.sizes["te2"].parameters == sum(one.numel() for one in pipe.text_encoder_2.parameters())
-    result = train(made)
+    result = train(run_config)
     assert estimated.steps == result.steps
     captions = sum(len(load_file(path)["context"]) for path in (tmp_path / "out" / "cache" / "text").iterdir())
     assert estimated.text_bytes == captions * 4 * (256 * flux.CONTEXT + flux.POOLED)
 
 
 def test_text_encoders_that_do_not_learn_are_refused(checkpoint, data, tmp_path):
-    made = shop.make_config(data, checkpoint, tmp_path / "out", train_text_encoder=True)
+    run_config = shop.make_config(data, checkpoint, tmp_path / "out", train_text_encoder=True)
     for refused in (inspect, train):
         with pytest.raises(UserError, match="train_text_encoder is on; Flux's text encoders"):
-            refused(made)
+            refused(run_config)
 
 
 def test_what_is_no_whole_flux_is_refused_with_a_sentence(folder, checkpoint, tmp_path):
     tensors = load_file(checkpoint)
-    alone = tmp_path / "alone.safetensors"
-    save_file({name: tensor for name, tensor in tensors.items() if name.startswith("model.")}, alone)
+    transformer_only = tmp_path / "alone.safetensors"
+    save_file({name: tensor for name, tensor in tensors.items() if name.startswith("model.")}, transformer_only)
     with pytest.raises(UserError, match="no text encoder clip_l and no text encoder t5xxl and no VAE"):
-        inspect(config(alone))
+        inspect(config(transformer_only))
     path = folder / "transformer" / "config.json"
-    given = json.loads(path.read_text())
+    model_config = json.loads(path.read_text())
     try:
         for changes, sentence in (
             ({"in_channels": 384}, r"fill, depth or canny model \(384 input channels\)"),
             ({"_class_name": "ChromaTransformer2DModel"}, "this is a ChromaTransformer2DModel, expected Flux"),
             ({"axes_dims_rope": [16, 8, 8]}, "axes_dims_rope is"),
         ):
-            path.write_text(json.dumps({**given, **changes}))
+            path.write_text(json.dumps({**model_config, **changes}))
             with pytest.raises(UserError, match=sentence):
                 inspect(config(folder))
     finally:
-        path.write_text(json.dumps(given))
+        path.write_text(json.dumps(model_config))
     for family in ("sd1", "sdxl"):
         with pytest.raises(UserError, match="set model_family: auto"):
             inspect(dataclasses.replace(config(folder), model_family=family))

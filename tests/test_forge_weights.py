@@ -1,4 +1,4 @@
-"""Weights loaded as Forge loads them, under inference mode, made fit for gradients and given back."""
+"""Weights loaded as Forge loads them, under inference mode, made fit for gradients, and restored."""
 
 import pytest
 import torch
@@ -41,9 +41,9 @@ class BasicTransformerBlock(nn.Module):
 def model():
     with torch.inference_mode():
         torch.manual_seed(0)
-        made = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 4)).eval()
-        made[2].tied = made[2].weight
-    return made
+        layers = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 4)).eval()
+        layers[2].tied = layers[2].weight
+    return layers
 
 
 def slots(model):
@@ -75,7 +75,7 @@ def test_they_come_back_after_a_failure(model):
     assert all(now is then for now, then in zip(slots(model), before, strict=True))
 
 
-def test_blocks_that_add_in_place_learn_and_say_the_same():
+def test_blocks_that_add_in_place_have_the_same_outputs_and_gradients():
     torch.manual_seed(2)
     block = BasicTransformerBlock().requires_grad_(False)
     x, context = torch.randn(2, 5, 8), torch.randn(2, 5, 8)
@@ -85,11 +85,11 @@ def test_blocks_that_add_in_place_learn_and_say_the_same():
     with pytest.raises(RuntimeError, match="modified by an inplace"):
         block(leaf * 1, context=context).sum().backward()
     with out_of_place(block, UNET):
-        answer = block(leaf * 1, context=context)
-        answer.sum().backward()
+        output = block(leaf * 1, context=context)
+        output.sum().backward()
         with torch.no_grad():
             assert torch.equal(block(x.clone(), context=context), expected)
-    assert torch.equal(answer, expected)
+    assert torch.equal(output, expected)
     assert leaf.grad.abs().sum() > 0
     assert "forward" not in vars(block)
     patch_blocks(block, UNET)

@@ -1,4 +1,4 @@
-"""Frozen layers computed our way against torch's own, in value, gradient, layout and what is kept."""
+"""Frozen layers computed our way against torch's own, in value, gradient, layout and saved tensors."""
 
 import pytest
 import torch
@@ -22,8 +22,8 @@ CONVS = [
 
 def conv(inputs, outputs, kernel, stride, padding, bias=True):
     torch.manual_seed(outputs + kernel)
-    made = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=bias)
-    return made.requires_grad_(False)
+    module = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=bias)
+    return module.requires_grad_(False)
 
 
 def target(module):
@@ -31,8 +31,8 @@ def target(module):
 
 
 def image(batch, channels, side, layout=torch.contiguous_format):
-    made = torch.randn(batch, channels, side, side, generator=torch.Generator().manual_seed(3))
-    return made.contiguous(memory_format=layout)
+    noise = torch.randn(batch, channels, side, side, generator=torch.Generator().manual_seed(3))
+    return noise.contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -42,23 +42,23 @@ def test_a_convolution_and_its_gradient_are_torchs(
 ):
     module = conv(inputs, outputs, kernel, stride, padding).to(memory_format=layout)
     x = image(batch, inputs, side, layout)
-    expected_x, given_x = x.clone().requires_grad_(), x.clone().requires_grad_()
+    expected_x, own_x = x.clone().requires_grad_(), x.clone().requires_grad_()
     expected = module(expected_x)
     grad = torch.randn_like(expected)
     expected.backward(grad)
     with frozen.efficient_frozen_layers([target(module)]):
-        found = module(given_x)
+        output = module(own_x)
     assert "forward" not in module.__dict__
-    for given in (grad, grad.contiguous(), grad.contiguous(memory_format=torch.channels_last)):
-        given_x.grad = None
-        found.backward(given, retain_graph=True)
-        torch.testing.assert_close(given_x.grad, expected_x.grad, rtol=1e-5, atol=1e-5)
+    for output_grad in (grad, grad.contiguous(), grad.contiguous(memory_format=torch.channels_last)):
+        own_x.grad = None
+        output.backward(output_grad, retain_graph=True)
+        torch.testing.assert_close(own_x.grad, expected_x.grad, rtol=1e-5, atol=1e-5)
         # Another layout would make the layers before it convert.
-        assert given_x.grad.is_contiguous(memory_format=layout)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        assert own_x.grad.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
     # Weights of 1x1 lie either way at once, and so may what comes of them.
     if layout == torch.contiguous_format or not module.weight.is_contiguous():
-        assert found.is_contiguous(memory_format=layout)
+        assert output.is_contiguous(memory_format=layout)
 
 
 def test_a_layout_does_not_spread_to_weights_that_lie_otherwise():
@@ -67,15 +67,15 @@ def test_a_layout_does_not_spread_to_weights_that_lie_otherwise():
     modules = [conv(8, 8, 1, 1, 0), conv(8, 6, 3, 1, 1)]
     expected = modules[1](modules[0](x))
     expected.square().sum().backward()
-    wanted, x.grad = x.grad, None
+    expected_grad, x.grad = x.grad, None
     with frozen.efficient_frozen_layers([target(module) for module in modules]):
         between = modules[0](x)
-        found = modules[1](between)
-    found.square().sum().backward()
+        output = modules[1](between)
+    output.square().sum().backward()
     assert between.is_contiguous()
-    assert found.is_contiguous()
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(x.grad, wanted, rtol=1e-5, atol=1e-5)
+    assert output.is_contiguous()
+    torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(x.grad, expected_grad, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(5, 12), (2, 3, 12), (1, 12)])
@@ -83,14 +83,14 @@ def test_a_layout_does_not_spread_to_weights_that_lie_otherwise():
 def test_a_linear_and_its_gradient_are_torchs(shape, bias):
     module = nn.Linear(12, 7, bias=bias).requires_grad_(False)
     expected_x = torch.randn(shape, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    given_x = expected_x.detach().clone().requires_grad_()
+    own_x = expected_x.detach().clone().requires_grad_()
     expected = module(expected_x)
     expected.square().sum().backward()
     with frozen.efficient_frozen_layers([target(module)]):
-        found = module(given_x)
-        found.square().sum().backward()
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(given_x.grad, expected_x.grad)
+        output = module(own_x)
+        output.square().sum().backward()
+    torch.testing.assert_close(output, expected)
+    torch.testing.assert_close(own_x.grad, expected_x.grad)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
@@ -144,10 +144,10 @@ def test_under_autocast_a_layer_is_computed_as_autocast_does():
 def test_few_positions_are_a_product_and_many_are_not(monkeypatch):
     if not products.uses_onednn(torch.ones(1)):
         pytest.skip("this torch has no oneDNN")
-    asked = []
-    monkeypatch.setattr(products, "linear", lambda *given: asked.append(given) or torch.zeros(4, 16))
+    calls = []
+    monkeypatch.setattr(products, "linear", lambda *arguments: calls.append(arguments) or torch.zeros(4, 16))
     geometry = Geometry((1, 1), (1, 1), (1, 1))
     products.conv(image(1, 8, 4), torch.zeros(64, 8, 3, 3), None, geometry)
-    assert len(asked) == 1
+    assert len(calls) == 1
     products.conv(image(1, 8, 4), torch.zeros(63, 8, 3, 3), None, geometry)
-    assert len(asked) == 1
+    assert len(calls) == 1

@@ -37,7 +37,7 @@ def test_alpha_is_laid_on_white():
     assert np.asarray(decoded.alpha).tolist() == [[255, 51]]
 
 
-def test_opaque_picture_has_no_alpha():
+def test_opaque_image_has_no_alpha():
     assert decode.decode(saved(Image.new("RGB", (3, 3), "red"))).alpha is None
 
 
@@ -167,14 +167,14 @@ def test_truncated_and_foreign_bytes_are_unreadable():
 
 @pytest.mark.filterwarnings("ignore")
 def test_damaged_bytes_never_raise_anything_else():
-    draw = np.random.default_rng(1)
-    image = Image.fromarray(draw.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    rng = np.random.default_rng(1)
+    image = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
     for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"):
         content = bytearray(saved(image, kind))
         for _ in range(60):
             damaged = bytearray(content)
-            for place in draw.integers(0, min(len(damaged), 200), 4):
-                damaged[place] = draw.integers(256)
+            for offset in rng.integers(0, min(len(damaged), 200), 4):
+                damaged[offset] = rng.integers(256)
             try:
                 assert decode.decode(bytes(damaged)).pixels.mode == "RGB"
             except decode.Unreadable as error:

@@ -16,7 +16,7 @@ from . import models, shop
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop")
-    return shop.write_pictures(folder / "data"), models.write_checkpoint(folder / "tiny.safetensors", "sd1")
+    return shop.write_images(folder / "data"), models.write_checkpoint(folder / "tiny.safetensors", "sd1")
 
 
 def finished(job: Job) -> dict:

@@ -26,8 +26,11 @@ def gradients(session, target):
     adapter = Adapter(targets, 4, seed=1)
     with torch.no_grad():
         adapter.weights += torch.randn(adapter.weights.shape, generator=torch.Generator().manual_seed(2)) * 0.05
-    draw = torch.Generator().manual_seed(3)
-    noisy, context = torch.randn(2, 4, 8, 8, generator=draw), torch.randn(2, 77, models.TEXT_WIDTH, generator=draw)
+    generator = torch.Generator().manual_seed(3)
+    noisy, context = (
+        torch.randn(2, 4, 8, 8, generator=generator),
+        torch.randn(2, 77, models.TEXT_WIDTH, generator=generator),
+    )
     with attached(adapter, session.targets(), session.blocks(), gradient_checkpointing=False):
         prediction = session.predict(noisy, torch.tensor([10, 900]), Conditioning(context))
         (prediction - 0.3).square().mean().backward()
@@ -48,7 +51,7 @@ def rounded(unet):
             module.weight.data = nearest(module.weight).to(module.weight.dtype)
 
 
-def kept(weight):
+def layer_in_8_bits(weight):
     """A layer with this weight, kept in 8 bits."""
     layer = nn.Linear(*weight.shape[::-1]) if weight.ndim == 2 else nn.Conv2d(weight.shape[1], len(weight), 3)
     layer.weight.data = weight.clone()
@@ -63,26 +66,26 @@ def test_small_weights_are_as_exact_as_large_ones(shape, std, dtype):
     """e4m3 has a step of 1/8 between powers of two: normal values are off by 2.6 % (root mean square), whatever their
     size. Without a scale those of 0.005 would be off by 11 %, those of 0.001 by 56 %."""
     weight = (torch.randn(shape, generator=torch.Generator().manual_seed(1)) * std).to(dtype)
-    layer = kept(weight)
-    found = widened(layer.weight, row_scale(layer), dtype).float()
+    layer = layer_in_8_bits(weight)
+    restored = widened(layer.weight, row_scale(layer), dtype).float()
     assert layer.weight.dtype == STORED
-    torch.testing.assert_close(found, nearest(weight), rtol=2 * torch.finfo(dtype).eps, atol=1e-7)
-    error = ((found - weight.float()).norm() / weight.float().norm()).item()
+    torch.testing.assert_close(restored, nearest(weight), rtol=2 * torch.finfo(dtype).eps, atol=1e-7)
+    error = ((restored - weight.float()).norm() / weight.float().norm()).item()
     assert 0.024 < error < 0.0275
 
 
 def test_rows_of_very_different_sizes_do_not_disturb_each_other():
     weight = torch.randn(6, 512, generator=torch.Generator().manual_seed(1)) * 10.0 ** torch.arange(-6, 0)[:, None]
     weight[0] = 0
-    layer = kept(weight)
-    found = widened(layer.weight, row_scale(layer), torch.float32)
-    assert not found[0].any()
-    error = (found - weight)[1:].norm(dim=1) / weight[1:].norm(dim=1)
+    layer = layer_in_8_bits(weight)
+    restored = widened(layer.weight, row_scale(layer), torch.float32)
+    assert not restored[0].any()
+    error = (restored - weight)[1:].norm(dim=1) / weight[1:].norm(dim=1)
     assert (error < 0.028).all()
 
 
 def test_the_scale_moves_with_its_layer():
-    layer = kept(torch.randn(4, 8)).to("meta")
+    layer = layer_in_8_bits(torch.randn(4, 8)).to("meta")
     assert row_scale(layer).device.type == "meta"
     assert layer(torch.empty(2, 8, device="meta")).shape == (2, 4)
 
@@ -109,8 +112,8 @@ def test_predictions_and_gradients_are_those_of_the_rounded_weights(target, data
     with StandaloneHost().open(shop.make_config(data, checkpoint, tmp_path / "out", fp8_base=True)) as session:
         weights = [module.weight for module in session._unet.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
         assert {weight.dtype for weight in weights} == {STORED}
-        found = gradients(session, target)
-    for one, other, off in zip(found, expected, plain, strict=True):
+        actual = gradients(session, target)
+    for one, other, off in zip(actual, expected, plain, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
         assert not torch.allclose(one, off, rtol=1e-4, atol=1e-6)
 
@@ -134,6 +137,6 @@ def test_a_run_on_8_bits_writes_a_lora_and_its_estimate_is_smaller(data, checkpo
     assert result.lora.is_file()
     assert len(result.previews) == 4
     eight = inspect(config).sizes["unet"]
-    whole = inspect(shop.make_config(data, checkpoint, tmp_path / "out")).sizes["unet"]
-    assert eight.parameters == whole.parameters
-    assert eight.bytes < 0.3 * whole.bytes
+    full = inspect(shop.make_config(data, checkpoint, tmp_path / "out")).sizes["unet"]
+    assert eight.parameters == full.parameters
+    assert eight.bytes < 0.3 * full.bytes

@@ -1,4 +1,4 @@
-"""What is free, what a run has used, and the words for having run out."""
+"""Free memory, a run's peak, and the errors that mean it ran out."""
 
 import errno
 import mmap
@@ -98,7 +98,7 @@ def test_something_else_went_wrong(error):
 
 
 @LINUX
-def test_torch_says_so_where_the_process_may_take_no_more():
+def test_torch_raises_where_the_process_may_allocate_no_more():
     code = (
         "import resource, torch; from lora_scripts_ext import memory;"
         "most = memory.memory_limits.kilobytes(memory.memory_limits._PROC / 'self' / 'status', 'VmSize') + (64 << 20);"
@@ -110,10 +110,10 @@ def test_torch_says_so_where_the_process_may_take_no_more():
 
 
 def touch(megabytes: int) -> None:
-    """Take memory and give it back; pages of its own, as an allocator may hand out some that it has kept."""
+    """Allocate and free memory: fresh pages, as an allocator may hand out some that it has cached."""
     with mmap.mmap(-1, megabytes << 20) as pages:
-        for place in range(0, megabytes << 20, mmap.PAGESIZE):
-            pages[place] = 1
+        for offset in range(0, megabytes << 20, mmap.PAGESIZE):
+            pages[offset] = 1
 
 
 @LINUX
@@ -126,8 +126,8 @@ def test_a_peak_is_the_run_s_own():
     assert memory.Meter(torch.device("cpu")).peak_mb() < start + 24
 
 
-def test_without_the_kernel_s_peak_the_most_that_was_seen_counts(tmp_path, monkeypatch):
+def test_without_the_kernel_s_peak_the_largest_reading_counts(tmp_path, monkeypatch):
     meter = memory.Meter(torch.device("cpu"), own=tmp_path / "none")
-    for seen, peak in ((5, 5), (9, 9), (2, 9)):
-        monkeypatch.setattr(memory_limits, "resident", lambda seen=seen: seen << 20)
+    for reading, peak in ((5, 5), (9, 9), (2, 9)):
+        monkeypatch.setattr(memory_limits, "resident", lambda reading=reading: reading << 20)
         assert meter.peak_mb() == peak

@@ -21,7 +21,7 @@ from . import models, shop
     # 100 bytes and 50 for each image.
     [(1000, 4, 4), (300, 4, 4), (299, 4, 2), (250, 4, 2), (150, 4, 1), (299, 8, 3), (400, 8, 4), (150, 1, 1)],
 )
-def test_as_many_at_once_as_fit_in_parts_of_like_size(free, largest, expected):
+def test_micro_batches_are_as_large_as_fits_and_of_like_size(free, largest, expected):
     assert memory_plan.images_at_once(lambda images: 100 + 50 * images, free, largest) == expected
 
 
@@ -38,7 +38,7 @@ def test_one_image_too_many_is_refused_with_figures():
 
 @pytest.fixture
 def shop_run(tmp_path):
-    data = shop.write_pictures(tmp_path / "data")
+    data = shop.write_images(tmp_path / "data")
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
 
     def make(name, **changes):
@@ -78,7 +78,7 @@ def test_a_model_that_is_too_large_is_refused_before_it_is_loaded(shop_run, monk
 
 
 def test_a_run_computes_fewer_at_once_from_the_start_with_the_same_result(shop_run, monkeypatch):
-    whole = run.train(shop_run("whole"), StandaloneHost())
+    at_once = run.train(shop_run("whole"), StandaloneHost())
     config, events, group_sizes = shop_run("parts"), [], []
     free = needs(config)(4) - 1
     backward = Stepper._backward
@@ -89,15 +89,15 @@ def test_a_run_computes_fewer_at_once_from_the_start_with_the_same_result(shop_r
 
     monkeypatch.setattr(Stepper, "_backward", counted)
     monkeypatch.setattr(memory_limits, "available", lambda: free)
-    parts = run.train(config, StandaloneHost(), report=events.append)
+    split = run.train(config, StandaloneHost(), report=events.append)
     # Six images in steps of three.
     assert group_sizes == [2, 1] * 2
     assert any("computing in groups of 2" in event["text"] for event in events if event["event"] == "warning")
-    expected, found = load_file(whole.lora), load_file(parts.lora)
-    assert all(torch.allclose(found[key], expected[key], atol=1e-5) for key in expected)
+    expected, weights = load_file(at_once.lora), load_file(split.lora)
+    assert all(torch.allclose(weights[key], expected[key], atol=1e-5) for key in expected)
 
 
-def test_what_the_vae_takes_for_a_large_image_counts(shop_run, monkeypatch):
+def test_memory_of_the_vae_for_a_large_image_counts(shop_run, monkeypatch):
     # With the VAE of a real model its share is the larger one where a step is small.
     monkeypatch.setattr(memory_plan, "measure", lambda *step: Footprint(kept_bytes=0, peak_bytes=0, flops=0))
     config, drawing = shop_run("out", resolution=512), shop_run("out", resolution=512, preview_epochs=1)

@@ -99,7 +99,7 @@ def train(config: configs.Config, toy: Toy, steps: int) -> float:
     ("name", "package", "most"),
     [("prodigy", "prodigyopt", 0.5), ("schedulefree", "schedulefree", 0.9), ("lion", "lion_pytorch", 0.97)],
 )
-def test_an_optimizer_learns_at_its_defaults(name, package, most, seed):
+def test_an_optimizer_reduces_the_loss_at_its_defaults(name, package, most, seed):
     pytest.importorskip(package)
     assert train(make(optimizer=name), Toy(seed), 300) < most
 
@@ -146,7 +146,7 @@ def test_prodigy_trains_a_text_encoder_at_its_share_of_the_rate():
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_prodigy_learns_with_a_text_encoder_at_its_default_share(seed):
+def test_prodigy_reduces_the_loss_with_a_text_encoder_at_its_default_share(seed):
     pytest.importorskip("prodigyopt")
     assert train(make(optimizer="prodigy", train_text_encoder=True), Toy(seed, text=True), 300) < 0.7
 
@@ -167,7 +167,7 @@ def test_the_arguments_are_those_of_the_package(name, module, kind):
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "read"),
+    ("name", "arguments", "read"),
     [
         ("adamw", {"betas": "0.9,0.99", "eps": "1e-6"}, {"betas": [0.9, 0.99], "eps": 1e-6}),
         ("adamw", {"amsgrad": "True"}, {"amsgrad": True}),
@@ -178,15 +178,15 @@ def test_the_arguments_are_those_of_the_package(name, module, kind):
         ("adafactor", {"eps": [1e-30, 1e-3], "relative_step": False}, {"eps": [1e-30, 1e-3], "relative_step": False}),
     ],
 )  # fmt: skip
-def test_arguments_are_read_as_they_are_meant(name, given, read):
-    config = make(optimizer=name, optimizer_args=given)
+def test_arguments_are_read_as_they_are_meant(name, arguments, read):
+    config = make(optimizer=name, optimizer_args=arguments)
     assert config.optimizer_args == read
     if name != "adafactor":
         optimizer.build(config, Toy(1)).step()
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "sentence"),
+    ("name", "arguments", "sentence"),
     [
         ("adamw", {"betas": "fast"}, "betas in optimizer_args is 'fast', expected two numbers"),
         ("adamw", {"betas": 0.9}, "betas .* expected two numbers"),
@@ -213,13 +213,13 @@ def test_arguments_are_read_as_they_are_meant(name, given, read):
         ("prodigy", {"growth_rate": 0.5}, "growth_rate .* at least 1"),
     ],
 )
-def test_an_argument_of_a_wrong_kind_gets_a_sentence(name, given, sentence):
+def test_an_argument_of_a_wrong_kind_gets_a_sentence(name, arguments, sentence):
     with pytest.raises(UserError, match=sentence) as error:
-        make(optimizer=name, optimizer_args=given)
+        make(optimizer=name, optimizer_args=arguments)
     assert "\n" not in str(error.value)
 
 
-def test_weight_decay_is_given_once():
+def test_weight_decay_is_set_once():
     assert make(optimizer_args={"weight_decay": 0.1}).weight_decay == 0.1
     assert make(optimizer_args={"weight_decay": 0.1}, weight_decay="0.1").weight_decay == 0.1
     with pytest.raises(UserError, match=r"weight_decay is 0\.2 and 0\.1 in optimizer_args"):

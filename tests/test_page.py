@@ -24,17 +24,17 @@ class Page:
     """The tab, served; its parts are called by their elem_id."""
 
     def __init__(self, port: int, folder: Path) -> None:
-        self.address = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{port}"
         self.folder = folder
-        self.config = self.ask("config")
+        self.config = self.request_json("config")
         self.parts = {part["props"]["elem_id"]: part for part in self.config["components"] if _named(part)}
 
-    def ask(self, path: str, **body: object) -> dict:
+    def request_json(self, path: str, **body: object) -> dict:
         """The JSON of a GET, or of a POST with a body."""
         data = json.dumps(body).encode() if body else None
-        asked = urllib.request.Request(f"{self.address}/{path}", data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(asked, timeout=60) as answer:
-            return json.loads(answer.read())
+        request = urllib.request.Request(f"{self.url}/{path}", data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return json.loads(response.read())
 
     def held(self) -> dict[str, object]:
         """What every part holds when the page opens."""
@@ -48,10 +48,10 @@ class Page:
             if (self.parts[name]["id"], event) in _triggers(call)
         )
         names = {part["id"]: elem_id for elem_id, part in self.parts.items()}
-        given = [values[names[part]] for part in call["inputs"]]
-        answer = self.ask("run/predict", fn_index=index, data=given, session_hash="test")
+        data = [values[names[part]] for part in call["inputs"]]
+        response = self.request_json("run/predict", fn_index=index, data=data, session_hash="test")
         new = {}
-        for part, value in zip(call["outputs"], answer["data"], strict=True):
+        for part, value in zip(call["outputs"], response["data"], strict=True):
             updated = isinstance(value, dict) and value.get("__type__") == "update"
             if not updated or "value" in value:
                 new[names[part]] = value["value"] if updated else value
@@ -59,7 +59,7 @@ class Page:
 
 
 def _triggers(call: dict) -> list[tuple[int, str]]:
-    """Parts and events that make the call; gradio 3 tells the event once."""
+    """Parts and events that make the call; gradio 3 names the event once."""
     return [(target, call["trigger"]) if isinstance(target, int) else tuple(target) for target in call["targets"]]
 
 
@@ -74,10 +74,10 @@ def page(request, tmp_path_factory):
         yield Page(port, folder)
 
 
-def asked(page: Page, **changes: object) -> dict[str, object]:
+def form(page: Page, **changes: object) -> dict[str, object]:
     """The page after a small run's settings were read from YAML."""
-    told = shop.settings(page.folder / "pictures", page.folder / "tiny.safetensors", page.folder / "out", **changes)
-    return page.does("lt_import", page.held() | {"lt_yaml": yaml.safe_dump(told)})
+    settings = shop.settings(page.folder / "images", page.folder / "tiny.safetensors", page.folder / "out", **changes)
+    return page.does("lt_import", page.held() | {"lt_yaml": yaml.safe_dump(settings)})
 
 
 def test_every_field_explains_itself_and_holds_a_preset(page):
@@ -88,26 +88,26 @@ def test_every_field_explains_itself_and_holds_a_preset(page):
     assert len([props for props in fields if props["info"]]) >= 40
 
 
-def test_another_kind_of_thing_fills_in_its_preset_and_keeps_the_pictures(page):
-    typed = page.held() | {"lt_train_data_dir": "/pictures", "lt_kind": "A car", "lt_epochs": 3}
-    told = page.does("lt_kind", typed, "change")
+def test_another_kind_of_subject_fills_in_its_preset_and_keeps_the_image_folder(page):
+    typed = page.held() | {"lt_train_data_dir": "/images", "lt_kind": "A car", "lt_epochs": 3}
+    changed = page.does("lt_kind", typed, "change")
     preset = yaml.safe_load((ROOT / "configs" / "car.yaml").read_text(encoding="utf-8"))
-    assert (told["lt_epochs"], told["lt_lora_rank"]) == (preset["epochs"], preset["lora_rank"])
-    assert told["lt_train_data_dir"] == "/pictures"
+    assert (changed["lt_epochs"], changed["lt_lora_rank"]) == (preset["epochs"], preset["lora_rank"])
+    assert changed["lt_train_data_dir"] == "/images"
 
 
-def test_a_file_made_in_the_tab_is_the_file_that_fills_it(page):
-    told = asked(page, output_name="brand", lora_rank=5, min_snr_gamma=5.0, preview_prompts=["a", "b"])
-    again = yaml.safe_load(page.does("lt_export", told)["lt_yaml"])
+def test_a_config_exported_from_the_tab_imports_to_the_same_form(page):
+    filled = form(page, output_name="brand", lora_rank=5, min_snr_gamma=5.0, preview_prompts=["a", "b"])
+    again = yaml.safe_load(page.does("lt_export", filled)["lt_yaml"])
     expected = {"lora_rank": 5, "min_snr_gamma": 5.0, "preview_prompts": ["a", "b"], "learning_rate": 1e-3}
     assert {key: again[key] for key in expected} == expected
-    assert page.does("lt_import", told | {"lt_yaml": yaml.safe_dump(again)})["lt_lora_rank"] == 5
+    assert page.does("lt_import", filled | {"lt_yaml": yaml.safe_dump(again)})["lt_lora_rank"] == 5
 
 
-def test_a_file_made_in_the_tab_runs_headless(page, capsys):
-    told = page.does("lt_export", asked(page, output_name="headless", max_steps=2))
+def test_a_config_exported_from_the_tab_runs_headless(page, capsys):
+    exported = page.does("lt_export", form(page, output_name="headless", max_steps=2))
     file = page.folder / "headless.yaml"
-    file.write_text(told["lt_yaml"], encoding="utf-8")
+    file.write_text(exported["lt_yaml"], encoding="utf-8")
     assert train.main(["--config", str(file)]) == 0
     assert Path(json.loads(capsys.readouterr().out.splitlines()[-1])["lora"]).name == "headless.safetensors"
 
@@ -123,23 +123,23 @@ def test_a_file_made_in_the_tab_runs_headless(page, capsys):
     ],
 )
 def test_a_mistake_is_a_sentence(page, changes, sentence):
-    told = page.does("lt_look", asked(page) | changes)
-    assert "class='lt_bad'" in told["lt_pictures"]
-    assert sentence in told["lt_pictures"]
-    assert "Traceback" not in told["lt_pictures"]
+    checked = page.does("lt_look", form(page) | changes)
+    assert "class='lt_bad'" in checked["lt_pictures"]
+    assert sentence in checked["lt_pictures"]
+    assert "Traceback" not in checked["lt_pictures"]
 
 
-def test_pictures_are_shown_and_a_click_on_start_makes_a_lora(page):
-    told = asked(page, output_name="brand", preview_epochs=1, preview_steps=1)
-    looked = page.does("lt_look", told)["lt_pictures"]
-    assert "6 images, 6 steps (3 per epoch). About" in looked
-    assert looked.count("<figure>") == 6
-    path = urllib.parse.quote(str(page.folder / "pictures" / "00.png"))
-    with urllib.request.urlopen(f"{page.address}/lora-trainer/picture?path={path}", timeout=60) as answer:
-        assert answer.headers["Content-Type"] == "image/png"
-    assert "lt_good" in page.does("lt_start", told)["lt_message"]
+def test_images_are_shown_and_a_click_on_start_trains_a_lora(page):
+    filled = form(page, output_name="brand", preview_epochs=1, preview_steps=1)
+    estimate = page.does("lt_look", filled)["lt_pictures"]
+    assert "6 images, 6 steps (3 per epoch). About" in estimate
+    assert estimate.count("<figure>") == 6
+    path = urllib.parse.quote(str(page.folder / "images" / "00.png"))
+    with urllib.request.urlopen(f"{page.url}/lora-trainer/picture?path={path}", timeout=60) as response:
+        assert response.headers["Content-Type"] == "image/png"
+    assert "lt_good" in page.does("lt_start", filled)["lt_message"]
     deadline = time.monotonic() + 120
-    while (report := page.ask("lora-trainer/report"))["status"] not in ("done", "failed"):
+    while (report := page.request_json("lora-trainer/report"))["status"] not in ("done", "failed"):
         assert time.monotonic() < deadline, report
         time.sleep(0.2)
     assert report["status"] == "done", report
@@ -148,7 +148,7 @@ def test_pictures_are_shown_and_a_click_on_start_makes_a_lora(page):
 
 
 @pytest.mark.parametrize("gradio", GRADIOS)
-def test_where_the_package_cannot_be_imported_the_tab_says_why(gradio):
+def test_where_the_package_cannot_be_imported_the_tab_shows_why(gradio):
     command = [str(python_with(gradio)), str(HERE / "broken.py")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]

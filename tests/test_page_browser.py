@@ -36,8 +36,8 @@ def served(request, tmp_path_factory):
 
 @pytest.fixture
 def page(served):
-    address, _ = served
-    with sync_playwright() as engine, browser.opened(engine, address) as shown:
+    url, _ = served
+    with sync_playwright() as engine, browser.opened(engine, url) as shown:
         shown.mistakes = []
         shown.on("pageerror", lambda error: shown.mistakes.append(str(error)))
         expect(shown.locator("#lt_start")).to_be_visible(timeout=60_000)
@@ -51,9 +51,9 @@ def page(served):
 
 def fill(page, folder, **changes):
     """Fill the form from YAML, as an engineer would."""
-    told = shop.settings(folder / "pictures", folder / "tiny.safetensors", folder / "out", **changes)
+    settings = shop.settings(folder / "images", folder / "tiny.safetensors", folder / "out", **changes)
     page.get_by_text("YAML", exact=True).first.click()
-    page.locator("#lt_yaml textarea").fill(yaml.safe_dump(told))
+    page.locator("#lt_yaml textarea").fill(yaml.safe_dump(settings))
     page.locator("#lt_import").click()
     expect(page.locator("#lt_message").last).to_contain_text("The form holds the file's settings.", timeout=20_000)
 
@@ -71,8 +71,8 @@ def test_a_mistake_is_shown_beside_the_button(page):
     expect(page.locator("#lt_message").last).to_contain_text("train_data_dir is missing", timeout=20_000)
 
 
-def test_pictures_are_looked_at_a_lora_is_trained_and_a_reload_still_tells_so(page, served):
-    address, folder = served
+def test_images_are_checked_a_lora_is_trained_and_a_reload_keeps_the_report(page, served):
+    url, folder = served
     fill(page, folder, output_name="seen", preview_epochs=1, preview_steps=1)
     page.locator("#lt_look").click()
     expect(page.locator(".lt_gallery figure")).to_have_count(6, timeout=60_000)
@@ -83,14 +83,14 @@ def test_pictures_are_looked_at_a_lora_is_trained_and_a_reload_still_tells_so(pa
     expect(page.locator("#lt_live").first).to_contain_text("seen is done", timeout=120_000)
     assert (folder / "Lora" / "seen.safetensors").is_file()
     expect(page.locator("#lt_live img").first).to_be_visible()
-    page.goto(address)
+    page.goto(url)
     expect(page.locator("#lt_start")).to_be_visible(timeout=60_000)
     page.add_script_tag(content=WEBUI)
     page.add_script_tag(path=ROOT / "javascript" / "lora_trainer.js")
     expect(page.locator("#lt_live").first).to_contain_text("seen is done", timeout=30_000)
 
 
-def test_a_pile_of_pictures_is_checked_captioned_and_corrected(page, served):
+def test_a_folder_of_images_is_checked_captioned_and_corrected(page, served):
     _, folder = served
     pile = folder / "pile"
     (pile / "cups").mkdir(parents=True)
@@ -132,16 +132,16 @@ def test_a_pile_of_pictures_is_checked_captioned_and_corrected(page, served):
     assert store.entry("cups/red_cup_00.jpg").edited
     page.locator("#lt_look").click()
     expect(page.locator("#lt_pictures").last).to_contain_text(
-        "1 skipped: turned.jpg (is left out by hand)", timeout=60_000
+        "1 skipped: turned.jpg (is excluded by hand)", timeout=60_000
     )
 
 
-def test_the_page_asks_for_what_a_captioner_needs_and_for_no_more(page, served):
+def test_the_page_shows_the_fields_that_a_captioner_needs_and_no_more(page, served):
     _, folder = served
-    photo(1, side=96).save(folder / "pictures" / "unseen.png")
-    page.locator("#lt_train_data_dir textarea").fill(str(folder / "pictures"))
+    photo(1, side=96).save(folder / "images" / "unseen.png")
+    page.locator("#lt_train_data_dir textarea").fill(str(folder / "images"))
     page.get_by_text("Captions and quality", exact=True).click()
-    said = page.locator("#lt_dataset_said").last
+    message = page.locator("#lt_dataset_said").last
     for name, shown, hidden, sentence in (
         ("clip", "#lt_words", "#lt_endpoint", "chooses among your own words, and is given none"),
         ("endpoint", "#lt_endpoint", "#lt_words", "name the address of the service"),
@@ -151,16 +151,16 @@ def test_the_page_asks_for_what_a_captioner_needs_and_for_no_more(page, served):
         expect(page.locator(shown).first).to_be_visible(timeout=20_000)
         expect(page.locator(hidden).first).not_to_be_visible()
         page.locator("#lt_caption").click()
-        expect(said).to_contain_text(sentence, timeout=60_000)
+        expect(message).to_contain_text(sentence, timeout=60_000)
     page.locator("#lt_captioner input").fill("vit")
     page.locator("#lt_captioner input").press("Enter")
     expect(page.locator("#lt_endpoint").first).not_to_be_visible(timeout=20_000)
     page.locator("#lt_caption").click()
-    expect(said).to_contain_text("google/vit-base-patch16-224 is not on this machine", timeout=60_000)
+    expect(message).to_contain_text("google/vit-base-patch16-224 is not on this machine", timeout=60_000)
 
 
-def test_clip_chooses_among_words_typed_on_the_page_which_are_there_again(page, served):
-    address, folder = served
+def test_clip_ranks_phrases_typed_on_the_page_which_a_reload_keeps(page, served):
+    url, folder = served
     pile, model = folder / "words", folder / "clip"
     if not model.exists():
         captioners.write_clip(model)
@@ -176,14 +176,14 @@ def test_clip_chooses_among_words_typed_on_the_page_which_are_there_again(page, 
     page.locator("#lt_caption").click()
     expect(page.locator("#lt_dataset_said").last).to_contain_text("1 captions written by clip", timeout=60_000)
     assert CaptionStore.open(pile).entry("IMG_0001.png").prompt == "on a table, a matte cup"
-    page.goto(address)
+    page.goto(url)
     page.get_by_text("Captions and quality", exact=True).click(timeout=60_000)
     page.locator("#lt_captioner input").fill("clip")
     page.locator("#lt_captioner input").press("Enter")
     expect(page.locator("#lt_words textarea")).to_have_value("[subject]\na matte cup\n[scene]\non a table")
 
 
-def test_five_thousand_pictures_are_no_more_for_the_page_than_a_few_hundred(page, served):
+def test_five_thousand_images_are_no_more_for_the_page_than_a_few_hundred(page, served):
     _, folder = served
     many = folder / "many"
     many.mkdir()
@@ -200,13 +200,13 @@ def test_five_thousand_pictures_are_no_more_for_the_page_than_a_few_hundred(page
     page.locator("#lt_captioner input").fill("names")
     page.locator("#lt_captioner input").press("Enter")
     page.locator("#lt_caption").click()
-    said = page.locator("#lt_dataset_said").last
-    expect(said).to_contain_text("5000 captions written by names", timeout=120_000)
+    message = page.locator("#lt_dataset_said").last
+    expect(message).to_contain_text("5000 captions written by names", timeout=120_000)
     page.locator("#lt_show").click()
-    expect(said).to_contain_text("5000 of 5000 images. The first 200 are shown", timeout=60_000)
+    expect(message).to_contain_text("5000 of 5000 images. The first 200 are shown", timeout=60_000)
     page.locator("#lt_filter textarea").fill("red_cup_49")
     page.locator("#lt_show").click()
-    expect(said).to_contain_text("100 of 5000 images", timeout=60_000)
+    expect(message).to_contain_text("100 of 5000 images", timeout=60_000)
 
 
 def test_a_zip_becomes_copies_that_are_ready(page, served):
@@ -220,16 +220,16 @@ def test_a_zip_becomes_copies_that_are_ready(page, served):
     page.get_by_text("Captions and quality", exact=True).click()
     page.locator("#lt_rename textarea").fill("brand_{number}")
     page.locator("#lt_ready").click()
-    said = page.locator("#lt_dataset_said").last
-    expect(said).to_contain_text("3 copies are in", timeout=60_000)
-    expect(said).to_contain_text("../out.jpg has a path that leads out of the folder")
+    message = page.locator("#lt_dataset_said").last
+    expect(message).to_contain_text("3 copies are in", timeout=60_000)
+    expect(message).to_contain_text("../out.jpg has a path that leads out of the folder")
     ready = folder / "lora_trainer" / "pictures" / "photos"
     expect(page.locator("#lt_train_data_dir textarea")).to_have_value(str(ready), timeout=20_000)
-    # The one folder in the zip is no part of the set.
+    # The one folder in the zip is no part of the dataset.
     assert sorted(path.name for path in ready.glob("*.png")) == ["brand_1.png", "brand_2.png", "brand_3.png"]
 
 
-def test_pictures_that_are_dropped_on_the_page_are_taken(page, served):
+def test_images_that_are_dropped_on_the_page_are_uploaded(page, served):
     _, folder = served
     for seed in range(2):
         photo(seed, side=96).save(folder / f"drop{seed}.jpg")
@@ -238,9 +238,9 @@ def test_pictures_that_are_dropped_on_the_page_are_taken(page, served):
         packed.write(folder / "drop1.jpg", "inside/drop1.jpg")
     dropped = [str(folder / name) for name in ("drop0.jpg", "drop1.jpg", "drop.exe", "drop.zip")]
     page.locator("#lt_drop input[type=file]").set_input_files(dropped)
-    said = page.locator("#lt_pictures").last
-    expect(said).to_contain_text("3 files are in", timeout=60_000)
-    expect(said).to_contain_text("drop.exe is no image and no caption")
+    message = page.locator("#lt_pictures").last
+    expect(message).to_contain_text("3 files are in", timeout=60_000)
+    expect(message).to_contain_text("drop.exe is no image and no caption")
     into = Path(page.locator("#lt_train_data_dir textarea").input_value())
     assert into.parent == folder / "lora_trainer" / "pictures"
     assert sorted(path.relative_to(into).as_posix() for path in into.rglob("*.jpg")) == [

@@ -1,4 +1,4 @@
-"""Who may ask the tab's routes for what, under the very gradios that the WebUIs ship."""
+"""Who may request what from the tab's routes, under the very gradios that the WebUIs ship."""
 
 import base64
 import json
@@ -24,25 +24,25 @@ FOREIGN = [
 ]
 
 
-class Door:
-    """A server's answers: status and headers."""
+class Client:
+    """Requests to a server: status, headers and body."""
 
     def __init__(self, port, folder):
         self.host, self.folder = f"127.0.0.1:{port}", folder
 
-    def ask(self, path, method="GET", **headers):
-        told = urllib.request.Request(f"http://{self.host}/{path}", method=method, headers=headers)
+    def request(self, path, method="GET", **headers):
+        request = urllib.request.Request(f"http://{self.host}/{path}", method=method, headers=headers)
         try:
-            with urllib.request.urlopen(told, timeout=60) as answer:
-                return answer.status, answer.headers, answer.read()
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return response.status, response.headers, response.read()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.headers, error.read()
 
     def status(self, path, method="GET", headers=None):
-        return self.ask(path, method, **(headers or {}))[0]
+        return self.request(path, method, **(headers or {}))[0]
 
-    def picture(self, name="pictures/00.png"):
+    def image_path(self, name="images/00.png"):
         return f"lora-trainer/picture?path={urllib.parse.quote(str(self.folder / name))}"
 
 
@@ -52,70 +52,70 @@ def opened(kind, tmp_path_factory, login="", **flags):
 
 
 @pytest.fixture(scope="module", params=GRADIOS)
-def door(request, tmp_path_factory):
+def client(request, tmp_path_factory):
     served, folder = opened(request.param, tmp_path_factory)
     with served as port:
-        yield Door(port, folder)
+        yield Client(port, folder)
 
 
 @pytest.fixture(scope="module", params=GRADIOS)
 def locked(request, tmp_path_factory):
-    """With the API's password alone."""
+    """With the API's password only."""
     served, folder = opened(request.param, tmp_path_factory, api_auth="you:other, me:secret")
     with served as port:
-        yield Door(port, folder)
+        yield Client(port, folder)
 
 
 @pytest.fixture(scope="module", params=GRADIOS)
 def with_login(request, tmp_path_factory):
     served, folder = opened(request.param, tmp_path_factory, login="me:secret")
     with served as port:
-        yield Door(port, folder)
+        yield Client(port, folder)
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
-def test_another_sites_page_gets_nothing_and_changes_nothing(door, headers):
-    for path, method in (("lora-trainer/report", "GET"), ("lora-trainer/stop", "POST"), (door.picture(), "GET")):
-        assert door.status(path, method, headers) == 403
+def test_another_sites_page_gets_nothing_and_changes_nothing(client, headers):
+    for path, method in (("lora-trainer/report", "GET"), ("lora-trainer/stop", "POST"), (client.image_path(), "GET")):
+        assert client.status(path, method, headers) == 403
 
 
-def test_the_pages_own_requests_and_programs_are_answered(door):
+def test_requests_of_the_page_and_of_programs_are_served(client):
     own = [
-        {}, {"Origin": f"http://{door.host}"}, {"Sec-Fetch-Site": "same-origin", "Origin": "https://behind.a.proxy"},
+        {}, {"Origin": f"http://{client.host}"}, {"Sec-Fetch-Site": "same-origin", "Origin": "https://behind.a.proxy"},
         {"Sec-Fetch-Site": "none"}, {"Origin": "https://shop.example", "X-Forwarded-Host": "shop.example"},
         {"Origin": "https://Shop.example", "Host": "shop.example:443"},
     ]  # fmt: skip
     for headers in own:
-        assert door.status("lora-trainer/report", "GET", headers) == 200, headers
-        assert door.status("lora-trainer/stop", "POST", headers) == 200, headers
-        assert door.status(door.picture(), "GET", headers) == 200, headers
+        assert client.status("lora-trainer/report", "GET", headers) == 200, headers
+        assert client.status("lora-trainer/stop", "POST", headers) == 200, headers
+        assert client.status(client.image_path(), "GET", headers) == 200, headers
 
 
-def test_with_the_apis_password_alone_scripts_need_it_and_no_login_box_opens(locked):
-    for path, method in (("lora-trainer/report", "GET"), ("lora-trainer/stop", "POST"), (locked.picture(), "GET")):
+def test_with_only_the_apis_password_scripts_need_it_and_no_login_box_opens(locked):
+    for path, method in (("lora-trainer/report", "GET"), ("lora-trainer/stop", "POST"), (locked.image_path(), "GET")):
         for headers in (
             {},
             {"Authorization": "Basic !"},
             {"Authorization": "Basic " + base64.b64encode(b"x:y").decode()},
         ):
-            status, answered, _ = locked.ask(path, method, **headers)
-            assert (status, answered["WWW-Authenticate"]) == (401, None)
+            status, response_headers, _ = locked.request(path, method, **headers)
+            assert (status, response_headers["WWW-Authenticate"]) == (401, None)
         assert locked.status(path, method, PASSWORD) == 200
         assert locked.status(path, method, PASSWORD | FOREIGN[0]) == 403
 
 
-def test_with_the_apis_password_alone_the_page_still_shows_how_it_goes(locked):
-    page = locked.ask("")[2].decode() + locked.ask("config")[2].decode()
+def test_with_only_the_apis_password_the_page_still_shows_the_progress(locked):
+    page = locked.request("")[2].decode() + locked.request("config")[2].decode()
     key = re.search(r"data-page=\\?['\"]([\w-]+)", page).group(1)
     assert locked.status("lora-trainer/report", "GET", {"X-LoRA-Trainer-Page": key}) == 200
-    assert locked.status(f"{locked.picture()}&page={key}") == 200
+    assert locked.status(f"{locked.image_path()}&page={key}") == 200
     assert locked.status("lora-trainer/stop", "POST", {"X-LoRA-Trainer-Page": key}) == 401
     assert locked.status("lora-trainer/report", "GET", {"X-LoRA-Trainer-Page": key + "x"}) == 401
 
 
 def test_with_a_login_its_cookie_is_needed(with_login):
-    status, answered, _ = with_login.ask("lora-trainer/report")
-    assert (status, answered["WWW-Authenticate"]) == (401, None)
+    status, response_headers, _ = with_login.request("lora-trainer/report")
+    assert (status, response_headers["WWW-Authenticate"]) == (401, None)
     assert with_login.status("lora-trainer/stop", "POST") == 401
     form = urllib.parse.urlencode({"username": "me", "password": "secret"}).encode()
     jar = urllib.request.HTTPCookieProcessor()
@@ -137,12 +137,12 @@ def test_with_a_login_its_cookie_is_needed(with_login):
         r"\\.\pipe\a.png",
     ],
 )
-def test_no_network_path_is_shown(door, path):
-    assert door.status(f"lora-trainer/picture?path={urllib.parse.quote(path)}") == 403
+def test_no_network_path_is_shown(client, path):
+    assert client.status(f"lora-trainer/picture?path={urllib.parse.quote(path)}") == 403
 
 
 @pytest.mark.parametrize("gradio", GRADIOS)
-def test_where_others_reach_the_webui_no_handler_looks_at_what_it_may_not_read(gradio, tmp_path):
+def test_where_others_reach_the_webui_no_handler_opens_what_it_may_not_read(gradio, tmp_path):
     allowed, outside = tmp_path / "allowed", tmp_path / "outside"
     for folder in (allowed, outside / "a.png"):
         folder.mkdir(parents=True)
@@ -153,19 +153,19 @@ def test_where_others_reach_the_webui_no_handler_looks_at_what_it_may_not_read(g
     command = [str(python_with(gradio)), str(HERE / "touched.py"), *arguments]
     done = subprocess.run([*command, json.dumps(paths)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert [path for path in told["seen"] if "server" in path.split("site-packages")[-1] or "outside" in path] == []
-    assert len(told["answers"]) >= 100
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert [path for path in report["opened"] if "server" in path.split("site-packages")[-1] or "outside" in path] == []
+    assert len(report["outputs"]) >= 100
     refused = ("can be reached by others", "not shown from a network path", "output_name is")
-    assert [answer for answer in told["answers"] if not any(one in answer for one in refused)] == []
-    # A link inside is looked at, and not followed.
+    assert [output for output in report["outputs"] if not any(one in output for one in refused)] == []
+    # A link inside is examined, and not followed.
     done = subprocess.run([*command, json.dumps([f"{allowed}/link"])], capture_output=True, text=True, timeout=300)
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert [answer for answer in told["answers"] if not any(one in answer for one in refused)] == []
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert [output for output in report["outputs"] if not any(one in output for one in refused)] == []
 
 
-def test_what_is_no_image_or_not_there_is_not_found(door):
-    (door.folder / "notes.txt").write_text("hush")
+def test_what_is_no_image_or_not_there_is_not_found(client):
+    (client.folder / "notes.txt").write_text("hush")
     for name in ("notes.txt", "nowhere.png"):
-        assert door.status(door.picture(name)) == 404
-    assert door.status("lora-trainer/picture?path=a%00.png") == 403
+        assert client.status(client.image_path(name)) == 404
+    assert client.status("lora-trainer/picture?path=a%00.png") == 403

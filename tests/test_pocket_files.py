@@ -19,19 +19,19 @@ OURS = ["pocket", *(f"lora_scripts_ext/{name}" for name in (
 
 
 def test_a_brand_is_written_with_its_table(tmp_path, monkeypatch):
-    # What draws the icons, which only whoever makes the images has installed.
+    # The renderer of the icons; only those who make the images have it installed.
     monkeypatch.setitem(sys.modules, "resvg_py", ModuleType("resvg_py"))
     brand = importlib.import_module("pocket.brand")
     monkeypatch.setattr(brand.art, "draw", lambda *_: np.zeros((8, 8, 4), np.uint8))
     folder = tmp_path / "brand"
     brand.write(folder, ["bell", "key"], {}, True, look=lambda drawing: Image.new("RGB", (8, 8), "red"))
     assert (folder / "metadata.csv").read_bytes().splitlines()[0] == b"filename,prompt"
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert found == {"metadata.csv", "bell.png", "key.png", "masks/bell.png", "masks/key.png"}
+    written_files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert written_files == {"metadata.csv", "bell.png", "key.png", "masks/bell.png", "masks/key.png"}
     assert Image.open(folder / "key.png").format == "PNG"
 
 
-def test_weights_are_written_whole(tmp_path):
+def test_weights_are_written_completely(tmp_path):
     model = torch.nn.Linear(2, 3)
     vae.save(model, tmp_path / "work" / "vae.pt")
     assert torch.equal(torch.load(tmp_path / "work" / "vae.pt")["weight"], model.weight)

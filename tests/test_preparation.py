@@ -35,8 +35,8 @@ def jpeg(image=None) -> bytes:
 
 def product(left: float, top: float, size=(900, 600)) -> Image.Image:
     """A dark box of a fifth of the height on a light, slightly uneven backdrop."""
-    draw = np.random.default_rng(4)
-    image = Image.fromarray(draw.integers(224, 236, (size[1], size[0], 3), dtype=np.uint8))
+    rng = np.random.default_rng(4)
+    image = Image.fromarray(rng.integers(224, 236, (size[1], size[0], 3), dtype=np.uint8))
     x, y, side = round(left * size[0]), round(top * size[1]), size[1] // 5
     ImageDraw.Draw(image).rectangle([x, y, x + side, y + side], fill=(40, 20, 60))
     return image
@@ -49,9 +49,9 @@ def snapshot(folder):
 
 
 @pytest.mark.parametrize(("left", "top"), [(0.1, 0.1), (0.7, 0.6), (0.4, 0.4)])
-def test_the_subject_is_found_where_it_is(left, top):
-    found = subject.box(product(left, top))
-    assert found == pytest.approx((left, top, left + 600 / 5 / 900, top + 0.2), abs=0.03)
+def test_the_subject_is_located(left, top):
+    box = subject.box(product(left, top))
+    assert box == pytest.approx((left, top, left + 600 / 5 / 900, top + 0.2), abs=0.03)
 
 
 def test_without_a_subject_everything_is_one():
@@ -59,13 +59,13 @@ def test_without_a_subject_everything_is_one():
 
 
 @pytest.mark.parametrize("crop", ["smart", "centre", "pad", "none"])
-def test_a_picture_gets_the_size_that_training_would_choose(crop, tmp_path):
+def test_an_image_gets_the_size_that_training_would_choose(crop, tmp_path):
     source = tmp_path / "in"
     source.mkdir()
     product(0.02, 0.4, (2400, 400)).save(source / "wide.png")
     before = snapshot(source)
-    made = prepare.prepare(source, ["wide.png"], tmp_path / "out", GRID, PreparationOptions(crop=crop))
-    assert (made.made, made.skipped) == ({"wide.png": "wide.png"}, [])
+    result = prepare.prepare(source, ["wide.png"], tmp_path / "out", GRID, PreparationOptions(crop=crop))
+    assert (result.copies, result.skipped) == ({"wide.png": "wide.png"}, [])
     image = Image.open(tmp_path / "out" / "wide.png")
     chosen = GRID.choose((2400, 400))
     assert image.size == (chosen if crop != "none" else (round(2400 * chosen[1] / 400), chosen[1]))
@@ -77,7 +77,7 @@ def test_a_picture_gets_the_size_that_training_would_choose(crop, tmp_path):
     assert snapshot(source) == before
 
 
-def test_pictures_are_upright_in_srgb_and_on_white(tmp_path):
+def test_images_are_upright_in_srgb_and_on_white(tmp_path):
     source = tmp_path / "in"
     source.mkdir()
     exif = Image.Exif()
@@ -87,8 +87,8 @@ def test_pictures_are_upright_in_srgb_and_on_white(tmp_path):
     Image.new("CMYK", (300, 300), (0, 255, 255, 0)).save(source / "print.jpg")
     (source / "broken.webp").write_bytes(b"RIFF")
     names = sorted(path.name for path in source.iterdir())
-    made = prepare.prepare(source, names, tmp_path / "out", GRID, PreparationOptions(crop="none", kind="jpg"))
-    assert [one.name for one in made.skipped] == ["broken.webp"]
+    result = prepare.prepare(source, names, tmp_path / "out", GRID, PreparationOptions(crop="none", kind="jpg"))
+    assert [one.name for one in result.skipped] == ["broken.webp"]
     turned = Image.open(tmp_path / "out" / "turned.jpg")
     assert turned.height > turned.width
     assert "exif" not in turned.info
@@ -96,23 +96,23 @@ def test_pictures_are_upright_in_srgb_and_on_white(tmp_path):
     assert Image.open(tmp_path / "out" / "print.jpg").mode == "RGB"
 
 
-def test_new_names_never_meet_and_captions_come_along(tmp_path):
+def test_new_names_never_collide_and_captions_are_copied_with_images(tmp_path):
     source = tmp_path / "in"
     for name in ("a.png", "a.jpg", "A.webp", "sub/a.png"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         photo(1, side=64).save(source / name)
     (source / "a.txt").write_text("words")
     names = ["A.webp", "a.jpg", "a.png", "sub/a.png"]
-    kept = prepare.prepare(source, names, tmp_path / "kept", GRID, PreparationOptions()).made
+    kept = prepare.prepare(source, names, tmp_path / "kept", GRID, PreparationOptions()).copies
     assert kept == {"A.webp": "A.png", "a.jpg": "a_2.png", "a.png": "a_3.png", "sub/a.png": "sub/a.png"}
     assert (tmp_path / "kept" / "a_2.txt").read_text() == "words"
     counted = prepare.prepare(
         source, names, tmp_path / "n", GRID, PreparationOptions(rename="brand_{number:03d}", kind="jpg")
-    ).made
+    ).copies
     assert list(counted.values()) == ["brand_001.jpg", "brand_002.jpg", "brand_003.jpg", "sub/brand_004.jpg"]
 
 
-def test_what_is_made_is_not_made_again_and_a_stop_loses_nothing(tmp_path, monkeypatch):
+def test_existing_results_are_not_computed_again_and_a_stop_loses_nothing(tmp_path, monkeypatch):
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     names = [f"{index}.jpg" for index in range(5)]
@@ -130,7 +130,7 @@ def test_what_is_made_is_not_made_again_and_a_stop_loses_nothing(tmp_path, monke
         prepare.prepare(source, names, out, GRID, PreparationOptions(), progress=stop)
     shaped = []
     real = prepare._shaped
-    monkeypatch.setattr(prepare, "_shaped", lambda *given: shaped.append(given) or real(*given))
+    monkeypatch.setattr(prepare, "_shaped", lambda *arguments: shaped.append(arguments) or real(*arguments))
     prepare.prepare(source, names, out, GRID, PreparationOptions())
     assert len(shaped) == 2
     (source / "1.jpg").write_bytes(jpeg(photo(9, side=64)))
@@ -142,7 +142,7 @@ def test_what_is_made_is_not_made_again_and_a_stop_loses_nothing(tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("wanted", "out", "sentence"),
+    ("options", "out", "sentence"),
     [
         (PreparationOptions(rename="brand"), "out", "needs {name} or {number}"),
         (PreparationOptions(rename="{colour}"), "out", "write for example"),
@@ -153,13 +153,13 @@ def test_what_is_made_is_not_made_again_and_a_stop_loses_nothing(tmp_path, monke
         (PreparationOptions(), "full", "holds other things"),
     ],
 )
-def test_a_mistake_is_a_sentence_and_makes_nothing(wanted, out, sentence, tmp_path):
+def test_a_mistake_is_a_sentence_and_writes_nothing(options, out, sentence, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     before = snapshot(tmp_path)
     with pytest.raises(UserError, match=sentence.replace("{", r"\{").replace("}", r"\}")):
-        prepare.prepare(tmp_path / "in", [], tmp_path / out, GRID, wanted)
+        prepare.prepare(tmp_path / "in", [], tmp_path / out, GRID, options)
     assert snapshot(tmp_path) == before
 
 
@@ -193,15 +193,15 @@ def test_a_background_is_removed_with_the_model_that_is_there_and_none_is_fetche
     require_rembg()
     (tmp_path / "in").mkdir()
     product(0.4, 0.4).save(tmp_path / "in" / "box.png")
-    wanted = PreparationOptions(crop="none", without_background=True)
+    options = PreparationOptions(crop="none", without_background=True)
     monkeypatch.setenv("U2NET_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MODEL_CHECKSUM_DISABLED", "1")
     with pytest.raises(UserError, match=r"u2net.onnx is not on this machine; put it into .*home"):
-        prepare.prepare(tmp_path / "in", ["box.png"], tmp_path / "out", GRID, wanted)
+        prepare.prepare(tmp_path / "in", ["box.png"], tmp_path / "out", GRID, options)
     assert not (tmp_path / "out").exists()
     write_u2net(tmp_path / "home")
-    made = prepare.prepare(tmp_path / "in", ["box.png"], tmp_path / "out", GRID, wanted)
-    assert made.made == {"box.png": "box.png"}
+    result = prepare.prepare(tmp_path / "in", ["box.png"], tmp_path / "out", GRID, options)
+    assert result.copies == {"box.png": "box.png"}
     pixels = np.asarray(Image.open(tmp_path / "out" / "box.png").convert("L"))
     height, width = pixels.shape
     # The backdrop was no brighter than 236; the box is where it was.
@@ -226,7 +226,7 @@ print(threads.count())
     assert ended.stdout.split() == ["1"]
 
 
-def test_without_rembg_the_sentence_says_how_to_get_it(tmp_path, monkeypatch):
+def test_without_rembg_the_error_names_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "rembg", None)
     with pytest.raises(UserError, match="pip install rembg"):
         prepare.prepare(tmp_path, [], tmp_path.with_name("out"), GRID, PreparationOptions(without_background=True))
@@ -239,15 +239,15 @@ def packed(path, members):
     return path
 
 
-def test_a_zip_gives_its_pictures_and_captions_and_nothing_else(tmp_path):
-    picture = jpeg()
+def test_a_zip_gives_its_images_and_captions_and_nothing_else(tmp_path):
+    image = jpeg()
     link = zipfile.ZipInfo("link.jpg")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     members = [
-        ("10_cups/a.jpg", picture), ("10_cups/a.txt", b"a cup"), ("metadata.csv", b"filename,prompt\n"),
-        ("../out.jpg", picture), ("/root.jpg", picture), ("C:\\windows\\b.jpg", picture), ("x\\..\\..\\c.jpg", picture),
-        ("run.exe", b"MZ"), ("__MACOSX/10_cups/._a.jpg", b"x"), (".DS_Store", b"x"), ("con.jpg", picture),
-        ("10_CUPS/A.JPG", picture), ("q?.jpg", picture), (link, b"/etc/passwd"),
+        ("10_cups/a.jpg", image), ("10_cups/a.txt", b"a cup"), ("metadata.csv", b"filename,prompt\n"),
+        ("../out.jpg", image), ("/root.jpg", image), ("C:\\windows\\b.jpg", image), ("x\\..\\..\\c.jpg", image),
+        ("run.exe", b"MZ"), ("__MACOSX/10_cups/._a.jpg", b"x"), (".DS_Store", b"x"), ("con.jpg", image),
+        ("10_CUPS/A.JPG", image), ("q?.jpg", image), (link, b"/etc/passwd"),
     ]  # fmt: skip
     into = tmp_path / "deep" / "into"
     done = archive.unpack(packed(tmp_path / "set.zip", members), into)
@@ -301,7 +301,7 @@ def test_what_is_no_plain_zip_is_a_sentence(tmp_path):
     assert not (tmp_path / "into").exists()
 
 
-def test_a_damaged_member_is_left_out_and_the_rest_comes(tmp_path):
+def test_a_damaged_member_is_skipped_and_the_rest_is_extracted(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8).tobytes()
     path = packed(tmp_path / "set.zip", [("a.jpg", noise), ("b.jpg", jpeg())])
     path.write_bytes(path.read_bytes().replace(noise[100:110], b"0123456789"))
@@ -316,8 +316,8 @@ def test_the_command_takes_a_zip_to_a_folder_that_can_be_trained_on(tmp_path, ca
     members.append(("metadata.csv", b'filename,prompt\nphotos/cup 1.jpg,"a cup, red"\n'))
     source = packed(tmp_path / "set.zip", members)
     out = tmp_path / "ready"
-    told = ["--input", str(source), "--output", str(out), "--resolution", "256", "--rename", "brand_{number:02d}"]
-    assert prepare_dataset.main(told) == 0
+    arguments = ["--input", str(source), "--output", str(out), "--resolution", "256", "--rename", "brand_{number:02d}"]
+    assert prepare_dataset.main(arguments) == 0
     assert json.loads(capsys.readouterr().out)["made"] == 3
     store = CaptionStore.open(out)
     assert store.names == [f"photos/brand_0{number}.png" for number in (1, 2, 3)]
@@ -333,8 +333,8 @@ def test_dropped_files_never_replace_each_other_and_are_stored_once(tmp_path):
     for name, seed in (("one/a.jpg", 1), ("two/a.jpg", 2), ("three/a.jpg", 1)):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(jpeg(photo(seed, side=64)))
-    given = [tmp_path / name / "a.jpg" for name in ("one", "two", "three")]
-    quiet = {"progress": lambda *told: None, "check": lambda: None}
-    assert upload.import_files(given, into, **quiet).names == ["a.jpg", "a_2.jpg", "a.jpg"]
+    sources = [tmp_path / name / "a.jpg" for name in ("one", "two", "three")]
+    quiet = {"progress": lambda *state: None, "check": lambda: None}
+    assert upload.import_files(sources, into, **quiet).names == ["a.jpg", "a_2.jpg", "a.jpg"]
     assert sorted(snapshot(into)) == ["a.jpg", "a_2.jpg"]
-    assert (into / "a_2.jpg").read_bytes() == given[1].read_bytes()
+    assert (into / "a_2.jpg").read_bytes() == sources[1].read_bytes()

@@ -1,4 +1,4 @@
-"""The quality report on sets spoiled on purpose, and on good ones, where it must keep silent."""
+"""The quality report on datasets with defects, and on good ones, which must get no findings."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from .photos import photo
 BRAND = Path(__file__).parents[1] / "pocket" / "brand"
 
 
-def told(folder, captions=None, **changes):
+def report_of(folder, captions=None, **changes):
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if ".lora" not in str(path))
     captions = (
         dict.fromkeys(names, "a cup") | {name: f"thing {name}" for name in names} if captions is None else captions
@@ -28,8 +28,8 @@ def told(folder, captions=None, **changes):
     return report.report(folder, names, captions=captions, **settings)
 
 
-def codes(made):
-    return {one.name: [reason.code for reason in one.reasons] for one in made.verdicts}
+def codes(quality):
+    return {one.name: [reason.code for reason in one.reasons] for one in quality.verdicts}
 
 
 def save(image, path, **options):
@@ -45,19 +45,19 @@ def clean(tmp_path_factory):
     return folder
 
 
-def test_nothing_is_said_of_good_pictures(clean):
-    made = told(clean)
-    assert codes(made) == {name: [] for name in codes(made)}
-    assert made.advice == ()
-    assert made.settings == advice.Settings(repeats=12, epochs=10, rank=8)
+def test_good_images_get_no_verdict(clean):
+    quality = report_of(clean)
+    assert codes(quality) == {name: [] for name in codes(quality)}
+    assert quality.advice == ()
+    assert quality.settings == advice.Settings(repeats=12, epochs=10, rank=8)
 
 
-def test_drawings_on_plain_ground_are_not_taken_for_each_other():
+def test_drawings_on_plain_ground_are_not_mistaken_for_each_other():
     names = sorted(path.name for path in BRAND.glob("*.png"))
     measured = [report.measure(BRAND / name, 128) for name in names]
     assert len(names) >= 30
     assert report.duplicates.pairs(measured) == []
-    assert "bad" not in {reason.grade for one in measured for reason in report.verdict.of_picture(one, 128)}
+    assert "bad" not in {reason.grade for one in measured for reason in report.verdict.of_image(one, 128)}
 
 
 SPOILED = {
@@ -78,15 +78,15 @@ def over_exposed(image):
 
 @pytest.mark.parametrize("code", SPOILED)
 @pytest.mark.parametrize("seed", [30, 31, 32])
-def test_a_spoiled_picture_is_found_and_named(code, seed, tmp_path):
+def test_a_defect_of_an_image_is_detected_and_named(code, seed, tmp_path):
     save(SPOILED[code](photo(seed)), tmp_path / "spoiled.jpg")
     save(photo(seed + 100), tmp_path / "good.jpg")
-    found = codes(told(tmp_path))
-    assert code in found["spoiled.jpg"]
-    assert found["good.jpg"] == []
+    codes_by_name = codes(report_of(tmp_path))
+    assert code in codes_by_name["spoiled.jpg"]
+    assert codes_by_name["good.jpg"] == []
 
 
-def test_a_shaken_picture_is_blurred_and_a_soft_backdrop_is_not(tmp_path):
+def test_a_shaken_image_is_blurred_and_a_soft_backdrop_is_not(tmp_path):
     shaken = np.asarray(photo(5), dtype=np.float32)
     shaken = np.mean([np.roll(shaken, shift, axis=1) for shift in range(14)], axis=0).astype(np.uint8)
     save(Image.fromarray(shaken), tmp_path / "shaken.jpg")
@@ -94,9 +94,9 @@ def test_a_shaken_picture_is_blurred_and_a_soft_backdrop_is_not(tmp_path):
     soft = sharp.filter(ImageFilter.GaussianBlur(12))
     soft.paste(sharp.crop((200, 200, 440, 440)), (200, 200))
     save(soft, tmp_path / "portrait.jpg")
-    found = codes(told(tmp_path))
-    assert found["shaken.jpg"] == ["blurred"]
-    assert found["portrait.jpg"] == []
+    codes_by_name = codes(report_of(tmp_path))
+    assert codes_by_name["shaken.jpg"] == ["blurred"]
+    assert codes_by_name["portrait.jpg"] == []
 
 
 def test_blur_grows_with_the_radius():
@@ -107,7 +107,7 @@ def test_blur_grows_with_the_radius():
     assert values[-1] > 0.7
 
 
-def test_copies_are_found_however_they_were_made(tmp_path):
+def test_duplicates_are_detected_however_they_were_made(tmp_path):
     for seed in range(40, 50):
         save(photo(seed), tmp_path / f"{seed}.jpg")
     first = photo(40)
@@ -120,13 +120,13 @@ def test_copies_are_found_however_they_were_made(tmp_path):
     }
     for name, image in copies.items():
         save(image, tmp_path / name)
-    made = told(tmp_path)
-    reasons = {one.name: one.reasons for one in made.verdicts}
+    quality = report_of(tmp_path)
+    reasons = {one.name: one.reasons for one in quality.verdicts}
     for name in copies:
         assert [reason.code for reason in reasons[name]] == ["duplicate"], name
         assert "40.jpg" in reasons[name][0].text or "x_" in reasons[name][0].text
     assert "is a turned copy of" in reasons["x_turned.jpg"][0].text
-    assert made.count("bad") == len(copies)
+    assert quality.count("bad") == len(copies)
 
 
 def test_of_copies_the_better_one_is_kept_whatever_its_name(tmp_path):
@@ -155,13 +155,13 @@ def test_of_copies_the_better_one_is_kept_whatever_its_name(tmp_path):
     )
     assert flat.kept == {"c_large.jpg": ("a_small.jpg", "b_middle.jpg")}
     assert codes(flat)["c_large.jpg"] == []
-    kept = {folder: [*told(tmp_path / folder).kept] for folder in sets}
+    kept = {folder: [*report_of(tmp_path / folder).kept] for folder in sets}
     assert kept == {"soft": ["b_sharp.png"], "packed": ["c_good.jpg"], "equal": ["a.png"]}
     assert "kept      c_large.jpg, in place of a_small.jpg, b_middle.jpg" in check_dataset.lines(flat)
     assert flat.to_dict()["duplicates"] == [{"kept": "c_large.jpg", "copies": ["a_small.jpg", "b_middle.jpg"]}]
 
 
-def test_in_a_chain_only_what_looks_like_a_kept_one_goes():
+def test_in_a_chain_only_what_looks_like_a_kept_image_is_excluded():
     def measured(shift, side):
         grey = np.full((16, 16), 100 + shift, dtype=np.uint8)
         return report.Measures(side, side, 1000, 0.2, 200, 90, 0, 0, (0, 0, 0), 0, grey, np.zeros((64, 64), bool))
@@ -174,102 +174,102 @@ def test_in_a_chain_only_what_looks_like_a_kept_one_goes():
 
 
 @pytest.mark.parametrize("size", [(1, 400), (400, 1), (1, 1), (2, 3), (7, 9), (10_000, 1), (3, 512)])
-def test_tiny_and_thin_pictures_are_measured(size, tmp_path, capsys):
+def test_tiny_and_thin_images_are_measured(size, tmp_path, capsys):
     Image.new("RGB", size, "red").save(tmp_path / "thin.png")
     save(photo(1), tmp_path / "good.png")
     assert check_dataset.main(["--input", str(tmp_path)]) == 0
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])["pictures"]
-    assert {one["name"]: one["verdict"] for one in found} == {"good.png": "good", "thin.png": "bad"}
+    images = json.loads(capsys.readouterr().out.splitlines()[-1])["pictures"]
+    assert {one["name"]: one["verdict"] for one in images} == {"good.png": "good", "thin.png": "bad"}
 
 
-def test_copies_are_found_on_plain_white_too(tmp_path):
+def test_duplicates_on_plain_white_are_detected(tmp_path):
     for seed in range(40, 52):
         save(photo(seed, white=True), tmp_path / f"{seed}.jpg")
     copies = {"x_turned.jpg": photo(40, white=True).rotate(90), "x_small.jpg": photo(41, white=True).resize((520, 520))}
     for name, image in copies.items():
         save(image, tmp_path / name)
-    found = {one.name: [reason.text for reason in one.reasons] for one in told(tmp_path).verdicts if one.reasons}
-    assert found == {"x_turned.jpg": ["is a turned copy of 40.jpg"], "x_small.jpg": ["looks the same as 41.jpg"]}
+    reasons = {one.name: [reason.text for reason in one.reasons] for one in report_of(tmp_path).verdicts if one.reasons}
+    assert reasons == {"x_turned.jpg": ["is a turned copy of 40.jpg"], "x_small.jpg": ["looks the same as 41.jpg"]}
 
 
 def test_a_hash_is_the_sign_of_64_differences():
-    draw = np.random.default_rng(1).integers(0, 256, (8, 9), dtype=np.uint8)
+    grey = np.random.default_rng(1).integers(0, 256, (8, 9), dtype=np.uint8)
     bits = "".join(
-        str(int(int(draw[row, column]) - int(draw[row, column + 1]) > 2)) for row in range(8) for column in range(8)
+        str(int(int(grey[row, column]) - int(grey[row, column + 1]) > 2)) for row in range(8) for column in range(8)
     )
-    assert difference_hash(Image.fromarray(draw)) == int(bits, 2)
+    assert difference_hash(Image.fromarray(grey)) == int(bits, 2)
 
 
 def test_clutter_behind_a_product_is_doubtful(tmp_path):
     save(photo(1, busy=True), tmp_path / "busy.jpg")
     save(photo(1, white=True), tmp_path / "plain.jpg")
-    found = codes(told(tmp_path))
-    assert found == {"busy.jpg": ["cluttered"], "plain.jpg": []}
+    codes_by_name = codes(report_of(tmp_path))
+    assert codes_by_name == {"busy.jpg": ["cluttered"], "plain.jpg": []}
 
 
-def test_damaged_files_and_captions_are_told(tmp_path):
+def test_damaged_files_and_captions_are_reported(tmp_path):
     save(photo(1), tmp_path / "a.jpg")
     save(photo(2), tmp_path / "b.jpg")
     (tmp_path / "c.jpg").write_bytes(b"\xff\xd8")
-    made = told(tmp_path, {"b.jpg": "word " * 80})
-    assert codes(made) == {"a.jpg": ["caption_missing"], "b.jpg": ["caption_too_long"], "c.jpg": ["unreadable"]}
-    assert codes(told(tmp_path, {}))["a.jpg"] == []
-    assert [one.grade for one in made.verdicts] == ["doubtful", "doubtful", "bad"]
-    assert json.loads(json.dumps(made.to_dict()))["bad"] == 1
+    quality = report_of(tmp_path, {"b.jpg": "word " * 80})
+    assert codes(quality) == {"a.jpg": ["caption_missing"], "b.jpg": ["caption_too_long"], "c.jpg": ["unreadable"]}
+    assert codes(report_of(tmp_path, {}))["a.jpg"] == []
+    assert [one.grade for one in quality.verdicts] == ["doubtful", "doubtful", "bad"]
+    assert json.loads(json.dumps(quality.to_dict()))["bad"] == 1
 
 
-def test_the_set_as_a_whole_gets_advice(tmp_path):
+def test_the_dataset_as_a_whole_gets_advice(tmp_path):
     same = photo(7, white=True)
     for index in range(12):
-        draw = same.copy()
-        ImageDraw.Draw(draw).ellipse([300 + index, 300, 340 + index, 340], fill=(200, 10 * index, 0))
-        ImageDraw.Draw(draw).text((20, 20), "SHOP.EXAMPLE", fill=(0, 0, 0), font_size=60)
-        save(draw.resize((640 + 4 * index, 640)), tmp_path / ("phones" if index < 11 else "cases") / f"{index}.png")
+        image = same.copy()
+        ImageDraw.Draw(image).ellipse([300 + index, 300, 340 + index, 340], fill=(200, 10 * index, 0))
+        ImageDraw.Draw(image).text((20, 20), "SHOP.EXAMPLE", fill=(0, 0, 0), font_size=60)
+        save(image.resize((640 + 4 * index, 640)), tmp_path / ("phones" if index < 11 else "cases") / f"{index}.png")
     measured = {path.name: report.measure(path, 512) for path in tmp_path.rglob("*.png")}
     relative = {f"{path.parent.name}/{path.name}": measured[path.name] for path in tmp_path.rglob("*.png")}
     captions = dict.fromkeys(relative, "a phone") | {"phones/0.png": ""}
-    said = " ".join(advice.of_set(relative, captions, "brnd"))
+    text = " ".join(advice.of_set(relative, captions, "brnd"))
     for part in (
         "12 images are few", "much alike", "Nearly all backgrounds are white", "phones has 11 images, cases 1",
         "The same text, logo or frame", "1 of 12 images have no caption", "All captions are the same",
     ):  # fmt: skip
-        assert part in said
+        assert part in text
     mixed = advice.of_set(relative, captions | {"phones/1.png": "brnd, a phone"}, "brnd")
     assert "1 of 11 captions contain the trigger word brnd; it is added to all." in mixed
 
 
-@pytest.mark.parametrize(("rare", "told"), [(1, True), (4, False)])
-def test_in_one_folder_the_subjects_of_the_captions_are_the_classes(rare, told, tmp_path):
+@pytest.mark.parametrize(("rare", "advised"), [(1, True), (4, False)])
+def test_in_one_folder_the_subjects_of_the_captions_are_the_classes(rare, advised, tmp_path):
     save(photo(3), tmp_path / "one.png")
     measured = dict.fromkeys((f"{index}.png" for index in range(12)), report.measure(tmp_path / "one.png", 512))
     captions = {name: f"brnd, {'a case' if index < rare else 'a phone'}" for index, name in enumerate(measured)}
-    said = " ".join(advice.of_set(measured, captions, "brnd"))
-    assert (f"{12 - rare} captions begin with a phone, {rare} with a case" in said) == told
+    text = " ".join(advice.of_set(measured, captions, "brnd"))
+    assert (f"{12 - rare} captions begin with a phone, {rare} with a case" in text) == advised
     everything_differs = {name: f"brnd, thing {index}" for index, name in enumerate(measured)}
     assert "captions begin with" not in " ".join(advice.of_set(measured, everything_differs, "brnd"))
 
 
 @pytest.mark.parametrize(("count", "rank"), [(5, 8), (29, 8), (100, 16), (400, 32), (3000, 32)])
-def test_suggested_settings_show_about_two_thousand_pictures(count, rank):
-    made = advice.settings(count)
-    assert made.rank == rank
-    visits = made.repeats * made.epochs * count
-    assert 1500 <= visits <= 2600 or (made.repeats, made.epochs) == (1, 4)
+def test_suggested_settings_train_on_about_two_thousand_examples(count, rank):
+    settings = advice.settings(count)
+    assert settings.rank == rank
+    visits = settings.repeats * settings.epochs * count
+    assert 1500 <= visits <= 2600 or (settings.repeats, settings.epochs) == (1, 4)
 
 
 def test_a_second_report_measures_only_what_changed(clean, monkeypatch):
-    first = told(clean)
-    looked = []
+    first = report_of(clean)
+    measured_names = []
     real = decode.small
-    monkeypatch.setattr(decode, "small", lambda path, side: looked.append(path.name) or real(path, side))
-    assert told(clean).to_dict() == first.to_dict()
-    assert looked == []
+    monkeypatch.setattr(decode, "small", lambda path, side: measured_names.append(path.name) or real(path, side))
+    assert report_of(clean).to_dict() == first.to_dict()
+    assert measured_names == []
     save(photo(99), clean / "03.jpg")
-    told(clean)
-    assert looked == ["03.jpg"]
+    report_of(clean)
+    assert measured_names == ["03.jpg"]
     (clean / ".lora_trainer" / "report.json").write_text("{")
-    told(clean)
-    assert len(looked) == 17
+    report_of(clean)
+    assert len(measured_names) == 17
 
 
 def test_a_stopped_report_goes_on_where_it_was(tmp_path, monkeypatch):
@@ -284,15 +284,15 @@ def test_a_stopped_report_goes_on_where_it_was(tmp_path, monkeypatch):
             raise Stop
 
     with pytest.raises(Stop):
-        told(tmp_path, progress=stop)
-    looked = []
+        report_of(tmp_path, progress=stop)
+    measured_names = []
     real = decode.small
-    monkeypatch.setattr(decode, "small", lambda path, side: looked.append(path.name) or real(path, side))
-    told(tmp_path)
-    assert sorted(looked) == ["5.jpg", "6.jpg", "7.jpg"]
+    monkeypatch.setattr(decode, "small", lambda path, side: measured_names.append(path.name) or real(path, side))
+    report_of(tmp_path)
+    assert sorted(measured_names) == ["5.jpg", "6.jpg", "7.jpg"]
 
 
-def test_what_is_left_out_is_not_trained_on_and_not_looked_at_again(tmp_path, capsys):
+def test_an_excluded_image_is_not_trained_on_and_not_measured_again(tmp_path, capsys):
     for seed in range(3):
         save(photo(seed), tmp_path / f"{seed}.jpg")
     save(photo(3).filter(ImageFilter.GaussianBlur(6)), tmp_path / "blurred.jpg")
@@ -300,19 +300,21 @@ def test_what_is_left_out_is_not_trained_on_and_not_looked_at_again(tmp_path, ca
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "4 images: 3 good, 0 doubtful, 1 bad"
     assert json.loads(out[-1])["bad"] == 1
-    told = configs.from_dict({"train_data_dir": str(tmp_path), "base_model": "b", "output_dir": str(tmp_path / "out")})
-    dataset = source.read(told, [64], 8)
+    config = configs.from_dict(
+        {"train_data_dir": str(tmp_path), "base_model": "b", "output_dir": str(tmp_path / "out")}
+    )
+    dataset = source.read(config, [64], 8)
     assert [example.name for example in dataset.examples] == ["0.jpg", "1.jpg", "2.jpg"]
-    assert [(one.name, one.reason) for one in dataset.skipped] == [("blurred.jpg", "is left out by hand")]
+    assert [(one.name, one.reason) for one in dataset.skipped] == [("blurred.jpg", "is excluded by hand")]
     assert check_dataset.main(["--input", str(tmp_path), "--leave-out"]) == 0
     assert excluded.read(tmp_path) == {"blurred.jpg"}
     (tmp_path / ".lora_trainer" / "left_out.json").write_text("[]")
     assert check_dataset.main(["--input", str(tmp_path)]) == 2
-    assert "this list of left-out images is damaged" in capsys.readouterr().err
+    assert "this list of excluded images is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("count", "alike"), [(12, False), (1, True)])
-def test_a_set_is_alike_only_where_it_shows_one_thing_again_and_again(count, alike, tmp_path):
+def test_a_dataset_is_too_uniform_only_where_it_shows_one_thing_again_and_again(count, alike, tmp_path):
     for index in range(12):
         image = photo(index % count + 60, white=True).rotate(index if alike else 0, fillcolor="white")
         save(image, tmp_path / f"{index}.jpg")

@@ -26,7 +26,7 @@ STEP = 5
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return shop.write_pictures(tmp_path_factory.mktemp("data"))
+    return shop.write_images(tmp_path_factory.mktemp("data"))
 
 
 def build(session, config, dtype=torch.float32):
@@ -60,16 +60,18 @@ def inject(session, adapter) -> nn.Module:
 def reference(session, unet, batch, config, positions):
     """Prediction and target by diffusers' train_text_to_image_lora recipe, written out."""
     model = session.model
-    drawn = objective.draw(config.seed, STEP, positions, batch.mean.shape[1:], objective.of(model).sample_timestep, 0.0)
-    latents = batch.mean + batch.std * drawn.latent
-    a = model.alphas_cumprod[drawn.timesteps].view(-1, 1, 1, 1)
-    noisy = a**0.5 * latents + (1 - a) ** 0.5 * drawn.noise
+    sample = objective.draw(
+        config.seed, STEP, positions, batch.mean.shape[1:], objective.of(model).sample_timestep, 0.0
+    )
+    latents = batch.mean + batch.std * sample.latent
+    a = model.alphas_cumprod[sample.timesteps].view(-1, 1, 1, 1)
+    noisy = a**0.5 * latents + (1 - a) ** 0.5 * sample.noise
     context, added = batch.conditioning.context.double(), None
     if batch.conditioning.pooled is not None:
         added = {"text_embeds": batch.conditioning.pooled.double(), "time_ids": batch.conditioning.time_ids}
-    prediction = unet(noisy.double(), drawn.timesteps, context, added_cond_kwargs=added).sample.float()
+    prediction = unet(noisy.double(), sample.timesteps, context, added_cond_kwargs=added).sample.float()
     target_values = (
-        drawn.noise if model.prediction_type == "epsilon" else a**0.5 * drawn.noise - (1 - a) ** 0.5 * latents
+        sample.noise if model.prediction_type == "epsilon" else a**0.5 * sample.noise - (1 - a) ** 0.5 * latents
     )
     return prediction, target_values
 
@@ -104,7 +106,7 @@ def test_loss_and_gradients_of_a_step_are_pefts(family, prediction, data, tmp_pa
 @pytest.mark.parametrize("weight", [1.0, 0.3])
 def test_prior_preservation_is_diffusers(weight, data, tmp_path):
     """train_dreambooth.py: one batch of training and class images, halved: instance + prior_loss_weight · prior."""
-    regular = shop.write_pictures(tmp_path / "class", count=4)
+    regular = shop.write_images(tmp_path / "class", count=4)
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
     settings = {"batch_size": 3, "enable_bucket": False, "reg_data_dir": str(regular), "prior_loss_weight": weight}
     config = shop.make_config(data, model, tmp_path / "out", learning_rate=1e-9, max_grad_norm=0, **settings)
@@ -178,10 +180,10 @@ def test_masks_huber_and_min_snr_are_multiplied(normalize, data, tmp_path):
     errors = (errors * weight).mean(dim=(1, 2, 3))
     if normalize:
         errors = errors / weight.mean(dim=(1, 2, 3))
-    drawn = objective.draw(
+    sample = objective.draw(
         config.seed, STEP, positions, batch.mean.shape[1:], objective.of(session.model).sample_timestep, 0.0
     )
-    a = session.model.alphas_cumprod[drawn.timesteps]
+    a = session.model.alphas_cumprod[sample.timesteps]
     snr = a / (1 - a)
     torch.testing.assert_close(ours, (errors * snr.clamp(max=5) / snr).mean(), rtol=1e-5, atol=0)
 
@@ -197,10 +199,10 @@ class SingleProcess(World):
 def test_a_batch_split_in_any_way_gives_the_same_loss_and_gradient(dropout, data, tmp_path):
     """Eight visits: at once, in micro-batches, in ones, over processes, and where memory is short."""
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
-    regular = shop.write_pictures(tmp_path / "class", count=4)
+    regular = shop.write_images(tmp_path / "class", count=4)
     values = {"reg_data_dir": str(regular), "prior_loss_weight": 0.5, "num_repeats": 2}
     values |= {"learning_rate": 1e-9, "max_grad_norm": 0, "lora_dropout": dropout, "target": "full"}
-    found = []
+    results = []
     for batch, accumulation, world, at_once in [
         (8, 1, 1, None), (4, 2, 1, None), (1, 8, 1, None), (2, 2, 2, None), (1, 4, 2, None), (8, 1, 1, 1)
     ]:  # fmt: skip
@@ -217,8 +219,8 @@ def test_a_batch_split_in_any_way_gives_the_same_loss_and_gradient(dropout, data
                 with adapter.attached():
                     losses.append(stepper.step(STEP, step)[0])
                 gradient += adapter.weights.grad
-            found.append((sum(losses), gradient))
-    loss, gradient = found[0]
-    for other_loss, other in found[1:]:
+            results.append((sum(losses), gradient))
+    loss, gradient = results[0]
+    for other_loss, other in results[1:]:
         torch.testing.assert_close(other_loss, loss, rtol=1e-6, atol=0)
         torch.testing.assert_close(other / gradient.abs().max(), gradient / gradient.abs().max(), rtol=0, atol=2e-6)

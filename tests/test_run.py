@@ -45,7 +45,7 @@ STEADY = {"learning_rate": 1e-3, "optimizer_args": {"eps": 1e-4}, "lora_dropout"
 
 
 def assert_close(one: Path, other: Path) -> None:
-    """Two LoRAs differ by rounding alone, and have learned something."""
+    """Two LoRAs differ by rounding only, and are trained."""
     first, second = load_file(one), load_file(other)
     assert first.keys() == second.keys()
     for key, tensor in first.items():
@@ -97,23 +97,24 @@ def test_a_folder_of_images_becomes_a_lora(family, data, tmp_path):
 )
 def test_stopped_and_resumed_ends_with_the_same_weights(changes, data, checkpoint, tmp_path):
     settings = {"epochs": 4, "save_precision": "fp32", "gradient_accumulation_steps": 1, "save_steps": 2, **changes}
-    whole = train(shop.make_config(data, checkpoint, tmp_path / "whole", **settings))
-    config = shop.make_config(data, checkpoint, tmp_path / "parts", **settings)
-    stop_at = whole.steps // 2 + 1
+    uninterrupted = train(shop.make_config(data, checkpoint, tmp_path / "whole", **settings))
+    config = shop.make_config(data, checkpoint, tmp_path / "stopped", **settings)
+    stop_at = uninterrupted.steps // 2 + 1
     calls = iter(range(1, 1000))
     preparing = []
 
     def should_stop() -> bool:
-        return not preparing and (tmp_path / "parts" / "events.jsonl").exists() and next(calls) == stop_at
+        return not preparing and (tmp_path / "stopped" / "events.jsonl").exists() and next(calls) == stop_at
 
     stopped = train(config, should_stop=should_stop)
     assert stopped.stopped
     assert stopped.steps == stop_at
     resumed = train(config, resume=True)
-    assert resumed.steps == whole.steps
-    assert same_tensors(whole.lora, resumed.lora)
-    assert resumed.loss == whole.loss
-    assert [e["step"] for e in events(tmp_path / "parts") if e["event"] == "step"] == list(range(1, whole.steps + 1))
+    assert resumed.steps == uninterrupted.steps
+    assert same_tensors(uninterrupted.lora, resumed.lora)
+    assert resumed.loss == uninterrupted.loss
+    steps = [event["step"] for event in events(tmp_path / "stopped") if event["event"] == "step"]
+    assert steps == list(range(1, uninterrupted.steps + 1))
 
 
 def starved(monkeypatch, most: int) -> list[int]:
@@ -147,10 +148,10 @@ def test_out_of_memory_repeats_the_step_with_fewer_images_at_once(data, checkpoi
     assert tight.steps == roomy.steps
     assert_close(roomy.lora, tight.lora)
     stop = iter([False, False, True])
-    parts = shop.make_config(data, checkpoint, tmp_path / "parts", **settings)
-    assert train(parts, should_stop=lambda: (tmp_path / "parts" / "events.jsonl").exists() and next(stop)).stopped
+    stopped = shop.make_config(data, checkpoint, tmp_path / "stopped", **settings)
+    assert train(stopped, should_stop=lambda: (tmp_path / "stopped" / "events.jsonl").exists() and next(stop)).stopped
     batch_sizes.clear()
-    resumed = train(parts, resume=True)
+    resumed = train(stopped, resume=True)
     assert set(batch_sizes) == {1}
     assert same_tensors(tight.lora, resumed.lora)
 
@@ -215,11 +216,11 @@ def test_half_precision_steps_as_full_precision_does(data, checkpoint, tmp_path)
     assert half.loss == pytest.approx(full.loss, rel=1e-2)
     one, other = load_file(full.lora), load_file(half.lora)
     ups = [key for key in one if key.endswith("lora_up.weight")]
-    expected, found = (torch.cat([tensors[key].float().flatten() for key in ups]) for tensors in (one, other))
-    assert torch.nn.functional.cosine_similarity(expected, found, dim=0) > 0.9
+    expected, actual = (torch.cat([tensors[key].float().flatten() for key in ups]) for tensors in (one, other))
+    assert torch.nn.functional.cosine_similarity(expected, actual, dim=0) > 0.9
 
 
-def test_a_fast_learner_learns(data, checkpoint, tmp_path):
+def test_a_high_learning_rate_trains(data, checkpoint, tmp_path):
     result = train(shop.make_config(data, checkpoint, tmp_path / "out", epochs=40, learning_rate=5e-3, lora_rank=8))
     losses = [event["loss"] for event in events(tmp_path / "out") if event["event"] == "step"]
     first, last = losses[:12], losses[-12:]
@@ -247,7 +248,7 @@ def test_only_the_newest_checkpoints_are_kept(data, checkpoint, tmp_path):
     assert len(list((tmp_path / "out" / "state").iterdir())) == 2
 
 
-def test_init_lora_goes_on_from_a_file(data, checkpoint, tmp_path):
+def test_init_lora_continues_from_a_file(data, checkpoint, tmp_path):
     first = train(shop.make_config(data, checkpoint, tmp_path / "one", save_precision="fp32"))
     second = train(
         shop.make_config(
@@ -271,14 +272,14 @@ def test_a_state_of_other_settings_or_images_is_refused(data, checkpoint, tmp_pa
     train(config)
     with pytest.raises(UserError, match=r"learning_rate was 0\.001 when this state was saved and is 0\.002 now"):
         train(shop.make_config(data, checkpoint, tmp_path / "out", save_steps=1, learning_rate=2e-3), resume=True)
-    fewer = shop.write_pictures(tmp_path / "fewer", count=4)
+    fewer = shop.write_images(tmp_path / "fewer", count=4)
     with pytest.raises(UserError, match="the images and captions changed"):
         train(shop.make_config(fewer, checkpoint, tmp_path / "out", save_steps=1), resume=True)
 
 
 def test_a_crash_while_a_state_is_written_leaves_the_one_before(data, checkpoint, tmp_path, monkeypatch):
     config = shop.make_config(data, checkpoint, tmp_path / "out", save_steps=2, save_precision="fp32")
-    whole = train(shop.make_config(data, checkpoint, tmp_path / "whole", save_precision="fp32"))
+    uninterrupted = train(shop.make_config(data, checkpoint, tmp_path / "whole", save_precision="fp32"))
     real, calls = state.save_file, []
 
     def fail_the_second_time(tensors, path):
@@ -294,7 +295,7 @@ def test_a_crash_while_a_state_is_written_leaves_the_one_before(data, checkpoint
     folder = tmp_path / "out" / "state"
     assert [path.name for path in folder.iterdir()] == ["step-00000002"]
     monkeypatch.setattr(state, "save_file", real)
-    assert same_tensors(train(config, resume=True).lora, whole.lora)
+    assert same_tensors(train(config, resume=True).lora, uninterrupted.lora)
 
 
 def test_an_exception_in_the_middle_leaves_no_trace_in_the_model(data, checkpoint, tmp_path):
@@ -332,7 +333,7 @@ def test_a_crash_is_one_sentence_and_exit_code_1(data, checkpoint, tmp_path, mon
 
 
 def test_broken_images_are_named_and_skipped(checkpoint, tmp_path):
-    data = shop.write_pictures(tmp_path / "data")
+    data = shop.write_images(tmp_path / "data")
     (data / "broken.jpg").write_bytes((data / "00.png").read_bytes()[:200])
     result = train(shop.make_config(data, checkpoint, tmp_path / "out", epochs=1))
     assert [one.name for one in result.skipped] == ["broken.jpg"]
@@ -340,8 +341,8 @@ def test_broken_images_are_named_and_skipped(checkpoint, tmp_path):
 
 
 def test_prior_preservation_and_masks(checkpoint, tmp_path):
-    data = shop.write_pictures(tmp_path / "data")
-    regular = shop.write_pictures(tmp_path / "class", count=3)
+    data = shop.write_images(tmp_path / "data")
+    regular = shop.write_images(tmp_path / "class", count=3)
     masks = tmp_path / "masks"
     masks.mkdir()
     for index in range(6):
@@ -363,7 +364,7 @@ def test_prior_preservation_and_masks(checkpoint, tmp_path):
         )
     )
     prior = train(shop.make_config(data, checkpoint, tmp_path / "prior", epochs=1, reg_data_dir=str(regular)))
-    # As many steps; each looks at as many regularisation images as well, whose loss is added.
+    # As many steps; each has as many regularisation images as well, whose loss is added.
     assert both.steps == prior.steps == plain.steps
     assert prior.loss > 1.5 * plain.loss
     assert both.loss < 0.7 * prior.loss
@@ -381,7 +382,7 @@ def write_yaml(path: Path, values: dict) -> Path:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_killed_at_any_time_and_resumed_ends_byte_identical(data, checkpoint, tmp_path):
     values = {"epochs": 8, "save_steps": 4, "save_precision": "fp32", "lora_dropout": 0.1, "shuffle_caption": True}
-    whole = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
+    uninterrupted = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
     config = write_yaml(tmp_path / "c.yaml", shop.settings(data, checkpoint, tmp_path / "killed", **values))
     log = tmp_path / "killed" / "events.jsonl"
     for kill_after in (6, 15):
@@ -398,15 +399,15 @@ def test_killed_at_any_time_and_resumed_ends_byte_identical(data, checkpoint, tm
         assert not (tmp_path / "killed" / "killed.safetensors").exists()
     last = subprocess.run(command(config, "--resume-if-possible"), capture_output=True, text=True, check=True)
     output = json.loads(last.stdout.splitlines()[-1])
-    assert output["steps"] == whole.steps
-    assert same_tensors(Path(output["lora"]), whole.lora)
+    assert output["steps"] == uninterrupted.steps
+    assert same_tensors(Path(output["lora"]), uninterrupted.lora)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_killed_while_a_file_is_written_and_resumed_ends_byte_identical(data, checkpoint, tmp_path):
     """Caches, a checkpoint, its state, the finished file: killed at each in turn, and resumed each time."""
     values = {"epochs": 4, "save_steps": 4, "save_precision": "fp32", "lora_dropout": 0.1, "shuffle_caption": True}
-    whole = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
+    uninterrupted = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
     out = tmp_path / "killed"
     config = write_yaml(tmp_path / "c.yaml", shop.settings(data, checkpoint, out, **values))
     for when, pattern in (
@@ -423,15 +424,15 @@ def test_killed_while_a_file_is_written_and_resumed_ends_byte_identical(data, ch
         run_dying = [sys.executable, "-m", "tests.dying", when, pattern, *command(config, "--resume-if-possible")[2:]]
         died = subprocess.run(run_dying, capture_output=True, text=True, cwd=ROOT)
         assert died.returncode == -signal.SIGKILL, f"{when} {pattern}: {died.stderr}"
-        for path in whole_files(out):
+        for path in complete_files(out):
             load_file(path)
     resumed = train(shop.make_config(data, checkpoint, out, **values), resume=True)
-    assert resumed.steps == whole.steps
-    assert same_tensors(resumed.lora, whole.lora)
+    assert resumed.steps == uninterrupted.steps
+    assert same_tensors(resumed.lora, uninterrupted.lora)
     assert not [path for path in out.rglob(".*") if "cache" not in path.parts], "half-written files are left"
 
 
-def whole_files(folder: Path) -> list[Path]:
+def complete_files(folder: Path) -> list[Path]:
     """The tensor files below a folder, but for the hidden ones: those are still being written."""
     return [path for path in folder.rglob("*.safetensors") if "/." not in path.as_posix()]
 

@@ -39,7 +39,7 @@ def diverging(monkeypatch, at: int) -> None:
     monkeypatch.setattr(StandaloneSession, "predict", broken)
 
 
-def test_a_rate_at_which_the_training_diverges_ends_with_a_sentence_and_no_lora(data, checkpoint, tmp_path):
+def test_a_learning_rate_at_which_training_diverges_ends_with_a_sentence_and_no_lora(data, checkpoint, tmp_path):
     values = {"learning_rate": 10, "max_steps": 40, "epochs": 20}
     config = write_yaml(tmp_path / "c.yaml", shop.settings(data, checkpoint, tmp_path / "out", **values))
     done = subprocess.run(command(config), capture_output=True, text=True)
@@ -58,7 +58,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once_and_the_state_before_is_
     data, checkpoint, tmp_path, monkeypatch
 ):
     values = {"epochs": 4, "save_steps": 2, "save_precision": "fp32"}
-    whole = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
+    uninterrupted = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
     config = shop.make_config(data, checkpoint, tmp_path / "out", **values)
     with monkeypatch.context() as context:
         diverging(context, at=8)
@@ -66,7 +66,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once_and_the_state_before_is_
             train(config)
     assert [event["step"] for event in events(tmp_path / "out") if event["event"] == "step"] == list(range(1, 8))
     assert finite(tmp_path / "out")
-    assert same_tensors(train(config, resume=True).lora, whole.lora)
+    assert same_tensors(train(config, resume=True).lora, uninterrupted.lora)
 
 
 def test_weights_that_are_not_finite_are_not_written_even_if_the_losses_were(data, checkpoint, tmp_path, monkeypatch):
@@ -92,7 +92,7 @@ def test_an_optimizer_state_that_is_not_finite_is_not_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_job_says_so_in_valid_json(data, checkpoint, tmp_path, monkeypatch):
+def test_a_failed_job_reports_valid_json(data, checkpoint, tmp_path, monkeypatch):
     diverging(monkeypatch, at=2)
     job = Job(shop.make_config(data, checkpoint, tmp_path / "out"), StandaloneHost())
     job.start()

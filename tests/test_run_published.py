@@ -35,9 +35,9 @@ def test_a_lora_of_someone_else_is_backed_up_and_the_user_informed(tmp_path):
     published = publication.publish(mine, tmp_path / "Lora", warnings.append)
     assert published.read_bytes() == mine.read_bytes()
     (warning,) = warnings
-    (kept,) = (tmp_path / "Lora").glob("brand.safetensors.*.bak")
-    assert kept.name in warning
-    assert kept.read_bytes() == before
+    (backup,) = (tmp_path / "Lora").glob("brand.safetensors.*.bak")
+    assert backup.name in warning
+    assert backup.read_bytes() == before
     (card,) = (tmp_path / "Lora").glob("brand.json.*.bak")
     assert json.loads(card.read_text()) == {"notes": "bought"}
     (image,) = (tmp_path / "Lora").glob("brand.png.*.bak")
@@ -71,9 +71,9 @@ def test_a_card_that_is_none_is_moved_away_rather_than_losing_the_training(tmp_p
         lora(tmp_path / "run" / "brand.safetensors", 1, {"notes": ""}), tmp_path / "Lora", warnings.append
     )
     assert json.loads(published.with_suffix(".json").read_text())["notes"] == ""
-    (kept,) = (tmp_path / "Lora").glob("brand.json.*.bak")
-    assert kept.read_text() == "{"
-    assert kept.name in warnings[0]
+    (backup,) = (tmp_path / "Lora").glob("brand.json.*.bak")
+    assert backup.read_text() == "{"
+    assert backup.name in warnings[0]
 
 
 def test_a_run_backs_up_what_it_finds_where_it_publishes(data, checkpoint, tmp_path):

@@ -48,14 +48,14 @@ def test_resuming_nothing_is_refused_unless_possible_is_enough(data, checkpoint,
     assert json.loads(started.stdout.splitlines()[-1])["steps"] == 3
 
 
-def cut(path: Path) -> None:
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda folder: cut(folder / "tensors.safetensors"),
+        lambda folder: truncate(folder / "tensors.safetensors"),
         lambda folder: (folder / "tensors.safetensors").write_bytes(b""),
         lambda folder: (folder / "tensors.safetensors").unlink(),
         lambda folder: (folder / "state.json").write_text(""),
@@ -68,7 +68,7 @@ def cut(path: Path) -> None:
 )
 def test_a_damaged_state_falls_back_to_the_one_before(damage, data, checkpoint, tmp_path):
     values = {"epochs": 2, "save_steps": 2, "save_precision": "fp32"}
-    whole = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
+    uninterrupted = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
     config = shop.make_config(data, checkpoint, tmp_path / "out", **values)
     stop = iter([False] * 4 + [True] * 100)
     stopped = train(config, should_stop=lambda: (tmp_path / "out" / "events.jsonl").exists() and next(stop))
@@ -81,7 +81,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(damage, data, checkpoint, 
     (warning,) = [event["text"] for event in events if event["event"] == "warning"]
     assert "step-00000005 is damaged" in warning
     assert "at step 4" in warning
-    assert same_tensors(whole.lora, resumed.lora)
+    assert same_tensors(uninterrupted.lora, resumed.lora)
     for one in state.saved(tmp_path / "out" / "state"):
         (one / "state.json").write_text("")
     with pytest.raises(UserError, match="there is no other"):
@@ -130,19 +130,19 @@ def stopped_at(config, step: int):
 )
 def test_what_does_not_change_the_mathematics_may_change_on_resume(changes, data, checkpoint, tmp_path):
     values = {"batch_size": 2, "gradient_accumulation_steps": 2, "epochs": 4, "save_precision": "fp32"}
-    whole = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
+    uninterrupted = train(shop.make_config(data, checkpoint, tmp_path / "whole", **values))
     stopped_at(shop.make_config(data, checkpoint, tmp_path / "out", **values), 4)
     resumed = train(shop.make_config(data, checkpoint, tmp_path / "out", **{**values, **changes}), resume=True)
-    assert resumed.steps == whole.steps
+    assert resumed.steps == uninterrupted.steps
     if not {"fp8_base", "mixed_precision"} & changes.keys():
-        one, other = load_file(whole.lora), load_file(resumed.lora)
+        one, other = load_file(uninterrupted.lora), load_file(resumed.lora)
         for key in one:
             torch.testing.assert_close(other[key], one[key], rtol=1e-3, atol=1e-5)
 
 
 @pytest.fixture
 def two_threads():
-    """Torch computes with two threads, as another program or package may have told it to."""
+    """Torch computes with two threads, as another program or package may have set."""
     with threads.restored():
         assert threads.take(2) or pytest.skip("This machine has one core.")
         yield
@@ -151,17 +151,17 @@ def two_threads():
 def test_the_number_of_threads_is_kept_on_resume(data, checkpoint, tmp_path, two_threads):
     """Sums are rounded by it: without the state's number the weights of these two runs differ."""
     values = {"epochs": 4, "save_precision": "fp32"}
-    whole, out = (shop.make_config(data, checkpoint, tmp_path / name, **values) for name in ("whole", "out"))
+    uninterrupted, out = (shop.make_config(data, checkpoint, tmp_path / name, **values) for name in ("whole", "out"))
     with threads.restored():
         threads.take(1)
         stopped_at(out, 4)
-        expected = train(whole).lora
+        expected = train(uninterrupted).lora
     resumed = train(out, resume=True)
     assert same_tensors(resumed.lora, expected)
     assert threads.count() == 2
 
 
-def test_more_threads_than_cores_are_not_taken_on_resume(data, checkpoint, tmp_path, monkeypatch):
+def test_more_threads_than_cores_are_not_used_on_resume(data, checkpoint, tmp_path, monkeypatch):
     config = shop.make_config(data, checkpoint, tmp_path / "out", epochs=4)
     monkeypatch.setattr(threads, "count", lambda: 10_000)
     stopped_at(config, 4)
@@ -200,12 +200,12 @@ def test_another_number_of_processes_is_another_batch(tmp_path):
         state.load(tmp_path, four, pytest.fail)
 
 
-def test_with_a_constant_rate_a_run_may_be_made_longer(data, checkpoint, tmp_path):
+def test_with_a_constant_learning_rate_a_run_may_be_extended(data, checkpoint, tmp_path):
     values = {"lr_scheduler": "constant", "save_precision": "fp32"}
-    whole = train(shop.make_config(data, checkpoint, tmp_path / "whole", epochs=4, **values))
+    uninterrupted = train(shop.make_config(data, checkpoint, tmp_path / "whole", epochs=4, **values))
     train(shop.make_config(data, checkpoint, tmp_path / "out", epochs=2, **values))
     longer = train(shop.make_config(data, checkpoint, tmp_path / "out", epochs=4, **values), resume=True)
-    assert same_tensors(whole.lora, longer.lora)
+    assert same_tensors(uninterrupted.lora, longer.lora)
 
 
 def test_a_state_of_an_older_version_is_refused_with_a_sentence(tmp_path):
@@ -222,5 +222,5 @@ def test_infinite_settings_of_an_optimizer_survive_a_state(tmp_path):
     saved = {"param_groups": [{"growth_rate": math.inf, "betas": (0.9, 0.99), "lr": 1.0}]}
     state.save(tmp_path, state.State(4, {}, torch.ones(3), saved, {}), {})
     assert finite(tmp_path)
-    found = state.load(tmp_path, {}, pytest.fail).optimizer["param_groups"][0]
-    assert found == {"growth_rate": math.inf, "betas": [0.9, 0.99], "lr": 1.0}
+    loaded = state.load(tmp_path, {}, pytest.fail).optimizer["param_groups"][0]
+    assert loaded == {"growth_rate": math.inf, "betas": [0.9, 0.99], "lr": 1.0}

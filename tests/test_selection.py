@@ -1,4 +1,4 @@
-"""Whether a run whose turn has come still finds the checkpoint it was started for."""
+"""Whether the checkpoint that a run was started for is still there when the run begins."""
 
 import os
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_a_file_that_was_replaced_after_it_was_loaded_is_refused(files):
     selection.require(a, [a], selection.stamps([a]))
 
 
-def test_a_file_that_is_gone_but_still_in_memory_is_refused(files):
+def test_a_deleted_file_that_is_still_in_memory_is_refused(files):
     a = files[0]
     before = selection.stamps([a])
     Path(a).unlink()

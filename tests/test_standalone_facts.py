@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: family, prediction type, noise schedule, heads, hash."""
+"""What is read from a checkpoint: family, prediction type, noise schedule, heads, hash."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from . import models
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory):
-    """A silent single file of each family."""
+    """A single file of each family, without metadata."""
     folder = tmp_path_factory.mktemp("bases")
     return {f: models.write_checkpoint(folder / f"{f}.safetensors", f, prediction_type=None) for f in models.FAMILIES}
 
@@ -50,7 +50,7 @@ def test_family_and_defaults(bases, family):
 
 
 @pytest.mark.parametrize("key", ["modelspec.prediction_type", "modelspec.predict_key"])
-def test_metadata_tells_the_prediction(bases, tmp_path, key):
+def test_metadata_has_the_prediction_type(bases, tmp_path, key):
     checkpoint = read(with_metadata(bases["sd2"], tmp_path / "v.safetensors", {key: "v"}))
     assert checkpoint.prediction_type == "v_prediction"
     assert checkpoint.resolution("v_prediction") == 768
@@ -65,7 +65,7 @@ def test_sdxl_marker_tensors(tmp_path):
     assert checkpoint.prediction_type == "v_prediction" and checkpoint.schedule.zero_terminal_snr
 
 
-def test_folder_scheduler_tells(tmp_path):
+def test_prediction_type_is_read_from_the_scheduler_of_a_folder(tmp_path):
     path = models.write_diffusers_folder(tmp_path / "m", "sd2", prediction_type="v_prediction", zero_terminal_snr=True)
     checkpoint = read(path)
     assert checkpoint.prediction_type == "v_prediction" and checkpoint.schedule.zero_terminal_snr
@@ -79,9 +79,10 @@ def test_config_has_the_last_word(bases):
 def test_yaml_beside_the_checkpoint(bases, tmp_path):
     path = tmp_path / "m.safetensors"
     shutil.copy(bases["sd1"], path)
-    words = tmp_path / "words"
-    shutil.copytree(models.TOKENIZER, words)
-    (words / "config.json").write_text(json.dumps({"text_config": {"num_attention_heads": 2, "hidden_act": "gelu"}}))
+    tokenizer = tmp_path / "tokenizer"
+    shutil.copytree(models.TOKENIZER, tokenizer)
+    text_config = {"num_attention_heads": 2, "hidden_act": "gelu"}
+    (tokenizer / "config.json").write_text(json.dumps({"text_config": text_config}))
     params = {
         "parameterization": "v",
         "linear_start": 0.001,
@@ -89,7 +90,7 @@ def test_yaml_beside_the_checkpoint(bases, tmp_path):
         "scale_factor": 0.5,
         "image_size": 16,
         "unet_config": {"params": {"num_heads": 4}},
-        "cond_stage_config": {"params": {"version": "words"}},
+        "cond_stage_config": {"params": {"version": "tokenizer"}},
     }
     models.write_yaml(path, params)
     checkpoint = read(path)
@@ -100,7 +101,7 @@ def test_yaml_beside_the_checkpoint(bases, tmp_path):
     assert checkpoint.unet.config["attention_head_dim"] == [4, 4]
     assert checkpoint.texts[0].config["num_attention_heads"] == 2
     assert checkpoint.texts[0].config["hidden_act"] == "gelu"
-    assert checkpoint.tokenizers == (words,)
+    assert checkpoint.tokenizers == (tokenizer,)
 
 
 def test_sgm_yaml(bases, tmp_path):
@@ -135,9 +136,9 @@ def returning_its_input(state):
     skip = unet[f"output_blocks.{last}.0.skip_connection.weight"]
     width = skip.shape[0]
     for channel in range(4):
-        for sign, place in ((1, 0), (-1, 4)):
+        for sign, offset in ((1, 0), (-1, 4)):
             # One channel a norm group of two: the other is zero, so the group only scales it.
-            wide = 2 * (channel + place)
+            wide = 2 * (channel + offset)
             unet["input_blocks.0.0.weight"][wide, channel, 1, 1] = sign
             skip[wide, skip.shape[1] - width + wide, 0, 0] = 1
             unet["out.2.weight"][channel, wide, 1, 1] = sign
@@ -150,14 +151,14 @@ def opened_prediction(path, **keys):
         return session.model
 
 
-def test_a_silent_sd2_model_is_asked(bases, tmp_path):
-    asked = opened_prediction(bases["sd2"])
-    assert (asked.prediction_type, asked.resolution) == ("v_prediction", 768)
+def test_the_prediction_type_of_an_sd2_model_without_metadata_is_measured(bases, tmp_path):
+    model = opened_prediction(bases["sd2"])
+    assert (model.prediction_type, model.resolution) == ("v_prediction", 768)
     state = load_file(bases["sd2"])
     returning_its_input(state)
     save_file(state, tmp_path / "eps.safetensors")
-    asked = opened_prediction(tmp_path / "eps.safetensors")
-    assert (asked.prediction_type, asked.resolution) == ("epsilon", 512)
+    model = opened_prediction(tmp_path / "eps.safetensors")
+    assert (model.prediction_type, model.resolution) == ("epsilon", 512)
     assert opened_prediction(tmp_path / "eps.safetensors", prediction_type="v_prediction").resolution == 768
 
 
@@ -170,12 +171,12 @@ def test_hash_of_a_file_and_of_files(bases, tmp_path):
 
 @pytest.mark.parametrize("family", models.FAMILIES)
 def test_inspection_reads_no_weight(bases, family):
-    found = inspect(Config(base_model=str(bases[family]), device="cpu"))
+    outlined = inspect(Config(base_model=str(bases[family]), device="cpu"))
     parts = models.tiny_parts(family)
-    assert found.sizes["unet"].parameters == sum(p.numel() for p in parts.unet.parameters())
-    assert found.sizes["te1"].bytes == 4 * found.sizes["te1"].parameters
-    assert set(found.sizes) == {"unet", "vae", "te1", *(["te2"] if family == "sdxl" else [])}
-    assert all(target.module.weight.is_meta for target in found.targets)
+    assert outlined.sizes["unet"].parameters == sum(p.numel() for p in parts.unet.parameters())
+    assert outlined.sizes["te1"].bytes == 4 * outlined.sizes["te1"].parameters
+    assert set(outlined.sizes) == {"unet", "vae", "te1", *(["te2"] if family == "sdxl" else [])}
+    assert all(target.module.weight.is_meta for target in outlined.targets)
     with StandaloneHost().open(Config(base_model=str(bases[family]), device="cpu")) as session:
         loaded = [(target.key, target.module.weight.shape) for target in session.targets()]
-    assert [(target.key, target.module.weight.shape) for target in found.targets] == loaded
+    assert [(target.key, target.module.weight.shape) for target in outlined.targets] == loaded

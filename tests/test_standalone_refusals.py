@@ -31,9 +31,9 @@ def folder(tmp_path_factory):
 def refusal(path, **keys):
     with pytest.raises(UserError) as caught:
         inspect(Config(base_model=str(path), device="cpu", **keys))
-    said = str(caught.value)
-    assert "\n" not in said
-    return said
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
 def test_missing_file(tmp_path):
@@ -45,15 +45,15 @@ def test_missing_file(tmp_path):
 def test_pickles_are_never_opened(tmp_path, suffix):
     path = tmp_path / f"model{suffix}"
     path.write_bytes(b"\x80\x04")
-    said = refusal(path)
-    assert "run code" in said and ".safetensors" in said
+    message = refusal(path)
+    assert "run code" in message and ".safetensors" in message
 
 
-def test_cut_off_file(tmp_path, checkpoint):
+def test_truncated_file(tmp_path, checkpoint):
     path = tmp_path / "half.safetensors"
     path.write_bytes(checkpoint.read_bytes()[:1_000_000])
-    said = refusal(path)
-    assert "cut off, 1,000,000 of its" in said and "download it again" in said
+    message = refusal(path)
+    assert "cut off, 1,000,000 of its" in message and "download it again" in message
 
 
 CONTENTS = {
@@ -76,8 +76,8 @@ CONTENTS = {
 def test_what_is_saved_under_the_name_of_a_model(tmp_path, what):
     path = tmp_path / "model.safetensors"
     path.write_bytes(CONTENTS[what])
-    said = refusal(path)
-    assert what in said and str(path) in said
+    message = refusal(path)
+    assert what in message and str(path) in message
 
 
 def test_a_gguf_by_its_own_name(tmp_path):
@@ -192,7 +192,7 @@ def test_parts_that_an_sdxl_file_lacks(tmp_path, sdxl, prefix, missing):
     assert missing in refusal(changed(tmp_path, sdxl, without(prefix)))
 
 
-def test_a_unet_alone(tmp_path, checkpoint):
+def test_a_unet_without_the_rest(tmp_path, checkpoint):
     def change(state):
         without("cond_stage_model.")(state)
         without("first_stage_model.")(state)
@@ -200,7 +200,7 @@ def test_a_unet_alone(tmp_path, checkpoint):
     assert "no text encoder and no VAE" in refusal(changed(tmp_path, checkpoint, change))
 
 
-def test_whole_numbers_are_quantised(tmp_path, checkpoint):
+def test_integer_weights_are_quantised(tmp_path, checkpoint):
     name = "model.diffusion_model.middle_block.0.in_layers.2.weight"
     path = changed(tmp_path, checkpoint, lambda state: state.update({name: state[name].to(torch.int8)}))
     assert "quantised (I8)" in refusal(path)
@@ -212,7 +212,7 @@ def eight_bits(state):
             state[name] = tensor.to(torch.float8_e4m3fn)
 
 
-def test_plain_fp8_is_taken_with_a_warning(tmp_path, checkpoint):
+def test_plain_fp8_is_used_with_a_warning(tmp_path, checkpoint):
     path = changed(tmp_path, checkpoint, eight_bits)
     config = Config(base_model=str(path), device="cpu", output_dir=str(tmp_path / "out"))
     with StandaloneHost().open(config) as session:
@@ -245,7 +245,7 @@ def test_names_of_distilled_models(name, word):
     assert distilled(name) == word
 
 
-def test_a_distilled_model_is_taken_with_a_warning(tmp_path, checkpoint):
+def test_a_distilled_model_is_used_with_a_warning(tmp_path, checkpoint):
     path = shutil.copy(checkpoint, tmp_path / "dream_turbo.safetensors")
     (warning,) = inspect(Config(base_model=str(path), device="cpu")).warnings
     assert "says turbo, a model distilled" in warning
@@ -253,7 +253,7 @@ def test_a_distilled_model_is_taken_with_a_warning(tmp_path, checkpoint):
     assert warnings_on_file(path.with_suffix(".ckpt")) == ()
 
 
-def test_a_name_that_says_v_prediction(tmp_path, checkpoint):
+def test_a_file_name_that_suggests_v_prediction(tmp_path, checkpoint):
     path = shutil.copy(checkpoint, tmp_path / "dream-vpred.safetensors")
     assert not inspect(Config(base_model=str(path), device="cpu", prediction_type="v_prediction")).warnings
     (warning,) = inspect(Config(base_model=str(path), device="cpu")).warnings
@@ -269,8 +269,8 @@ def test_no_text_encoder(tmp_path, checkpoint):
 
 
 def test_a_missing_tensor_is_named(tmp_path, checkpoint):
-    said = refusal(changed(tmp_path, checkpoint, without("model.diffusion_model.middle_block.0.in_layers.2.bias")))
-    assert "mid_block.resnets.0.conv1.bias is missing" in said
+    message = refusal(changed(tmp_path, checkpoint, without("model.diffusion_model.middle_block.0.in_layers.2.bias")))
+    assert "mid_block.resnets.0.conv1.bias is missing" in message
 
 
 def test_an_unknown_tensor_is_named(tmp_path, checkpoint):
@@ -283,12 +283,12 @@ def test_wrong_family(checkpoint):
 
 
 def test_wrong_vocabulary(tmp_path, checkpoint):
-    shutil.copytree(models.TOKENIZER, tmp_path / "words")
-    vocabulary = json.loads((tmp_path / "words" / "vocab.json").read_text(encoding="utf-8"))
+    shutil.copytree(models.TOKENIZER, tmp_path / "my-clip")
+    vocabulary = json.loads((tmp_path / "my-clip" / "vocab.json").read_text(encoding="utf-8"))
     del vocabulary["hello</w>"]
     numbered = {token: number for number, token in enumerate(vocabulary)}
-    (tmp_path / "words" / "vocab.json").write_text(json.dumps(numbered), encoding="utf-8")
-    assert "49407 tokens" in refusal(checkpoint, text_model_dir=str(tmp_path / "words"))
+    (tmp_path / "my-clip" / "vocab.json").write_text(json.dumps(numbered), encoding="utf-8")
+    assert "49407 tokens" in refusal(checkpoint, text_model_dir=str(tmp_path / "my-clip"))
     assert "vocab.json" in refusal(checkpoint, text_model_dir=str(tmp_path))
 
 
@@ -367,16 +367,16 @@ def test_wrong_family_of_a_folder(folder):
 
 @pytest.mark.parametrize("content", ["{", "[]", "", "3", '"x"', '{"a": "b"}'])
 def test_damaged_tokenizer_files(tmp_path, checkpoint, content):
-    shutil.copytree(models.TOKENIZER, tmp_path / "words")
-    (tmp_path / "words" / "vocab.json").write_text(content)
-    assert "words" in refusal(checkpoint, text_model_dir=str(tmp_path / "words"))
+    shutil.copytree(models.TOKENIZER, tmp_path / "my-clip")
+    (tmp_path / "my-clip" / "vocab.json").write_text(content)
+    assert "my-clip" in refusal(checkpoint, text_model_dir=str(tmp_path / "my-clip"))
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"#version\nonly-one-word\n", b"#version\ni n\nt h\n"])
 def test_damaged_merges(tmp_path, checkpoint, content):
-    shutil.copytree(models.TOKENIZER, tmp_path / "words")
-    (tmp_path / "words" / "merges.txt").write_bytes(content)
-    assert "words" in refusal(checkpoint, text_model_dir=str(tmp_path / "words"))
+    shutil.copytree(models.TOKENIZER, tmp_path / "my-clip")
+    (tmp_path / "my-clip" / "merges.txt").write_bytes(content)
+    assert "my-clip" in refusal(checkpoint, text_model_dir=str(tmp_path / "my-clip"))
 
 
 def test_folder_with_a_part_missing(tmp_path, folder):

@@ -136,7 +136,7 @@ def test_predict_equals_the_unet(session, pipe, family):
 
 def test_time_ids_are_the_pipelines(pipe, family):
     if family != "sdxl":
-        pytest.skip("only SDXL is told sizes")
+        pytest.skip("only SDXL is conditioned on sizes")
     ids = pipe._get_add_time_ids((32, 48), (0, 4), (32, 48), torch.float32, models.POOLED_WIDTH)
     assert ids.tolist() == [[32, 48, 0, 4, 32, 48]]
 
@@ -153,11 +153,11 @@ def test_latents_equal_the_vae(session, pipe, family):
 @pytest.mark.parametrize("sampler", ["Euler", "DDIM"])
 @pytest.mark.parametrize("negative", ["blurry", ""])
 def test_preview_equals_the_pipeline(session, pipe, sampler, negative, monkeypatch):
-    drawn = []
+    latents = []
     sample = standalone_session.sample
-    monkeypatch.setattr(standalone_session, "sample", lambda *args: drawn.append(sample(*args)) or drawn[0])
-    picture = session.preview(request(sampler=sampler, negative=negative))
-    assert picture.size == (48, 32)
+    monkeypatch.setattr(standalone_session, "sample", lambda *args: latents.append(sample(*args)) or latents[0])
+    image = session.preview(request(sampler=sampler, negative=negative))
+    assert image.size == (48, 32)
     pipe.scheduler = make_scheduler(sampler, Schedule(), "epsilon")
     theirs = pipe(
         prompt="a red cube",
@@ -169,7 +169,7 @@ def test_preview_equals_the_pipeline(session, pipe, sampler, negative, monkeypat
         guidance_scale=5.0,
         output_type="latent",
     ).images
-    torch.testing.assert_close(drawn[0], theirs, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(latents[0], theirs, rtol=1e-3, atol=1e-3)
 
 
 def test_every_sampler_draws_from_its_seed(session):
@@ -185,7 +185,7 @@ def test_preview_rounds_its_size_and_leaves_the_random_state(session):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_preview_has_the_adapter_in_place(session):
+def test_preview_has_the_adapter_attached(session):
     plain = session.preview(request())
     target = next(target for target in session.targets() if target.path == "conv_out")
     forward = target.module.forward
@@ -207,17 +207,17 @@ def test_a_part_goes_to_the_device_when_it_is_needed(paths):
         session.model = dataclasses.replace(session.model, device=torch.device("meta"))
         parts = {"vae": session._vae, "text": session._text.models[0], "unet": session._unet}
 
-        def there():
+        def on_device():
             return {name for name, part in parts.items() if next(part.parameters()).is_meta}
 
-        assert there() == set()
+        assert on_device() == set()
         latents = session.encode_images(noise(1, 3, 64, 64))
-        assert there() == {"vae"}
-        told = session.encode_text(["a"])
-        assert there() == {"vae", "text"}
-        time_ids = torch.zeros(1, 6) if told.pooled is not None else None
-        predicted = session.predict(latents.mean, torch.zeros(1), dataclasses.replace(told, time_ids=time_ids))
-        assert there() == {"vae", "text", "unet"}
+        assert on_device() == {"vae"}
+        conditioning = session.encode_text(["a"])
+        assert on_device() == {"vae", "text"}
+        time_ids = torch.zeros(1, 6) if conditioning.pooled is not None else None
+        predicted = session.predict(latents.mean, torch.zeros(1), dataclasses.replace(conditioning, time_ids=time_ids))
+        assert on_device() == {"vae", "text", "unet"}
         assert predicted.is_meta
 
 
@@ -251,10 +251,10 @@ def test_open_leaves_nothing_behind(paths):
     host = StandaloneHost()
     with host.open(config(paths[0], output_dir="out")) as session:
         assert str(host.lora_dir()) == "out"
-        kept = weakref.ref(next(session.blocks()))
+        block = weakref.ref(next(session.blocks()))
         torch.manual_seed(5)
     gc.collect()
-    assert kept() is None
+    assert block() is None
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.backends.cudnn.deterministic == settings
 

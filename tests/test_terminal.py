@@ -1,4 +1,4 @@
-"""The commands speak to terminals and pipes of any encoding; their answer is always JSON."""
+"""The commands write to terminals and pipes of any encoding; their result is always JSON."""
 
 import io
 import json
@@ -14,15 +14,15 @@ NAMES = ["红鞋.png", "é.png", "caf\udce9.png", "\U0001f600.png", "a\x1b[2J\nb
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii", "gbk", "latin-1", "utf-16"])
-def test_any_name_is_printed_and_the_answer_is_json(encoding, monkeypatch):
+def test_any_name_is_printed_and_the_output_is_json(encoding, monkeypatch):
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
     terminal.accept_any_encoding()
     progress = Progress(sys.stderr)
     for name in NAMES:
-        terminal.show(name)
-        terminal.say(name)
+        terminal.print_line(name)
+        terminal.print_message(name)
         terminal.count(1, 2, "pictures")
         progress({"event": "skipped", "picture": name, "reason": "is damaged"})
     terminal.print_json({"names": NAMES})
@@ -33,7 +33,7 @@ def test_any_name_is_printed_and_the_answer_is_json(encoding, monkeypatch):
     assert written.splitlines()[-1].isascii() or encoding == "utf-8"
 
 
-def test_answers_are_readable_where_they_can_be(capsys):
+def test_output_is_readable_where_it_can_be(capsys):
     terminal.print_json({"name": "红鞋"})
     assert capsys.readouterr().out == '{"name": "红鞋"}\n'
 
@@ -47,7 +47,7 @@ def test_a_reader_that_has_gone_away_does_not_stop_the_work(monkeypatch):
             raise BrokenPipeError
 
     monkeypatch.setattr(sys, "stderr", Gone())
-    terminal.say("anything")
+    terminal.print_message("anything")
     terminal.count(1, 1, "pictures")
     Progress(sys.stderr)({"event": "warning", "text": "anything"})
     assert len(tries) == 3

@@ -1,4 +1,4 @@
-"""Encodings of caption files: known for certain, or refused; never guessed into other words."""
+"""Encodings of caption files: known for certain, or refused; never guessed into another text."""
 
 import pytest
 
@@ -48,9 +48,9 @@ WRITTEN = sorted({text for texts in FOREIGN.values() for text in texts} | {
 
 @pytest.mark.parametrize("text", CHINESE)
 def test_chinese_in_gbk_is_known(text):
-    found = text_file.decode(text.encode("gbk"))
-    assert (found.text, found.encoding) == (text, "gbk")
-    assert found.encode(text) == text.encode("gbk")
+    decoded = text_file.decode(text.encode("gbk"))
+    assert (decoded.text, decoded.encoding) == (text, "gbk")
+    assert decoded.encode(text) == text.encode("gbk")
     assert text_file.decode((text + "😀").encode("gb18030")).text == text + "😀" if len(text) > 8 else True
 
 
@@ -73,8 +73,8 @@ def test_what_people_write_is_unicode(text, encoding):
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("text", ["a.png,red shoe\r\n", "filename,prompt\n中文.png,Müller 红色\n"])
 def test_utf_16_without_a_mark_is_known_by_its_latin_letters(encoding, text):
-    found = text_file.decode(text.encode(encoding))
-    assert (found.text, found.encoding) == (text, encoding)
+    decoded = text_file.decode(text.encode(encoding))
+    assert (decoded.text, decoded.encoding) == (text, encoding)
 
 
 @pytest.mark.parametrize(

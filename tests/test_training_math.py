@@ -63,19 +63,19 @@ def test_a_flow_is_the_schedulers():
     torch.testing.assert_close(noisy, scheduler.scale_noise(x, scheduler.timesteps[: len(TIMESTEPS)], eps))
     # A whole step along the target goes from the noise to the image.
     scheduler.set_timesteps(1)
-    drawn = scheduler.step(flow.target(x, eps, sigmas), scheduler.timesteps[0], eps).prev_sample
-    torch.testing.assert_close(drawn, x, atol=1e-5, rtol=1e-5)
+    denoised = scheduler.step(flow.target(x, eps, sigmas), scheduler.timesteps[0], eps).prev_sample
+    torch.testing.assert_close(denoised, x, atol=1e-5, rtol=1e-5)
     assert flow.min_snr_weight(sigmas, 5.0).tolist() == [1.0] * len(sigmas)
 
 
 @pytest.mark.parametrize(("variant", "side"), [("dev", 64), ("dev", 128), ("schnell", 128)])
 def test_a_flows_timesteps_are_logit_normal_and_shifted_as_the_pipeline_draws(variant, side):
     flow = objective.of(model("flow", variant))
-    drawn = objective.draw(3, 0, range(2000), (1, side, side), flow.sample_timestep, 0.0).timesteps
+    timesteps = objective.draw(3, 0, range(2000), (1, side, side), flow.sample_timestep, 0.0).timesteps
     middles = torch.sigmoid(torch.distributions.Normal(0, 1).icdf(torch.tensor([0.1, 0.5, 0.9])))
     mu = calculate_shift((side // 2) ** 2)
     expected = FlowMatchEulerDiscreteScheduler().time_shift(mu, 1.0, middles) if variant == "dev" else middles
-    torch.testing.assert_close(drawn.quantile(torch.tensor([0.1, 0.5, 0.9])), expected, atol=0.02, rtol=0)
+    torch.testing.assert_close(timesteps.quantile(torch.tensor([0.1, 0.5, 0.9])), expected, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 5.0, 20.0])
@@ -169,13 +169,13 @@ def test_schedules_are_diffusers(name, warmup):
 
 
 def test_draws_depend_on_the_position_only():
-    whole = objective.draw(7, 3, [0, 1, 2, 3], (4, 8, 8), STEPS, 0.1)
+    batch = objective.draw(7, 3, [0, 1, 2, 3], (4, 8, 8), STEPS, 0.1)
     for positions in ([0, 2], [1, 3], [3]):
         part = objective.draw(7, 3, positions, (4, 8, 8), STEPS, 0.1)
         for name in ("latent", "noise", "timesteps"):
-            assert torch.equal(getattr(part, name), getattr(whole, name)[positions])
-    assert not torch.equal(objective.draw(7, 4, [0], (4, 8, 8), STEPS, 0.1).noise, whole.noise[:1])
-    assert not torch.equal(objective.draw(8, 3, [0], (4, 8, 8), STEPS, 0.1).noise, whole.noise[:1])
+            assert torch.equal(getattr(part, name), getattr(batch, name)[positions])
+    assert not torch.equal(objective.draw(7, 4, [0], (4, 8, 8), STEPS, 0.1).noise, batch.noise[:1])
+    assert not torch.equal(objective.draw(8, 3, [0], (4, 8, 8), STEPS, 0.1).noise, batch.noise[:1])
 
 
 def test_draws_are_normal_uniform_and_offset():

@@ -1,4 +1,4 @@
-"""Which WebUI this is, told by what lies in its folder."""
+"""Which WebUI this is, recognised by the files in its folder."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ASK = """
+PROGRAM = """
 import sys
 sys.path[:0] = [{folder!r}, {root!r}]
 from lora_scripts_ext.hosts.webui import which
@@ -18,7 +18,7 @@ A1111 = ["modules/sd_hijack.py", "modules/lowvram.py"]
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "printed"),
     [
         (["modules_forge/__init__.py", "backend/nn/unet.py"], ".forge.host"),
         (["modules_forge/packages/huggingface_guess/__init__.py", "backend/loader.py"], ".forge.host"),
@@ -28,10 +28,10 @@ A1111 = ["modules/sd_hijack.py", "modules/lowvram.py"]
         (["modules/other.py"], "inside this WebUI is not"),
     ],
 )
-def test_each_webui_is_told_by_its_files(files, said, tmp_path):
+def test_each_webui_is_recognised_by_its_files(files, printed, tmp_path):
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    command = [sys.executable, "-c", ASK.format(folder=str(tmp_path), root=str(ROOT))]
-    answer = subprocess.run(command, capture_output=True, text=True)
-    assert said in (answer.stdout or answer.stderr)
+    command = [sys.executable, "-c", PROGRAM.format(folder=str(tmp_path), root=str(ROOT))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert printed in (done.stdout or done.stderr)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..contract import Target
 from ..errors import UserError
-from ..models.layer import autocast_dtype, is_plain, is_replaced, overriding, row_scale
+from ..models.layer import autocast_dtype, bias, is_replaced, overriding, plain_weight, row_scale
 from ..models.layer_names import UNetLayout
 from . import dropout
 from .dropout import Dropout
@@ -58,7 +58,8 @@ class Adapter:
     any of them, but must never set ``.grad`` to None (use :meth:`zero_grad`).
 
     Attributes:
-        weights: float32 [size], all weights; ``weights.grad`` holds all gradients.
+        weights: float32 [size], all weights.
+        gradients: float32 [size], all gradients: ``weights.grad``.
         strength: multiplies the adapter's effect; 1 while training.
     """
 
@@ -99,7 +100,8 @@ class Adapter:
         self._text_start = sum(size for size, target in zip(sizes, targets, strict=True) if target.part == "unet")
         start = torch.cat([self._start(*one, seed) for one in zip(targets, shapes, strict=True)])
         self.weights = nn.Parameter(start.to(device))
-        self.weights.grad = torch.zeros_like(start, device=device)
+        self.gradients = torch.zeros_like(start, device=device)
+        self.weights.grad = self.gradients
         self._compute = self.weights.detach() if dtype == torch.float32 else self.weights.detach().to(dtype)
         self._layers = self._make_layers(targets, shapes)
         self._groups = self._make_groups()
@@ -125,7 +127,7 @@ class Adapter:
 
     def zero_grad(self) -> None:
         """Set all gradients to zero, in place."""
-        self.weights.grad.zero_()
+        self.gradients.zero_()
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -230,7 +232,7 @@ class Adapter:
         return by_original | by_path | {layer.target.key: layer for layer in self._layers}
 
     def _start(self, target: Target, shapes: Shapes, seed: int) -> Tensor:
-        """Starting weights of a target, flat; the generator is seeded from the seed and the key alone."""
+        """Starting weights of a target, flat; the generator is seeded from the seed and the key only."""
         digest = hashlib.sha256(f"{seed}:{target.key}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         return torch.cat([weight.flatten() for weight in self._method.start(shapes, generator)])
@@ -238,7 +240,7 @@ class Adapter:
     def _make_layers(self, targets: Sequence[Target], shapes: Sequence[Shapes]) -> list[_Layer]:
         layers, start = [], 0
         for target, own in zip(targets, shapes, strict=True):
-            flats = (self.weights.detach(), self._compute, self.weights.grad)
+            flats = (self.weights.detach(), self._compute, self.gradients)
             master, compute, grads = (_views(flat[start:], own) for flat in flats)
             seed = dropout.layer_seed(target.key)
             layers.append(_Layer(target, seed, Matrices(master, grads), Matrices(compute, grads)))
@@ -247,7 +249,7 @@ class Adapter:
 
     def _make_groups(self) -> dict[Group, nn.Parameter]:
         slices: dict[Group, slice] = {"unet": slice(0, self._text_start), "text": slice(self._text_start, None)}
-        groups = {name: _parameter(self.weights.detach()[at], self.weights.grad[at]) for name, at in slices.items()}
+        groups = {name: _parameter(self.weights.detach()[at], self.gradients[at]) for name, at in slices.items()}
         return {name: group for name, group in groups.items() if group.numel()}
 
     def _make_tensors(self) -> dict[Group, list[nn.Parameter]]:
@@ -270,11 +272,12 @@ class Adapter:
                 return original(x)
             scale, mask = self.strength * self.alpha / self.rank, None
             x = x.to(autocast_dtype(x.device.type) or x.dtype)
-            if fast and not replaced_before and is_plain(module.weight, x):
-                frozen = Frozen(module.weight, module.bias, row_scale(module))
+            weight = plain_weight(module, x) if fast and not replaced_before else None
+            if weight is not None:
+                frozen = Frozen(weight, bias(module), row_scale(module))
             else:
-                frozen = Frozen(output=original(x))
-                x = x.to(frozen.output.dtype)
+                output = original(x)
+                frozen, x = Frozen(output=output), x.to(output.dtype)
             if self._dropout is not None:
                 scale, mask = scale * self._dropout.scale, self._dropout.mask(x.shape, layer.dropout_seed)
             return adapted(x, frozen, layer.matrices(x.dtype), scale, self.weights, mask)
@@ -288,6 +291,7 @@ class Adapter:
         def forward(
             x: Tensor, frozen: Frozen, matrices: Matrices, scale: float, leaf: Tensor, mask: Tensor | None
         ) -> Tensor:
+            assert frozen.output is not None, "only a fast path takes the weight in its place"
             visible = x if mask is None else x * mask.to(x.dtype)
             weights = [weight.to(x.dtype) for weight in leaves]
             return self._method.forward(layer.target, visible, frozen.output, weights, scale)

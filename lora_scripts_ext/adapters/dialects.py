@@ -38,8 +38,8 @@ def split(name: str) -> tuple[str, Role] | None:
     if name.endswith(".alpha"):
         return name.removesuffix(".alpha"), "alpha"
     for pattern in _ENDS:
-        if found := pattern.match(name):
-            return found["path"], _ROLES[found["role"]]
+        if match := pattern.match(name):
+            return match["path"], _ROLES[match["role"]]
     return None
 
 
@@ -74,5 +74,5 @@ def kohya(path: str, text: Literal["te1", "te2"] = "te1") -> str:
 def _modern(path: str) -> str:
     """A path named after an attention processor, as diffusers' and transformers' modules are named."""
     path = path.replace(".processor.to_out", ".processor.to_out.0").replace(".processor.", ".")
-    found = re.match(r"^(.*\.self_attn)\.to_(q|k|v|out)$", path)
-    return f"{found[1]}.{found[2]}_proj" if found else path
+    match = re.match(r"^(.*\.self_attn)\.to_(q|k|v|out)$", path)
+    return f"{match[1]}.{match[2]}_proj" if match else path

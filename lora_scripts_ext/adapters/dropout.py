@@ -39,8 +39,9 @@ class Dropout:
         """
         count = shape.numel() // len(self._seeds)
         bits = torch.empty(len(self._seeds), (count + 1) // 2, dtype=torch.int32, device=self._device)
-        for row, seed in zip(bits, self._seeds, strict=True) if self._generator else ():
-            row.random_(generator=self._generator.manual_seed(seed ^ layer_seed))
+        if self._generator is not None:
+            for row, seed in zip(bits, self._seeds, strict=True):
+                row.random_(generator=self._generator.manual_seed(seed ^ layer_seed))
         levels = bits.view(torch.int16).bitwise_and_(_LEVELS - 1)[:, :count]
         return (levels < self._kept_levels).view(torch.uint8).view(shape)
 

@@ -70,9 +70,9 @@ def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     folders = [path, *(path / name for name in ("unet", "text_encoder", "text_encoder_2"))]
-    found = [folder / name for folder in folders for name in _FOLDER_FILES if (folder / name).is_file()]
-    if found:
-        return found
+    files = [folder / name for folder in folders for name in _FOLDER_FILES if (folder / name).is_file()]
+    if files:
+        return files
     if any((folder / "adapter_model.bin").is_file() for folder in folders):
         raise UserError(
             f"{path}: the LoRA in this folder is adapter_model.bin, a pickle, which can run code when it is loaded; "
@@ -87,10 +87,10 @@ def _files(path: Path) -> list[Path]:
 
 def _read_file(path: Path) -> dict[str, LoraLayer]:
     tensors, metadata = _open(path)
-    found = _grouped(path, tensors)
-    configs = _configs(path, found, metadata)
+    matrices_by_layer = _grouped(path, tensors)
+    configs = _configs(path, matrices_by_layer, metadata)
     layers: dict[str, LoraLayer] = {}
-    for name, matrices in found.items():
+    for name, matrices in matrices_by_layer.items():
         config = configs.get("" if dialects.is_peft(name) else name.partition(".")[0])
         key = dialects.kohya(name, _text_encoder(path, config))
         if key in layers:
@@ -104,7 +104,7 @@ def _grouped(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[Role, 
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if method := method_of(shapes):
         raise UserError(f"{path}: this is {method.what} file; only plain LoRA files can be continued.")
-    found: dict[str, dict[Role, Tensor]] = {}
+    by_layer: dict[str, dict[Role, Tensor]] = {}
     for name, tensor in tensors.items():
         parsed = dialects.split(name)
         if parsed is None:
@@ -112,16 +112,16 @@ def _grouped(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[Role, 
         if not math.isfinite(finite.largest(tensor)):
             raise UserError(f"{path}: {name} holds NaN or infinity; its training failed, choose another file.")
         layer, role = parsed
-        found.setdefault(layer, {})[role] = tensor
-    if not found:
+        by_layer.setdefault(layer, {})[role] = tensor
+    if not by_layer:
         raise UserError(f"{path}: the file is empty; choose a LoRA file.")
-    return found
+    return by_layer
 
 
-def _configs(path: Path, found: Iterable[str], metadata: Mapping[str, str]) -> dict[str, PeftConfig]:
+def _configs(path: Path, names: Iterable[str], metadata: Mapping[str, str]) -> dict[str, PeftConfig]:
     """PEFT's configurations, by the model that names start with; under an empty name for files of PEFT itself."""
     configs = peft_config.from_metadata(path, metadata.get("lora_adapter_metadata", "{}"))
-    if any(dialects.is_peft(name) for name in found):
+    if any(dialects.is_peft(name) for name in names):
         configs[""] = peft_config.read_config(path.parent / peft_config.FILE)
     return configs
 
@@ -171,8 +171,8 @@ def _what_else(name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
     return f"but {kind.what.removesuffix(', not a base model')} ({name})"
 
 
-def _layer(path: Path, name: str, found: Mapping[Role, Tensor], config: PeftConfig | None) -> LoraLayer:
-    down, up, alpha = found.get("down"), found.get("up"), found.get("alpha")
+def _layer(path: Path, name: str, matrices: Mapping[Role, Tensor], config: PeftConfig | None) -> LoraLayer:
+    down, up, alpha = matrices.get("down"), matrices.get("up"), matrices.get("alpha")
     if down is None or up is None or min(down.dim(), up.dim()) < 2 or down.shape[0] != up.shape[1]:
         raise UserError(f"{path}: the layer {name} is incomplete; download the file again or choose another.")
     if alpha is not None and alpha.numel() != 1:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..contract import Target
-from ..models.layer import autocast_dtype, is_plain, is_replaced, overriding, row_scale, widened
+from ..models.layer import autocast_dtype, bias, is_replaced, overriding, plain_weight, row_scale, widened
 from . import products
 from .products import Geometry
 
@@ -26,11 +26,11 @@ def efficient_frozen_layers(targets: Iterable[Target]) -> Iterator[None]:
     Modules whose forward was replaced before are left as they are.
     """
     with ExitStack() as stack:
-        for target in targets:
+        for module in (target.module for target in targets):
             # A replaced forward may compute anything.
-            if not is_replaced(target.module):
-                make = _linear_forward if target.kind == "linear" else _conv_forward
-                stack.enter_context(overriding(target.module, make(target.module)))
+            if not is_replaced(module):
+                forward = _conv_forward(module) if isinstance(module, nn.Conv2d) else _linear_forward(module)
+                stack.enter_context(overriding(module, forward))
         yield
 
 
@@ -38,9 +38,10 @@ def _linear_forward(module: nn.Module) -> Callable[[Tensor], Tensor]:
     original = module.forward
 
     def forward(x: Tensor) -> Tensor:
+        weight = _trained_through(module, x)
         # torch would save the cast copy of an 8-bit weight for the backward pass.
-        if (products.uses_onednn(x) or module.weight.dtype != x.dtype) and _applies(module, x):
-            return _Linear.apply(x, module.weight, row_scale(module), module.bias)
+        if weight is not None and (products.uses_onednn(x) or weight.dtype != x.dtype):
+            return _Linear.apply(x, weight, row_scale(module), bias(module))
         return original(x)
 
     return forward
@@ -48,22 +49,21 @@ def _linear_forward(module: nn.Module) -> Callable[[Tensor], Tensor]:
 
 def _conv_forward(module: nn.Conv2d) -> Callable[[Tensor], Tensor]:
     original = module.forward
-    plain = module.groups == 1 and module.padding_mode == "zeros"
-    geometry = Geometry(module.stride, module.padding, module.dilation)
+    geometry = Geometry.of(module)
 
     def forward(x: Tensor) -> Tensor:
-        if plain and _applies(module, x):
-            x = products.arranged(x, module.weight)
-            return _Conv.apply(x, module.weight, row_scale(module), module.bias, geometry)
+        weight = _trained_through(module, x)
+        if weight is not None and geometry is not None:
+            return _Conv.apply(products.arranged(x, weight), weight, row_scale(module), bias(module), geometry)
         return original(x)
 
     return forward
 
 
-def _applies(module: nn.Module, x: Tensor) -> bool:
-    """Whether gradients are recorded, and the layer computes in the dtype of its input and its weight."""
+def _trained_through(module: nn.Module, x: Tensor) -> Tensor | None:
+    """The weight, if gradients are recorded and the layer computes in the dtype of its input and its weight."""
     same = autocast_dtype(x.device.type) in (None, x.dtype)
-    return torch.is_grad_enabled() and same and is_plain(module.weight, x)
+    return plain_weight(module, x) if torch.is_grad_enabled() and same else None
 
 
 class _Linear(torch.autograd.Function):
@@ -76,7 +76,8 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weight = widened(*ctx.saved_tensors, grad.dtype)
+        weight, scale = ctx.saved_tensors
+        weight = widened(weight, scale, grad.dtype)
         rows = products.linear(grad.reshape(-1, grad.shape[-1]), weight.t())
         return rows.view(*grad.shape[:-1], -1), None, None, None
 
@@ -93,6 +94,7 @@ class _Conv(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weight = widened(*ctx.saved_tensors, grad.dtype)
+        weight, scale = ctx.saved_tensors
+        weight = widened(weight, scale, grad.dtype)
         to_input = products.conv_input_grad(grad, ctx.shape, ctx.layout, weight, ctx.geometry)
         return to_input, None, None, None, None

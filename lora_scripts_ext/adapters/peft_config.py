@@ -72,7 +72,7 @@ def from_metadata(path: Path, text: str) -> dict[str, PeftConfig]:
         raise UserError(
             f"{path}: the metadata entry lora_adapter_metadata has no valid lora_alpha; save the file again."
         ) from error
-    return {model: parse(found, path) for model, found in models.items() if "lora_alpha" in found}
+    return {model: parse(values, path) for model, values in models.items() if "lora_alpha" in values}
 
 
 def parse(content: Mapping[str, Any], path: Path) -> PeftConfig:

@@ -13,10 +13,11 @@ Letters in shapes: I inputs, O outputs, R rank.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 # A convolution is laid out for a product where its output has at most a quarter as many positions as channels: there
 # moving the weights outweighs writing every input nine times.
@@ -25,11 +26,18 @@ _CHANNELS_PER_POSITION = 4
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a convolution moves over its input; the arguments of ``F.conv2d``."""
+    """How a convolution moves over its input; the arguments of ``F.conv2d``, each down and across."""
 
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @classmethod
+    def of(cls, module: nn.Conv2d) -> Geometry | None:
+        """That of a convolution with one group and zero padding; None for others."""
+        if module.groups != 1 or module.padding_mode != "zeros" or isinstance(module.padding, str):
+            return None
+        return cls(module.stride, module.padding, module.dilation)
 
 
 def uses_onednn(x: Tensor) -> bool:
@@ -67,7 +75,7 @@ def conv_input_grad(
     if not (uses_onednn(grad) and layout == torch.contiguous_format and _as_product(positions, weight, geometry)):
         # Only its shape and layout are read.
         x = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=layout)
-        return conv_grads(grad, x, weight, geometry, to_input=True, to_kernel=False)[0]
+        return _convolution_backward(grad, x, weight, geometry, (True, False, False))[0]
     rows = grad.permute(0, 2, 3, 1).reshape(-1, grad.shape[1])
     columns = linear(rows, weight.flatten(1).t()).view(len(grad), -1, weight[0].numel()).transpose(1, 2)
     if is_pointwise(weight, geometry):
@@ -75,23 +83,25 @@ def conv_input_grad(
     return F.fold(columns, shape[2:], weight.shape[2:], **vars(geometry))
 
 
-def conv_grads(
-    grad: Tensor, x: Tensor, kernel: Tensor, geometry: Geometry, *, to_input: bool, to_kernel: bool
-) -> tuple[Tensor | None, Tensor | None]:
+def conv_kernel_grad(grad: Tensor, x: Tensor, kernel: Tensor, geometry: Geometry) -> Tensor:
+    """The gradient of ``F.conv2d(x, kernel)`` to its kernel."""
+    return _convolution_backward(grad, x, kernel, geometry, (False, True, False))[1]
+
+
+def conv_grads(grad: Tensor, x: Tensor, kernel: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
     """Gradients of ``F.conv2d(x, kernel)`` to its input and to its kernel."""
+    to_input, to_kernel, _ = _convolution_backward(grad, x, kernel, geometry, (True, True, False))
+    return to_input, to_kernel
+
+
+def _convolution_backward(
+    grad: Tensor, x: Tensor, kernel: Tensor, geometry: Geometry, wanted: tuple[bool, bool, bool]
+) -> tuple[Any, Any, Any]:
+    """torch's gradients to input, kernel and bias, each a tensor if it is ``wanted``, else None."""
+    stride, padding, dilation = geometry.stride, geometry.padding, geometry.dilation
     return torch.ops.aten.convolution_backward(
-        grad,
-        x,
-        kernel,
-        None,
-        geometry.stride,
-        geometry.padding,
-        geometry.dilation,
-        False,
-        (0, 0),
-        1,
-        (to_input, to_kernel, False),
-    )[:2]
+        grad, x, kernel, None, stride, padding, dilation, False, (0, 0), 1, wanted
+    )
 
 
 def arranged(x: Tensor, weight: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ def read_folder(path: Path, family: str = "auto") -> Checkpoint:
     )
 
 
-def _denoiser(path: Path) -> Denoiser:
+def _denoiser(path: Path) -> Denoiser[Any]:
     """The kind of the folder's denoiser; where several have a folder of this name, its class decides."""
     candidates = [one for one in DENOISERS.values() if (path / one.folder / "config.json").is_file()]
     for one in candidates:
@@ -89,7 +89,7 @@ def _class_of(folder: Path, stock: str) -> str:
     return str(_read_json(folder / "config.json").get("_class_name", stock))
 
 
-def _denoiser_part(folder: Path, denoiser: Denoiser) -> ModelPart:
+def _denoiser_part(folder: Path, denoiser: Denoiser[Any]) -> ModelPart:
     given = _read_json(folder / "config.json")
     denoiser.require_trainable(folder.parent, given)
     files, shapes = _tensors(folder, _MODEL)
@@ -181,7 +181,7 @@ def _shards(index: Path) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def _family(path: Path, denoiser: Denoiser, unet: ModelPart) -> Family:
+def _family(path: Path, denoiser: Denoiser[Any], unet: ModelPart) -> Family:
     """The family with this kind of denoiser. Of those with a UNet, SDXL has a second text encoder; SD2's is
     open_clip's, with its own activation."""
     if denoiser.class_name != UNet.class_name:

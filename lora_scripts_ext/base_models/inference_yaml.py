@@ -70,7 +70,7 @@ def _parse(params: dict[str, Any], folder: Path) -> InferenceYaml:
 
 
 def _params(params: dict[str, Any], *names: str) -> dict[str, Any]:
-    found = next((params[name] for name in names if params.get(name)), {})
+    found: dict[str, Any] = next((params[name] for name in names if params.get(name)), {})
     return dict(found.get("params") or {})
 
 

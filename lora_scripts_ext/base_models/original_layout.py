@@ -95,7 +95,7 @@ def family_of(shapes: Mapping[str, Shape]) -> FamilyName:
     raise ValueError(f"it carries no text encoder of {readable()}")
 
 
-def denoiser_prefix(shapes: Mapping[str, Shape], denoiser: Denoiser) -> str | None:
+def denoiser_prefix(shapes: Mapping[str, Shape], denoiser: Denoiser[Any]) -> str | None:
     """How the denoiser's names begin: as in a checkpoint or, where it is saved alone, with nothing; None where there is
     none of this kind."""
     return next((prefix for prefix in (UNET, "") if f"{prefix}{denoiser.marker}" in shapes), None)

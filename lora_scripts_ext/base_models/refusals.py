@@ -29,7 +29,7 @@ _CHANNELS = {
 # What can be trained; others, as for inpainting, have their own.
 _PIPELINES = {pipeline for family in FAMILIES for pipeline in family.pipelines}
 # How the parts begin where they are saved alone, or by other programs.
-_ALONE = (
+_ALONE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("unet.", "vae.", "text_encoder."), "a diffusers model in one file"),
     (("model.diffusion_model.", "diffusion_model.", "net.", "input_blocks."), "the UNet of a model alone"),
     (("down_blocks.", "unet.down_blocks."), "the UNet of a diffusers model alone"),
@@ -82,7 +82,7 @@ def require_base_model(path: Path, header: Header, files: Collection[str] = ()) 
     )
 
 
-def _holds(shapes: Mapping[str, Shape], denoiser: Denoiser) -> bool:
+def _holds(shapes: Mapping[str, Shape], denoiser: Denoiser[Any]) -> bool:
     """Whether a denoiser of this kind is there; the UNet in a checkpoint only, as its family shows in the rest."""
     prefix = denoiser_prefix(shapes, denoiser)
     return prefix == UNET or (prefix == "" and denoiser.class_name != UNet.class_name)
@@ -109,9 +109,9 @@ def require_model_folder(path: Path) -> None:
         raise UserError(f"{path}: this folder holds a LoRA of PEFT, not a base model; {_TAKE}")
     if found := sorted(path.glob("snapshots/*/model_index.json")):
         raise UserError(f"{path}: the model is further down; give the folder {found[-1].parent}.")
-    if found := sorted(entry.name for entry in path.glob("*.safetensors")):
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        raise UserError(f"{path}: this is a folder with checkpoints; name the file itself ({found[0]}{more}).")
+    if names := sorted(entry.name for entry in path.glob("*.safetensors")):
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        raise UserError(f"{path}: this is a folder with checkpoints; name the file itself ({names[0]}{more}).")
     raise UserError(
         f"{path}: this is no diffusers folder of a Stable Diffusion model, "
         f"{' or '.join(f'{denoiser.folder}/config.json' for denoiser in DENOISERS.values())} is not in it; "

@@ -24,6 +24,17 @@ class CaptionInput:
     name: str
     pixels: Image.Image | None = None
 
+    @property
+    def image(self) -> Image.Image:
+        """The pixels, for a captioner that looks at them.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.pixels is None:
+            raise ValueError(f"{self.name} was not decoded")
+        return self.pixels
+
 
 @dataclass(frozen=True)
 class CaptionerOptions:

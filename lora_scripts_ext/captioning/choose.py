@@ -42,8 +42,8 @@ def make(options: CaptionerOptions) -> Captioner:
         hint = f"did you mean {near[0]}?" if near else f"valid: {', '.join(NAMES)}."
         raise UserError(f"captioner is {options.captioner!r}; {hint}")
     module, kind, _ = _KNOWN[options.captioner]
-    made = getattr(importlib.import_module(f".{module}", __package__), kind)
-    return made() if options.captioner == "names" else made(options)
+    captioner_class = getattr(importlib.import_module(f".{module}", __package__), kind)
+    return captioner_class() if options.captioner == "names" else captioner_class(options)
 
 
 def _best(options: CaptionerOptions) -> Captioner:

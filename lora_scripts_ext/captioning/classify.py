@@ -34,7 +34,7 @@ class Classify:
     @torch.no_grad()
     def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
         """The class of each image; of its synonyms, which ImageNet separates by commas, the first."""
-        processed = self._processor(images=[seen.pixels for seen in pictures], return_tensors="pt")
+        processed = self._processor(images=[seen.image for seen in pictures], return_tensors="pt")
         best = self._model(**models.inputs(processed, self._model)).logits.argmax(dim=-1)
         labels = self._model.config.id2label
         return [Fields(subject=labels[index].split(",")[0].strip()) for index in best.tolist()]

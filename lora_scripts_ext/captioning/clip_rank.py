@@ -47,7 +47,7 @@ class ClipRank:
     @torch.no_grad()
     def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
         """The words that fit each image best."""
-        pixels = [seen.pixels for seen in pictures]
+        pixels = [seen.image for seen in pictures]
         ranked = {field: self._likelihoods(pixels, words) for field, words in self._words.items()}
         return [self._fields({field: table[row] for field, table in ranked.items()}) for row in range(len(pictures))]
 
@@ -76,7 +76,7 @@ class ClipRank:
 
 def read_words(path: Path) -> dict[str, tuple[str, ...]]:
     """The word lists of a text file: one word or phrase a line, under ``[subject]``, ``[attributes]``, ``[scene]`` or
-    ``[style]``; what stands before any heading are attributes. Lines that begin with ``#`` are left out.
+    ``[style]``; what stands before any heading are attributes. Lines that begin with ``#`` are ignored.
 
     Raises:
         UserError: it cannot be read, a heading is unknown, or it holds no word.
@@ -85,7 +85,7 @@ def read_words(path: Path) -> dict[str, tuple[str, ...]]:
         lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:
         raise UserError(f"words: {path} cannot be read ({error}); name a text file with a word a line.") from error
-    found: dict[str, list[str]] = {}
+    phrases_by_field: dict[str, list[str]] = {}
     field = "attributes"
     for number, line in enumerate((line.strip() for line in lines), 1):
         if line.startswith("[") and line.endswith("]"):
@@ -93,7 +93,7 @@ def read_words(path: Path) -> dict[str, tuple[str, ...]]:
             if field not in NAMES:
                 raise UserError(f"words: {path} line {number}: {line} is no field; take one of {', '.join(NAMES)}.")
         elif line and not line.startswith("#"):
-            found.setdefault(field, []).append(line)
-    if not found:
+            phrases_by_field.setdefault(field, []).append(line)
+    if not phrases_by_field:
         raise UserError(f"words: {path} holds no word; write one a line.")
-    return {field: tuple(dict.fromkeys(words)) for field, words in found.items()}
+    return {field: tuple(dict.fromkeys(phrases)) for field, phrases in phrases_by_field.items()}

@@ -62,7 +62,7 @@ class Endpoint:
 
     def _ask(self, seen: CaptionInput) -> str:
         packed = io.BytesIO()
-        seen.pixels.save(packed, format="JPEG", quality=90)
+        seen.image.save(packed, format="JPEG", quality=90)
         picture = f"data:image/jpeg;base64,{base64.b64encode(packed.getvalue()).decode()}"
         content = [{"type": "text", "text": _ASK}, {"type": "image_url", "image_url": {"url": picture}}]
         body = {"model": self._model, "messages": [{"role": "user", "content": content}], "temperature": 0}

@@ -16,7 +16,7 @@ _NOISE = re.compile(r"^(\d+|[0-9a-f]{8,}|\d{4}([-.]?\d{2}){2}|copy|final|edit(ed
 _REPEATS = re.compile(r"^\d{1,4}_(?=\S)")
 _WORD_BORDER = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SPLIT = re.compile(r"[\s_]+|-{1,2}")
-_PLACES = frozenset(
+_STORAGE_FOLDERS = frozenset(
     {"pictures", "images", "photos", "train", "training", "data", "dataset", "raw", "new", "upload", "uploads"}
 )
 _VIEWS = {
@@ -35,15 +35,15 @@ class FileNames:
     batch = 256
 
     def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
-        """The fields of each picture, from its name alone."""
-        return [read(seen.name) for seen in pictures]
+        """The fields of each image, from its name only."""
+        return [read(one.name) for one in pictures]
 
     def close(self) -> None:
         """Nothing is held."""
 
 
 def read(name: str) -> Fields:
-    """What a picture's name says: ``name`` is relative to the set, with forward slashes."""
+    """The fields of an image's name, which is relative to the dataset's folder, with forward slashes."""
     path = PurePosixPath(name)
     words = _words(path.stem)
     views = tuple(_VIEWS[word.casefold()] for word in words if word.casefold() in _VIEWS)
@@ -58,7 +58,7 @@ def read(name: str) -> Fields:
 def _folder(part: str) -> str:
     """A folder's name as words, without kohya's repeats; empty for one that only stores things."""
     words = _words(_REPEATS.sub("", part))
-    return "" if all(word.casefold() in _PLACES for word in words) else " ".join(words)
+    return "" if all(word.casefold() in _STORAGE_FOLDERS for word in words) else " ".join(words)
 
 
 def _words(text: str) -> list[str]:
@@ -67,17 +67,17 @@ def _words(text: str) -> list[str]:
     camera = bool(words) and _CAMERA.match(words[0])
     if camera:
         return [word for word in words[1:] if not any(letter.isdigit() for letter in word) and not _NOISE.match(word)]
-    kept = words
-    # A number inside a name belongs to it ("iphone 13 pro"); at its ends it counts pictures.
-    while kept and _NOISE.match(kept[0]):
-        kept = kept[1:]
-    while len(kept) > 1 and _counts(kept):
-        kept = kept[:-1]
-    return [word for word in kept if not _NOISE.match(word) or word.isdigit()]
+    remaining = words
+    # A number inside a name belongs to it ("iphone 13 pro"); at its ends it counts images.
+    while remaining and _NOISE.match(remaining[0]):
+        remaining = remaining[1:]
+    while len(remaining) > 1 and _counts(remaining):
+        remaining = remaining[:-1]
+    return [word for word in remaining if not _NOISE.match(word) or word.isdigit()]
 
 
 def _counts(words: list[str]) -> bool:
-    """Whether the last word counts pictures instead of naming a thing: ``_02``, ``(3)``, ``copy``."""
+    """Whether the last word counts images instead of naming a thing: ``_02``, ``(3)``, ``copy``."""
     last = words[-1]
     if last.isdigit():
         return last.startswith("0") or len(last) >= 4

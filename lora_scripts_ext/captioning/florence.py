@@ -37,7 +37,7 @@ class Florence:
     @torch.no_grad()
     def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
         """One caption an image."""
-        pixels = [seen.pixels for seen in pictures]
+        pixels = [seen.image for seen in pictures]
         processed = self._processor(text=[_TASK] * len(pixels), images=pixels, return_tensors="pt")
         tokens = self._model.generate(
             **models.inputs(processed, self._model), max_new_tokens=_TOKENS, num_beams=3, do_sample=False

@@ -38,7 +38,7 @@ class Interrogator:
             if not self._loaded:
                 self._theirs.load()
                 self._loaded = True
-            return [Fields(subject=without_opening(self._theirs.generate_caption(seen.pixels))) for seen in pictures]
+            return [Fields(subject=without_opening(self._theirs.generate_caption(seen.image))) for seen in pictures]
 
     def close(self) -> None:
         """The WebUI takes its model off the device."""
@@ -70,7 +70,7 @@ class DeepBooru:
             if not self._started:
                 self._theirs.start()
                 self._started = True
-            tagged = [self._theirs.tag_multi(seen.pixels) for seen in pictures]
+            tagged = [self._theirs.tag_multi(seen.image) for seen in pictures]
         # The WebUI escapes brackets for its prompts.
         return [Fields(attributes=tuple(tag.strip().replace("\\", "") for tag in tags.split(","))) for tags in tagged]
 

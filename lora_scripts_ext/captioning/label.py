@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from ..captions import fields as captions
 from ..captions.caption import with_trigger
-from ..captions.fields import TEMPLATE, Fields
+from ..captions.fields import TEMPLATE
+from ..captions.store import CaptionStore, Entry
 from ..images import decode
 from ..images.skipped import Skipped
 from ..parallel import Check, Progress, ahead
@@ -21,29 +22,6 @@ Overwrite = Literal["none", "ours", "all"]
 # What captioners look at is 224 to 768 pixels wide.
 _SIDE = 1024
 _SAVE_SECONDS = 10
-
-
-class Captions(Protocol):
-    """Where captions are kept; see ``captions.store``."""
-
-    names: list[str]
-
-    def entry(self, name: str) -> Entry:
-        """An image's caption."""
-
-    def put(self, name: str, prompt: str, fields: Fields | None = None, by: str = "") -> None:
-        """Change it in memory."""
-
-    def save(self) -> None:
-        """Write all of them."""
-
-
-class Entry(Protocol):
-    """An image's caption; see ``captions.store``."""
-
-    prompt: str
-    by: str
-    edited: bool
 
 
 @dataclass(frozen=True)
@@ -57,7 +35,7 @@ class Labelled:
 
 def label(
     folder: Path,
-    store: Captions,
+    store: CaptionStore,
     captioner: Captioner,
     *,
     template: str = TEMPLATE,
@@ -86,15 +64,16 @@ def label(
     """
     captions.check(template)
     pending = [name for name in store.names if _wants(store.entry(name), overwrite)]
-    written, skipped, saved = 0, [], time.monotonic()
+    written, saved = 0, time.monotonic()
+    skipped: list[Skipped] = []
     progress(0, len(pending), "captions")
     try:
-        for done, batch in _batches(_seen(folder, pending, captioner), captioner.batch, skipped):
+        for done, batch in _batches(_images(folder, pending, captioner), captioner.batch, skipped):
             check()
-            for seen, found in zip(batch, captioner.caption(batch), strict=True):
-                prompt = captions.join(found, template)
+            for image, fields in zip(batch, captioner.caption(batch), strict=True):
+                prompt = captions.join(fields, template)
                 if prompt:
-                    store.put(seen.name, with_trigger(prompt, trigger), found, captioner.name)
+                    store.put(image.name, with_trigger(prompt, trigger), fields, captioner.name)
                     written += 1
             progress(done, len(pending), "captions")
             if time.monotonic() - saved > _SAVE_SECONDS:
@@ -111,16 +90,16 @@ def _wants(entry: Entry, overwrite: Overwrite) -> bool:
     return not entry.prompt or overwrite != "none"
 
 
-def _seen(folder: Path, names: Iterable[str], captioner: Captioner) -> Iterator[CaptionInput | Skipped]:
+def _images(folder: Path, names: Iterable[str], captioner: Captioner) -> Iterator[CaptionInput | Skipped]:
     """The images, decoded ahead where the captioner looks at them."""
 
-    def look(name: str) -> CaptionInput | Skipped:
+    def load(name: str) -> CaptionInput | Skipped:
         try:
             return CaptionInput(name, decode.small(folder / name, _SIDE))
         except decode.Unreadable as error:
             return Skipped(name, str(error))
 
-    return ahead(look, names) if captioner.looks else map(CaptionInput, names)
+    return ahead(load, names) if captioner.looks else map(CaptionInput, names)
 
 
 def _batches(
@@ -128,9 +107,9 @@ def _batches(
 ) -> Iterator[tuple[int, list[CaptionInput]]]:
     """How many images have been taken so far, and those of them that can be looked at, a batch at a time."""
     done = 0
-    while taken := list(islice(pictures, size)):
-        done += len(taken)
-        skipped += [one for one in taken if isinstance(one, Skipped)]
-        batch = [one for one in taken if isinstance(one, CaptionInput)]
+    while chunk := list(islice(pictures, size)):
+        done += len(chunk)
+        skipped += [one for one in chunk if isinstance(one, Skipped)]
+        batch = [one for one in chunk if isinstance(one, CaptionInput)]
         if batch:
             yield done, batch

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..captions.fields import Fields
@@ -56,7 +57,7 @@ class Wd14:
     def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
         """The tags of each image that are likelier than 0.35."""
         side = next((size for size in self._input.shape[1:3] if isinstance(size, int)), 448)
-        batch = np.stack([_prepared(seen.pixels, side) for seen in pictures])
+        batch = np.stack([_prepared(seen.image, side) for seen in pictures])
         likely = self._session.run(None, {self._input.name: batch})[0]
         return [self._fields(row) for row in likely]
 
@@ -64,7 +65,7 @@ class Wd14:
         """Let go of the model."""
         del self._session
 
-    def _fields(self, likely: np.ndarray) -> Fields:
+    def _fields(self, likely: NDArray[np.float32]) -> Fields:
         order = [index for index in np.argsort(-likely) if likely[index] > _THRESHOLD]
         chosen = {
             category: [self._tags[index][0] for index in order if self._tags[index][1] == category]
@@ -86,7 +87,7 @@ def _read_tags(path: Path) -> list[tuple[str, str]]:
         raise UserError(f"{path}: there is no column {error}; take the tagger's own selected_tags.csv.") from error
 
 
-def _prepared(pixels: Image.Image, side: int) -> np.ndarray:
+def _prepared(pixels: Image.Image, side: int) -> NDArray[np.float32]:
     """float32 [side, side, 3] in BGR, 0 to 255: padded with white to a square, as these taggers were trained."""
     longest = max(pixels.size)
     square = Image.new("RGB", (longest, longest), "white")

@@ -13,7 +13,7 @@ _COMMA = re.compile("[,\N{FULLWIDTH COMMA}]")
 
 
 def parts(caption: str) -> list[str]:
-    """The parts between commas (Latin or Chinese), trimmed, empty ones left out."""
+    """The tags, between commas (Latin or Chinese), trimmed, without empty ones."""
     return [part for part in (text.strip() for text in _COMMA.split(caption)) if part]
 
 
@@ -39,7 +39,7 @@ def variants(caption: str, config: Config, trigger: str) -> tuple[str, ...]:
     """The texts a visit may show: ``caption`` itself or, with ``shuffle_caption``, distinct orders of its parts.
 
     The trigger's parts and the ``keep_tokens`` after them stay in place. There are ``caption_variants`` orders,
-    fewer where fewer exist, and they depend on the seed and the caption alone.
+    fewer where fewer exist, and they depend on the seed and the caption only.
     """
     everything = parts(caption)
     fixed = config.keep_tokens + len(parts(trigger))
@@ -47,9 +47,9 @@ def variants(caption: str, config: Config, trigger: str) -> tuple[str, ...]:
     if not config.shuffle_caption or len(tail) < 2:
         return (caption,)
     repeats = math.prod(math.factorial(count) for count in Counter(tail).values())
-    wanted = min(config.caption_variants, math.factorial(len(tail)) // repeats)
+    number = min(config.caption_variants, math.factorial(len(tail)) // repeats)
     draw = generator(config.seed, "caption", caption)
-    found: dict[str, None] = {}
-    while len(found) < wanted:
-        found[", ".join(head + [tail[place] for place in draw.permutation(len(tail))])] = None
-    return tuple(found)
+    orders: dict[str, None] = {}
+    while len(orders) < number:
+        orders[", ".join(head + [tail[index] for index in draw.permutation(len(tail))])] = None
+    return tuple(orders)

@@ -47,7 +47,7 @@ class Captions:
             table: the file of captions, which need not be there; None takes the folder's own. Those of sub-folders
                 count in both cases.
             encoding: of files that are neither UTF-8 nor UTF-16.
-            leave_out: folders that are no part of the set.
+            leave_out: folders that are no part of the dataset.
 
         Raises:
             UserError: a table cannot be read, no row of it names an image, or there is no such encoding.
@@ -57,13 +57,13 @@ class Captions:
         self.tables = read_tables(root, names, known, files, table=table, encoding=encoding)
         self.skipped = [one for source in self.tables for one in source.skipped]
         self.warnings = [text for source in self.tables for text in source.warnings]
-        self.unread = {name for source in self.tables for name in source.unread if name not in source.places}
+        self.unread = {name for source in self.tables for name in source.unread if name not in source.row_index}
         used = {source.path.resolve() for source in self.tables}
         files = [name for name in files if (root / name).resolve() not in used]
         texts = [name for name in files if sidecar.is_text(name)]
         self._sidecars = Sidecars(root, [*names, *known], texts, encoding)
         self._beside = {name: self._sidecars.read(name) for name in names}
-        self._written = {name: found for name in names if (found := self._in_tables(name))}
+        self._written = {name: caption for name in names if (caption := self._in_tables(name))}
         self.unread = {name for name in self.unread if name not in self._written}
         self.unread |= {name for name in names if self._is_unread(name)}
         self.warnings += [*self._on_tables(), *self._on_files(), *_on_unused(files)]
@@ -81,7 +81,7 @@ class Captions:
         return self._sidecars.files(name)
 
     def _in_tables(self, name: str) -> str | None:
-        return next((found for source in self.tables if (found := source.captions.get(name))), None)
+        return next((caption for source in self.tables if (caption := source.captions.get(name))), None)
 
     def _is_unread(self, name: str) -> bool:
         return bool(self._beside[name].unread) and not self.caption(name)
@@ -123,8 +123,8 @@ class Captions:
 
 def own_table(root: Path) -> Path | None:
     """The file of captions that a folder has, if any."""
-    found = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_file()}
-    return next((found[name] for name in table.FILES if name in found), None)
+    files = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_file()}
+    return next((files[name] for name in table.FILES if name in files), None)
 
 
 def read_tables(
@@ -142,17 +142,17 @@ def read_tables(
         UserError: as for :class:`Captions`.
     """
     text_file.check(encoding)
-    found = _files(root, ()) if files is None else files
+    candidates = _files(root, ()) if files is None else files
     return [
         Metadata(path, root, names if path == table else _below(root, path, names), known, encoding)
-        for path in _tables(root, found, table)
+        for path in _tables(root, candidates, table)
     ]
 
 
 def _files(root: Path, leave_out: Iterable[Path]) -> list[str]:
-    """Files under ``root`` that may hold captions, relative to it; what is hidden or left out is passed over."""
+    """Files under ``root`` that may hold captions, relative to it; hidden and ignored folders are passed over."""
     ignored = {folder.resolve() for folder in leave_out}
-    found = []
+    relative = []
     for folder, below, files in os.walk(root):
         here = Path(folder)
         below[:] = sorted(
@@ -162,10 +162,10 @@ def _files(root: Path, leave_out: Iterable[Path]) -> list[str]:
         )
         for name in sorted(files):
             suffix = PurePosixPath(name).suffix.lower()
-            wanted = sidecar.is_text(name) or suffix in _TABLES or name.lower() in table.FILES
-            if wanted and not name.startswith("."):
-                found.append((here / name).relative_to(root).as_posix())
-    return found
+            may_hold_captions = sidecar.is_text(name) or suffix in _TABLES or name.lower() in table.FILES
+            if may_hold_captions and not name.startswith("."):
+                relative.append((here / name).relative_to(root).as_posix())
+    return relative
 
 
 def _tables(root: Path, files: Sequence[str], named: Path | None) -> list[Path]:
@@ -175,7 +175,9 @@ def _tables(root: Path, files: Sequence[str], named: Path | None) -> list[Path]:
         path = PurePosixPath(name)
         if path.name.lower() in table.FILES:
             by_folder.setdefault(path.parent.as_posix(), {})[path.name.lower()] = name
-    own = {folder: next(found[name] for name in table.FILES if name in found) for folder, found in by_folder.items()}
+    own = {
+        folder: next(by_name[name] for name in table.FILES if name in by_name) for folder, by_name in by_folder.items()
+    }
     if named is not None:
         own.pop(".", None)
         own = {folder: name for folder, name in own.items() if (root / name).resolve() != named.resolve()}

@@ -34,10 +34,10 @@ def plausible(text: str) -> bool:
         return False
     known = total = 0
     for run in _RUN.findall(text):
-        pairs = [run[place : place + 2] in _pairs() for place in range(len(run) - 1)]
+        pairs = [run[index : index + 2] in _pairs() for index in range(len(run) - 1)]
         # A rare character counts only in company that is known.
-        for place, char in enumerate(run):
-            if not _common(char) and not any(pairs[max(0, place - 1) : place + 1]):
+        for index, char in enumerate(run):
+            if not _common(char) and not any(pairs[max(0, index - 1) : index + 1]):
                 return False
         known, total = known + sum(pairs), total + len(pairs)
     share = next((share for most, share in _SHARES if total <= most), _SHARE)

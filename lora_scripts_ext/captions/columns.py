@@ -40,8 +40,8 @@ def file_column(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int | N
     """The column with the image: of those named so the first that holds image names, else any one that does."""
     names = [plain(name) for name in header]
     named = [names.index(name) for name in FILES if name in names]
-    holding = [place for place in range(len(names)) if holds_images(rows, place)]
-    both = [place for place in named if place in holding]
+    holding = [column for column in range(len(names)) if holds_images(rows, column)]
+    both = [column for column in named if column in holding]
     return next(iter(both or named or holding), None)
 
 
@@ -51,7 +51,7 @@ def caption_columns(header: Sequence[str], file: int | None) -> list[int]:
     return [names.index(name) for name in CAPTIONS if name in names and names.index(name) != file]
 
 
-def holds_images(rows: Iterable[Sequence[str]], place: int) -> bool:
+def holds_images(rows: Iterable[Sequence[str]], column: int) -> bool:
     """Whether at least half of a column's cells that are filled name images."""
-    cells = [row[place] for row in rows if place < len(row) and row[place].strip()]
+    cells = [row[column] for row in rows if column < len(row) and row[column].strip()]
     return bool(cells) and 2 * sum(map(looks_like_image, cells)) >= len(cells)

@@ -78,11 +78,11 @@ class Sheet:
         return f"delimiter {_DELIMITERS[layout.delimiter]}, " + (f"columns {names}" if names else "no header")
 
     def edited(self, changes: Mapping[int, str], new: Sequence[tuple[str, str]]) -> str:
-        """The whole text with the captions of some rows changed, by place in ``rows``, and rows of ``new`` images
+        """The whole text with the captions of some rows changed, by index in ``rows``, and rows of ``new`` images
         (name, caption) at its end. Everything else stays as it is written."""
         text = self._text.text
-        for place in sorted(changes, reverse=True):
-            text = self._changed(text, place, changes[place])
+        for index in sorted(changes, reverse=True):
+            text = self._changed(text, index, changes[index])
         if not new:
             return text
         end = delimited.line_end(text)
@@ -96,11 +96,11 @@ class Sheet:
         """The layout and the rows of images."""
         excel = _EXCEL.match(text)
         delimiter = excel[1] if excel else max(_DELIMITERS, key=lambda one: _fitness(text, one))
-        found = [record for record in delimited.records(text, delimiter) if record]
+        records = [record for record in delimited.records(text, delimiter) if record]
         if excel:
-            found = found[1:]
-        header = found[0] if found and _is_header(found) else None
-        rest = found[1:] if header else found
+            records = records[1:]
+        header = records[0] if records and _is_header(records) else None
+        rest = records[1:] if header else records
         return self._layout_of(delimiter, header, rest), rest
 
     def _layout_of(self, delimiter: str, header: Record | None, rows: list[Record]) -> _Layout:
@@ -118,19 +118,19 @@ class Sheet:
             others = ", ".join(names[place].strip() for place in captions[1:])
             used = names[captions[0]].strip()
             self.warnings.append(f"{self._path.name}: the column {used} is the caption; {others} is not used.")
-        others = [name for place, name in enumerate(names) if place not in (file, captions[0])]
-        alone = all(place == 0 and columns.is_index(name) for place, name in enumerate(others))
+        remaining = [name for place, name in enumerate(names) if place not in (file, captions[0])]
+        alone = all(place == 0 and columns.is_index(name) for place, name in enumerate(remaining))
         return _Layout(delimiter, tuple(names), file, captions[0], len(names), alone)
 
     def _headerless(self, delimiter: str, rows: list[Record], values: list[list[str]]) -> _Layout:
         """Image, then caption; or an index before them. Where there are further columns the caption is not known."""
         most = max(map(len, values), default=2)
-        file = next((place for place in range(min(most, 3)) if columns.holds_images(values, place)), 0)
+        file = next((column for column in range(min(most, 3)) if columns.holds_images(values, column)), 0)
         wide = [record for record in rows if len(record.fields) > file + 2]
         structured = any(record.fields[file + 1].quoted for record in wide)
         if values and len({len(row) for row in values}) == 1 and len(wide) == len(rows):
             structured |= any(
-                all(_NUMBER.fullmatch(row[place].strip()) for row in values) for place in range(file + 1, most)
+                all(_NUMBER.fullmatch(row[column].strip()) for row in values) for column in range(file + 1, most)
             )
         if structured:
             raise UserError(
@@ -172,10 +172,10 @@ class Sheet:
             return span
         return record.fields[layout.caption : layout.caption + 1]
 
-    def _changed(self, text: str, place: int, caption: str) -> str:
+    def _changed(self, text: str, index: int, caption: str) -> str:
         """The text with one row's caption changed; ``text`` is as it was read up to the end of that row."""
-        layout, record = self._layout, self._records[place]
-        if self.rows[place].caption == caption:
+        layout, record = self._layout, self._records[index]
+        if self.rows[index].caption == caption:
             return text
         old = self._caption(record)
         quote = any(field.quoted for field in old) or self._quoted(layout.caption)
@@ -192,13 +192,13 @@ class Sheet:
         if layout.file > 0 and layout.caption > 0 and (not layout.header or columns.is_index(layout.header[0])):
             cells[0] = self._next_index(number)
         return layout.delimiter.join(
-            delimited.written(cell, layout.delimiter, bool(cell) and self._quoted(place))
-            for place, cell in enumerate(cells)
+            delimited.written(cell, layout.delimiter, bool(cell) and self._quoted(column))
+            for column, cell in enumerate(cells)
         )
 
-    def _quoted(self, place: int) -> bool:
+    def _quoted(self, column: int) -> bool:
         """Whether a column is quoted in every row, needed or not."""
-        cells = [record.fields[place] for record in self._records if place < len(record.fields)]
+        cells = [record.fields[column] for record in self._records if column < len(record.fields)]
         return bool(cells) and all(cell.quoted for cell in cells)
 
     def _next_index(self, number: int) -> str:
@@ -207,23 +207,23 @@ class Sheet:
         return str(max(map(int, cells), default=-1) + 1 + number) if all(map(str.isdecimal, cells)) else ""
 
 
-def _is_header(found: Sequence[Record]) -> bool:
+def _is_header(records: Sequence[Record]) -> bool:
     """Whether the first row names columns: the usual names, or what is no image above images."""
-    first = _values(found[0])
+    first = _values(records[0])
     if any(map(columns.looks_like_image, first)):
         return False
-    rows = [_values(record) for record in found[1 : 1 + _SAMPLE]]
+    rows = [_values(record) for record in records[1 : 1 + _SAMPLE]]
     named = any(columns.plain(name) in columns.FILES for name in first)
-    return named or any(columns.holds_images(rows, place) for place in range(len(first)))
+    return named or any(columns.holds_images(rows, column) for column in range(len(first)))
 
 
 def _fitness(text: str, delimiter: str) -> tuple[int, float]:
     """How well a delimiter fits: usual names in the first row, then the share of rows with an image in a field."""
-    found = [_values(record) for record in itertools.islice(delimited.records(text, delimiter), _SAMPLE) if record]
-    names = {columns.plain(name) for name in found[0]} if found else set()
+    rows = [_values(record) for record in itertools.islice(delimited.records(text, delimiter), _SAMPLE) if record]
+    names = {columns.plain(name) for name in rows[0]} if rows else set()
     named = bool(names & set(columns.FILES)) + bool(names & set(columns.CAPTIONS))
-    images = sum(any(map(columns.looks_like_image, row)) and len(row) > 1 for row in found)
-    return named, images / max(1, len(found))
+    images = sum(any(map(columns.looks_like_image, row)) and len(row) > 1 for row in rows)
+    return named, images / max(1, len(rows))
 
 
 def _values(record: Record) -> list[str]:

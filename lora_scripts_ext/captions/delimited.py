@@ -42,7 +42,7 @@ def records(text: str, delimiter: str) -> Iterator[Record]:
     """
     place, line = 0, 1
     stop, space = f"{re.escape(delimiter)}\r\n", " " if delimiter == "\t" else " \t"
-    plain = re.compile(f"[^{stop}]*")
+    stops = re.compile(f"[{stop}]")
     quoted = re.compile(rf'[{space}]*"([^"]*(?:""[^"]*)*)"[{space}]*(?=[{stop}]|\Z)')
     while place < len(text):
         fields, begun = [], line
@@ -51,16 +51,17 @@ def records(text: str, delimiter: str) -> Iterator[Record]:
             if found and not _IMAGE_ROW.search(found[1]):
                 value = found[1].replace('""', '"')
                 line += len(_LINE_END.findall(found[1]))
+                fields.append(Field(value.replace("\0", ""), place, found.end(), quoted=True))
             else:
-                found = plain.match(text, place)
-                value = found[0]
-            fields.append(Field(value.replace("\0", ""), place, found.end(), found.re is quoted))
-            place = found.end()
+                stopped = stops.search(text, place)
+                end = stopped.start() if stopped else len(text)
+                fields.append(Field(text[place:end].replace("\0", ""), place, end))
+            place = fields[-1].end
             if text[place : place + 1] != delimiter:
                 break
             place += 1
-        end = _LINE_END.match(text, place)
-        place, line = (end.end() if end else place), line + 1
+        ended = _LINE_END.match(text, place)
+        place, line = (ended.end() if ended else place), line + 1
         yield Record(tuple(fields), begun)
 
 
@@ -72,5 +73,5 @@ def written(value: str, delimiter: str, quote: bool = False) -> str:
 
 def line_end(text: str) -> str:
     """How the lines of a text end; a line feed where there is only one."""
-    found = _LINE_END.search(text)
-    return found[0] if found else "\n"
+    match = _LINE_END.search(text)
+    return match[0] if match else "\n"

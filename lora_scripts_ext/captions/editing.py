@@ -17,7 +17,7 @@ from .store import CaptionStore
 class Row(NamedTuple):
     """An image's caption and what it is made of; attributes with commas between them."""
 
-    picture: str
+    image: str
     caption: str
     subject: str
     attributes: str
@@ -35,28 +35,28 @@ HEADERS = Row._fields
 
 def rows(store: CaptionStore) -> list[Row]:
     """All captions, in the order of the images."""
-    found = []
+    table = []
     for name in store.names:
         entry = store.entry(name)
         fields = entry.fields
-        found.append(Row(name, entry.prompt, fields.subject, ", ".join(fields.attributes), fields.scene, fields.style))
-    return found
+        table.append(Row(name, entry.prompt, fields.subject, ", ".join(fields.attributes), fields.scene, fields.style))
+    return table
 
 
 def holding(table: Iterable[Row], text: str) -> list[Row]:
     """Rows that hold ``text`` anywhere, in any case; ``tag:…`` asks for a whole tag, ``none`` for no caption."""
-    wanted = text.strip().casefold()
-    if wanted == "none":
+    needle = text.strip().casefold()
+    if needle == "none":
         return [row for row in table if not row.caption]
-    if wanted.startswith("tag:"):
-        tag = wanted.removeprefix("tag:").strip()
+    if needle.startswith("tag:"):
+        tag = needle.removeprefix("tag:").strip()
         return [row for row in table if tag in map(str.casefold, parts(row.caption))]
-    return [row for row in table if wanted in " ".join(row).casefold()]
+    return [row for row in table if needle in " ".join(row).casefold()]
 
 
 def replaced(table: Iterable[Row], find: str, replacement: str) -> list[Row]:
     """``find`` replaced in fields and captions; the images' names stay."""
-    return [Row(row.picture, *(text.replace(find, replacement) for text in row[1:])) for row in table]
+    return [Row(row.image, *(text.replace(find, replacement) for text in row[1:])) for row in table]
 
 
 def with_tag(table: Iterable[Row], tag: str) -> list[Row]:
@@ -83,17 +83,15 @@ def save(store: CaptionStore, table: Iterable[Row], template: str = TEMPLATE) ->
 
     A caption that was typed rules, and its fields are no longer known; where only fields were typed it is joined again.
     """
-    before = {row.picture: row for row in rows(store)}
+    before = {row.image: row for row in rows(store)}
     changed = 0
     for row in table:
-        old = before.get(row.picture)
+        old = before.get(row.image)
         if old is None or row == old:
             continue
         typed = row.caption != old.caption
         in_step = not typed or row.fields != old.fields
-        store.put(
-            row.picture, row.caption if typed else join(row.fields, template), row.fields if in_step else Fields()
-        )
+        store.put(row.image, row.caption if typed else join(row.fields, template), row.fields if in_step else Fields())
         changed += 1
     return changed
 

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from json.decoder import scanstring
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from .caption import parts, tidy
 from .row import Row
 from .text_file import Text
 
-_SPACE = re.compile(r"[ \t\r\n\ufeff]*")
+_NOT_SPACE = re.compile(r"[^ \t\r\n\ufeff]")
 _DECODER = json.JSONDecoder()
 
 
@@ -78,7 +77,7 @@ class Records:
         return kinds[self._kind] + (f" with the keys {keys}" if keys else "")
 
     def edited(self, changes: Mapping[int, str], new: Sequence[tuple[str, str]]) -> str:
-        """The whole text with the captions of some rows changed, by place in ``rows``, and ``new`` images
+        """The whole text with the captions of some rows changed, by index in ``rows``, and ``new`` images
         (name, caption) at its end. Everything else stays as it is written."""
         text = self._text
         for place in sorted(changes, reverse=True):
@@ -126,7 +125,7 @@ class Records:
         if not isinstance(whole.value, dict):
             return _Entry(key, {"": whole}, whole, {})
         members = _members(self._text, whole.start)
-        caption = {name: members[name] for name in ("caption", "tags") if name in members}
+        caption: dict[str, _Value] = {name: members[name] for name in ("caption", "tags") if name in members}
         if not caption:
             names = list(members)
             caption = {names[place]: members[names[place]] for place in columns.caption_columns(names, None)[:1]}
@@ -197,7 +196,7 @@ class Records:
         return json.dumps(value, ensure_ascii=self._text.isascii() and "\\u" in self._text)
 
     def _skip(self, place: int) -> int:
-        return _SPACE.match(self._text, place).end()
+        return _after_space(self._text, place)
 
     def _line(self, place: int) -> int:
         return bisect.bisect_left(self._lines, place) + 1
@@ -227,40 +226,44 @@ def _values(text: str, start: int) -> Iterator[_Value]:
     while start < len(text):
         one = _value(text, start)
         yield one
-        start = _SPACE.match(text, one.end).end()
+        start = _after_space(text, one.end)
 
 
 def _items(text: str, start: int) -> Iterator[_Value]:
     """The values of a list that begins at ``start``."""
-    place = _SPACE.match(text, start + 1).end()
+    place = _after_space(text, start + 1)
     while text[place : place + 1] != "]":
         one = _value(text, place)
         yield one
-        place = _SPACE.match(text, one.end).end()
-        place = _after(text, place, "]")
+        place = _after(text, _after_space(text, one.end), "]")
 
 
 def _members(text: str, start: int) -> dict[str, _Value]:
     """The members of an object that begins at ``start``; of one that is there twice the last counts, as in JSON."""
-    found = {}
-    place = _SPACE.match(text, start + 1).end()
+    found: dict[str, _Value] = {}
+    place = _after_space(text, start + 1)
     while text[place : place + 1] != "}":
         if text[place : place + 1] != '"':
             raise json.JSONDecodeError("a name in double quotes is missing", text, place)
-        key, place = scanstring(text, place + 1)
-        place = _SPACE.match(text, place).end()
+        key = _value(text, place)
+        place = _after_space(text, key.end)
         if text[place : place + 1] != ":":
             raise json.JSONDecodeError("a colon is missing", text, place)
-        one = _value(text, _SPACE.match(text, place + 1).end())
-        found[key] = one
-        place = _after(text, _SPACE.match(text, one.end).end(), "}")
+        one = _value(text, _after_space(text, place + 1))
+        found[key.value] = one
+        place = _after(text, _after_space(text, one.end), "}")
     return found
+
+
+def _after_space(text: str, place: int) -> int:
+    found = _NOT_SPACE.search(text, place)
+    return found.start() if found else len(text)
 
 
 def _after(text: str, place: int, close: str) -> int:
     """Where the next member begins, or the bracket that closes."""
     if text[place : place + 1] == ",":
-        place = _SPACE.match(text, place + 1).end()
+        place = _after_space(text, place + 1)
     elif text[place : place + 1] != close:
         raise json.JSONDecodeError("a comma is missing", text, min(place, len(text)))
     return place

@@ -41,21 +41,21 @@ class Index:
         path = _parts(written)
         if not path or ".." in path:
             return []
-        whole = looks_like_image(written)
-        found = (self._bare if whole else self._bare_stems).get(plain(path[-1]), [])
-        best = [name for name in found if _same_end(path, (name if whole else stem(name)).split("/"))]
-        return best or (found if is_elsewhere(written) else [])
+        has_extension = looks_like_image(written)
+        matching = (self._bare if has_extension else self._bare_stems).get(plain(path[-1]), [])
+        best = [name for name in matching if _same_end(path, (name if has_extension else stem(name)).split("/"))]
+        return best or (matching if is_elsewhere(written) else [])
 
 
 def candidates(written: str, bases: Sequence[Path], root: Path) -> list[str]:
     """The names relative to ``root`` that a row may mean; none when each of them leaves ``root``."""
     home = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118 - tables have tens of thousands of rows
-    found = []
+    names = []
     for base in bases:
         path = os.path.normpath(os.path.join(os.path.abspath(base), written.replace("\\", "/")))  # noqa: PTH100, PTH118
         if os.path.normcase(path).startswith(os.path.normcase(home)):
-            found.append(path[len(home) :].replace(os.sep, "/"))
-    return found
+            names.append(path[len(home) :].replace(os.sep, "/"))
+    return names
 
 
 def is_elsewhere(written: str) -> bool:

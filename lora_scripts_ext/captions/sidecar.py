@@ -54,7 +54,7 @@ class Sidecars:
             self._texts.setdefault(plain(text), []).append(text)
         names = list(names)
         self._stems = {stem(name) for name in names} | set(names)
-        self._files = {name: self._found(name) for name in names}
+        self._files = {name: self._files_of(name) for name in names}
 
     def files(self, name: str) -> Sequence[str]:
         """An image's text files, in order of precedence."""
@@ -104,17 +104,17 @@ class Sidecars:
                     continue  # reported where it is read
         return text_file.shared_encoding(contents)
 
-    def _found(self, name: str) -> list[str]:
-        found = []
+    def _files_of(self, name: str) -> list[str]:
+        ordered = []
         for owner in (stem(name), name):
             for extension in EXTENSIONS:
                 files = self._texts.get(plain(owner + extension), [])
                 exact = [file for file in files if stem(file) == owner]
                 # One that differs in case is another image's where there is such an image.
-                found += sorted(exact or [file for file in files if stem(file) not in self._stems], reverse=True)
-        order = {extension: place for place, extension in enumerate(EXTENSIONS)}
+                ordered += sorted(exact or [file for file in files if stem(file) not in self._stems], reverse=True)
+        order = {extension: rank for rank, extension in enumerate(EXTENSIONS)}
         return sorted(
-            dict.fromkeys(found),
+            dict.fromkeys(ordered),
             key=lambda file: (plain(stem(file)) != plain(stem(name)), order[PurePosixPath(file).suffix.lower()]),
         )
 
@@ -124,6 +124,6 @@ def is_text(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in EXTENSIONS
 
 
-def differing(found: Mapping[str, Sidecar]) -> list[tuple[str, str]]:
+def differing(sidecars: Mapping[str, Sidecar]) -> list[tuple[str, str]]:
     """Pairs of an image's text files that say different things: the one that is used, the other one."""
-    return [(one.file, one.differing) for one in found.values() if one.differing]
+    return [(one.file, one.differing) for one in sidecars.values() if one.differing]

@@ -59,9 +59,9 @@ class CaptionStore:
         self._encoding = encoding
         self._known = known
         self._changed: set[str] = set()
-        self._told = Captions(folder, names, known, table=path, encoding=encoding)
-        self.skipped = [*known, *self._told.skipped]
-        self.warnings = self._told.warnings
+        self._existing = Captions(folder, names, known, table=path, encoding=encoding)
+        self.skipped = [*known, *self._existing.skipped]
+        self.warnings = self._existing.warnings
         written = _read_fields(_fields_path(folder, self.path))
         self._entries = {name: self._entry(name, written.get(name)) for name in names}
 
@@ -146,10 +146,10 @@ class CaptionStore:
             if name not in self._changed:
                 continue
             prompt = self._entries[name].prompt
-            holding = [source for source in tables if name in source.places]
+            holding = [source for source in tables if name in source.row_index]
             # The first one rules; one that is emptied would let another one show.
             for source in holding[:1] if prompt else holding:
-                changes.setdefault(source.path, {})[source.places[name]] = prompt
+                changes.setdefault(source.path, {})[source.row_index[name]] = prompt
             if prompt and not holding:
                 path = self._path_for(name, tables)
                 new.setdefault(path, []).append((_written_name(self._folder / name, path, name), prompt))
@@ -165,9 +165,9 @@ class CaptionStore:
         return edited
 
     def _entry(self, name: str, written: dict[str, Any] | None) -> Entry:
-        prompt = self._told.caption(name) or ""
+        prompt = self._existing.caption(name) or ""
         if written is None or written.get("prompt") != prompt:
-            return Entry(prompt=prompt, edited=bool(prompt) or name in self._told.unread)
+            return Entry(prompt=prompt, edited=bool(prompt) or name in self._existing.unread)
         stored = written["fields"]
         fields = Fields(stored["subject"], tuple(stored["attributes"]), stored["scene"], stored["style"])
         return Entry(fields, prompt, written["by"], bool(prompt) and not written["by"])
@@ -176,13 +176,13 @@ class CaptionStore:
         """The table for an image that is in none: the one that is named, else the nearest in the folders above it."""
         if self._named is not None:
             return self.path
-        picture = self._folder / name
-        return next((source.path for source in tables if picture.is_relative_to(source.path.parent)), self.path)
+        image = self._folder / name
+        return next((source.path for source in tables if image.is_relative_to(source.path.parent)), self.path)
 
 
-def _written_name(picture: Path, table: Path, name: str) -> str:
+def _written_name(image: Path, table: Path, name: str) -> str:
     """An image's name for a new row: relative to the table where it lies above, else ``name`` in its folder."""
-    path, home = picture.absolute(), table.parent.absolute()
+    path, home = image.absolute(), table.parent.absolute()
     return path.relative_to(home).as_posix() if path.is_relative_to(home) else name
 
 

@@ -26,11 +26,19 @@ _JSON = frozenset({".json", ".jsonl", ".ndjson"})
 
 
 class Table(Protocol):
-    """A file of captions, parsed; see ``sheet`` and ``records``."""
+    """A file of captions, parsed; see ``Sheet`` and ``Records``."""
 
-    rows: Sequence[Row]
-    warnings: Sequence[str]
-    described: str
+    @property
+    def rows(self) -> Sequence[Row]:
+        """Of images, in the order of the file."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Sentences on what is not used."""
+
+    @property
+    def described(self) -> str:
+        """How the file is parsed, for a person."""
 
     def edited(self, changes: Mapping[int, str], new: Sequence[tuple[str, str]]) -> str:
         """The file's text with some rows changed and new ones added."""
@@ -43,10 +51,10 @@ class Metadata:
         path: of the file.
         text: as it is, with its encoding.
         table: its rows.
-        captions: by image name; rows with an empty caption are left out.
-        places: of each image's row in the table; of several the last one.
+        captions: by image name; without rows whose caption is empty.
+        row_index: of each image's row in the table; of several the last one.
         unread: images whose caption is there and cannot be read.
-        skipped: rows that name no image of the set, or that cannot be read.
+        skipped: rows that name no image of the dataset, or that cannot be read.
         warnings: sentences on rows that were taken with a doubt.
     """
 
@@ -68,7 +76,7 @@ class Metadata:
         self.path = path
         self.text, self.table = read(path, encoding)
         self.captions: dict[str, str] = {}
-        self.places: dict[str, int] = {}
+        self.row_index: dict[str, int] = {}
         self.unread: set[str] = set()
         self.skipped: list[Skipped] = []
         self.warnings: list[str] = list(self.table.warnings)
@@ -77,14 +85,14 @@ class Metadata:
 
     def _match(self, index: Index, known: set[str]) -> None:
         matched = [candidates(row.file, (self.path.parent, self._root), self._root) for row in self.table.rows]
-        found = [next(filter(None, map(index.find, inside)), None) for inside in matched]
-        claimed = {name for name in found if name}
-        near = self._near(index, found, claimed, matched, known)
+        exact = [next(filter(None, map(index.find, inside)), None) for inside in matched]
+        claimed = {name for name in exact if name}
+        near = self._near(index, exact, claimed, matched, known)
         used = 0
-        for place, (row, inside) in enumerate(zip(self.table.rows, matched, strict=True)):
-            name = found[place] or near.get(place)
+        for number, (row, inside) in enumerate(zip(self.table.rows, matched, strict=True)):
+            name = exact[number] or near.get(number)
             if isinstance(name, str):
-                self._take(name, place, row)
+                self._take(name, number, row)
                 used += 1
             elif known.intersection(inside):
                 used += 1
@@ -98,7 +106,7 @@ class Metadata:
     def _near(
         self,
         index: Index,
-        found: Sequence[str | None],
+        exact: Sequence[str | None],
         claimed: set[str],
         matched: Sequence[list[str]],
         known: set[str],
@@ -108,30 +116,30 @@ class Metadata:
         A row never gets an image that another one names in full, and two different paths never get the same.
         """
         near: dict[int, str | list[str]] = {}
-        for place, row in enumerate(self.table.rows):
-            if found[place] or known.intersection(matched[place]):
+        for number, row in enumerate(self.table.rows):
+            if exact[number] or known.intersection(matched[number]):
                 continue
             free = [name for name in index.near(row.file) if name not in claimed]
             if free and not self._is_other(row.file):
-                near[place] = free[0] if len(free) == 1 else free
-        wanted: dict[str, set[str]] = {}
-        for place, name in near.items():
+                near[number] = free[0] if len(free) == 1 else free
+        claims: dict[str, set[str]] = {}
+        for number, name in near.items():
             if isinstance(name, str):
-                wanted.setdefault(name, set()).add(self.table.rows[place].file)
-        doubtful = {name for name, written in wanted.items() if len(written) > 1}
+                claims.setdefault(name, set()).add(self.table.rows[number].file)
+        doubtful = {name for name, written in claims.items() if len(written) > 1}
         return {
-            place: sorted(wanted[name]) if isinstance(name, str) and name in doubtful else name
-            for place, name in near.items()
+            number: sorted(claims[name]) if isinstance(name, str) and name in doubtful else name
+            for number, name in near.items()
         }
 
-    def _take(self, name: str, place: int, row: Row) -> None:
+    def _take(self, name: str, number: int, row: Row) -> None:
         if row.doubt:
             self.unread.add(name)
             self.skipped.append(Skipped(name, f"{row.doubt} ({self.path.name}, line {row.line}); it is not used"))
             return
-        if name in self.places:
+        if name in self.row_index:
             self.warnings.append(f"{self.path.name} lists {name} more than once; the last row counts.")
-        self.places[name] = place
+        self.row_index[name] = number
         self.captions.pop(name, None)
         if row.caption:
             self.captions[name] = row.caption
@@ -150,7 +158,7 @@ class Metadata:
         return f"is listed in {self.path.name} but there is no such image file"
 
     def _is_other(self, written: str) -> bool:
-        """Whether a relative path leads to a file, which then is another one than any image of the set."""
+        """Whether a relative path is that of a file, which then is another one than any image of the dataset."""
         if is_elsewhere(written):  # such a path is never touched: it may be on another machine
             return False
         try:

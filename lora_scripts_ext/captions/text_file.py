@@ -70,32 +70,32 @@ def read(path: Path, encoding: str = "") -> Text:
 
 
 def read_text(path: Path, encoding: str = "") -> str:
-    """As :func:`read`, the text alone."""
+    """As :func:`read`, only the text."""
     return read(path, encoding).text
 
 
 def decode(content: bytes, encoding: str = "") -> Text:
     """As :func:`read`, for the bytes of a file."""
-    found = _marked(content) or _utf8(content) or _utf16(content)
-    strange = _strange(content, found.text) if found and not found.mark else ""
-    if encoding and (strange or found is None):
-        found = _named(content, encoding)
+    text = _marked(content) or _utf8(content) or _utf16(content)
+    strange = _strange(content, text.text) if text and not text.mark else ""
+    if encoding and (strange or text is None):
+        text = _named(content, encoding)
     elif strange:
         raise Unknown(f"can be read as UTF-8 perhaps by chance only: it would say {strange[:20]!r}")
-    found = found or _gbk(content)
-    if found is None:
-        raise Unknown(f"{_place(content)} is neither UTF-8, UTF-16 nor clearly Chinese GBK")
-    if "\0" in found.text:
+    text = text or _gbk(content)
+    if text is None:
+        raise Unknown(f"{_line_of(content)} is neither UTF-8, UTF-16 nor clearly Chinese GBK")
+    if "\0" in text.text:
         raise Unknown("is not text: it holds zero bytes")
-    return found
+    return text
 
 
 def shared_encoding(contents: Iterable[bytes]) -> str:
     """The encoding of files too short to show it one by one, such as captions of a word: Chinese in GBK if they are so
     together, else empty."""
     together = b"\n".join(content for content in contents if not _is_unicode(content))
-    found = _gbk(together)
-    return found.encoding if found else ""
+    text = _gbk(together)
+    return text.encoding if text else ""
 
 
 def _is_unicode(content: bytes) -> bool:
@@ -132,8 +132,8 @@ def _utf8(content: bytes) -> Text | None:
 
 
 def _utf16(content: bytes) -> Text | None:
-    """Without a mark: zero bytes are then at even places alone or at odd ones alone, those of the Latin characters."""
-    zeros = {place % 2 for place, byte in enumerate(content) if byte == 0}
+    """Without a mark: zero bytes are then only at even or only at odd offsets, those of the Latin characters."""
+    zeros = {offset % 2 for offset, byte in enumerate(content) if byte == 0}
     if len(zeros) != 1 or len(content) % 2:
         return None
     encoding = "utf-16-le" if zeros == {1} else "utf-16-be"
@@ -163,7 +163,7 @@ def _named(content: bytes, encoding: str) -> Text:
         raise Unknown(f"line {line} is neither UTF-8 nor {encoding}, as it was named") from error
 
 
-def _place(content: bytes) -> str:
+def _line_of(content: bytes) -> str:
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -23,7 +23,7 @@ _USED_LATIN = frozenset("ƏəƒƠơƯưǍǎǏǐǑǒǓǔǕǖǗǘǙǚǛǜȘșȚț"
 # The Vietnamese đ begins words such as Đô.
 _ACCENTED = re.compile("(?=.?[\u0100-\u017f])[\u00c0-\u010f\u0112-\u017f]{2}")
 # A letter that is all there is between two commas: è is one Chinese character in GBK.
-_ALONE = re.compile(r"(?:^|[,;\t\r\n\"])[ ]*([\u00c0-\u07ff])[ ]*(?=$|[,;\t\r\n\"])")
+_SINGLE = re.compile(r"(?:^|[,;\t\r\n\"])[ ]*([\u00c0-\u07ff])[ ]*(?=$|[,;\t\r\n\"])")
 _APOSTROPHES = re.compile("[\u02bb\u02bc]")
 _MARKS = re.compile("[\u0332-\u036f\u0483-\u0489]")
 _LONE_MARK = re.compile(
@@ -37,10 +37,10 @@ def odd(text: str) -> str:
     if text.isascii() or sum(not char.isascii() for char in text) > _SURE:
         return ""
     words = [word for word in _WORD.findall(_APOSTROPHES.sub("", text)) if not word.isascii()]
-    found = [word for word in words if _odd(word)] + _ALONE.findall(text)
+    odd_words = [word for word in words if _odd(word)] + _SINGLE.findall(text)
     stray = [char for char in text if unicodedata.category(char) in ("Cn", "Co", "Cc") and not char.isspace()]
     lone = _LONE_MARK.findall(text) if not words else []
-    return next(iter(found + stray + lone), "") if 2 * len(found) >= len(words) else ""
+    return next(iter(odd_words + stray + lone), "") if 2 * len(odd_words) >= len(words) else ""
 
 
 def _odd(word: str) -> bool:

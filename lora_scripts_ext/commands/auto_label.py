@@ -15,7 +15,17 @@ from ..captions.store import CaptionStore
 from ..captions.text_file import ENCODING_HELP
 from ..errors import UserError
 from ..images.folder import no_images
-from ..terminal import BAD_INPUT, DONE, STOPPED, accept_any_encoding, complain, count, path, print_json, say
+from ..terminal import (
+    BAD_INPUT,
+    DONE,
+    STOPPED,
+    accept_any_encoding,
+    count,
+    path,
+    print_error,
+    print_json,
+    print_message,
+)
 from .interrupt import stop_on
 
 
@@ -36,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return _run(options, check)
     except _Stop:
-        say("stopped; what is captioned is kept, the same command goes on from there.")
+        print_message("stopped; what is captioned is kept, the same command goes on from there.")
         return STOPPED
     except (UserError, OSError) as error:
-        complain(error)
+        print_error(error)
         return BAD_INPUT
 
 
@@ -65,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         "--template", default=TEMPLATE, help="of subject, attributes, scene, style (default: %(default)s)"
     )
     parser.add_argument("--words", type=path, metavar="FILE", help="your own words, for clip")
-    parser.add_argument("--endpoint", default="", metavar="URL", help="pictures are sent there and nowhere else")
+    parser.add_argument("--endpoint", default="", metavar="URL", help="images are sent there and nowhere else")
     parser.add_argument("--key-from", default="", metavar="VARIABLE", help="environment variable with its key")
     parser.add_argument(
         "--overwrite", choices=("none", "ours", "all"), default="none",
@@ -80,7 +90,7 @@ def _run(options: argparse.Namespace, check: Callable[[], None]) -> int:
         raise UserError(f"output {options.output}: this is a folder; name a file in it, such as metadata.csv.")
     store = CaptionStore.open(options.input, options.output, options.encoding, key="input")
     for text in store.warnings:
-        say(f"warning: {text}")
+        print_message(f"warning: {text}")
     if not store.names:
         raise no_images("input", options.input, store.skipped)
     captioner = choose.make(_captioner_options(options))
@@ -91,12 +101,12 @@ def _run(options: argparse.Namespace, check: Callable[[], None]) -> int:
     sidecars = store.write_sidecars() if options.sidecars else 0
     skipped = [*store.skipped, *done.skipped]
     for one in skipped:
-        say(f"left out: {one.name} {one.reason}")
+        print_message(f"skipped: {one.name} {one.reason}")
     result: dict[str, Any] = {"captioner": captioner.name, "written": done.written, "kept": done.kept}
     result |= {"skipped": [{"picture": one.name, "reason": one.reason} for one in skipped], "sidecars": sidecars}
     without = len(store.without_caption)
     if without:
-        say(f"{without} of {len(store.names)} images have no caption.")
+        print_message(f"{without} of {len(store.names)} images have no caption.")
     print_json(result | {"without_caption": without, "warnings": store.warnings})
     return DONE
 

@@ -1,4 +1,4 @@
-"""``check_dataset.py``'s command line: a verdict for every image of a folder, and advice for the set."""
+"""``check_dataset.py``'s command line: a verdict for every image of a folder, and advice for the dataset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ from ..errors import UserError
 from ..images import excluded
 from ..preparation.check import bad, check
 from ..preparation.report import Report
-from ..terminal import BAD_INPUT, DONE, STOPPED, accept_any_encoding, complain, count, path, print_json, say, show
+from ..terminal import (
+    BAD_INPUT,
+    DONE,
+    STOPPED,
+    accept_any_encoding,
+    count,
+    path,
+    print_error,
+    print_json,
+    print_line,
+    print_message,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,38 +29,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     accept_any_encoding()
     options = _parser().parse_args(arguments)
     try:
-        made = check(
+        report = check(
             options.input, options.metadata, options.resolution, options.trigger, count, encoding=options.encoding
         )
-        for line in lines(made):
-            show(line)
+        for line in lines(report):
+            print_line(line)
         if options.leave_out:
-            excluded.write(options.input, bad(made) | excluded.read(options.input))
-        print_json(made.to_dict())
+            excluded.write(options.input, bad(report) | excluded.read(options.input))
+        print_json(report.to_dict())
     except (UserError, OSError) as error:
-        complain(error)
+        print_error(error)
         return BAD_INPUT
     except KeyboardInterrupt:
-        say("stopped; what is measured is kept for the next time.")
+        print_message("stopped; what is measured is kept for the next time.")
         return STOPPED
     return DONE
 
 
-def lines(made: Report) -> list[str]:
+def lines(report: Report) -> list[str]:
     """The report for a person."""
-    lines = [f"{len(made.verdicts)} images: {made.count('good')} good, {made.count('doubtful')} doubtful, "
-            f"{made.count('bad')} bad"]  # fmt: skip
+    lines = [f"{len(report.verdicts)} images: {report.count('good')} good, {report.count('doubtful')} doubtful, "
+            f"{report.count('bad')} bad"]  # fmt: skip
     for grade in ("bad", "doubtful"):
-        for one in made.verdicts:
+        for one in report.verdicts:
             if one.grade == grade:
                 lines.append(f"{grade:9} {one.name}: {'; '.join(reason.text for reason in one.reasons)}")
-    lines += [f"kept      {name}, in place of {', '.join(copies)}" for name, copies in made.kept.items()]
-    lines += [f"skipped   {one.name}: {one.reason}" for one in made.skipped]
-    lines += [f"warning   {text}" for text in made.warnings]
-    if made.without_caption:
-        lines.append(f"captions  {made.without_caption} of {len(made.verdicts)} images have none")
-    suggested = made.settings
-    lines += [f"advice    {text}" for text in made.advice]
+    lines += [f"kept      {name}, in place of {', '.join(copies)}" for name, copies in report.kept.items()]
+    lines += [f"skipped   {one.name}: {one.reason}" for one in report.skipped]
+    lines += [f"warning   {text}" for text in report.warnings]
+    if report.without_caption:
+        lines.append(f"captions  {report.without_caption} of {len(report.verdicts)} images have none")
+    suggested = report.settings
+    lines += [f"advice    {text}" for text in report.advice]
     return [*lines, f"settings  repeats {suggested.repeats}, epochs {suggested.epochs}, rank {suggested.rank}"]
 
 

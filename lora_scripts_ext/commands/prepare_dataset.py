@@ -9,30 +9,43 @@ from ..captions.text_file import ENCODING_HELP
 from ..errors import UserError
 from ..preparation.prepare import PreparationOptions
 from ..preparation.training_set import ready
-from ..terminal import BAD_INPUT, DONE, STOPPED, accept_any_encoding, complain, count, path, print_json, say
+from ..terminal import (
+    BAD_INPUT,
+    DONE,
+    STOPPED,
+    accept_any_encoding,
+    count,
+    path,
+    print_error,
+    print_json,
+    print_message,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``prepare_dataset.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (what is made is kept)."""
+    """Run ``prepare_dataset.py``; returns the exit code: 0 done, 2 bad input, 130 stopped (copies stay)."""
     accept_any_encoding()
     options = _parser().parse_args(arguments)
-    wanted = PreparationOptions(options.rename, options.crop, options.format, options.remove_background)
+    preparation = PreparationOptions(options.rename, options.crop, options.format, options.remove_background)
     try:
-        made = ready(options.input, options.output, options.resolution, wanted, count, encoding=options.encoding)
+        prepared = ready(
+            options.input, options.output, options.resolution, preparation, count, encoding=options.encoding
+        )
     except (UserError, OSError) as error:
-        complain(error)
+        print_error(error)
         return BAD_INPUT
     except KeyboardInterrupt:
-        say("stopped; what is made is kept, the same command goes on from there.")
+        print_message("stopped; the copies so far are kept, the same command goes on from there.")
         return STOPPED
-    for one in made.skipped:
-        say(f"left out: {one.name} {one.reason}")
-    result = {"made": len(made.made), "skipped": [{"file": one.name, "reason": one.reason} for one in made.skipped]}
-    for text in made.warnings:
-        say(f"warning: {text}")
-    if made.without_caption:
-        say(f"{made.without_caption} of {len(made.made)} images have no caption.")
-    result |= {"without_caption": made.without_caption, "warnings": list(made.warnings)}
+    for one in prepared.skipped:
+        print_message(f"skipped: {one.name} {one.reason}")
+    skipped = [{"file": one.name, "reason": one.reason} for one in prepared.skipped]
+    result = {"made": len(prepared.copies), "skipped": skipped}
+    for text in prepared.warnings:
+        print_message(f"warning: {text}")
+    if prepared.without_caption:
+        print_message(f"{prepared.without_caption} of {len(prepared.copies)} images have no caption.")
+    result |= {"without_caption": prepared.without_caption, "warnings": list(prepared.warnings)}
     print_json(result | {"output": str(options.output)})
     return DONE
 

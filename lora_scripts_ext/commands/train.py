@@ -31,17 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = configs.load(Path(options.config), options.set)
         return _dry_run(config) if options.dry_run else _train(config, options.resume)
     except UserError as error:
-        _say(f"error: {error}")
+        _print_message(f"error: {error}")
         return BAD_INPUT
     except TrainingError as error:
-        _say(f"error: {error}")
+        _print_message(f"error: {error}")
         return FAILED
     except KeyboardInterrupt:
-        _say("stopped before a state could be saved; earlier states are kept.")
+        _print_message("stopped before a state could be saved; earlier states are kept.")
         return STOPPED
     except Exception as error:  # noqa: BLE001 - the last place where a crash can become a sentence
         details = crash.write(Path(config.output_dir) if config else Path())
-        _say(f"error: {crash.sentence(error, details)}")
+        _print_message(f"error: {crash.sentence(error, details)}")
         return FAILED
 
 
@@ -71,11 +71,12 @@ def _train(config: Config, resume: bool | Literal["if-possible"]) -> int:
 
     progress = Progress(sys.stderr)
     signals = (signal.SIGINT, signal.SIGTERM)
-    with stop_on(signals, lambda: _say("Stopping after this step; press again to stop at once.")) as should_stop:
+    notice = "Stopping after this step; press again to stop at once."
+    with stop_on(signals, lambda: _print_message(notice)) as should_stop:
         try:
             result = run.train(config, StandaloneHost(), resume=resume, report=progress, should_stop=should_stop)
         except run.Stopped:
-            _say("stopped while preparing; the cached images are kept for the next run.")
+            _print_message("stopped while preparing; the cached images are kept for the next run.")
             return STOPPED
         finally:
             progress.close()
@@ -89,7 +90,7 @@ def _train(config: Config, resume: bool | Literal["if-possible"]) -> int:
             "skipped": [{"picture": one.name, "reason": one.reason} for one in result.skipped],
         })  # fmt: skip
     if result.stopped:
-        _say(f"stopped at step {result.steps}; run the same command with --resume to continue.")
+        _print_message(f"stopped at step {result.steps}; run the same command with --resume to continue.")
         return STOPPED
     return DONE
 
@@ -100,7 +101,7 @@ def _dry_run(config: Config) -> int:
 
     plan = estimate(config, inspect(config), int(os.environ.get("WORLD_SIZE", "1")))
     for line in plan.lines():
-        terminal.show(line)
+        terminal.print_line(line)
     terminal.print_json(plan.to_dict())
     return DONE
 
@@ -109,6 +110,6 @@ def _is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _say(text: str) -> None:
+def _print_message(text: str) -> None:
     if _is_main_process():
-        terminal.say(text)
+        terminal.print_message(text)

@@ -1,4 +1,4 @@
-"""Latents and text embeddings on disk, each file named after the hash of all that made it."""
+"""Latents and text embeddings on disk, each file named after the hash of its inputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Cache:
         self._masked = config.masked_loss
         self._text = [config.clip_skip, config.text_model_dir]
 
-    def of_picture(self, example: Example, content: str) -> Path:
+    def of_image(self, example: Example, content: str) -> Path:
         """File of an example's latents; ``content`` is the hash of its image and mask files."""
         views = [dataclasses.astuple(view) for view in example.views]
         return self._path("latents", [*self._vae, content, example.bucket, example.resized, views, self._masked])

@@ -15,7 +15,7 @@ class Example:
     Attributes:
         name: path relative to its folder, with forward slashes.
         caption: final text, trigger word included.
-        variants: the texts a visit may show; the caption alone unless captions are shuffled.
+        variants: the captions a visit may use; only the caption itself unless captions are shuffled.
         repeats: visits per epoch; for regularisation images their relative share.
         width: pixels after EXIF rotation, as is ``height``.
         bucket: width and height it is trained at.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -66,14 +67,19 @@ def gather(
     """
     reader = _Reader(session, config)
     ordered = sorted(examples, key=lambda example: example.bucket)
-    done: dict[Example, Latents | _Pixels | Skipped] = {}
-    with closing(ahead(reader.read, ordered)) as found:
+    done: dict[Example, Latents | Skipped] = {}
+    with closing(ahead(reader.read, ordered)) as read_ahead:
         for group in _groups(ordered, session.model.device):
-            for example in group:
+            read: list[Latents | _Pixels | Skipped] = []
+            for _ in group:
                 check()
-                done[example] = next(found)
-            if any(isinstance(done[example], _Pixels) for example in group):
-                done.update(_encode([_again(one, done[one], reader) for one in group], group, session, check))
+                read.append(next(read_ahead))
+            known = [one for one in read if not isinstance(one, _Pixels)]
+            if len(known) == len(group):
+                done.update(zip(group, known, strict=True))
+            else:
+                pixels = [_again(*pair, reader) for pair in zip(group, read, strict=True)]
+                done.update(_encode(pixels, group, session, check))
             progress(len(done), len(ordered), "pictures")
     return [done[example] for example in examples]
 
@@ -102,20 +108,36 @@ class _Reader:
         self._factor = session.model.vae_factor
         self._masked = config.masked_loss
 
-    def read(self, example: Example, cached: bool = True) -> Latents | _Pixels | Skipped:
-        """The latents if they are cached and ``cached`` ones will do, else the pixels."""
+    def read(self, example: Example) -> Latents | _Pixels | Skipped:
+        """The latents if they are cached, else the pixels."""
+        files = self._files(example)
+        if isinstance(files, Skipped):
+            return files
+        content = _hash(*files)
+        names = ("mean", "std") if self._masked == "none" else ("mean", "std", "mask")
+        tensors = cache.load(self._cache.of_image(example, content), names)
+        if tensors is not None:
+            return Latents(tensors["mean"], tensors["std"], tensors.get("mask"), content)
+        return self._pixels(example, *files)
+
+    def pixels(self, example: Example) -> _Pixels | Skipped:
+        """The pixels, also where the latents are cached."""
+        files = self._files(example)
+        return files if isinstance(files, Skipped) else self._pixels(example, *files)
+
+    def _files(self, example: Example) -> tuple[bytes, bytes | None] | Skipped:
+        """The bytes of the image file and of its mask file."""
         try:
-            content = example.path.read_bytes()
-            mask = example.mask.read_bytes() if example.mask else None
+            return example.path.read_bytes(), example.mask.read_bytes() if example.mask else None
         except OSError as error:
             return Skipped(example.name, f"cannot be read ({error.strerror})")
-        name = _hash(content, mask)
-        path = self._cache.of_picture(example, name)
-        tensors = cache.load(path, ("mean", "std") if self._masked == "none" else ("mean", "std", "mask"))
-        if cached and tensors is not None:
-            return Latents(tensors["mean"], tensors["std"], tensors.get("mask"), name)
-        decoded = self._decoded(example, content, mask)
-        return decoded if isinstance(decoded, Skipped) else _Pixels(*decoded, name, path)
+
+    def _pixels(self, example: Example, image: bytes, mask: bytes | None) -> _Pixels | Skipped:
+        decoded = self._decoded(example, image, mask)
+        if isinstance(decoded, Skipped):
+            return decoded
+        content = _hash(image, mask)
+        return _Pixels(*decoded, content, self._cache.of_image(example, content))
 
     def _decoded(self, example: Example, content: bytes, mask: bytes | None) -> tuple[Tensor, Tensor | None] | Skipped:
         """Pixels and mask cells of all views."""
@@ -126,12 +148,12 @@ class _Reader:
         if decoded.pixels.size != (example.width, example.height):
             return Skipped(example.name, "has changed since it was first read; start again")
         try:
-            alone = decode.decode_mask(mask) if mask is not None else None
+            separate_mask = decode.decode_mask(mask) if mask is not None else None
         except decode.Unreadable as error:
             return Skipped(example.name, f"has a mask, {example.mask}, that {error}")
         cells = None
         if self._masked != "none":
-            cells = self._mask(example, decoded.alpha if self._masked == "alpha" else alone)
+            cells = self._mask(example, decoded.alpha if self._masked == "alpha" else separate_mask)
         return _pixels(example, decoded.pixels), cells
 
     def _mask(self, example: Example, mask: Image.Image | None) -> Tensor:
@@ -140,8 +162,8 @@ class _Reader:
         rows, columns = height // self._factor, width // self._factor
         if mask is None:
             return torch.ones(len(example.views), 1, rows, columns)
-        cut = np.stack(_cut(example, mask, Image.Resampling.BILINEAR)).astype(np.float32) / 255
-        cells = cut.reshape(len(example.views), 1, rows, self._factor, columns, self._factor).mean((3, 5))
+        crops = np.stack(_crops(example, mask, Image.Resampling.BILINEAR)).astype(np.float32) / 255
+        cells = crops.reshape(len(example.views), 1, rows, self._factor, columns, self._factor).mean((3, 5))
         return torch.from_numpy(cells)
 
 
@@ -152,11 +174,11 @@ def _hash(content: bytes, mask: bytes | None) -> str:
 
 def _pixels(example: Example, image: Image.Image) -> Tensor:
     """Uint8 [views, 3, height, width]."""
-    cut = np.stack(_cut(example, image, Image.Resampling.LANCZOS))
-    return torch.from_numpy(cut.transpose(0, 3, 1, 2).copy())
+    crops = np.stack(_crops(example, image, Image.Resampling.LANCZOS))
+    return torch.from_numpy(crops.transpose(0, 3, 1, 2).copy())
 
 
-def _cut(example: Example, image: Image.Image, resample: Image.Resampling) -> list[np.ndarray]:
+def _crops(example: Example, image: Image.Image, resample: Image.Resampling) -> list[NDArray[np.uint8]]:
     return [decode.crop(image, example.resized, example.bucket, view, resample) for view in example.views]
 
 
@@ -166,20 +188,20 @@ def _batch_size(example: Example, device: torch.device) -> int:
     return max(1, min(_MOST_VIEWS, pixels // (width * height)))
 
 
-def _again(example: Example, found: Latents | _Pixels | Skipped, reader: _Reader) -> _Pixels | Skipped:
+def _again(example: Example, read: Latents | _Pixels | Skipped, reader: _Reader) -> _Pixels | Skipped:
     """The pixels, also of what is cached.
 
     The last bits of what a VAE gives depend on the size of the batch. So a group is encoded whole even if some of it
     is cached: a run killed while it encodes and started again makes the very same latents.
     """
-    return reader.read(example, cached=False) if isinstance(found, Latents) else found
+    return reader.pixels(example) if isinstance(read, Latents) else read
 
 
 def _encode(
-    found: Sequence[_Pixels | Skipped], group: Sequence[Example], session: Session, check: Check
+    items: Sequence[_Pixels | Skipped], group: Sequence[Example], session: Session, check: Check
 ) -> Iterator[tuple[Example, Latents | Skipped]]:
     """Encode the images of a group (at least one) together and cache each; ``check`` is called before each batch."""
-    waiting = [one for one in found if isinstance(one, _Pixels)]
+    waiting = [one for one in items if isinstance(one, _Pixels)]
     means, stds = [], []
     with torch.no_grad():
         for batch in torch.cat([one.pixels for one in waiting]).split(_batch_size(group[0], session.model.device)):
@@ -189,7 +211,7 @@ def _encode(
                 stds.append(std)
     counts = [len(one.pixels) for one in waiting]
     rows = zip(torch.cat(means).split(counts), torch.cat(stds).split(counts), strict=True)
-    for example, one in zip(group, found, strict=True):
+    for example, one in zip(group, items, strict=True):
         yield example, one if isinstance(one, Skipped) else _cached(example, one, *next(rows), session)
 
 

@@ -36,25 +36,26 @@ def match(examples: Sequence[Example], left_out: Sequence[Skipped], mask_dir: Pa
         UserError: no example is left, or there is no such folder.
     """
     masks, skipped = _files(mask_dir)
-    kept = []
+    masked = []
     for example in examples:
         mask = masks.get(folder.stem(example.name))
         reason = _unreadable(mask) if mask else None
         if reason:
             skipped.append(Skipped(example.name, reason))
         else:
-            kept.append(dataclasses.replace(example, mask=mask))
-    if not kept:
+            masked.append(dataclasses.replace(example, mask=mask))
+    if not masked:
         raise UserError(f"mask_dir: no image has a mask that can be read; {skipped[-1].name} {skipped[-1].reason}.")
-    known = {folder.stem(one.name) for one in (*examples, *left_out)}
+    names = [*(example.name for example in examples), *(image.name for image in left_out)]
+    known = {folder.stem(name) for name in names}
     unused = [mask.name for name, mask in masks.items() if name not in known]
-    return Matched(kept, skipped, [*_without_mask(kept, mask_dir), *_without_image(unused, mask_dir)])
+    return Matched(masked, skipped, [*_without_mask(masked, mask_dir), *_without_image(unused, mask_dir)])
 
 
 def _files(mask_dir: Path) -> tuple[dict[str, Path], list[Skipped]]:
     """Mask images by relative path without extension; and the files that are not taken."""
-    names, found = folder.scan(mask_dir, "mask_dir")
-    skipped = [Skipped((mask_dir / one.name).as_posix(), one.reason) for one in found]
+    names, not_read = folder.scan(mask_dir, "mask_dir")
+    skipped = [Skipped((mask_dir / one.name).as_posix(), one.reason) for one in not_read]
     masks: dict[str, Path] = {}
     for name in names:
         first = masks.setdefault(folder.stem(name), mask_dir / name)

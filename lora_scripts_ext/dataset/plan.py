@@ -1,4 +1,4 @@
-"""Which images a step looks at: a function of (seed, epoch, effective batch), however a step is split up."""
+"""Which images a step uses: a function of (seed, epoch, effective batch), however a step is split up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .example import Example
 
 
 class Visit(NamedTuple):
-    """One look at an image.
+    """One use of an image in a step.
 
     Attributes:
         example: index into the examples.
@@ -69,25 +69,25 @@ def epoch_steps(examples: Sequence[Example], config: Config, epoch: int, world_s
 
 def share(step: Step, rank: int, world_size: int) -> Step:
     """What the process ``rank`` computes: every ``world_size``-th visit, at most ``batch_size`` of a micro-batch."""
-    shares, seen = [], 0
+    shares, assigned = [], 0
     for micro in step:
-        shares.append(micro[(rank - seen) % world_size :: world_size])
-        seen += len(micro)
+        shares.append(micro[(rank - assigned) % world_size :: world_size])
+        assigned += len(micro)
     return tuple(part for part in shares if part)
 
 
 def _parts(
-    examples: Sequence[Example], shown: Sequence[int], config: Config, kind: str, epoch: int, count: int
+    examples: Sequence[Example], chosen: Sequence[int], config: Config, kind: str, epoch: int, count: int
 ) -> list[list[Visit]]:
     """A visit for every index in ``shown``, in ``count`` parts as equal as can be, few of which span buckets."""
     draw = generator(config.seed, kind, epoch)
     # Drawn in the order of the examples, before any shuffling: the effective batch does not change them.
-    views, variants, dropped = draw.random(len(shown)), draw.random(len(shown)), draw.random(len(shown))
+    views, variants, dropped = draw.random(len(chosen)), draw.random(len(chosen)), draw.random(len(chosen))
     buckets: dict[Size, list[Visit]] = {}
-    for place in draw.permutation(len(shown)).tolist():
-        example = examples[shown[place]]
-        variant = int(variants[place] * len(example.variants)) if dropped[place] >= config.caption_dropout else None
-        visit = Visit(shown[place], int(views[place] * len(example.views)), variant, 0)
+    for index in draw.permutation(len(chosen)).tolist():
+        example = examples[chosen[index]]
+        variant = int(variants[index] * len(example.variants)) if dropped[index] >= config.caption_dropout else None
+        visit = Visit(chosen[index], int(views[index] * len(example.views)), variant, 0)
         buckets.setdefault(example.bucket, []).append(visit)
     visits = [visit for members in buckets.values() for visit in members]
     bounds = [len(visits) * index // count for index in range(count + 1)]
@@ -123,4 +123,4 @@ def _prior(examples: Sequence[Example], seed: int, epoch: int, count: int) -> li
     if not pool:
         return []
     order = generator(seed, "prior").permutation(len(pool)).tolist()
-    return [pool[order[(epoch * count + place) % len(pool)]] for place in range(count)]
+    return [pool[order[(epoch * count + position) % len(pool)]] for position in range(count)]

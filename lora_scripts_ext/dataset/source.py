@@ -1,4 +1,4 @@
-"""Folders of images and captions -> the examples of a run, and what was left out of it."""
+"""Folders of images and captions -> the examples of a run, and what was skipped."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Dataset:
         examples: training images, then regularisation images, each sorted by name.
         skipped: files that are not trained on, with the reason.
         warnings: sentences the user should read.
-        without_caption: number of images trained on the trigger word alone or on an empty caption.
+        without_caption: number of images trained on only the trigger word or on an empty caption.
     """
 
     examples: tuple[Example, ...]
@@ -85,23 +85,23 @@ def read(config: Config, resolution: Sequence[int], vae_factor: int) -> Dataset:
 
 def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
     root = Path(getattr(config, key))
-    found, skipped = folder.scan(root, key, _other_folders(config))
+    all_names, skipped = folder.scan(root, key, _other_folders(config))
     unwanted = excluded.read(root)
-    names = [name for name in found if name not in unwanted]
-    skipped += [Skipped(name, "is left out by hand") for name in found if name in unwanted]
+    names = [name for name in all_names if name not in unwanted]
+    skipped += [Skipped(name, "is excluded by hand") for name in all_names if name in unwanted]
     captions = _captions(config, key, root, names, skipped)
     skipped += captions.skipped
 
     examples: list[Example] = []
     bare: list[str] = []
-    for name, found in zip(names, _picture_sizes(root, names), strict=True):
+    for name, size in zip(names, _image_sizes(root, names), strict=True):
         repeats, folder_caption = folder_meaning(root, name, config.num_repeats)
-        if isinstance(found, str) or repeats == 0:
-            skipped.append(Skipped(name, found if isinstance(found, str) else "is in a folder that repeats it 0 times"))
+        if isinstance(size, str) or repeats == 0:
+            skipped.append(Skipped(name, size if isinstance(size, str) else "is in a folder that repeats it 0 times"))
             continue
         text = captions.caption(name) or folder_caption
         bare += [] if text else [name]
-        examples.append(_example(config, root, name, text, repeats, found, sizes, key))
+        examples.append(_example(config, root, name, text, repeats, size, sizes, key))
     if not examples:
         raise folder.no_images(key, root, skipped)
     warnings = (
@@ -113,7 +113,7 @@ def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
 
 
 def _other_folders(config: Config) -> list[Path]:
-    """Folders that hold other things than the set's images, should they lie inside it."""
+    """Folders that hold other things than the dataset's images, should they lie inside it."""
     named = (config.output_dir, config.mask_dir, config.reg_data_dir, config.train_data_dir)
     return [config.cache_path, *(Path(path) for path in named if path)]
 
@@ -141,7 +141,7 @@ def _without_caption(config: Config, key: str, bare: Sequence[str], count: int) 
     return [f"{len(bare)} of {count} {kind} have no caption and are trained on {instead}: {listed}"]
 
 
-def _picture_sizes(root: Path, names: Iterable[str]) -> list[Size | str]:
+def _image_sizes(root: Path, names: Iterable[str]) -> list[Size | str]:
     """Width and height of every image, or the reason why it cannot be read."""
 
     def measure(name: str) -> Size | str:

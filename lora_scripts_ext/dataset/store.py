@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -60,11 +60,8 @@ class _Table:
     time_ids: Tensor | None
 
 
-_Held = TypeVar("_Held", _Table, Texts)
-
-
 class Store:
-    """Cached latents and text embeddings, ready to be drawn from.
+    """Cached latents and text embeddings, ready for batches.
 
     Attributes:
         examples: the examples left after decoding; ``Visit.example`` is an index into them.
@@ -108,17 +105,17 @@ class Store:
             session: encodes what the cache lacks.
             config: the run.
             progress: called with done, total and "pictures" or "captions".
-            check: called between pictures; what it raises ends the build, the caches filled so far stay.
-            budget_bytes: device memory that the set may take.
+            check: called between images; what it raises ends the build, the caches filled so far stay.
+            budget_bytes: device memory that the dataset may take.
             text_budget_bytes: memory that text embeddings may take; more of them are read from the cache for each
                 batch. None: no limit.
 
         Raises:
-            UserError: no training picture could be decoded, the VAE gives NaN, the cache cannot be written.
+            UserError: no training image could be decoded, the VAE gives NaN, the cache cannot be written.
         """
         cache.sweep(config)
-        found = latents.gather(dataset.examples, session, config, progress, check)
-        results = [_unless_black(example, one, config) for example, one in zip(dataset.examples, found, strict=True)]
+        gathered = latents.gather(dataset.examples, session, config, progress, check)
+        results = [_unless_black(example, one, config) for example, one in zip(dataset.examples, gathered, strict=True)]
         _check_usable(dataset.examples, results, config)
         examples = tuple(
             example for example, one in zip(dataset.examples, results, strict=True) if isinstance(one, Latents)
@@ -130,14 +127,14 @@ class Store:
         held = [embeddings] if isinstance(embeddings, Texts) else []
         encoded = [one for one in results if isinstance(one, Latents)]
         tables, first_rows = _tables(examples, encoded, session)
-        place = _place([*tables.values(), *held], session.model.device, budget_bytes)
+        move = _mover([*tables.values(), *held], session.model.device, budget_bytes)
         return cls(
             examples,
             [*dataset.skipped, *(one for one in results if isinstance(one, Skipped))],
             _content_hash(examples, encoded),
-            {size: _each(place, table) for size, table in tables.items()},
+            {size: _moved(table, move) for size, table in tables.items()},
             first_rows,
-            _each(place, embeddings) if isinstance(embeddings, Texts) else embeddings,
+            _texts_moved(embeddings, move) if isinstance(embeddings, Texts) else embeddings,
         )
 
     def batch(self, visits: Sequence[Visit], device: torch.device) -> Batch:
@@ -147,14 +144,15 @@ class Store:
         captions = [
             "" if visit.variant is None else self.examples[visit.example].variants[visit.variant] for visit in visits
         ]
-        time_ids = _taken(table.time_ids, rows, device)
+        stacked = partial(_stacked, rows=rows, device=device)
+        time_ids = _if_any(stacked, table.time_ids)
         conditioning = None
         if self._texts is not None:
             conditioning = replace(self._texts.of(captions, device), time_ids=time_ids)
         return Batch(
-            mean=_taken(table.mean, rows, device),
-            std=_taken(table.std, rows, device),
-            mask=_taken(table.mask, rows, device),
+            mean=stacked(table.mean),
+            std=stacked(table.std),
+            mask=_if_any(stacked, table.mask),
             weight=torch.tensor([visit.weight for visit in visits]).to(device, non_blocking=True),
             time_ids=time_ids,
             conditioning=conditioning,
@@ -162,10 +160,10 @@ class Store:
         )
 
 
-def _unless_black(example: Example, found: Latents | Skipped, config: Config) -> Latents | Skipped:
-    """Skip an image of which nothing would be learnt: its mask is black everywhere, and that has no weight."""
-    if isinstance(found, Skipped) or found.mask is None or config.unmasked_weight > 0 or found.mask.any():
-        return found
+def _unless_black(example: Example, item: Latents | Skipped, config: Config) -> Latents | Skipped:
+    """Skip an image that would train nothing: its mask is black everywhere, and that has no weight."""
+    if isinstance(item, Skipped) or item.mask is None or config.unmasked_weight > 0 or item.mask.any():
+        return item
     return Skipped(
         example.name, "has a mask that is black everywhere; correct it, or set unmasked_weight above 0 to learn from it"
     )
@@ -226,9 +224,9 @@ def _time_ids(examples: Iterable[Example]) -> Tensor:
     )
 
 
-def _place(held: Iterable[_Table | Texts], device: torch.device, budget_bytes: int) -> Callable[[Tensor], Tensor]:
-    """What puts a tensor where the whole set belongs: on the device, or in memory it can fetch from by itself."""
-    total = sum(tensor.nbytes for one in held for tensor in _tensors(one).values())
+def _mover(held: Iterable[_Table | Texts], device: torch.device, budget_bytes: int) -> Callable[[Tensor], Tensor]:
+    """What moves a tensor to where the dataset belongs: on the device, or in memory it can fetch from by itself."""
+    total = sum(tensor.nbytes for one in held for tensor in _tensors(one))
     if total <= budget_bytes:
         return lambda tensor: tensor.to(device)
     if device.type == "cuda":
@@ -236,20 +234,26 @@ def _place(held: Iterable[_Table | Texts], device: torch.device, budget_bytes: i
     return lambda tensor: tensor
 
 
-def _each(place: Callable[[Tensor], Tensor], held: _Held) -> _Held:
-    return replace(held, **{name: place(tensor) for name, tensor in _tensors(held).items()})
+def _moved(table: _Table, move: Callable[[Tensor], Tensor]) -> _Table:
+    return _Table(move(table.mean), move(table.std), _if_any(move, table.mask), _if_any(move, table.time_ids))
 
 
-def _tensors(held: _Table | Texts) -> dict[str, Tensor]:
-    values = {field.name: getattr(held, field.name) for field in fields(held)}
-    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+def _texts_moved(texts: Texts, move: Callable[[Tensor], Tensor]) -> Texts:
+    return replace(texts, context=move(texts.context), pooled=_if_any(move, texts.pooled))
 
 
-def _taken(tensor: Tensor | None, rows: Sequence[int], device: torch.device) -> Tensor | None:
+def _if_any(function: Callable[[Tensor], Tensor], tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else function(tensor)
+
+
+def _tensors(held: _Table | Texts) -> list[Tensor]:
+    values = (getattr(held, field.name) for field in fields(held))
+    return [value for value in values if isinstance(value, Tensor)]
+
+
+def _stacked(tensor: Tensor, rows: Sequence[int], device: torch.device) -> Tensor:
     """The rows, stacked on ``device``.
 
     Rows are sliced by host integers, so no index travels to the device; pinned rows are copied without waiting.
     """
-    if tensor is None:
-        return None
     return torch.stack([tensor[row].to(device, non_blocking=True) for row in rows])

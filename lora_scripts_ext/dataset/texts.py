@@ -55,10 +55,10 @@ class TextFiles:
     """Embeddings of distinct texts, each read from the cache when a batch needs it.
 
     Attributes:
-        place: for a text, the file of its caption and its row there.
+        file_and_row: for a text, the file of its caption and its row there.
     """
 
-    place: dict[str, tuple[Path, int]]
+    file_and_row: dict[str, tuple[Path, int]]
     names: tuple[str, ...]
 
     def of(self, captions: Sequence[str], device: torch.device) -> Conditioning:
@@ -67,7 +67,7 @@ class TextFiles:
         Raises:
             UserError: a file has disappeared from the cache.
         """
-        rows = [cache.load_row(*self.place[caption], self.names) for caption in captions]
+        rows = [cache.load_row(*self.file_and_row[caption], self.names) for caption in captions]
         context, *pooled = (_stacked([row[name] for row in rows], device) for name in self.names)
         return Conditioning(context, pooled[0] if pooled else None)
 
@@ -85,7 +85,7 @@ def bytes_of(captions: Sequence[Variants], text: Conditioning) -> int:
 
 def captions(examples: Sequence[Example], config: Config) -> list[Variants]:
     """Every caption that a visit may show, once, in the order of the examples; last the empty one, for dropout."""
-    empty = [("",)] if config.caption_dropout > 0 else []
+    empty: list[Variants] = [("",)] if config.caption_dropout > 0 else []
     return list(dict.fromkeys([example.variants for example in examples] + empty))
 
 
@@ -199,6 +199,7 @@ def _encode(group: Sequence[Variants], session: Session, check: Check) -> list[d
             encoded.append(session.encode_text(texts[first : first + batch]))
     counts = [len(caption) for caption in group]
     tables = {"context": torch.cat([one.context.cpu() for one in encoded]).split(counts)}
-    if encoded[0].pooled is not None:
-        tables["pooled"] = torch.cat([one.pooled.cpu() for one in encoded]).split(counts)
+    pooled = [one.pooled.cpu() for one in encoded if one.pooled is not None]
+    if pooled:
+        tables["pooled"] = torch.cat(pooled).split(counts)
     return [{name: parts[index].clone() for name, parts in tables.items()} for index in range(len(group))]

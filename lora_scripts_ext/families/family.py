@@ -156,5 +156,5 @@ class Family(ABC):
 def last_layer(encoders: TextEncoders, captions: Sequence[str], device: torch.device) -> Conditioning:
     """The first encoder's last hidden states, or the ``clip_skip``-th last, through its final layer norm."""
     output, _ = encoders.run(0, captions, device)
-    norm = encoders.models[0].text_model.final_layer_norm
+    norm = encoders.models[0].get_submodule("text_model.final_layer_norm")
     return Conditioning(norm(output.hidden_states[-encoders.clip_skip]))

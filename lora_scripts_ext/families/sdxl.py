@@ -41,7 +41,8 @@ class StableDiffusionXL(Family):
         second, ends = encoders.run(1, captions, device)
         context = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
         rows = torch.arange(len(captions), device=device)
-        return Conditioning(context, encoders.models[1].text_projection(second.last_hidden_state[rows, ends]))
+        project = encoders.models[1].get_submodule("text_projection")
+        return Conditioning(context, project(second.last_hidden_state[rows, ends]))
 
     def text_key_prefix(self, part: Part) -> str:
         """See ``Family.text_key_prefix``: the two encoders have different prefixes."""

@@ -1,1 +1,1 @@
-"""Image files: found in a folder, decoded, cut to a bucket."""
+"""Image files: listed, decoded, cropped to a bucket."""

@@ -1,4 +1,4 @@
-"""Sizes that images are trained at, and how an image is resized and cut to one."""
+"""Sizes that images are trained at, and how an image is resized and cropped to one."""
 
 from __future__ import annotations
 
@@ -93,31 +93,31 @@ def grid(config: Config, resolution: Sequence[int], vae_factor: int) -> Grid:
             f"bucket_step is {config.bucket_step}; it must be a multiple of {vae_factor}, the pixels of one latent "
             "cell of this model."
         )
-    side = math.sqrt(width * height)
+    mean_side = math.sqrt(width * height)
     # A step above a quarter of the side would leave hardly any aspect ratio (the pocket model has side 64).
-    step = max(vae_factor, min(config.bucket_step, int(side / 4) // vae_factor * vae_factor))
-    low = config.min_bucket_side or side / 2
-    high = config.max_bucket_side or side * 2
+    step = max(vae_factor, min(config.bucket_step, int(mean_side / 4) // vae_factor * vae_factor))
+    low = config.min_bucket_side or mean_side / 2
+    high = config.max_bucket_side or mean_side * 2
     sizes = _sizes(width * height, step, math.ceil(low / step) * step, int(high) // step * step)
     if not sizes:
         raise UserError(
-            f"min_bucket_side {low:g} and max_bucket_side {high:g} leave no bucket for resolution {side:g} in steps "
-            f"of {step} pixels; leave both at 0 for half and twice the resolution."
+            f"min_bucket_side {low:g} and max_bucket_side {high:g} leave no bucket for resolution {mean_side:g} in "
+            f"steps of {step} pixels; leave both at 0 for half and twice the resolution."
         )
     return Grid(sizes, step, width * height, max(max(size) for size in sizes), not config.bucket_no_upscale)
 
 
 def _sizes(area: int, step: int, low: int, high: int) -> tuple[Size, ...]:
     """Every width from ``low`` to ``high`` with the tallest height that stays within ``area``, and the reverse."""
-    found: set[Size] = set()
+    sizes: set[Size] = set()
     square = math.isqrt(area) // step * step
     if low <= square <= high:
-        found.add((square, square))
+        sizes.add((square, square))
     for width in range(low, high + 1, step):
         height = min(high, area // width // step * step)
         if height >= low:
-            found |= {(width, height), (height, width)}
-    return tuple(sorted(found))
+            sizes |= {(width, height), (height, width)}
+    return tuple(sorted(sizes))
 
 
 def cover(size: Size, bucket: Size) -> Size:

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from . import kinds, plugins, png
 from .bucket import Size, View
 from .kinds import EXTENSIONS as EXTENSIONS
 
-# Told by content, whatever the extension says. Not among them: EPS, for which Pillow would start Ghostscript, and
-# formats without a signature, which damaged files are easily taken for.
+# Recognised by content, whatever the extension is. Not among them: EPS, for which Pillow would start Ghostscript, and
+# formats without a signature, with which damaged files are easily confused.
 _FORMATS = (
     "PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "JXL", "JPEG2000", "PPM", "QOI",
 )  # fmt: skip
@@ -57,7 +58,7 @@ class Picture:
 
 
 def size(path: Path) -> Size:
-    """Width and height in pixels after EXIF rotation, from the file's header alone (a TIFF is decoded).
+    """Width and height in pixels after EXIF rotation, from the file's header only (a TIFF is decoded).
 
     Raises:
         Unreadable: the file is empty, no image, or too large.
@@ -92,7 +93,7 @@ def small(path: Path, side: int) -> Image.Image:
         Unreadable: the file is missing, damaged or too large an image.
     """
     with _opened(path) as image:
-        # JPEG alone can be decoded at a half, a quarter or an eighth; twice the side leaves the scaling its quality.
+        # Only JPEG can be decoded at a half, a quarter or an eighth; twice the side leaves the scaling its quality.
         image.draft(None, (2 * side, 2 * side))
         pixels = _decoded(image).pixels
         pixels.thumbnail((side, side), Image.Resampling.BICUBIC)
@@ -105,14 +106,14 @@ def decode_mask(content: bytes) -> Image.Image:
     Raises:
         Unreadable: as for ``decode``.
     """
-    picture = decode(content)
-    mask = picture.pixels.convert("L")
-    if picture.alpha is None:
+    decoded = decode(content)
+    mask = decoded.pixels.convert("L")
+    if decoded.alpha is None:
         return mask
-    return Image.composite(mask, Image.new("L", mask.size, 0), picture.alpha)
+    return Image.composite(mask, Image.new("L", mask.size, 0), decoded.alpha)
 
 
-def crop(image: Image.Image, resized: Size, bucket: Size, view: View, resample: Image.Resampling) -> np.ndarray:
+def crop(image: Image.Image, resized: Size, bucket: Size, view: View, resample: Image.Resampling) -> NDArray[np.uint8]:
     """Resize ``image`` to ``resized``, cut the view of size ``bucket`` out of it, mirror it if the view is flipped.
 
     Only the pixels of the view are computed, so a panorama costs no more than a square.
@@ -154,7 +155,7 @@ def _opened(source: Path | io.BytesIO, header_only: bool = False) -> Iterator[Im
                 yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Unreadable(_too_large()) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise Unreadable(kinds.unidentified(head)) from error
     except _DAMAGED as error:
         raise Unreadable(f"cannot be decoded ({error or type(error).__name__})") from error
@@ -252,7 +253,9 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             if "sRGB" not in ImageCms.getProfileDescription(source):
-                plain = ImageCms.profileToProfile(plain, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+                srgb = ImageCms.createProfile("sRGB")
+                # None only where it converts in place.
+                plain = ImageCms.profileToProfile(plain, source, srgb, outputMode="RGB") or plain
         except (ImageCms.PyCMSError, ImportError, OSError, ValueError):
             pass  # a wrong profile, or a Pillow without colour management: the plain pixels are good enough
     return plain.convert("RGB")

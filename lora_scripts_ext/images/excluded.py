@@ -28,7 +28,7 @@ def read(folder: Path) -> frozenset[str]:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise TypeError("left_out is no list of names")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: this list of left-out images is damaged ({error}); delete it.") from error
+        raise UserError(f"{path}: this list of excluded images is damaged ({error}); delete it.") from error
     return frozenset(names)
 
 

@@ -17,7 +17,7 @@ _ICLOUD = ".icloud"
 
 
 def scan(root: Path, key: str, leave_out: Iterable[Path] = ()) -> tuple[list[str], list[Skipped]]:
-    """Names of all images under ``root``, relative to it with forward slashes, sorted; and what was left out.
+    """Names of all images under ``root``, relative to it with forward slashes, sorted; and what was skipped.
 
     Hidden files and folders (``.thumbnails``, ``._a.jpg``), what systems add (``__MACOSX``, ``Thumbs.db``) and the
     ``leave_out`` folders strictly inside ``root`` are passed over in silence. Everything else that looks like an image
@@ -27,7 +27,7 @@ def scan(root: Path, key: str, leave_out: Iterable[Path] = ()) -> tuple[list[str
     Args:
         root: the folder.
         key: the config key that names it, for errors.
-        leave_out: folders that are no part of the set, such as the cache.
+        leave_out: folders that are no part of the dataset, such as the cache.
 
     Raises:
         UserError: ``root`` is not a folder.
@@ -39,27 +39,29 @@ def scan(root: Path, key: str, leave_out: Iterable[Path] = ()) -> tuple[list[str
             raise UserError(f"{key}: {root} is a file; name the folder that the images are in.")
         raise UserError(f"{key}: there is no folder {root}; check the path.")
     ignored = {_resolved(folder) for folder in leave_out}
-    look = _Look(root, key)
+    image_filter = _ImageFilter(root, key)
     names: list[str] = []
     skipped: list[Skipped] = []
 
     def unreadable(error: OSError) -> None:
-        skipped.append(Skipped(look.name(error.filename), f"is a folder that cannot be read ({error.strerror})"))
+        skipped.append(
+            Skipped(image_filter.name(error.filename), f"is a folder that cannot be read ({error.strerror})")
+        )
 
     for folder, below, files in os.walk(root, onerror=unreadable):
         here = Path(folder)
         below[:] = [name for name in below if not _passed_over(name)]
         skipped += [
-            Skipped(look.name(here / name), "is a link to a folder; copy the folder instead")
+            Skipped(image_filter.name(here / name), "is a link to a folder; copy the folder instead")
             for name in below
             if (here / name).is_symlink()
         ]
         below[:] = [name for name in below if _resolved(here / name) not in ignored]
-        for path, reason in look.at(here, files):
+        for path, reason in image_filter.at(here, files):
             if reason is None:
-                names.append(look.name(path))
+                names.append(image_filter.name(path))
             else:
-                skipped.append(Skipped(look.name(path), reason))
+                skipped.append(Skipped(image_filter.name(path), reason))
     return sorted(names), sorted(skipped, key=lambda one: one.name)
 
 
@@ -76,8 +78,8 @@ def stem(name: str) -> str:
     return name[: -len(Path(name).suffix)] if Path(name).suffix else name
 
 
-class _Look:
-    """Tells images from other files under ``root``, which the config calls ``key``."""
+class _ImageFilter:
+    """Separates images from other files under ``root``, which the config calls ``key``."""
 
     def __init__(self, root: Path, key: str) -> None:
         self._root = root
@@ -105,10 +107,10 @@ class _Look:
             left = self._left(path, extension)
             if left is not None:
                 return left
-        found = _kind(path, extension)
-        if found is None and not file_name.is_text(path.relative_to(self._root).as_posix()):
+        reason = _kind(path, extension)
+        if reason is None and not file_name.is_text(path.relative_to(self._root).as_posix()):
             return "has a name that is not UTF-8; rename it, or give the zip it came from to prepare_dataset.py"
-        return found
+        return reason
 
     def _left(self, link: Path, extension: str) -> str | None:
         """Why a link is not followed; empty where it is of no image, None where it may be."""

@@ -33,4 +33,4 @@ def _known(kind: str) -> bool:
     from PIL import features
 
     # A Pillow before 11.3 warns of a feature that it does not know.
-    return kind in _OWN and _OWN[kind] in features.modules and features.check(_OWN[kind])
+    return kind in _OWN and _OWN[kind] in features.modules and bool(features.check(_OWN[kind]))

@@ -23,12 +23,12 @@ def lean(file: BinaryIO, header_only: bool) -> tuple[BinaryIO, bytes | None]:
         file: at any place.
         header_only: whether what follows the first pixels may be missing from the result.
     """
-    kept, dropped, profile = [SIGNATURE], False, None
+    chunks, dropped, profile = [SIGNATURE], False, None
     file.seek(len(SIGNATURE))
     while len(start := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", start)
         if kind == _PIXELS and header_only:
-            kept.append(start)
+            chunks.append(start)
             break
         # A chunk is not longer than the file, whatever its length says: read() stops there.
         if kind in _TEXT or kind == _PROFILE:
@@ -38,11 +38,11 @@ def lean(file: BinaryIO, header_only: bool) -> tuple[BinaryIO, bytes | None]:
             if not content:
                 file.seek(length + 4, 1)
         else:
-            kept += [start, file.read(length + 4)]
+            chunks += [start, file.read(length + 4)]
     if not dropped:
         file.seek(0)
         return file, None
-    return BytesIO(b"".join(kept)), profile
+    return BytesIO(b"".join(chunks)), profile
 
 
 def _inflated(content: bytes) -> bytes | None:

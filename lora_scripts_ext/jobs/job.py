@@ -12,6 +12,7 @@ from ..config import Config
 from ..contract import Host
 from ..errors import TrainingError, UserError
 from ..training import run
+from ..training.log import Report
 
 Status = Literal["waiting", "preparing", "training", "done", "stopped", "failed"]
 _CURVE_POINTS = 400
@@ -24,7 +25,7 @@ class Job:
     """
 
     def __init__(
-        self, config: Config, host: Host, *, resume: run.Resume = False, listen: run.Report = lambda event: None
+        self, config: Config, host: Host, *, resume: run.Resume = False, listen: Report = lambda event: None
     ) -> None:
         """``listen`` is called with every event, in the run's thread."""
         self.config = config

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,10 @@ from ..families.family import Family, Heads
 from .safetensors_file import Shape
 from .weights import Source
 
+Module = TypeVar("Module", bound=nn.Module)
 
-class Denoiser(ABC):
+
+class Denoiser(ABC, Generic[Module]):
     """A kind of denoiser; its modules are passed to the methods.
 
     Names of tensors in the original layout are relative to ``model.diffusion_model.``.
@@ -68,24 +70,24 @@ class Denoiser(ABC):
         """
 
     @abstractmethod
-    def build(self, config: Mapping[str, Any]) -> nn.Module:
+    def build(self, config: Mapping[str, Any]) -> Module:
         """The module, on torch's default device."""
 
     @abstractmethod
-    def latent_channels(self, module: nn.Module) -> int:
+    def latent_channels(self, module: Module) -> int:
         """Channels of its latents."""
 
     @abstractmethod
-    def latent_multiple(self, module: nn.Module) -> int:
+    def latent_multiple(self, module: Module) -> int:
         """Latent cells along one side come in multiples of this."""
 
     @abstractmethod
-    def meta_conditioning(self, module: nn.Module, batch: int, family: Family, dtype: torch.dtype) -> Conditioning:
+    def meta_conditioning(self, module: Module, batch: int, family: Family, dtype: torch.dtype) -> Conditioning:
         """Conditioning of the shapes that it takes, on the meta device."""
 
     @abstractmethod
     def predict(
-        self, module: nn.Module, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, guidance: float
+        self, module: Module, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, guidance: float
     ) -> Tensor:
         """Its raw output [batch, channels, height, width].
 
@@ -98,9 +100,9 @@ class Denoiser(ABC):
         """
 
     @abstractmethod
-    def targets(self, module: nn.Module, family: Family) -> Iterator[Target]:
+    def targets(self, module: Module, family: Family) -> Iterator[Target]:
         """The layers that an adapter can attach to."""
 
     @abstractmethod
-    def blocks(self, module: nn.Module) -> Iterator[nn.Module]:
+    def blocks(self, module: Module) -> Iterator[nn.Module]:
         """The repeated blocks: most activations live inside them, few pass between."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .denoiser import Denoiser
 from .diffusers_unet import UNet
 from .flux import Flux
 
-DENOISERS: dict[str, Denoiser] = {denoiser.class_name: denoiser for denoiser in (UNet(), Flux())}
+DENOISERS: dict[str, Denoiser[Any]] = {denoiser.class_name: denoiser for denoiser in (UNet(), Flux())}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,13 @@ from .text_states import TOKENS
 from .unet import unet_config, unet_sources
 from .weights import Source
 
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
 _BLOCKS = ("ResnetBlock2D", "BasicTransformerBlock")
 
 
-class UNet(Denoiser):
+class UNet(Denoiser["UNet2DConditionModel"]):
     """See ``Denoiser``."""
 
     title = "UNet"
@@ -60,21 +63,23 @@ class UNet(Denoiser):
                 "give the plain text-to-image version."
             )
 
-    def build(self, config: Mapping[str, Any]) -> nn.Module:
+    def build(self, config: Mapping[str, Any]) -> UNet2DConditionModel:
         """See ``Denoiser.build``."""
         from diffusers import UNet2DConditionModel
 
         return UNet2DConditionModel.from_config(dict(config))
 
-    def latent_channels(self, module: nn.Module) -> int:
+    def latent_channels(self, module: UNet2DConditionModel) -> int:
         """See ``Denoiser.latent_channels``."""
         return module.config.in_channels
 
-    def latent_multiple(self, module: nn.Module) -> int:
+    def latent_multiple(self, module: UNet2DConditionModel) -> int:
         """See ``Denoiser.latent_multiple``."""
         return 2 ** (len(module.config.block_out_channels) - 1)
 
-    def meta_conditioning(self, module: nn.Module, batch: int, family: Family, dtype: torch.dtype) -> Conditioning:
+    def meta_conditioning(
+        self, module: UNet2DConditionModel, batch: int, family: Family, dtype: torch.dtype
+    ) -> Conditioning:
         """See ``Denoiser.meta_conditioning``."""
         config = module.config
 
@@ -88,7 +93,12 @@ class UNet(Denoiser):
         return Conditioning(context, empty(pooled), empty(6))
 
     def predict(
-        self, module: nn.Module, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, guidance: float
+        self,
+        module: UNet2DConditionModel,
+        noisy: Tensor,
+        timesteps: Tensor,
+        conditioning: Conditioning,
+        guidance: float,
     ) -> Tensor:
         """See ``Denoiser.predict``."""
         added = None
@@ -102,10 +112,10 @@ class UNet(Denoiser):
             return_dict=False,
         )[0]
 
-    def targets(self, module: nn.Module, family: Family) -> Iterator[Target]:
+    def targets(self, module: UNet2DConditionModel, family: Family) -> Iterator[Target]:
         """See ``Denoiser.targets``."""
         return unet_targets(module, family.name)
 
-    def blocks(self, module: nn.Module) -> Iterator[nn.Module]:
+    def blocks(self, module: UNet2DConditionModel) -> Iterator[nn.Module]:
         """See ``Denoiser.blocks``."""
         return (block for block in module.modules() if type(block).__name__ in _BLOCKS)

@@ -148,15 +148,13 @@ class DoubleStreamBlock(nn.Module):
     def forward(self, image: Tensor, text: Tensor, vector: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
         """Image and text [batch, tokens, width]."""
         image_mod, text_mod = self.img_mod(vector), self.txt_mod(vector)
-        heads = [
-            torch.cat(pair, dim=2)
-            for pair in zip(
-                self.txt_attn.heads(_modulated(text, *text_mod[:2])),
-                self.img_attn.heads(_modulated(image, *image_mod[:2])),
-                strict=True,
-            )
-        ]
-        attended = _attend(*heads, rotation)
+        heads = zip(
+            self.txt_attn.heads(_modulated(text, *text_mod[:2])),
+            self.img_attn.heads(_modulated(image, *image_mod[:2])),
+            strict=True,
+        )
+        query, key, value = (torch.cat(pair, dim=2) for pair in heads)
+        attended = _attend(query, key, value, rotation)
         text_part, image_part = attended.split([text.shape[1], image.shape[1]], dim=1)
         return (
             _fed_forward(image + image_mod[2] * self.img_attn.proj(image_part), self.img_mlp, image_mod[3:]),
@@ -311,7 +309,7 @@ def _to_patches(x: Tensor) -> Tensor:
     return patches.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * _PATCH**2)
 
 
-class Flux(Denoiser):
+class Flux(Denoiser[FluxTransformer]):
     """See ``Denoiser``."""
 
     title = "transformer"
@@ -375,19 +373,21 @@ class Flux(Denoiser):
                 "text-to-image version."
             )
 
-    def build(self, config: Mapping[str, Any]) -> nn.Module:
+    def build(self, config: Mapping[str, Any]) -> FluxTransformer:
         """See ``Denoiser.build``."""
         return FluxTransformer(**config)
 
-    def latent_channels(self, module: nn.Module) -> int:
+    def latent_channels(self, module: FluxTransformer) -> int:
         """See ``Denoiser.latent_channels``."""
         return module.in_channels // _PATCH**2
 
-    def latent_multiple(self, module: nn.Module) -> int:
+    def latent_multiple(self, module: FluxTransformer) -> int:
         """See ``Denoiser.latent_multiple``."""
         return _PATCH
 
-    def meta_conditioning(self, module: nn.Module, batch: int, family: Family, dtype: torch.dtype) -> Conditioning:
+    def meta_conditioning(
+        self, module: FluxTransformer, batch: int, family: Family, dtype: torch.dtype
+    ) -> Conditioning:
         """See ``Denoiser.meta_conditioning``."""
         context, pooled = module.txt_in.in_features, module.vector_in.in_layer.in_features
         return Conditioning(
@@ -396,17 +396,17 @@ class Flux(Denoiser):
         )
 
     def predict(
-        self, module: nn.Module, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, guidance: float
+        self, module: FluxTransformer, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, guidance: float
     ) -> Tensor:
         """See ``Denoiser.predict``."""
         scale = torch.full((len(noisy),), guidance, device=noisy.device, dtype=torch.float32)
         return module(noisy, timesteps, conditioning.context, conditioning.pooled, scale)
 
-    def targets(self, module: nn.Module, family: Family) -> Iterator[Target]:
+    def targets(self, module: FluxTransformer, family: Family) -> Iterator[Target]:
         """See ``Denoiser.targets``."""
         return flux_targets(module)
 
-    def blocks(self, module: nn.Module) -> Iterator[nn.Module]:
+    def blocks(self, module: FluxTransformer) -> Iterator[nn.Module]:
         """See ``Denoiser.blocks``."""
         yield from module.double_blocks
         yield from module.single_blocks

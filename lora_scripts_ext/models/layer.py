@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,41 @@ _MISSING = object()
 _EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
-def is_plain(weight: Tensor, x: Tensor) -> bool:
-    """Whether a frozen weight can be multiplied with ``x`` after a cast: not quantised and not on another device.
+@runtime_checkable
+class _Linear(Protocol):
+    """``nn.Linear``, or Forge's, which is a class of its own."""
+
+    in_features: int
+    out_features: int
+
+
+def features(module: nn.Module) -> tuple[int, int]:
+    """Inputs and outputs of a Linear.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(module, _Linear):
+        raise TypeError(f"{type(module).__name__} is no Linear")
+    return module.in_features, module.out_features
+
+
+def plain_weight(module: nn.Module, x: Tensor) -> nn.Parameter | None:
+    """A frozen layer's weight if it can be multiplied with ``x`` after a cast: not quantised and not on another device.
 
     8-bit floats count as plain: they are saved for the backward pass as they are, and cast again there.
     """
+    weight = module.weight
     dtypes = (x.dtype, *_EIGHT_BITS)
-    return type(weight) is nn.Parameter and weight.dtype in dtypes and weight.device == x.device
+    if type(weight) is nn.Parameter and weight.dtype in dtypes and weight.device == x.device:
+        return weight
+    return None
+
+
+def bias(module: nn.Module) -> Tensor | None:
+    """A frozen layer's bias, if it has one."""
+    found = module.bias
+    return found if isinstance(found, Tensor) else None
 
 
 def row_scale(module: nn.Module) -> Tensor | None:

@@ -28,7 +28,7 @@ class _Conv2d(nn.Conv2d):
         return self._conv_forward(x, widened(self.weight, row_scale(self), x.dtype), self.bias)
 
 
-_KINDS: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: _Linear, nn.Conv2d: _Conv2d}
+_KINDS: dict[type[nn.Module], type[_Linear] | type[_Conv2d]] = {nn.Linear: _Linear, nn.Conv2d: _Conv2d}
 
 
 def keep_in_8_bits(model: nn.Module) -> None:
@@ -36,7 +36,7 @@ def keep_in_8_bits(model: nn.Module) -> None:
     (bfloat16, [outputs, 1, ...]); the rest stays."""
     for module in model.modules():
         kind = _KINDS.get(type(module))
-        if kind is not None:
+        if kind is not None and isinstance(module, nn.Linear | nn.Conv2d):
             scale = _scale(module.weight)
             stored = (module.weight.float() / scale.float()).to(_STORED)
             module.__class__ = kind

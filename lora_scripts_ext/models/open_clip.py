@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import torch
@@ -26,22 +27,28 @@ class OpenClipText(nn.Module):
         """
         super().__init__()
         self.text_model = _TextModel(tower, unused_layers)
-        self._projection = tower.text_projection
+        if isinstance(tower.text_projection, Tensor):
+            self.text_projection = _Projection(tower.text_projection)
 
-    def text_projection(self, end_states: Tensor) -> Tensor:
+
+class _Projection(nn.Module):
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self._matrix = matrix
+
+    def forward(self, end_states: Tensor) -> Tensor:
         """[count, width] -> [count, projection]."""
-        return end_states @ self._projection
+        return end_states @ self._matrix
 
 
 class _TextModel(nn.Module):
     def __init__(self, tower: nn.Module, unused_layers: int) -> None:
         super().__init__()
-        blocks = list(tower.transformer.resblocks)
-        self.encoder = nn.Module()
-        self.encoder.layers = nn.ModuleList(_Layer(block) for block in blocks[: len(blocks) - unused_layers])
-        self.final_layer_norm = tower.ln_final
+        blocks = list(tower.get_submodule("transformer.resblocks").children())
+        self.encoder = _Encoder(blocks[: len(blocks) - unused_layers])
+        self.final_layer_norm = tower.get_submodule("ln_final")
         # In a tuple, so that the tower's own modules are not found a second time below this one.
-        self._embeddings = (tower.token_embedding, tower.positional_embedding)
+        self._embeddings = (tower.get_submodule("token_embedding"), tower.positional_embedding)
 
     def forward(self, input_ids: Tensor, output_hidden_states: bool = True) -> SimpleNamespace:
         """``hidden_states``: before the first layer and after each, [count, 77, width]; ``last_hidden_state``: the last
@@ -53,23 +60,39 @@ class _TextModel(nn.Module):
         return SimpleNamespace(hidden_states=states, last_hidden_state=self.final_layer_norm(states[-1]))
 
 
+class _Encoder(nn.Module):
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_Layer(block) for block in blocks)
+
+
 class _Layer(nn.Module):
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
-        self.layer_norm1, self.layer_norm2 = block.ln_1, block.ln_2
-        self.self_attn = _Attention(block.attn)
-        self.mlp = nn.Module()
-        self.mlp.fc1, self.mlp.fc2 = block.mlp.c_fc, block.mlp.c_proj
-        self.mlp.activation = block.mlp.gelu
+        self.layer_norm1, self.layer_norm2 = block.get_submodule("ln_1"), block.get_submodule("ln_2")
+        self.self_attn = _Attention(block.get_submodule("attn"))
+        self.mlp = _Mlp(block.get_submodule("mlp"))
 
     def forward(self, states: Tensor) -> Tensor:
         states = states + self.self_attn(self.layer_norm1(states))
-        return states + self.mlp.fc2(self.mlp.activation(self.mlp.fc1(self.layer_norm2(states))))
+        return states + self.mlp(self.layer_norm2(states))
+
+
+class _Mlp(nn.Module):
+    def __init__(self, mlp: nn.Module) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = mlp.get_submodule("c_fc"), mlp.get_submodule("c_proj")
+        self.activation = mlp.get_submodule("gelu")
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.fc2(self.activation(self.fc1(states)))
 
 
 class _Attention(nn.Module):
-    def __init__(self, stacked: nn.MultiheadAttention) -> None:
+    def __init__(self, stacked: nn.Module) -> None:
         super().__init__()
+        if not isinstance(stacked, nn.MultiheadAttention):
+            raise TypeError(f"{type(stacked).__name__} is no nn.MultiheadAttention")
         self._heads = stacked.num_heads
         parts = zip(stacked.in_proj_weight.chunk(3), stacked.in_proj_bias.chunk(3), strict=True)
         self.q_proj, self.k_proj, self.v_proj = (_linear(weight, bias) for weight, bias in parts)

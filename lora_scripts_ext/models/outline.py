@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..contract import Conditioning, Inspection, ModelInfo, Size
+from ..contract import TEXT_PARTS, Conditioning, Inspection, ModelInfo, Size
 from ..families.registry import by_name
+from .layer import features
 from .targets import flux_targets, original_unet_targets, text_targets
 from .text_states import TOKENS, text_states
 from .tokenizer import FLUX_TOKENS
 
 _BLOCKS = ("ResBlock", "BasicTransformerBlock", "DoubleStreamBlock", "SingleStreamBlock")
-_TEXT_PARTS = ("te1", "te2")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class OriginalOutline(MetaInspection):
         """As ``Session.blocks``."""
         return unet_blocks(self.unet)
 
+    def _inputs(self, path: str) -> int:
+        """Inputs of the Linear at this path of the UNet or transformer."""
+        return features(self.unet.get_submodule(path))[0]
+
 
 @dataclass(frozen=True)
 class Outline(OriginalOutline):
@@ -51,18 +55,20 @@ class Outline(OriginalOutline):
 
     def conditioning(self, batch: int) -> Conditioning:
         """See ``contract.Inspection.conditioning``; sizes are part of ``pooled``, as the UNet takes them."""
-        keys = next(module.to_k for name, module in self.unet.named_modules() if name.endswith("attn2"))
+        keys = next(name for name, _ in self.unet.named_modules() if name.endswith("attn2.to_k"))
         has_vector = by_name(self.family).has_time_ids
-        vector = self._empty(batch, self.unet.label_emb[0][0].in_features) if has_vector else None
-        return Conditioning(self._empty(batch, TOKENS, keys.in_features), vector)
+        vector = self._empty(batch, self._inputs("label_emb.0.0")) if has_vector else None
+        return Conditioning(self._empty(batch, TOKENS, self._inputs(keys)), vector)
 
     def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
         """See ``contract.Inspection.predict``."""
         conditioning = self.conditioning(batch)
+        # The weight of the first convolution is [outputs, channels, height, width].
+        channels = self.unet.get_parameter("input_blocks.0.0.weight").shape[1]
         return self.unet(
-            self._empty(batch, self.unet.in_channels, height // self.vae_factor, width // self.vae_factor),
+            self._empty(batch, channels, height // self.vae_factor, width // self.vae_factor),
             torch.zeros(batch, dtype=torch.int64, device="meta"),
-            context=torch.cat(states, -1) if states else conditioning.context,
+            context=torch.cat(list(states), -1) if states else conditioning.context,
             y=conditioning.pooled,
         )
 
@@ -73,15 +79,16 @@ class FluxOutline(OriginalOutline):
 
     def conditioning(self, batch: int) -> Conditioning:
         """See ``contract.Inspection.conditioning``."""
-        context, pooled = self.unet.txt_in.in_features, self.unet.vector_in.in_layer.in_features
+        context, pooled = self._inputs("txt_in"), self._inputs("vector_in.in_layer")
         return Conditioning(self._empty(batch, FLUX_TOKENS, context), self._empty(batch, pooled))
 
     def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
         """See ``contract.Inspection.predict``; its text encoders do not learn."""
         conditioning = self.conditioning(batch)
         # It takes patches of 2 x 2 latent cells.
+        channels = self._inputs("img_in") // 4
         return self.unet(
-            self._empty(batch, self.unet.in_channels // 4, height // self.vae_factor, width // self.vae_factor),
+            self._empty(batch, channels, height // self.vae_factor, width // self.vae_factor),
             torch.zeros(batch, device="meta"),
             context=conditioning.context,
             y=conditioning.pooled,
@@ -97,7 +104,7 @@ def outline(model: ModelInfo, unet: nn.Module, texts: list[nn.Module]) -> Outlin
         if hasattr(module, "to_q") and hasattr(module, "to_out"):
             module.forward = MethodType(_attend, module)
     targets = list(original_unet_targets(unet, model.family))
-    for part, text in zip(_TEXT_PARTS, texts, strict=False):
+    for part, text in zip(TEXT_PARTS, texts, strict=False):
         targets += text_targets(text, model.family, part)
     return Outline(**facts(model), sizes=sizes, unet=unet, texts=texts, targets=targets)
 
@@ -117,7 +124,7 @@ def unet_blocks(unet: nn.Module) -> Iterator[nn.Module]:
 
 def text_without_numbers(text: nn.Module) -> nn.Module:
     """As :func:`without_numbers`, of a text encoder; its embeddings, which the WebUIs wrap, are left out."""
-    model = text.text_model
+    model = text.get_submodule("text_model")
     held = [vars(model).get("_embeddings"), model._modules.get("embeddings")]
     return without_numbers(text, {id(embeddings): nn.Module() for embeddings in held if embeddings is not None})
 
@@ -164,7 +171,7 @@ def facts(model: ModelInfo) -> dict[str, Any]:
 
 
 def _sizes(unet: nn.Module, texts: list[nn.Module]) -> dict[str, Size]:
-    return {"unet": size(unet)} | {part: size(text) for part, text in zip(_TEXT_PARTS, texts, strict=False)}
+    return {"unet": size(unet)} | {part: size(text) for part, text in zip(TEXT_PARTS, texts, strict=False)}
 
 
 def size(model: nn.Module) -> Size:

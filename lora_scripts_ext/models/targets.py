@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
 from ..contract import FamilyName, Part, Target
 from . import layer_names
 
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
 TEXT_LAYER = re.compile(r"\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])$")
 
 
-def unet_targets(unet: nn.Module, family: FamilyName) -> Iterator[Target]:
+def unet_targets(unet: UNet2DConditionModel, family: FamilyName) -> Iterator[Target]:
     """Every Linear and Conv2d of a diffusers ``UNet2DConditionModel``."""
     layout = layer_names.UNetLayout.from_block_types(unet.config.down_block_types, unet.config.layers_per_block)
     for path, module, kind in _layers(unet):
@@ -40,8 +43,8 @@ def flux_targets(transformer: nn.Module) -> Iterator[Target]:
 def original_layout(unet: nn.Module) -> layer_names.UNetLayout:
     """The layout of an original UNet, read off its modules."""
     levels, attended = [0], [False]
-    for entry in list(unet.input_blocks)[1:]:
-        kinds = [type(part).__name__ for part in entry]
+    for entry in list(unet.get_submodule("input_blocks").children())[1:]:
+        kinds = [type(part).__name__ for part in entry.children()]
         if "Downsample" in kinds:
             levels.append(0)
             attended.append(False)

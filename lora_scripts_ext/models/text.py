@@ -40,7 +40,7 @@ class TextEncoders:
         self._family = by_name(family)
         self.clip_skip = clip_skip
         self._longest = self._tokenizers[self._family.caption_encoder]
-        layers = len(models[0].text_model.encoder.layers)
+        layers = len(list(models[0].get_submodule("text_model.encoder.layers").children()))
         if self.clip_skip > layers:
             raise UserError(f"clip_skip is {self.clip_skip}; the base model's text encoder has {layers} layers.")
 
@@ -61,7 +61,7 @@ class TextEncoders:
     def run(self, index: int, captions: Sequence[str], device: torch.device) -> tuple[Any, Tensor]:
         """The text model's output, and the position of the end token in each row, int64 [captions]."""
         tokens = self.tokens(index, captions, device)
-        states = self.models[index].text_model(input_ids=tokens, output_hidden_states=True)
+        states = self.models[index].get_submodule("text_model")(input_ids=tokens, output_hidden_states=True)
         return states, (tokens == self._tokenizers[index].end).int().argmax(dim=-1)
 
     def tokens(self, index: int, captions: Sequence[str], device: torch.device) -> Tensor:

@@ -42,7 +42,7 @@ def vae_config(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     Raises:
         ValueError: it is not built as the VAEs of Stable Diffusion and Flux are.
     """
-    channels = []
+    channels: list[int] = []
     while (name := f"encoder.down.{len(channels)}.block.0.conv2.weight") in shapes:
         channels.append(shapes[name][0])
     layers = sum(f"encoder.down.0.block.{layer}.conv2.weight" in shapes for layer in range(len(shapes)))

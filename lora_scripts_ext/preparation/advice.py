@@ -28,7 +28,7 @@ _MOST_CLASSES = 10
 # things on white, below 1 for one thing turned a little.
 _SIMILAR_BITS = 4
 _COLOUR_STEP = 64
-_SAME_PLACE = 0.8
+_SHARE_WITH_EDGE = 0.8
 _MARK_CELLS = 25
 _FEWEST_FOR_A_MARK = 8
 # Where shops put their marks: the outer quarter of an image.
@@ -45,7 +45,7 @@ class Settings:
 
 
 def settings(count: int) -> Settings:
-    """Repeats, epochs and rank for so many images: small sets are seen more often and by a smaller LoRA."""
+    """Repeats, epochs and rank for so many images: small datasets get more repeats and a smaller LoRA."""
     repeats = max(1, round(_VISITS / (max(count, 1) * _EPOCHS)))
     epochs = max(_LEAST_EPOCHS, min(_EPOCHS, math.ceil(_VISITS / (max(count, 1) * repeats))))
     rank = next((rank for most, rank in _RANKS if count < most), _LARGE_RANK)
@@ -70,7 +70,7 @@ def _on_count(count: int) -> list[str]:
 
 
 def _on_diversity(measured: Sequence[Measures]) -> list[str]:
-    bits = np.array([[one.hash >> place & 1 for place in range(64)] for one in measured], dtype=np.float64)
+    bits = np.array([[one.hash >> bit & 1 for bit in range(64)] for one in measured], dtype=np.float64)
     share = bits.mean(axis=0)
     # The mean over all pairs, without making them.
     differing = 2 * (share * (1 - share)).sum() * len(measured) / (len(measured) - 1)
@@ -103,7 +103,7 @@ def _on_balance(names: Sequence[str], captions: Mapping[str, str], trigger: str)
     if len(subjects) > _MOST_CLASSES:
         return []
     return [
-        f"{most} captions begin with {largest}, {least} with {smallest}; add images of the rarer one, or leave out "
+        f"{most} captions begin with {largest}, {least} with {smallest}; add images of the rarer one, or exclude "
         "some of the other."
         for (largest, most), (smallest, least) in _uneven(subjects)
     ]
@@ -126,7 +126,7 @@ def _on_marks(measured: Sequence[Measures]) -> list[str]:
         return []
     shares = np.mean([one.edges for one in measured], axis=0)
     shares[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN] = 0
-    if (shares > _SAME_PLACE).sum() < _MARK_CELLS:
+    if (shares > _SHARE_WITH_EDGE).sum() < _MARK_CELLS:
         return []
     return [
         "The same text, logo or frame seems to be at the same place in most images; it would be learnt, cut it off."

@@ -79,15 +79,15 @@ def _unpack(opened: zipfile.ZipFile, archive: Path, into: Path, progress: Progre
         raise UserError(f"{archive}: it has a password; unpack it yourself and name the folder.")
     names: list[str] = []
     skipped: list[Skipped] = []
-    taken: set[str] = set()
+    used_names: set[str] = set()
     room = _MOST_BYTES
     for done, member in enumerate(members, 1):
         check()
         written = _name(member)
         try:
-            name = _safe(written, member, taken)
+            name = _safe(written, member, used_names)
             if name is not None:
-                _require_wanted(opened, member, written)
+                _require_supported(opened, member, written)
                 room -= _extract(opened, member, into / name, room)
                 names.append(name)
         except _Refused as reason:
@@ -115,7 +115,7 @@ def _name(member: zipfile.ZipInfo) -> str:
     return chinese if len(others) <= len(content) // 4 and _CHINESE.search(content) else member.filename
 
 
-def _safe(written: str, member: zipfile.ZipInfo, taken: set[str]) -> str | None:
+def _safe(written: str, member: zipfile.ZipInfo, used_names: set[str]) -> str | None:
     """Where the member goes, relative; None for what systems leave in archives."""
     if stat.S_ISLNK(member.external_attr >> 16):
         raise _Refused("is a link")
@@ -126,13 +126,13 @@ def _safe(written: str, member: zipfile.ZipInfo, taken: set[str]) -> str | None:
         raise _Refused("has a path that leads out of the folder")
     name = "/".join(cleaned(part) for part in parts)
     alike = unicodedata.normalize("NFC", name).casefold()
-    if alike in taken:
+    if alike in used_names:
         raise _Refused("has the name of another file in it")
-    taken.add(alike)
+    used_names.add(alike)
     return name
 
 
-def _require_wanted(opened: zipfile.ZipFile, member: zipfile.ZipInfo, written: str) -> None:
+def _require_supported(opened: zipfile.ZipFile, member: zipfile.ZipInfo, written: str) -> None:
     """Refuse what is no image, by extension or else by content, and no caption."""
     head = b""
     if Path(written).suffix.lower() not in EXTENSIONS | _TEXTS:
@@ -153,7 +153,7 @@ def refusal(name: str, head: bytes) -> str | None:
 
 
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, room: int) -> int:
-    """Write a member; returns its bytes. One that is there already in that size is left alone."""
+    """Write a member; returns its bytes. One that is there already in that size is kept."""
     if path.is_file() and path.stat().st_size == member.file_size:
         return member.file_size
     if path.exists():

@@ -63,18 +63,18 @@ def _require_model(session: Any) -> None:
     # rembg before 2.0.70 knows one folder, later ones look into several.
     resolve = getattr(session, "resolve_existing", None)
     if resolve is not None:
-        found, folder = resolve(name), Path(session.model_dir())
+        available, folder = resolve(name), Path(session.model_dir())
     else:
         folder = Path(session.u2net_home())
-        found = (folder / name).is_file()
-    if not found:
+        available = (folder / name).is_file()
+    if not available:
         raise UserError(
             f"rembg's model {name} is not on this machine; put it into {folder}, or fetch it once with "
             f"python -c \"import rembg; rembg.new_session('{_MODEL}')\"."
         )
 
 
-def _on_white(cut: Image.Image) -> Image.Image:
-    white = Image.new("RGB", cut.size, "white")
-    white.paste(cut, mask=cut.getchannel("A"))
+def _on_white(cutout: Image.Image) -> Image.Image:
+    white = Image.new("RGB", cutout.size, "white")
+    white.paste(cutout, mask=cutout.getchannel("A"))
     return white

@@ -29,7 +29,7 @@ def check(
     *,
     encoding: str = "",
 ) -> Report:
-    """The report on a folder as training would read it, without what is left out already; ``stop`` as in ``report``.
+    """The report on a folder as training would read it, without excluded images; ``stop`` as in ``report``.
 
     Raises:
         UserError: the folder is missing or empty, a file of captions is missing or damaged, the resolution is absurd.
@@ -42,11 +42,11 @@ def check(
     names = [name for name in store.names if name not in unwanted]
     if not names:
         raise no_images(
-            "input", folder, [*store.skipped, *(Skipped(name, "is left out by hand") for name in store.names)]
+            "input", folder, [*store.skipped, *(Skipped(name, "is excluded by hand") for name in store.names)]
         )
     tokenizer = Tokenizer.shipped()
     captions = {name: store.entry(name).prompt or folder_meaning(folder, name)[1] for name in names}
-    made = report(
+    result = report(
         folder,
         names,
         resolution=resolution,
@@ -58,11 +58,11 @@ def check(
         check=stop,
     )
     return replace(
-        made,
+        result,
         skipped=tuple(store.skipped),
         without_caption=sum(not caption for caption in captions.values()),
         warnings=tuple(store.warnings),
-        advice=(*made.advice, *_on_repeats(folder, names)),
+        advice=(*result.advice, *_on_repeats(folder, names)),
     )
 
 
@@ -76,6 +76,6 @@ def _on_repeats(folder: Path, names: Sequence[str]) -> list[str]:
     return [f"Folder names set the repeats of {len(names) - counts[0]} images ({', '.join(map(str, own))}){rest}."]
 
 
-def bad(made: Report) -> set[str]:
-    """The images that a click leaves out."""
-    return {one.name for one in made.verdicts if one.grade == "bad"}
+def bad(result: Report) -> set[str]:
+    """The images that a click excludes."""
+    return {one.name for one in result.verdicts if one.grade == "bad"}

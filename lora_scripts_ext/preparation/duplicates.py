@@ -7,6 +7,7 @@ from collections.abc import Container, Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from .measure import Measures, difference_hash
@@ -16,9 +17,9 @@ How = Literal["same", "turned", "mirrored"]
 _BITS = 10
 # Mean difference of 16 x 16 luminances: equal hashes of plain images need not be equal images.
 _LEVELS = 6.0
-# A step of blur that can be seen.
+# A visible difference in blur.
 _SHARPER = 0.05
-# A step of the file's size that tells of less compression.
+# A difference in the file's size that means less compression.
 _LARGER = 1.3
 # Images compared with all others at a time.
 _CHUNK = 512
@@ -46,12 +47,12 @@ def pairs(measured: Sequence[Measures]) -> list[tuple[int, int, How]]:
             _distances(np.array([_turned_hash(one, turn) for one in rows], dtype=np.uint64), plain) <= _BITS
             for _, turn in _TURNS
         ]
-        for place in range(start, start + len(rows)):
-            found = _better(ranked, place, [turned[place - start, :place] for turned in near], dropped)
-            if found is not None:
-                dropped[place] = found
+        for index in range(start, start + len(rows)):
+            better = _better(ranked, index, [turned[index - start, :index] for turned in near], dropped)
+            if better is not None:
+                dropped[index] = better
     return sorted(
-        ((order[kept], order[place], how) for place, (kept, how) in dropped.items()), key=lambda pair: pair[1]
+        ((order[kept], order[index], how) for index, (kept, how) in dropped.items()), key=lambda pair: pair[1]
     )
 
 
@@ -61,12 +62,12 @@ def _worth(one: Measures) -> tuple[int, int, int]:
 
 
 def _better(
-    ranked: Sequence[Measures], place: int, near: Sequence[np.ndarray], dropped: Container[int]
+    ranked: Sequence[Measures], index: int, near: Sequence[NDArray[np.bool_]], dropped: Container[int]
 ) -> tuple[int, How] | None:
     """The first kept image before ``place`` that it looks like, in any turn, and how; None where there is none."""
     for (how, turn), close in zip(_TURNS, near, strict=True):
         for better in np.flatnonzero(close).tolist():
-            if better not in dropped and _alike(ranked[better], ranked[place], turn):
+            if better not in dropped and _alike(ranked[better], ranked[index], turn):
                 return better, how
     return None
 
@@ -76,7 +77,7 @@ def _alike(first: Measures, second: Measures, turn: int) -> bool:
     return bool(np.abs(first.thumbnail.astype(np.float32) - turned).mean() <= _LEVELS)
 
 
-def _turned(thumbnail: np.ndarray, turn: int) -> np.ndarray:
+def _turned(thumbnail: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
     return np.rot90(thumbnail[:, ::-1] if turn >= 4 else thumbnail, turn % 4)
 
 
@@ -86,7 +87,7 @@ def _turned_hash(one: Measures, turn: int) -> int:
     return difference_hash(Image.fromarray(np.ascontiguousarray(_turned(one.thumbnail, turn))))
 
 
-def _distances(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+def _distances(some: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.uint8]:
     """Bits that differ, uint8 [some, others]."""
     different = np.bitwise_xor(some[:, None], others[None, :])
     return _ONES[different.view(np.uint8).reshape(*different.shape, 8)].sum(axis=2, dtype=np.uint8)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..images import decode
@@ -53,8 +54,8 @@ class Measures:
     clutter: float
     border: tuple[int, int, int]
     hash: int
-    thumbnail: np.ndarray
-    edges: np.ndarray
+    thumbnail: NDArray[np.uint8]
+    edges: NDArray[np.bool_]
 
 
 def measure(path: Path, resolution: int) -> Measures:
@@ -70,7 +71,7 @@ def measure(path: Path, resolution: int) -> Measures:
     grey = np.asarray(pixels.convert("L"), dtype=np.float32)
     low, high = np.percentile(grey, (5, 95))
     ring = _ring(grey.shape)
-    border = np.median(colours[ring], axis=0)
+    red, green, blue = (int(value) for value in np.median(colours[ring], axis=0))
     return Measures(
         width=width,
         height=height,
@@ -80,20 +81,20 @@ def measure(path: Path, resolution: int) -> Measures:
         contrast=float(high - low),
         burnt=_burnt(colours, ring),
         clutter=float((_steps(grey) > _EDGE)[ring].mean()),
-        border=tuple(int(value) for value in border),
+        border=(red, green, blue),
         hash=difference_hash(pixels),
         thumbnail=np.asarray(pixels.convert("L").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)),
         edges=_edge_map(pixels),
     )
 
 
-def blur(grey: np.ndarray) -> float:
+def blur(grey: NDArray[np.float32]) -> float:
     """How little an image loses when it is blurred again, in its busiest tiles; float32 [height, width] -> 0 to 1.
 
     Crete et al. 2007, The Blur Effect (SPIE 6492): neighbours of a sharp image differ much less after a box filter,
     those of a blurred one hardly. The larger of both directions, so that a shaken image is found, too.
     """
-    found = []
+    directions = []
     for lines in (grey, grey.T):
         if lines.shape[1] < 2:  # a single column has no neighbours
             continue
@@ -102,10 +103,10 @@ def blur(grey: np.ndarray) -> float:
         before, after = _tiles(differences), _tiles(lost)
         busiest = np.argsort(before)[-_SHARP_TILES:]
         total = before[busiest].sum()
-        found.append((float(total), 1 - float(after[busiest].sum() / total) if total else 1.0))
-    strongest = max((total for total, _ in found), default=0.0)
-    # Stripes have edges in one direction alone; the other says nothing.
-    return max((value for total, value in found if total >= strongest / 4), default=1.0)
+        directions.append((float(total), 1 - float(after[busiest].sum() / total) if total else 1.0))
+    strongest = max((total for total, _ in directions), default=0.0)
+    # Stripes have edges in one direction only; the other is no evidence.
+    return max((value for total, value in directions if total >= strongest / 4), default=1.0)
 
 
 def difference_hash(pixels: Image.Image) -> int:
@@ -116,21 +117,21 @@ def difference_hash(pixels: Image.Image) -> int:
     return int(np.packbits(bits).view(">u8")[0])
 
 
-def _box(lines: np.ndarray) -> np.ndarray:
+def _box(lines: NDArray[np.float32]) -> NDArray[np.float32]:
     """The mean of nine neighbours in a row."""
     half = _REBLUR // 2
     padded = np.pad(lines, ((0, 0), (half + 1, half)), mode="edge").cumsum(axis=1, dtype=np.float64)
     return ((padded[:, _REBLUR:] - padded[:, :-_REBLUR]) / _REBLUR).astype(np.float32)
 
 
-def _tiles(values: np.ndarray) -> np.ndarray:
+def _tiles(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sums of 8 x 8 tiles, [64]."""
     rows = np.linspace(0, values.shape[0], _TILES + 1, dtype=int)[:-1]
     columns = np.linspace(0, values.shape[1], _TILES + 1, dtype=int)[:-1]
     return np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1).flatten()
 
 
-def _ring(shape: tuple[int, ...]) -> np.ndarray:
+def _ring(shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Where the border is: bool [height, width]."""
     height, width = shape
     inset = max(1, round(_RING * min(shape)))
@@ -139,18 +140,18 @@ def _ring(shape: tuple[int, ...]) -> np.ndarray:
     return ring
 
 
-def _burnt(colours: np.ndarray, ring: np.ndarray) -> float:
+def _burnt(colours: NDArray[np.float32], ring: NDArray[np.bool_]) -> float:
     """Share of white; a white backdrop is no mistake, and what stands before one may be white itself."""
-    white = (colours >= _WHITE).all(axis=2)
+    white = np.all(colours >= _WHITE, axis=2)
     return 0.0 if white[ring].mean() >= _BACKDROP else float(white.mean())
 
 
-def _steps(grey: np.ndarray) -> np.ndarray:
+def _steps(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """How much luminance changes to the next pixel, [height, width]."""
     across = np.abs(np.diff(grey, axis=1, append=grey[:, -1:]))
     return np.maximum(across, np.abs(np.diff(grey, axis=0, append=grey[-1:])))
 
 
-def _edge_map(pixels: Image.Image) -> np.ndarray:
+def _edge_map(pixels: Image.Image) -> NDArray[np.bool_]:
     small = pixels.convert("L").resize((_EDGE_MAP, _EDGE_MAP), Image.Resampling.BOX)
     return _steps(np.asarray(small, dtype=np.float32)) > _EDGE_IN_MAP

@@ -1,4 +1,4 @@
-"""Photos made ready in a folder of their own: renamed, upright, cropped, of one size and format."""
+"""Photos prepared in a folder of their own: renamed, upright, cropped, of one size and format."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _QUALITY = 95
 
 @dataclass(frozen=True)
 class PreparationOptions:
-    """How images are made ready.
+    """How images are prepared.
 
     Attributes:
         rename: with ``{name}`` (the old one) and ``{number}``, such as ``brand_{number:03d}``.
-        crop: ``none`` only scales; ``centre`` and ``smart`` (around the subject) cut to the nearest bucket; ``pad``
+        crop: ``none`` only scales; ``centre`` and ``smart`` (around the subject) crop to the nearest bucket; ``pad``
             fills up to it with white.
         kind: file format: png, jpg or webp.
         without_background: put the subject on white; needs rembg.
@@ -49,14 +49,16 @@ class PreparationOptions:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was made: the new name of each old one, both relative to their folders; and what was not, and why.
+    """The copies that were written, and the images that were skipped.
 
     Attributes:
-        without_caption: how many of those made have no caption.
+        copies: the new name by the old one, both relative to their folders.
+        skipped: images without a copy, with the reason.
+        without_caption: how many copies have no caption.
         warnings: sentences on captions that are not used.
     """
 
-    made: dict[str, str]
+    copies: dict[str, str]
     skipped: list[Skipped]
     without_caption: int = 0
     warnings: tuple[str, ...] = ()
@@ -73,19 +75,19 @@ def prepare(
     progress: Progress = lambda done, total, what: None,
     check: Check = lambda: None,
 ) -> Prepared:
-    """Make the pictures ``names`` of ``folder`` ready in ``out``; the originals are not touched.
+    """Prepare copies of the images ``names`` of ``folder`` in ``out``; the originals are not touched.
 
-    Each is written whole; what is made already of the same content in the same way is not made again.
+    Each is written whole; a copy of the same content with the same options is not written again.
 
     Args:
         folder: of the originals.
         names: relative to it.
-        out: a folder that is new, or was made by this.
-        grid: the sizes to cut to, as training chooses them.
+        out: a new folder, or one that this function wrote before.
+        grid: the sizes to crop to, as training chooses them.
         options: how they are prepared.
         below: a folder in ``out`` to put them in, such as `10_name`.
         progress: called with done, total and "pictures".
-        check: called between pictures; what it raises ends the work, what is made stays.
+        check: called between images; what it raises ends the work, copies made so far stay.
 
     Raises:
         UserError: a setting is wrong, ``out`` holds other things, or rembg is needed and missing.
@@ -94,7 +96,7 @@ def prepare(
     new_names = {name: (PurePosixPath(below) / new).as_posix() for name, new in _new_names(names, options).items()}
     cut_out = background.remover() if options.without_background else None
     record = _read_record(out)
-    made: dict[str, str] = {}
+    copies: dict[str, str] = {}
     skipped: list[Skipped] = []
 
     def make(name: str) -> str | Skipped:
@@ -110,14 +112,14 @@ def prepare(
             if isinstance(key, Skipped):
                 skipped.append(key)
             else:
-                made[name] = new_names[name]
+                copies[name] = new_names[name]
                 record[new_names[name]] = key
                 _copy_captions(folder / name, out / new_names[name])
             progress(done, len(names), "pictures")
             check()
     finally:
         files.write_text(out / HIDDEN / _RECORD, json_text.dumps(record))
-    return Prepared(made, skipped)
+    return Prepared(copies, skipped)
 
 
 def check_options(options: PreparationOptions, folder: Path, out: Path) -> None:
@@ -146,17 +148,17 @@ def check_options(options: PreparationOptions, folder: Path, out: Path) -> None:
 
 def _new_names(names: Sequence[str], options: PreparationOptions) -> dict[str, str]:
     """The new name of each, one that every system can write; folders stay, and two images never get one name."""
-    taken: set[str] = set()
+    used: set[str] = set()
     chosen = {}
     for number, name in enumerate(names, 1):
         path = PurePosixPath(*map(file_name.cleaned, PurePosixPath(name).parent.parts), PurePosixPath(name).name)
         # A name that begins with a dot would hide the copy.
         filled = pattern.fill(options.rename, {"name": path.stem, "number": number}).lstrip(". ")
-        stem = file_name.shortened(file_name.cleaned(f"{filled}.{options.kind}").removesuffix(f".{options.kind}"))
+        stem = file_name.truncated(file_name.cleaned(f"{filled}.{options.kind}").removesuffix(f".{options.kind}"))
         new, again = path.with_name(f"{stem}.{options.kind}"), 2
-        while _alike(new) in taken:
+        while _alike(new) in used:
             new, again = path.with_name(f"{stem}_{again}.{options.kind}"), again + 1
-        taken.add(_alike(new))
+        used.add(_alike(new))
         chosen[name] = new.as_posix()
     return chosen
 
@@ -174,7 +176,7 @@ def _make(
     cut_out: Callable[[Image.Image], Image.Image] | None,
     known: str | None,
 ) -> str:
-    """Write one image; returns what it was made of and how."""
+    """Write one image; returns the hash of its content and options."""
     content = source.read_bytes()
     recipe = json.dumps([hashlib.sha256(content).hexdigest(), asdict(options), grid.sizes, grid.area, grid.upscale])
     key = hashlib.sha256(recipe.encode()).hexdigest()
@@ -207,20 +209,22 @@ def _shaped(pixels: Image.Image, grid: Grid, crop: Crop) -> Image.Image:
     resized = bucket.cover(pixels.size, chosen)
     left, top = _corner(pixels, resized, chosen, crop)
     across, down = pixels.width / resized[0], pixels.height / resized[1]
-    cut = (left * across, top * down, (left + chosen[0]) * across, (top + chosen[1]) * down)
-    return pixels.resize(chosen, Image.Resampling.LANCZOS, box=cut)
+    box = (left * across, top * down, (left + chosen[0]) * across, (top + chosen[1]) * down)
+    return pixels.resize(chosen, Image.Resampling.LANCZOS, box=box)
 
 
 def _corner(pixels: Image.Image, resized: bucket.Size, chosen: bucket.Size, crop: Crop) -> tuple[int, int]:
-    """Where the cut begins, in the resized image: in the middle, or so that the subject's middle is in its middle."""
-    middle = (0.5, 0.5)
+    """Where the crop begins, in the resized image: in the middle, or so that the subject's middle is in its middle."""
+    across = down = 0.5
     if crop == "smart":
         left, top, right, bottom = subject.box(pixels)
-        middle = ((left + right) / 2, (top + bottom) / 2)
-    return tuple(
-        min(max(0, round(centre * whole - part / 2)), whole - part)
-        for centre, whole, part in zip(middle, resized, chosen, strict=True)
-    )
+        across, down = (left + right) / 2, (top + bottom) / 2
+    return _start(across, resized[0], chosen[0]), _start(down, resized[1], chosen[1])
+
+
+def _start(centre: float, whole: int, part: int) -> int:
+    """Where ``part`` of ``whole`` pixels begins that has the middle nearest to ``centre``, 0 to 1."""
+    return min(max(0, round(centre * whole - part / 2)), whole - part)
 
 
 def _copy_captions(source: Path, target: Path) -> None:
@@ -232,7 +236,7 @@ def _copy_captions(source: Path, target: Path) -> None:
 
 
 def _read_record(out: Path) -> dict[str, str]:
-    """What was made before, and of what; a damaged record makes everything again."""
+    """The hashes of earlier copies by name; with a damaged record everything is written again."""
     try:
         record = json.loads((out / HIDDEN / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The quality report: a verdict for every image, advice for the set."""
+"""The quality report: a verdict for every image, advice for the dataset."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ..images.excluded import HIDDEN
 from ..images.skipped import Skipped
 from ..parallel import Check, Progress, ahead
 from . import advice, duplicates, verdict
+from .advice import Settings
 from .measure import Measures, measure
 from .verdict import Reason, Verdict
 
@@ -46,7 +47,7 @@ class Report:
 
     verdicts: tuple[Verdict, ...]
     advice: tuple[str, ...]
-    settings: advice.Settings
+    settings: Settings
     kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
     without_caption: int = 0
@@ -87,42 +88,45 @@ def report(
     progress: Progress = lambda done, total, what: None,
     check: Check = lambda: None,
 ) -> Report:
-    """Look at every picture once, at reduced size; what was measured before is remembered in the folder.
+    """Measure every image once, at reduced size; what was measured before is stored in the folder.
 
     Args:
-        folder: of the pictures.
+        folder: of the images.
         names: relative to it.
         resolution: side in pixels that the base model was trained at.
         captions: by name; one that is missing or empty is a finding, unless all are.
         count_tokens: of a caption, as the text encoder counts.
         longest: as many of them are read.
-        trigger: the word that calls the look.
+        trigger: the trigger word.
         progress: called with done, total and "pictures".
-        check: called between pictures; what it raises ends the work, what is measured stays.
+        check: called between images; what it raises ends the work, what is measured stays.
     """
-    found = _measured(folder, names, resolution, progress, check)
-    measured = {name: one for name, one in found.items() if isinstance(one, Measures)}
+    results = _measured(folder, names, resolution, progress, check)
+    measured = {name: one for name, one in results.items() if isinstance(one, Measures)}
     copies = _copies(measured)
-    # Where nothing is captioned yet one warning for the set replaces one for each image.
+    # Where nothing is captioned yet one warning for the dataset replaces one for each image.
     captioned = any(captions.get(name) for name in names)
     verdicts = []
     for name in names:
-        one = found[name]
+        one = results[name]
         if isinstance(one, str):
             verdicts.append(Verdict(name, (Reason("unreadable", "bad", one),)))
             continue
         reasons = [copies[name][1]] if name in copies else []
-        reasons += verdict.of_picture(one, resolution)
+        reasons += verdict.of_image(one, resolution)
         reasons += verdict.of_caption(captions.get(name, ""), count_tokens, longest) if captioned else []
         verdicts.append(Verdict(name, tuple(reasons)))
-    left = {one.name: measured[one.name] for one in verdicts if one.grade != "bad"}
+    remaining = {one.name: measured[one.name] for one in verdicts if one.grade != "bad"}
     return Report(
-        tuple(verdicts), tuple(advice.of_set(left, captions, trigger)), advice.settings(len(left)), _kept(copies)
+        tuple(verdicts),
+        tuple(advice.of_set(remaining, captions, trigger)),
+        advice.settings(len(remaining)),
+        _copies_by_original(copies),
     )
 
 
 def _copies(measured: Mapping[str, Measures]) -> dict[str, tuple[str, Reason]]:
-    """For each image that is like a better one: the one that is kept in its place, and the finding."""
+    """For each image that is like a better one: the one that is kept instead, and the finding."""
     names = list(measured)
     return {
         names[other]: (names[kept], Reason("duplicate", "bad", f"{_HOW[how]} {names[kept]}"))
@@ -130,7 +134,7 @@ def _copies(measured: Mapping[str, Measures]) -> dict[str, tuple[str, Reason]]:
     }
 
 
-def _kept(copies: Mapping[str, tuple[str, Reason]]) -> dict[str, tuple[str, ...]]:
+def _copies_by_original(copies: Mapping[str, tuple[str, Reason]]) -> dict[str, tuple[str, ...]]:
     kept: dict[str, tuple[str, ...]] = {}
     for name, (better, _) in copies.items():
         kept[better] = (*kept.get(better, ()), name)
@@ -143,9 +147,9 @@ def _measured(
     """What is measured of each image, or why it cannot be."""
     remembered = _remembered(folder, resolution)
     stamps: dict[str, str] = {}
-    found: dict[str, Measures | str] = {}
+    results: dict[str, Measures | str] = {}
 
-    def look(name: str) -> Measures | str:
+    def measured_one(name: str) -> Measures | str:
         known = remembered.get(name)
         if known is not None and known["stamp"] == stamps[name]:
             return known["reason"] if "reason" in known else _from_json(known["measures"])
@@ -159,13 +163,13 @@ def _measured(
         return name
 
     try:
-        for done, (name, one) in enumerate(zip(names, ahead(look, map(stamped, names)), strict=True), 1):
-            found[name] = one
+        for done, (name, one) in enumerate(zip(names, ahead(measured_one, map(stamped, names)), strict=True), 1):
+            results[name] = one
             progress(done, len(names), "pictures")
             check()
     finally:
-        _remember(folder, resolution, found, stamps)
-    return found
+        _remember(folder, resolution, results, stamps)
+    return results
 
 
 def _stamp(path: Path) -> str:
@@ -190,12 +194,12 @@ def _remembered(folder: Path, resolution: int) -> dict[str, dict[str, Any]]:
     return cached["pictures"]
 
 
-def _remember(folder: Path, resolution: int, found: Mapping[str, Measures | str], stamps: Mapping[str, str]) -> None:
-    pictures = {
+def _remember(folder: Path, resolution: int, results: Mapping[str, Measures | str], stamps: Mapping[str, str]) -> None:
+    images = {
         name: {"stamp": stamps[name], **({"reason": one} if isinstance(one, str) else {"measures": _to_json(one)})}
-        for name, one in found.items()
+        for name, one in results.items()
     }
-    cached = {"version": _VERSION, "resolution": resolution, "pictures": pictures}
+    cached = {"version": _VERSION, "resolution": resolution, "pictures": images}
     # A folder that cannot be written to is measured again each time.
     with contextlib.suppress(OSError):
         files.write_text(folder / HIDDEN / _CACHE, json.dumps(cached))

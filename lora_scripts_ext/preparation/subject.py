@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 _SIDE = 128
@@ -33,7 +34,7 @@ def box(pixels: Image.Image) -> Box:
     return (left, top, right, bottom)
 
 
-def _unlike_border(colours: np.ndarray) -> np.ndarray:
+def _unlike_border(colours: NDArray[np.float32]) -> NDArray[np.float32]:
     """Distance of each pixel to the nearest of the border's four sides, float32 [height, width], in levels."""
     height, width, _ = colours.shape
     inset = max(1, round(_RING * min(height, width)))
@@ -42,7 +43,7 @@ def _unlike_border(colours: np.ndarray) -> np.ndarray:
     return np.min([np.abs(colours - median).max(axis=2) for median in medians], axis=0)
 
 
-def _extent(profile: np.ndarray) -> tuple[float, float]:
+def _extent(profile: NDArray[np.float32]) -> tuple[float, float]:
     """First and last place of a profile that holds all but a little of it, as shares."""
     grown = np.cumsum(profile) / profile.sum()
     first = int(np.searchsorted(grown, _OUTSIDE))

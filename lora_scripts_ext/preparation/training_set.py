@@ -51,10 +51,10 @@ def ready(
     settings = {"train_data_dir": str(folder), "base_model": "any", "output_dir": str(out), "output_name": "any"}
     grid = bucket.grid(configs.from_dict(settings), [resolution], _VAE_FACTOR)
     below = folder.resolve().name if folder_meaning(folder, "", otherwise=0)[0] else ""
-    made = prepare(folder, names, out, grid, options, below=below, progress=progress, check=check)
-    _write_captions(store, CaptionStore.open(out, encoding=encoding), made)
-    bare = [new for old, new in made.made.items() if not (store.entry(old).prompt or folder_meaning(out, new)[1])]
-    return Prepared(made.made, [*skipped, *made.skipped], len(bare), tuple(store.warnings))
+    prepared = prepare(folder, names, out, grid, options, below=below, progress=progress, check=check)
+    _write_captions(store, CaptionStore.open(out, encoding=encoding), prepared)
+    bare = [new for old, new in prepared.copies.items() if not (store.entry(old).prompt or folder_meaning(out, new)[1])]
+    return Prepared(prepared.copies, [*skipped, *prepared.skipped], len(bare), tuple(store.warnings))
 
 
 def _entered(folder: Path) -> Path:
@@ -69,9 +69,9 @@ def _entered(folder: Path) -> Path:
     return folder
 
 
-def _write_captions(store: CaptionStore, captions: CaptionStore, made: Prepared) -> None:
+def _write_captions(store: CaptionStore, captions: CaptionStore, prepared: Prepared) -> None:
     """The captions of the originals for the copies."""
-    for old, new in made.made.items():
+    for old, new in prepared.copies.items():
         entry = store.entry(old)
         if entry.prompt and new in captions.names:
             captions.put(new, entry.prompt, entry.fields, entry.by)

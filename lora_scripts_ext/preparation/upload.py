@@ -16,7 +16,7 @@ from . import archive
 from .archive import Unpacked
 
 
-def import_files(given: Sequence[Path], into: Path, *, progress: Progress, check: Check) -> Unpacked:
+def import_files(sources: Sequence[Path], into: Path, *, progress: Progress, check: Check) -> Unpacked:
     """Copy images and captions into ``into``, zips unpacked; a file that is there already is not stored twice.
 
     Raises:
@@ -24,17 +24,17 @@ def import_files(given: Sequence[Path], into: Path, *, progress: Progress, check
     """
     names: list[str] = []
     skipped: list[Skipped] = []
-    for done, path in enumerate(given, 1):
+    for done, path in enumerate(sources, 1):
         check()
         if path.suffix.lower() == ".zip":
-            found = archive.unpack(path, into, progress=progress, check=check)
-            names += found.names
-            skipped += found.skipped
+            unpacked = archive.unpack(path, into, progress=progress, check=check)
+            names += unpacked.names
+            skipped += unpacked.skipped
         elif reason := archive.refusal(path.name, _head(path)):
             skipped.append(Skipped(path.name, reason))
         else:
             names.append(_copied(path, into))
-        progress(done, len(given), "files")
+        progress(done, len(sources), "files")
     return Unpacked(names, skipped)
 
 

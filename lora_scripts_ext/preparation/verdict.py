@@ -44,7 +44,7 @@ class Verdict:
         return "bad" if "bad" in grades else "doubtful" if "doubtful" in grades else "good"
 
 
-def of_picture(measured: Measures, resolution: int) -> list[Reason]:
+def of_image(measured: Measures, resolution: int) -> list[Reason]:
     """The findings on an image by itself; ``resolution`` is the side that the base model was trained at."""
     return [*_of_size(measured, resolution), *_of_light(measured), *_of_sharpness(measured)]
 
@@ -62,34 +62,34 @@ def of_caption(caption: str, count_tokens: Callable[[str], int], longest: int) -
 
 def _of_size(measured: Measures, resolution: int) -> list[Reason]:
     short, long = sorted((measured.width, measured.height))
-    found = []
+    reasons = []
     if short < resolution:
         grade: Grade = "bad" if short < _FAR_TOO_SMALL * resolution else "doubtful"
-        found.append(Reason("too_small", grade, f"{short} pixels on its shorter side, {resolution} are wanted"))
+        reasons.append(Reason("too_small", grade, f"{short} pixels on its shorter side, {resolution} are wanted"))
     if long > _LONG * short:
         grade = "bad" if long > _FAR_TOO_LONG * short else "doubtful"
-        found.append(Reason("aspect", grade, f"{long / short:.1f} times as long as wide; its ends will be cut off"))
-    return found
+        reasons.append(Reason("aspect", grade, f"{long / short:.1f} times as long as wide; its ends will be cut off"))
+    return reasons
 
 
 def _of_light(measured: Measures) -> list[Reason]:
-    found = []
+    reasons = []
     if measured.dark < _DARK:
-        found.append(Reason("too_dark", "bad", "too dark: hardly anything in it is lit"))
+        reasons.append(Reason("too_dark", "bad", "too dark: hardly anything in it is lit"))
     if measured.contrast < _FLAT and measured.dark >= _DARK:
-        found.append(Reason("flat", "doubtful", "washed out, or empty: hardly any difference between light and dark"))
+        reasons.append(Reason("flat", "doubtful", "washed out, or empty: hardly any difference between light and dark"))
     if measured.burnt > _BURNT:
         text = f"over-exposed: {measured.burnt:.0%} of what it shows is burnt out to white"
-        found.append(Reason("over_exposed", "bad", text))
-    return found
+        reasons.append(Reason("over_exposed", "bad", text))
+    return reasons
 
 
 def _of_sharpness(measured: Measures) -> list[Reason]:
-    found = []
+    reasons = []
     if measured.blur > _SOFT:
         bad = measured.blur > _BLURRED
         text = "blurred: nothing in it is sharp" if bad else "a little blurred"
-        found.append(Reason("blurred", "bad" if bad else "doubtful", text))
+        reasons.append(Reason("blurred", "bad" if bad else "doubtful", text))
     if measured.clutter > _CLUTTERED:
-        found.append(Reason("cluttered", "doubtful", "its background is busy; the model may learn that instead"))
-    return found
+        reasons.append(Reason("cluttered", "doubtful", "its background is busy; the model may learn that instead"))
+    return reasons

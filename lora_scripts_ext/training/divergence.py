@@ -28,8 +28,8 @@ def bad_loss(context: Context, step: int) -> TrainingError:
 
 
 def _diverged(context: Context, what: str) -> TrainingError:
-    kept = states.saved(context.output.state_dir)
-    still = f" The state of {kept[-1].name} is kept." if kept else ""
+    states_left = states.saved(context.output.state_dir)
+    still = f" The state of {states_left[-1].name} is kept." if states_left else ""
     return TrainingError(
         f"{what}: the training diverged. Lower learning_rate (it is {context.config.learning_rate:g}) and start "
         f"again.{still}"

@@ -40,15 +40,15 @@ class Events:
 
 
 def _keep_until(path: Path, step: int) -> None:
-    kept = []
+    lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             event = json.loads(line)
         except ValueError:  # the line a killed process was writing
             continue
         if event.get("step", 0) <= step and event.get("event") not in ("end", "failed"):
-            kept.append(line + "\n")
-    files.write_text(path, "".join(kept))
+            lines.append(line + "\n")
+    files.write_text(path, "".join(lines))
 
 
 def _board(folder: Path, first_step: int) -> Any | None:

@@ -27,15 +27,15 @@ class Facts:
         self._total_steps = total_steps
         self._started = time.time()
         self._version = store.content_hash
-        shown = [example for example in store.examples if not example.regularisation]
-        self._folders = _folders(shown, config.train_data_dir)
+        training = [example for example in store.examples if not example.regularisation]
+        self._folders = _folders(training, config.train_data_dir)
         self._reg_folders = _folders(
             [example for example in store.examples if example.regularisation], config.reg_data_dir
         )
         self._buckets = Counter[tuple[int, int]]()
-        for example in shown:
+        for example in training:
             self._buckets[example.bucket] += example.repeats
-        self._tags = _tags(shown, config.train_data_dir)
+        self._tags = _tags(training, config.train_data_dir)
 
     def metadata(self, step: int) -> dict[str, str]:
         """The metadata of a file written after ``step`` steps."""

@@ -60,10 +60,10 @@ def measure(model: Inspection, adapter: Adapter, config: Config, batch: int, siz
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(live.keep, lambda tensor: tensor))
         with counted:
             loss = _loss(model, config, batch, size)
-        kept, flops = live.now, counted.flops
+        kept_bytes, flops = live.now, counted.flops
         loss.backward()
     # Frozen weights get no gradient: the backward pass costs as much as the forward pass.
-    return Footprint(kept, live.most, flops * (3 if recomputed else 2))
+    return Footprint(kept_bytes, live.most, flops * (3 if recomputed else 2))
 
 
 def _loss(model: Inspection, config: Config, batch: int, size: tuple[int, int]) -> Tensor:
@@ -219,8 +219,8 @@ def keeps_scores(device: torch.device, dtype: torch.dtype, width: int, masked: b
 def _recomputing_on_meta() -> Iterator[None]:
     """``torch.utils.checkpoint`` takes meta tensors; before torch 2.4 it looks for a module of the device's name."""
     with _ALIAS:
-        torch.meta = torch.cpu
+        vars(torch)["meta"] = torch.cpu
         try:
             yield
         finally:
-            del torch.meta
+            del vars(torch)["meta"]

@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from ..owner import Owner
 
 NAME = "run.lock"
 _BEAT_SECONDS = 15.0
-# A run on another machine cannot be looked up. One that has not touched its lock for this long is taken for dead.
+# A run on another machine cannot be looked up. One that has not touched its lock for this long counts as dead.
 _SILENT_SECONDS = 300.0
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
@@ -115,7 +116,8 @@ def _is_still(path: Path, handle: int) -> bool:
 def _system_lock(handle: int) -> bool | None:
     """Take the system's lock: True taken, False held by another, None where the file system has none."""
     try:
-        if os.name == "nt":
+        # As a type checker knows it: msvcrt is there on Windows only.
+        if sys.platform == "win32":
             import msvcrt
 
             # Far behind the content, which others must be able to read.

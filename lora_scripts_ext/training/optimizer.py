@@ -6,7 +6,7 @@ import importlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -24,6 +24,17 @@ _PACKAGES = {
 # Bytes of state per trainable parameter: AdamW two moments, Lion one, Prodigy two, the start and a sum;
 # Adafactor's rows and columns hardly count.
 _STATE_BYTES = {"adamw": 8, "adamw8bit": 2, "lion": 4, "prodigy": 16, "schedulefree": 8, "adafactor": 0}
+
+
+@runtime_checkable
+class _ScheduleFree(Protocol):
+    """An optimizer that trains on other weights than those to use."""
+
+    def eval(self) -> None:
+        """Put the weights to use in place of those it trains on."""
+
+    def train(self) -> None:
+        """Put those it trains on back."""
 
 
 def build(config: Config, adapter: Adapter) -> torch.optim.Optimizer:
@@ -72,7 +83,7 @@ def averaged(optimizer: torch.optim.Optimizer, adapter: Adapter) -> Iterator[Non
 
     The training weights come back from a copy, because switching there and back rounds.
     """
-    if not _schedule_free(optimizer):
+    if not isinstance(optimizer, _ScheduleFree):
         yield
         return
     training = adapter.weights.detach().clone()
@@ -89,12 +100,8 @@ def averaged(optimizer: torch.optim.Optimizer, adapter: Adapter) -> Iterator[Non
 
 def start(optimizer: torch.optim.Optimizer) -> None:
     """Put the optimizer into training mode, where it has one."""
-    if _schedule_free(optimizer):
+    if isinstance(optimizer, _ScheduleFree):
         optimizer.train()
-
-
-def _schedule_free(optimizer: torch.optim.Optimizer) -> bool:
-    return hasattr(optimizer, "eval") and hasattr(optimizer, "train")
 
 
 def _parameters(config: Config, adapter: Adapter) -> list[tuple[str, Any]]:

@@ -92,7 +92,7 @@ class Previews(Listener):
 
 
 def prompts(config: Config, captions: list[str]) -> list[str]:
-    """The user's prompts, or the first different captions of the set."""
+    """The user's prompts, or the first different captions of the dataset."""
     distinct = list(dict.fromkeys(caption for caption in captions if caption))
     return config.preview_prompts or distinct[:_PROMPTS_FROM_CAPTIONS] or [""]
 
@@ -127,9 +127,9 @@ def draw(
     for index, request in enumerate(preview_requests):
         image = session.preview(request, lora)
         path = Path(config.output_dir) / "previews" / f"{config.name}-e{epoch:04d}-{index:02d}.png"
-        shown = request if config.save_captions else replace(request, prompt="", negative="")
+        described = request if config.save_captions else replace(request, prompt="", negative="")
         info = PngInfo()
-        info.add_text("parameters", parameters(shown, session.model, f"<lora:{config.name}:1>" if epoch else ""))
+        info.add_text("parameters", parameters(described, session.model, f"<lora:{config.name}:1>" if epoch else ""))
         with files.replacing(path) as temporary:
             image.save(temporary, format="PNG", pnginfo=info)
         yield path

@@ -30,9 +30,10 @@ def publish(lora: Path, folder: Path, warn: Callable[[str], None]) -> Path:
     record = lora.parent / _RECORD
     known = _known(record)
     if published.exists() and _hash(published) not in known:
-        kept = _back_up(published, published.with_suffix(".json"), published.with_suffix(".png"))[0]
+        backup = _back_up(published, published.with_suffix(".json"), published.with_suffix(".png"))[0]
         warn(
-            f"{published} was not written by this run or one before it in {lora.parent}; it was renamed to {kept.name}."
+            f"{published} was not written by this run or one before it in {lora.parent}; it was renamed to "
+            f"{backup.name}."
         )
     image, published_image = lora.with_suffix(".png"), published.with_suffix(".png")
     chosen = published_image.exists() and _hash(published_image) not in known
@@ -50,18 +51,18 @@ def _copy_card(lora: Path, folder: Path, warn: Callable[[str], None]) -> None:
     try:
         card.copy(lora, folder)
     except UserError as error:
-        (kept,) = _back_up(folder / lora.with_suffix(".json").name)
-        warn(f"{error} It was renamed to {kept.name}.")
+        (backup,) = _back_up(folder / lora.with_suffix(".json").name)
+        warn(f"{error} It was renamed to {backup.name}.")
         card.copy(lora, folder)
 
 
 def _back_up(*paths: Path) -> list[Path]:
     """Rename those of the files that exist; returns their new paths."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    kept = {path: path.with_name(f"{path.name}.{stamp}.bak") for path in paths if path.exists()}
-    for path, new in kept.items():
+    backups = {path: path.with_name(f"{path.name}.{stamp}.bak") for path in paths if path.exists()}
+    for path, new in backups.items():
         files.move(path, new)
-    return list(kept.values())
+    return list(backups.values())
 
 
 def _known(record: Path) -> list[str]:
@@ -74,8 +75,8 @@ def _known(record: Path) -> list[str]:
 
 
 def _remember(record: Path, hashes: list[str]) -> None:
-    kept = list(dict.fromkeys(reversed(hashes)))[:_REMEMBERED]
-    files.write_text(record, json.dumps({"sha256": kept[::-1]}, indent=1))
+    newest = list(dict.fromkeys(reversed(hashes)))[:_REMEMBERED]
+    files.write_text(record, json.dumps({"sha256": newest[::-1]}, indent=1))
 
 
 def _hash(path: Path) -> str:

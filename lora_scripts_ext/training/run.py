@@ -114,9 +114,10 @@ def train(
         )
         result = run.train(started)
         if world.is_main and result.lora is not None and not result.stopped:
-            result = replace(result, lora=publication.publish(result.lora, host.lora_dir(), run.warn))
+            published = publication.publish(result.lora, host.lora_dir(), run.warn)
             # Before the model is given back: whoever waits for it may name the new file in his prompt.
-            host.publish(result.lora)
+            host.publish(published)
+            result = replace(result, lora=published)
     return result
 
 

@@ -108,9 +108,9 @@ def save(folder: Path, state: State, identity: dict[str, Any]) -> None:
 
 def saved(folder: Path) -> list[Path]:
     """The states in ``folder``, oldest first."""
-    found = [path for path in folder.glob("step-*") if path.is_dir()]
+    states = [path for path in folder.glob("step-*") if path.is_dir()]
     # One with .old behind it is of the same step, and was written before.
-    return sorted(found, key=lambda path: (path.stem, path.suffix == ""))
+    return sorted(states, key=lambda path: (path.stem, path.suffix == ""))
 
 
 def load(folder: Path, identity: dict[str, Any], warn: Callable[[str], None]) -> State | None:

@@ -71,7 +71,7 @@ class Stepper:
         loss = None
         while loss is None:
             loss = self._try_gradients(number, micros)
-        self.world.sum_(self.adapter.weights.grad)
+        self.world.sum_(self.adapter.gradients)
         self.world.sum_(loss)
         return loss
 
@@ -81,7 +81,7 @@ class Stepper:
         optimizer.set_rates(self.optimizer, factor)
         self.scaler.unscale_(self.optimizer)
         if self.config.max_grad_norm:
-            _clip_norm(self.adapter.weights.grad, self.config.max_grad_norm)
+            _clip_norm(self.adapter.gradients, self.config.max_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._skipped.after_step(number + 1)
@@ -157,7 +157,7 @@ class Stepper:
     def _losses(self, number: int, visits: Sequence[Visit], batch: Batch) -> Tensor:
         """The weighted loss of each example, float32 [batch]."""
         config = self.config
-        drawn = objective.draw(
+        sample = objective.draw(
             config.seed,
             number,
             [visit.position for visit in visits],
@@ -165,9 +165,9 @@ class Stepper:
             self.objective.sample_timestep,
             config.noise_offset,
         )
-        timesteps = drawn.timesteps.to(self.device, non_blocking=True)
-        latents = batch.mean + batch.std * drawn.latent.to(self.device, non_blocking=True)
-        noise = drawn.noise.to(self.device, non_blocking=True)
+        timesteps = sample.timesteps.to(self.device, non_blocking=True)
+        latents = batch.mean + batch.std * sample.latent.to(self.device, non_blocking=True)
+        noise = sample.noise.to(self.device, non_blocking=True)
         noisy = self.objective.add_noise(latents, noise, timesteps)
         prediction = self.session.predict(noisy, timesteps, self._conditioning(batch))
         target = self.objective.target(latents, noise, timesteps)
@@ -180,7 +180,7 @@ class Stepper:
         return losses
 
     def _conditioning(self, batch: Batch) -> Conditioning:
-        if not self.config.train_text_encoder:
+        if batch.conditioning is not None:
             return batch.conditioning
         text = self.session.encode_text(batch.captions)
         return Conditioning(text.context, text.pooled, batch.time_ids)

@@ -11,7 +11,7 @@ import gradio as gr
 from .. import files
 from ..captioning import choose
 from ..captioning.base import CaptionerOptions
-from ..captioning.label import label
+from ..captioning.label import Overwrite, label
 from ..captions import editing as captions
 from ..captions.fields import TEMPLATE
 from ..captions.store import CaptionStore
@@ -26,8 +26,12 @@ _ROWS = 200
 _TAGS = 40
 _UNDO = 20
 _WORDS = "words.txt"
-_OVERWRITE = {"Only where there is none": "none", "Replace what a captioner wrote": "ours", "Replace all": "all"}
-#: which captioner needs which of the fields that are shown for it alone
+_OVERWRITE: dict[str, Overwrite] = {
+    "Only where there is none": "none",
+    "Replace what a captioner wrote": "ours",
+    "Replace all": "all",
+}
+#: which captioner needs which of the fields that are shown only for it
 _NEEDED = {"words": "clip", "endpoint": "endpoint", "key_from": "endpoint"}
 
 
@@ -71,7 +75,7 @@ def _captioner() -> dict[str, Any]:
     with gr.Row():
         parts["caption"] = gr.Button("Caption the images", elem_id="lt_caption")
         parts["halt"] = gr.Button("Stop", elem_id="lt_halt")
-    parts["said"] = gr.HTML(elem_id="lt_dataset_said")
+    parts["message"] = gr.HTML(elem_id="lt_dataset_said")
     return parts
 
 
@@ -105,12 +109,12 @@ def _table() -> dict[str, Any]:
 def wire(fields: dict[str, Any], parts: dict[str, Any]) -> None:
     """What the buttons do."""
     settings = [fields[key] for key in form.KEYS]
-    message, table, history = parts["said"], parts["table"], parts["history"]
+    message, table, history = parts["message"], parts["table"], parts["history"]
     parts["captioner"].change(
         _needed, [parts["captioner"]], [parts[name] for name in _NEEDED], show_progress=False, queue=False
     )
-    given = ("captioner", "model", "words", "endpoint", "key_from", "template", "overwrite")
-    parts["caption"].click(_caption, [*settings, *(parts[name] for name in given)], [message])
+    captioner_fields = ("captioner", "model", "words", "endpoint", "key_from", "template", "overwrite")
+    parts["caption"].click(_caption, [*settings, *(parts[name] for name in captioner_fields)], [message])
     parts["halt"].click(TASK.stop, [], [], queue=False)
     parts["show"].click(_show, [*settings, parts["filter"]], [table, history, message])
     changes = {"exchange": _exchange, "add": _add, "remove": _remove}
@@ -133,18 +137,18 @@ def _caption(*values: Any) -> Iterator[str]:
         options = _captioner_options(captioner, model, words, endpoint, key_from)
 
         def work(progress: Any, check: Any) -> str:
-            made = choose.make(options)
+            writer = choose.make(options)
             try:
                 store = CaptionStore.open(folder, metadata)
                 done = label(
-                    folder, store, made, template=template.strip() or TEMPLATE, overwrite=_OVERWRITE[overwrite],
+                    folder, store, writer, template=template.strip() or TEMPLATE, overwrite=_OVERWRITE[overwrite],
                     progress=progress, check=check,
                 )  # fmt: skip
             finally:
-                made.close()
-            left = f" {len(done.skipped)} cannot be read." if done.skipped else ""
+                writer.close()
+            unreadable = f" {len(done.skipped)} cannot be read." if done.skipped else ""
             return (
-                f"{done.written} captions written by {made.name}, {done.kept} kept.{left} "
+                f"{done.written} captions written by {writer.name}, {done.kept} kept.{unreadable} "
                 "Press Show captions to read and correct them."
             )
 
@@ -163,12 +167,12 @@ def _show(*values: Any) -> tuple[Any, Any, str]:
         every = captions.rows(CaptionStore.open(folder, metadata))
     except (UserError, OSError) as error:
         return gr.update(), gr.update(), sentence(str(error), "bad")
-    found = captions.holding(every, text)
-    more = f" The first {_ROWS} are shown; narrow them down above." if len(found) > _ROWS else ""
-    tags = ", ".join(f"{tag} ({count})" for tag, count in captions.frequency(found)[:_TAGS])
-    message = f"{len(found)} of {len(every)} images.{more} Change them in the table, then press Save the table."
+    matching = captions.holding(every, text)
+    more = f" The first {_ROWS} are shown; narrow them down above." if len(matching) > _ROWS else ""
+    tags = ", ".join(f"{tag} ({count})" for tag, count in captions.frequency(matching)[:_TAGS])
+    message = f"{len(matching)} of {len(every)} images.{more} Change them in the table, then press Save the table."
     html_text = sentence(message, "good") + (sentence(f"Tags: {tags}.", "good") if tags else "")
-    return [list(row) for row in found[:_ROWS]], [], html_text
+    return [list(row) for row in matching[:_ROWS]], [], html_text
 
 
 def _exchange(rows: _Rows, history: list[_Rows], find: str, replacement: str) -> tuple[Any, Any, str]:

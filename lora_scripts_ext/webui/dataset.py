@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..images import excluded
 from ..preparation import background
 from ..preparation.check import bad, check
-from ..preparation.prepare import PreparationOptions
+from ..preparation.prepare import Crop, PreparationOptions
 from ..preparation.report import Report
 from ..preparation.training_set import ready
 from ..preparation.upload import import_files
@@ -23,8 +23,8 @@ from .folder_field import TASK, read_fields
 from .messages import sentence
 from .task import Stopped
 
-_FOUND = 60
-_CROPS = {
+_MOST_FINDINGS = 60
+_CROPS: dict[str, Crop] = {
     "Around the subject": "smart",
     "Nothing is cut, white is added": "pad",
     "In the middle": "centre",
@@ -44,9 +44,9 @@ def drop() -> Any:
     )  # fmt: skip
 
 
-def take(given: Any) -> Iterator[tuple[str, Any]]:
+def take(files: Any) -> Iterator[tuple[str, Any]]:
     """Copy what was dropped beside the runs; the form then names its folder."""
-    dropped = [Path(getattr(one, "name", one)) for one in given or []]
+    dropped = [Path(getattr(one, "name", one)) for one in files or []]
     if not dropped:
         return
     into = paths.data_dir() / "pictures" / time.strftime("dropped-%Y%m%d-%H%M%S")
@@ -55,8 +55,8 @@ def take(given: Any) -> Iterator[tuple[str, Any]]:
             if isinstance(result, str):
                 yield sentence(result, "good"), gr.update()
                 continue
-            left = "".join(f" {one.name} {one.reason}." for one in result.skipped[:5])
-            message = f"{len(result.names)} files are in {into}, which is now the folder above.{left}"
+            skipped = "".join(f" {one.name} {one.reason}." for one in result.skipped[:5])
+            message = f"{len(result.names)} files are in {into}, which is now the folder above.{skipped}"
             yield sentence(message, "good"), gr.update(value=str(into)) if result.names else gr.update()
     except Stopped:
         yield sentence("Stopped.", "good"), gr.update()
@@ -93,7 +93,7 @@ def build() -> dict[str, Any]:
 def wire(fields: dict[str, Any], parts: dict[str, Any]) -> None:
     """What the buttons do."""
     settings = [fields[key] for key in form.KEYS]
-    message = parts["said"]
+    message = parts["message"]
     parts["check"].click(_check, settings, [message])
     parts["leave"].click(_leave, settings, [message])
     parts["take"].click(_take, settings, [message])
@@ -153,8 +153,8 @@ def _ready(*values: Any) -> Iterator[tuple[str, Any]]:
             if isinstance(result, str):
                 yield sentence(result, "good"), gr.update()
                 continue
-            left = "".join(f" {one.name} {one.reason}." for one in result.skipped[:5])
-            message = f"{len(result.made)} copies are in {out}, which is now the folder above.{left}"
+            skipped = "".join(f" {one.name} {one.reason}." for one in result.skipped[:5])
+            message = f"{len(result.copies)} copies are in {out}, which is now the folder above.{skipped}"
             yield sentence(message, "good"), gr.update(value=str(out))
     except Stopped:
         yield sentence("Stopped; press the button again to go on.", "good"), gr.update()
@@ -162,20 +162,20 @@ def _ready(*values: Any) -> Iterator[tuple[str, Any]]:
         yield sentence(str(error), "bad"), gr.update()
 
 
-def _findings(folder: Path, made: Report) -> str:
+def _findings(folder: Path, report: Report) -> str:
     """The report as a page: what is wrong, worst first, with the images; then advice."""
-    counts = ", ".join(f"{made.count(grade)} {grade}" for grade in ("good", "doubtful", "bad"))
-    suggestion = made.settings
+    counts = ", ".join(f"{report.count(grade)} {grade}" for grade in ("good", "doubtful", "bad"))
+    suggestion = report.settings
     suggested = f"Suggested: repeats {suggestion.repeats}, epochs {suggestion.epochs}, LoRA rank {suggestion.rank}."
-    message = sentence(f"{len(made.verdicts)} images: {counts}. {suggested}", "good")
-    message += "".join(f"<p class='lt_advice'>{html.escape(text)}</p>" for text in made.advice)
-    worst = [one for grade in ("bad", "doubtful") for one in made.verdicts if one.grade == grade]
+    message = sentence(f"{len(report.verdicts)} images: {counts}. {suggested}", "good")
+    message += "".join(f"<p class='lt_advice'>{html.escape(text)}</p>" for text in report.advice)
+    worst = [one for grade in ("bad", "doubtful") for one in report.verdicts if one.grade == grade]
     cells = []
-    for one in worst[:_FOUND]:
+    for one in worst[:_MOST_FINDINGS]:
         reasons = html.escape("; ".join(reason.text for reason in one.reasons))
         cells.append(
             f"<figure class='lt_{one.grade}_one'>{thumbnails.image(folder / one.name)}"
             f"<figcaption><b>{html.escape(one.name)}</b> {reasons}</figcaption></figure>"
         )
-    more = f"<p>… and {len(worst) - _FOUND} more.</p>" if len(worst) > _FOUND else ""
+    more = f"<p>… and {len(worst) - _MOST_FINDINGS} more.</p>" if len(worst) > _MOST_FINDINGS else ""
     return message + f"<div class='lt_gallery lt_findings'>{''.join(cells)}</div>{more}"

@@ -15,8 +15,8 @@ from ..config import FIELDS, Config
 from ..errors import UserError
 from . import paths
 
-#: what the page asks at once: its label and help there
-ASKED = {
+#: what the page shows at once: its label and help there
+SHOWN = {
     "train_data_dir": (
         "Folder with your images",
         "Where it is on the computer that runs this WebUI. 50 to 200 sharp, varied images are a good start. A text "
@@ -36,11 +36,11 @@ FOLDED = {
         "lr_scheduler", "lr_warmup_steps", "lr_cycles", "lr_power", "optimizer", "optimizer_args", "weight_decay",
         "max_grad_norm", "seed",
     ],
-    "What learns": [
+    "What is trained": [
         "lora_rank", "lora_alpha", "lora_dropout", "target", "train_text_encoder", "text_encoder_lr", "clip_skip",
         "init_lora",
     ],
-    "Pictures": [
+    "Images": [
         "resolution", "enable_bucket", "bucket_step", "min_bucket_side", "max_bucket_side", "bucket_no_upscale",
         "crop", "crop_variants", "flip", "masked_loss", "unmasked_weight",
         "normalize_masked_area_loss", "mask_dir", "reg_data_dir", "prior_loss_weight",
@@ -59,7 +59,7 @@ FOLDED = {
 }  # fmt: skip
 #: words of keys that are no plain words
 _SPELLED = {"Lora": "LoRA", "lora": "LoRA", "Lr": "Learning rate", "lr": "learning rate", "snr": "SNR"}
-KEYS = [*ASKED, *(key for keys in FOLDED.values() for key in keys)]
+KEYS = [*SHOWN, *(key for keys in FOLDED.values() for key in keys)]
 #: those that name a file or folder of this computer
 PATHS = ("train_data_dir", "metadata_path", "reg_data_dir", "mask_dir", "init_lora")
 _TYPES = typing.get_type_hints(Config)
@@ -68,7 +68,7 @@ _TYPES = typing.get_type_hints(Config)
 def field(key: str, value: Any) -> gr.components.Component:
     """The component that asks for *key*, holding *value*, with its help text."""
     kind, value = _TYPES[key], to_field(key, value)
-    label, help_text = ASKED.get(key) or (_label(key), FIELDS[key].metadata["help"])
+    label, help_text = SHOWN.get(key) or (_label(key), FIELDS[key].metadata["help"])
     arguments = {"label": label, "value": value, "info": help_text, "elem_id": f"lt_{key}"}
     if kind is bool:
         return gr.Checkbox(**arguments)

@@ -1,7 +1,7 @@
 """Who may call the trainer's routes.
 
 A request that a browser makes for another site's page is refused. Where the WebUI has a login or an API password, one
-of them is needed, as for the WebUI's own routes. With ``--api-auth`` alone the page itself is open to everyone who can
+of them is needed, as for the WebUI's own routes. With only ``--api-auth`` the page itself is open to everyone who can
 reach it: reading is then allowed with the key that is part of the page, so that the tab works and scripts still need
 the password. A refusal carries no ``WWW-Authenticate``: the tab asks every second, and each one would open a login box.
 
@@ -65,8 +65,8 @@ def _known(request: Request) -> bool:
 
 
 def _from_page(request: Request) -> bool:
-    given = request.headers.get(HEADER) or request.query_params.get("page", "")
-    return secrets.compare_digest(given.encode(), KEY.encode())
+    key = request.headers.get(HEADER) or request.query_params.get("page", "")
+    return secrets.compare_digest(key.encode(), KEY.encode())
 
 
 def _has_password(header: str, known: str) -> bool:
@@ -74,7 +74,7 @@ def _has_password(header: str, known: str) -> bool:
     if kind.lower() != "basic":
         return False
     try:
-        given = base64.b64decode(credentials)
+        decoded = base64.b64decode(credentials)
     except ValueError:
         return False
-    return any(secrets.compare_digest(given, pair.strip().encode()) for pair in known.split(","))
+    return any(secrets.compare_digest(decoded, pair.strip().encode()) for pair in known.split(","))

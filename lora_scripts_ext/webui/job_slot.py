@@ -16,7 +16,7 @@ class JobSlot:
 
     def __init__(self) -> None:
         self._job: Job | None = None
-        self._made: dict[str, float] = {}
+        self._finished: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def start(self, config: Config, resume: bool) -> None:
@@ -41,16 +41,16 @@ class JobSlot:
     def report(self) -> dict[str, Any]:
         """How the newest job is going; ``status`` is ``idle`` where there was none.
 
-        ``made``: the LoRAs' names since the WebUI was started -> when they were made, in seconds. The page shows their
-        cards; the WebUI shows them after its own refresh, which lists the checkpoints, too.
+        ``made``: the LoRAs trained since the WebUI was started, by name -> when they were finished, in seconds. The
+        page shows their cards; the WebUI shows them after its own refresh, which lists the checkpoints, too.
         """
         if self._job is None:
             return {"status": "idle"}
         report = self._job.report()
         # The status changes just before the end is recorded.
         if report["status"] == "done" and "ended" in report:
-            self._made[report["name"]] = report["ended"]
-        return {**report, "made": dict(self._made)}
+            self._finished[report["name"]] = report["ended"]
+        return {**report, "made": dict(self._finished)}
 
 
 #: Reload UI runs the scripts again but keeps this module, and with it the job.

@@ -94,16 +94,16 @@ def readable(path: str) -> Path:
     Raises:
         UserError: others can reach this WebUI, and it lies outside the folders meant for that.
     """
-    found = _absolute(path)
+    absolute = _absolute(path)
     if not _open_to_others():
-        return found
-    if _below(found, _roots()) or (not is_network(str(found)) and _below(found, _real_roots())):
-        real = found.resolve()
+        return absolute
+    if _below(absolute, _roots()) or (not is_network(str(absolute)) and _below(absolute, _real_roots())):
+        real = absolute.resolve()
         # A link may lead elsewhere.
         if _below(real, _real_roots()):
             return real
     raise UserError(
-        f"{found}: this WebUI can be reached by others, so only images below {', '.join(map(str, _roots()))} are "
+        f"{absolute}: this WebUI can be reached by others, so only images below {', '.join(map(str, _roots()))} are "
         "read; move them there, or start it with --lora-trainer-allowed-root FOLDER."
     )
 
@@ -115,8 +115,8 @@ def servable(path: str) -> Path:
     Raises:
         UserError: it may not be read, or is on a share that the WebUI was not started with.
     """
-    found = _absolute(path)
-    if (is_network(path) or is_network(str(found))) and not _below(found, _roots()):
+    absolute = _absolute(path)
+    if (is_network(path) or is_network(str(absolute))) and not _below(absolute, _roots()):
         raise UserError(
             f"{path}: images are not shown from a network path; give the share a drive letter, or start the WebUI with "
             "--lora-trainer-allowed-root FOLDER."

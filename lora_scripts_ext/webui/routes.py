@@ -38,7 +38,7 @@ def add(_blocks: Any, app: FastAPI) -> None:
         return JOB_SLOT.report()
 
     @router.get("/picture")
-    def shown(path: str, full: bool = False) -> Response:
+    def image_file(path: str, full: bool = False) -> Response:
         return Response(_png(path, full), media_type="image/png", headers={"Cache-Control": "no-cache"})
 
     app.include_router(router)
@@ -49,11 +49,11 @@ def _png(path: str, full: bool) -> bytes:
     if PurePath(path).suffix.lower() not in decode.EXTENSIONS:
         raise HTTPException(404, "no image")
     try:
-        found = paths.servable(path)
+        file = paths.servable(path)
         if not full:
-            return _thumbnail(found, found.stat().st_mtime_ns)
+            return _thumbnail(file, file.stat().st_mtime_ns)
         with _DECODING:
-            return _packed(decode.decode(found.read_bytes()).pixels)
+            return _packed(decode.decode(file.read_bytes()).pixels)
     except UserError as error:
         raise HTTPException(403, str(error)) from error
     except (OSError, decode.Unreadable) as error:

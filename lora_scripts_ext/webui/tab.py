@@ -33,22 +33,22 @@ def build() -> list[tuple[gr.Blocks, str, str]]:
     with gr.Blocks(analytics_enabled=False) as blocks:
         with gr.Row(elem_id="lt_page"):
             with gr.Column(scale=5, min_width=420):
-                fields, kind, buttons, message, pictures = _left()
+                fields, kind, buttons, message, images = _left()
             with gr.Column(scale=6, min_width=420, elem_id="lt_side"):
                 gr.HTML(f"<div id='lt_live' data-page='{guard.KEY}'>{_GUIDE}</div>")
-        _wire(fields, kind, buttons, message, pictures)
+        _wire(fields, kind, buttons, message, images)
     return [(blocks, "LoRA Trainer", "lora_trainer")]
 
 
 def _left() -> tuple[dict[str, Any], Any, dict[str, Any], Any, Any]:
     fields: dict[str, Any] = {}
     buttons: dict[str, Any] = {}
-    gr.Markdown("### 1 Pictures")
+    gr.Markdown("### 1 Images")
     filled = presets.values(_FIRST)
     fields["train_data_dir"] = form.field("train_data_dir", "")
     buttons["drop"] = dataset.drop()
     buttons["look"] = gr.Button("Show images", elem_id="lt_look")
-    pictures = gr.HTML(elem_id="lt_pictures")
+    images = gr.HTML(elem_id="lt_pictures")
     buttons["dataset"] = dataset.build()
     gr.Markdown("### 2 Name")
     with gr.Row():
@@ -79,18 +79,18 @@ def _left() -> tuple[dict[str, Any], Any, dict[str, Any], Any, Any]:
         buttons["stop"] = gr.Button("Stop and save", elem_id="lt_stop")
         buttons["resume"] = gr.Button("Resume", elem_id="lt_resume")
     message = gr.HTML(elem_id="lt_message")
-    return fields, kind, buttons, message, pictures
+    return fields, kind, buttons, message, images
 
 
-def _wire(fields: dict[str, Any], kind: Any, buttons: dict[str, Any], message: Any, pictures: Any) -> None:
+def _wire(fields: dict[str, Any], kind: Any, buttons: dict[str, Any], message: Any, images: Any) -> None:
     everything = [fields[key] for key in form.KEYS]
     kind.change(_preset, [kind, *everything], everything, show_progress=False)
-    buttons["look"].click(_look, everything, [pictures])
-    fields["train_data_dir"].submit(_look, everything, [pictures])
+    buttons["look"].click(_look, everything, [images])
+    fields["train_data_dir"].submit(_look, everything, [images])
     buttons["start"].click(_start(resume=False), everything, [message])
     buttons["resume"].click(_start(resume=True), everything, [message])
     dataset.wire(fields, buttons["dataset"])
-    buttons["drop"].upload(dataset.take, [buttons["drop"]], [pictures, fields["train_data_dir"]])
+    buttons["drop"].upload(dataset.take, [buttons["drop"]], [images, fields["train_data_dir"]])
     buttons["stop"].click(_stop, [], [message], queue=False)
     buttons["export"].click(_export, everything, [buttons["yaml"], message])
     buttons["import"].click(_import, [buttons["yaml"]], [*everything, message])
@@ -98,8 +98,8 @@ def _wire(fields: dict[str, Any], kind: Any, buttons: dict[str, Any], message: A
 
 def _preset(kind: str, *values: Any) -> list[Any]:
     """Fill in what *kind* needs; what the user typed on the page stays."""
-    kept = ("train_data_dir", "output_name", "trigger_word", "metadata_path", "preview_prompts")
-    typed = {key: form.from_field(key, value) for key, value in zip(form.KEYS, values, strict=True) if key in kept}
+    own_keys = ("train_data_dir", "output_name", "trigger_word", "metadata_path", "preview_prompts")
+    typed = {key: form.from_field(key, value) for key, value in zip(form.KEYS, values, strict=True) if key in own_keys}
     return form.shown({**presets.values(kind), **typed})
 
 
@@ -125,8 +125,8 @@ def _look(*values: Any) -> str:
 
 
 def _cell(example: Example) -> str:
-    words = html.escape(example.caption) or "<i>no caption</i>"
-    return f"<figure>{thumbnails.image(example.path)}<figcaption>{words}</figcaption></figure>"
+    caption = html.escape(example.caption) or "<i>no caption</i>"
+    return f"<figure>{thumbnails.image(example.path)}<figcaption>{caption}</figcaption></figure>"
 
 
 def _start(resume: bool) -> Callable[..., str]:

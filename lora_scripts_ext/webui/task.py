@@ -56,7 +56,7 @@ class Task:
         def go() -> None:
             try:
                 state["result"] = work(progress, check)
-            except BaseException as error:  # noqa: BLE001 - raised again where the page is answered
+            except BaseException as error:  # noqa: BLE001 - raised again in the handler
                 state["error"] = error
             finally:
                 over.set()

@@ -28,13 +28,13 @@ _QUIET = [
 
 
 @contextmanager
-def opened(engine: Any, address: str, width: int = 1400, height: int = 1000) -> Iterator[Any]:
+def opened(engine: Any, url: str, width: int = 1400, height: int = 1000) -> Iterator[Any]:
     """Playwright's page at *address*; *engine* is what ``sync_playwright`` gives."""
     path, environment = find()
     browser = engine.chromium.launch(executable_path=path, args=_QUIET, env=environment)
     try:
         page = browser.new_page(viewport={"width": width, "height": height})
-        page.goto(address, timeout=90_000)
+        page.goto(url, timeout=90_000)
         yield page
     finally:
         browser.close()
@@ -46,11 +46,11 @@ def here() -> bool:
 
 
 def find() -> tuple[str, dict[str, str]]:
-    """A Chromium and the environment it runs in; brought here once where the machine has none."""
+    """A Chromium and the environment it runs in; downloaded once where the machine has none."""
     if own := _own():
         return own, dict(os.environ)
     if not (_FOLDER / "installed").exists():
-        _bring()
+        _download()
     libraries = _FOLDER / "al2023" / "lib"
     return str(_FOLDER / "chromium"), {**os.environ, "LD_LIBRARY_PATH": str(libraries), "HOME": str(_FOLDER)}
 
@@ -59,7 +59,7 @@ def _own() -> str | None:
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def _bring() -> None:
+def _download() -> None:
     import brotli
 
     shutil.rmtree(_FOLDER, ignore_errors=True)

@@ -19,11 +19,11 @@ LOGIN, FLAGS = tuple(sys.argv[3].split(":")) if sys.argv[3] else None, json.load
 
 
 def double() -> None:
-    """What the tab asks of the WebUI's ``modules``."""
+    """What the tab needs of the WebUI's ``modules``."""
     # Not all relatives of the WebUI know the same flags.
-    told = {"listen": False, "share": False, "enable_insecure_extension_access": False} | FLAGS
+    flags = {"listen": False, "share": False, "enable_insecure_extension_access": False} | FLAGS
     parts = {
-        "shared": {"cmd_opts": SimpleNamespace(**told)},
+        "shared": {"cmd_opts": SimpleNamespace(**flags)},
         "paths_internal": {"data_path": str(FOLDER)},
         "sd_models": {},
     }

@@ -21,32 +21,33 @@ GRADIOS = ["3.41.2", "4.40.0"]
 
 
 def python_with(gradio: str) -> Path:
-    """A Python that has this gradio, and for the rest what this one has; made once."""
+    """A Python that has this gradio, and for the rest what this one has; created once."""
     folder = ROOT / ".venv-gradio" / f"{gradio}-{sys.version_info.major}.{sys.version_info.minor}"
-    wanted = HERE / f"gradio-{gradio}.txt"
+    requirements = HERE / f"gradio-{gradio}.txt"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = folder / "installed"
-    if stamp.exists() and stamp.read_text() == wanted.read_text():
+    if stamp.exists() and stamp.read_text() == requirements.read_text():
         return python
     venv.create(folder, with_pip=True, clear=True)
-    kept = folder / "constraints.txt"
+    constraints = folder / "constraints.txt"
     # transformers, which comes from this Python, takes no newer one.
-    kept.write_text(f"huggingface_hub=={version('huggingface_hub')}\n")
-    subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", str(wanted), "-c", str(kept)], check=True)
+    constraints.write_text(f"huggingface_hub=={version('huggingface_hub')}\n")
+    install = [str(python), "-m", "pip", "install", "-q"]
+    subprocess.run([*install, "-r", str(requirements), "-c", str(constraints)], check=True)
     own = sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)})
     # Last on the path: what is installed in the new one wins.
     (Path(own) / "zz-rest.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    stamp.write_text(wanted.read_text())
+    stamp.write_text(requirements.read_text())
     return python
 
 
 @contextmanager
 def serving(gradio: str, folder: Path, login: str = "", **flags: object) -> Iterator[int]:
-    """The tab's port; ``folder`` gets ``pictures`` and ``tiny.safetensors``, and ``Lora`` what is trained.
+    """The tab's port; ``folder`` gets ``images`` and ``tiny.safetensors``, and ``Lora`` what is trained.
 
     ``login`` is ``user:password`` of the page; ``flags`` are what the WebUI was started with.
     """
-    shop.write_pictures(folder / "pictures")
+    shop.write_images(folder / "images")
     model = models.write_checkpoint(folder / "tiny.safetensors", "sd1")
     command = [str(python_with(gradio)), str(HERE / "serve.py"), str(model), str(folder), login, json.dumps(flags)]
     quiet = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}

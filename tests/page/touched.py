@@ -1,4 +1,4 @@
-"""Gives every handler of the tab paths that it may not read; prints as JSON what it then looked at on the disk.
+"""Gives every handler of the tab paths that it may not read; prints as JSON what it then opened or listed.
 
 ``touched.py CHECKPOINT FOLDER LOGIN FLAGS PATHS``, the last a JSON list.
 """
@@ -18,18 +18,18 @@ from lora_scripts_ext.webui import captions, dataset, form, paths, routes, tab
 PATHS = json.loads(sys.argv[5])
 KEYS = ("train_data_dir", "metadata_path", "reg_data_dir", "mask_dir", "init_lora", "output_name")
 ALLOWED = serve.FLAGS["lora_trainer_allowed_root"][0]
-seen = []
+opened = []
 
 
 def watched(module, name):
     call = getattr(module, name)
 
-    def told(path, *args, **options):
+    def recorded(path, *args, **options):
         if isinstance(path, str | bytes | os.PathLike):
-            seen.append(os.fsdecode(path))
+            opened.append(os.fsdecode(path))
         return call(path, *args, **options)
 
-    setattr(module, name, told)
+    setattr(module, name, recorded)
 
 
 def values(key, path):
@@ -37,32 +37,33 @@ def values(key, path):
     return [held.get(name, form.to_field(name, form.configs.default(name))) for name in form.KEYS]
 
 
-def said(answer):
+def text_of(output):
     """The sentence of a handler, whether it returns or yields it."""
-    return str(answer if isinstance(answer, str | tuple | list) else list(answer))
+    return str(output if isinstance(output, str | tuple | list) else list(output))
 
 
-answers = []
+outputs = []
 for module, names in ((os, ("stat", "lstat", "readlink", "listdir", "scandir", "open")), (io, ("open",))):
     for name in names:
         watched(module, name)
 for path in PATHS:
     for key in KEYS:
-        told = values(key, path)
-        answers += [said(tab._look(*told)), said(tab._start(resume=False)(*told))]
+        fields = values(key, path)
+        outputs += [text_of(tab._look(*fields)), text_of(tab._start(resume=False)(*fields))]
         if key != "output_name":
-            answers += [said(tab._import(yaml.safe_dump({"train_data_dir": ALLOWED, "output_dir": path, key: path})))]
+            config = {"train_data_dir": ALLOWED, "output_dir": path, key: path}
+            outputs += [text_of(tab._import(yaml.safe_dump(config)))]
         if key in ("train_data_dir", "metadata_path"):
-            answers += [said(dataset._check(*told)), said(dataset._leave(*told)), said(dataset._take(*told))]
-            answers += [said(dataset._ready(*told, next(iter(dataset._CROPS)), "{name}", False))]
-            answers += [said(captions._show(*told, "")), said(captions._save(*told, "", []))]
+            outputs += [text_of(handler(*fields)) for handler in (dataset._check, dataset._leave, dataset._take)]
+            outputs += [text_of(dataset._ready(*fields, next(iter(dataset._CROPS)), "{name}", False))]
+            outputs += [text_of(captions._show(*fields, "")), text_of(captions._save(*fields, "", []))]
     try:
         captions._captioner_options("blip", path, "", "", "")
     except UserError as error:
-        answers.append(f"lt_bad {error}")
-    for asked in (paths.readable, lambda path: routes._png(path + "/a.png", False)):
+        outputs.append(f"lt_bad {error}")
+    for function in (paths.readable, lambda path: routes._png(path + "/a.png", False)):
         try:
-            asked(path)
+            function(path)
         except (UserError, HTTPException) as error:
-            answers.append(f"lt_bad {error}")
-print(json.dumps({"seen": seen, "answers": answers}))
+            outputs.append(f"lt_bad {error}")
+print(json.dumps({"opened": opened, "outputs": outputs}))

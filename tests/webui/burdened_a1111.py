@@ -1,7 +1,7 @@
 """Runs inside A1111's own Python, as ``inside.py`` does, with all on the model that a user can put there.
 
 ``burdened``: trains on the bare model, then with a LoRA, a hypernetwork, hypertile and tiling active; token
-merging the WebUI takes off by itself after each picture.
+merging the WebUI removes by itself after each image.
 ``refused``: tries to train on a model that cannot be trained on.
 The last line of stdout is one JSON object.
 """
@@ -22,7 +22,7 @@ from lora_scripts_ext.training import run
 
 
 def draw_burdened() -> str:
-    """Hash of a picture with everything on; hypertile is a script of the page, called here as that calls it."""
+    """Hash of an image with everything on; hypertile is a script of the page, called here as that calls it."""
     sys.modules["hypertile"].set_hypertile_seed(7)
     tile(shared.sd_model.model, 128)
     tile(shared.sd_model.first_stage_model, 64)
@@ -30,9 +30,9 @@ def draw_burdened() -> str:
         sd_model=shared.sd_model, prompt=f"{PROMPT} <lora:plain:1> <hypernet:hyper:1>", seed=7, sampler_name="Euler",
         steps=4, width=256, height=256, tiling=True, do_not_save_samples=True, do_not_save_grid=True,
     )  # fmt: skip
-    picture = processing.process_images(job).images[0]
+    image = processing.process_images(job).images[0]
     job.close()
-    return digest(picture.tobytes())
+    return digest(image.tobytes())
 
 
 def tile(model: torch.nn.Module, largest: int, enable: bool = True) -> None:
@@ -59,41 +59,41 @@ def everything() -> dict[str, object]:
 
 
 def hypernetwork() -> Hypernetwork:
-    """One that says something, for every width of the tiny models."""
+    """One with an effect, for every width of the tiny models."""
     return Hypernetwork("hyper", [32, 64, 128], [1, 2, 1], "linear", "KaimingUniform")
 
 
 def burdened() -> dict[str, object]:
     """Train bare, then burdened, from the same settings."""
-    seen: dict[str, object] = {"bare picture": draw(PROMPT)}
+    report: dict[str, object] = {"bare image": draw(PROMPT)}
     plain = run.train(settings("plain", preview_epochs=0), A1111Host())
     # Where it stands, the prompt finds it by its name.
     shared.loaded_hypernetworks.append(hypernetwork())
-    seen["picture"] = draw_burdened()
-    seen["active"] = active()
+    report["image"] = draw_burdened()
+    report["active"] = active()
     before = everything()
     again = run.train(settings("again"), A1111Host())
     after = everything()
-    seen["changed"] = [key for key in before if before[key] != after[key] and key != "listed"]
-    seen["loras"] = [str(plain.lora), str(again.lora)]
-    seen["picture after"] = draw_burdened()
+    report["changed"] = [key for key in before if before[key] != after[key] and key != "listed"]
+    report["loras"] = [str(plain.lora), str(again.lora)]
+    report["image after"] = draw_burdened()
     tile(shared.sd_model.model, 128, enable=False)
     tile(shared.sd_model.first_stage_model, 64, enable=False)
-    seen["bare picture after"] = draw(PROMPT)
-    return seen
+    report["bare image after"] = draw(PROMPT)
+    return report
 
 
 def refused() -> dict[str, object]:
-    """What is said, and what is different afterwards."""
-    wanted = settings("refused", train_text_encoder="--medvram" in MORE)
+    """The error, and what is different afterwards."""
+    config = settings("refused", train_text_encoder="--medvram" in MORE)
     assert shared.sd_model is not None
     before = state()
     try:
-        run.train(wanted, A1111Host())
+        run.train(config, A1111Host())
     except UserError as error:
-        said = str(error)
+        message = str(error)
     after = state()
-    return {"said": said, "changed": [key for key in before if before[key] != after[key]]}
+    return {"error": message, "changed": [key for key in before if before[key] != after[key]]}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tiny models of ``tests.models`` as a WebUI loads them: a checkpoint with the ``.yaml`` that tells its sizes."""
+"""The tiny models of ``tests.models`` as a WebUI loads them: a checkpoint with the ``.yaml`` that has its sizes."""
 
 from __future__ import annotations
 
@@ -52,20 +52,22 @@ def write(folder: Path, family: str, inpainting: bool = False) -> Path:
     (text / "config.json").write_text(models.tiny_parts("sd1", mlp=MLP).texts[0].config.to_json_string())
     if family in ARCHITECTURES:
         write_open_clip(folder / "open_clip", family)
-    told = sdxl(text) if family == "sdxl" else sd(family, text)
+    config = sdxl(text) if family == "sdxl" else sd(family, text)
     if inpainting:
         _take_a_mask(path)
-        told["params"]["conditioning_key"] = "hybrid"
-        told["params"]["unet_config"]["params"]["in_channels"] = 9
+        config["params"]["conditioning_key"] = "hybrid"
+        config["params"]["unet_config"]["params"]["in_channels"] = 9
     # JSON is YAML.
-    path.with_suffix(".yaml").write_text(json.dumps({"model": told}))
+    path.with_suffix(".yaml").write_text(json.dumps({"model": config}))
     return path
 
 
 def write_wide(folder: Path, family: str, inpainting: bool = False) -> Path:
     """A checkpoint as Forge recognises them, by their widths: text encoders and VAE of real size, a short UNet."""
     unet = UNet2DConditionModel(layers_per_block=2, **WIDE_UNETS[family])
-    texts = [kind(CLIPTextConfig(bos_token_id=49406, eos_token_id=49407, **told)) for kind, told in WIDE_TEXTS[family]]
+    texts = [
+        kind(CLIPTextConfig(bos_token_id=49406, eos_token_id=49407, **values)) for kind, values in WIDE_TEXTS[family]
+    ]
     parts = [unet, AutoencoderKL(**real.VAE), *texts]
     for index, part in enumerate(parts):
         models.fill(part, torch.Generator().manual_seed(index))
@@ -87,9 +89,9 @@ def write_full(folder: Path, webui: Path, kind: str) -> Path:
     text = folder / "text"
     shutil.copytree(SHIPPED, text)
     (text / "config.json").write_text(CLIPTextConfig(**real.CLIP_L).to_json_string())
-    told = yaml.safe_load((webui / "configs" / "v1-inference.yaml").read_text(encoding="utf-8"))
-    told["model"]["params"]["cond_stage_config"]["params"] = {"version": str(text)}
-    path.with_suffix(".yaml").write_text(yaml.safe_dump(told), encoding="utf-8")
+    config = yaml.safe_load((webui / "configs" / "v1-inference.yaml").read_text(encoding="utf-8"))
+    config["model"]["params"]["cond_stage_config"]["params"] = {"version": str(text)}
+    path.with_suffix(".yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     return path
 
 
@@ -106,7 +108,7 @@ def scale(path: Path, block: str = ".transformer_blocks.") -> None:
 
 
 def _take_a_mask(path: Path) -> None:
-    """Make an inpainting model of a plain one: one channel more for the mask, four for the masked picture."""
+    """Make an inpainting model of a plain one: one channel more for the mask, four for the masked image."""
     tensors = load_file(path)
     name = "model.diffusion_model.input_blocks.0.0.weight"
     first = tensors[name]
@@ -119,12 +121,12 @@ def write_open_clip(folder: Path, family: str) -> None:
     folder.mkdir(exist_ok=True)
     # SD2's file has one layer more than is used, and a projection that is not used at all.
     text = {"width": models.TEXT_WIDTH, "heads": 1, "layers": LAYERS + (family == "sd2"), "vocab_size": 49408}
-    told = {
+    config = {
         "embed_dim": models.TEXT_WIDTH if family == "sd2" else models.POOLED_WIDTH,
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
         "text_cfg": {"context_length": 77, **text},
     }
-    (folder / f"{ARCHITECTURES[family]}.json").write_text(json.dumps(told))
+    (folder / f"{ARCHITECTURES[family]}.json").write_text(json.dumps(config))
 
 
 def sd(family: str, text: Path) -> dict[str, Any]:
@@ -145,10 +147,10 @@ def sd(family: str, text: Path) -> dict[str, Any]:
     }
     if family == "sd1":
         unet["num_heads"] = 8
-        words = {"target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder", "params": {"version": str(text)}}
+        text_config = {"target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder", "params": {"version": str(text)}}
     else:
         unet.update({"num_head_channels": 64, "use_linear_in_transformer": True})
-        words = {
+        text_config = {
             "target": "ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder",
             "params": {"arch": ARCHITECTURES[family], "freeze": True, "layer": "penultimate"},
         }
@@ -171,7 +173,7 @@ def sd(family: str, text: Path) -> dict[str, Any]:
             "use_ema": False,
             "unet_config": {"target": "ldm.modules.diffusionmodules.openaimodel.UNetModel", "params": unet},
             "first_stage_config": first_stage("ldm.models.autoencoder.AutoencoderKL"),
-            "cond_stage_config": words,
+            "cond_stage_config": text_config,
         },
     }
 

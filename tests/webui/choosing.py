@@ -38,7 +38,7 @@ def choose(path: Path) -> None:
 
 
 def load() -> None:
-    """What follows in A1111 once the queue is free, and in the others when the next image is drawn."""
+    """What follows in A1111 once the queue is free, and in the others when the next image is generated."""
     if KIND != "a1111":
         sd_models.forge_model_reload()
     else:
@@ -46,7 +46,7 @@ def load() -> None:
 
 
 def chosen() -> str:
-    """The file that the WebUI says it draws with."""
+    """The name of the file that is selected in the WebUI."""
     return Path(sd_models.select_checkpoint().filename).name
 
 
@@ -64,32 +64,32 @@ def waiting(name: str, path: Path, meanwhile: Any) -> dict[str, Any]:
         assert waits.alive
         meanwhile()
     waits.join()
-    told = waits.report()
-    return {key: told.get(key) for key in ("status", "error", "lora")} | {"chosen": chosen()}
+    report = waits.report()
+    return {key: report.get(key) for key in ("status", "error", "lora")} | {"chosen": chosen()}
 
 
 def choosing() -> dict[str, Any]:
-    """Choose the other checkpoint, train, draw; then change what is chosen while runs wait."""
+    """Choose the other checkpoint, train, generate; then change what is chosen while runs wait."""
     sd_models.list_models()
     first = draw(PROMPT)
     choose(OTHER)
     load()
-    seen: dict[str, Any] = {"first": first, "before": draw(PROMPT)}
+    report: dict[str, Any] = {"first": first, "before": draw(PROMPT)}
     run = job("second", OTHER)
     run.start()
     run.join()
-    told = run.report()
-    seen["second"] = {"status": told["status"], "error": told.get("error"), "chosen": chosen()}
-    seen["after"] = draw(PROMPT)
-    with safe_open(told["lora"], "pt") as file:
-        seen["trained on"] = file.metadata()["ss_sd_model_name"]
-    seen["listed"] = "second" in sys.modules["networks"].available_networks
-    seen["other chosen"] = waiting("third", OTHER, lambda: choose(CHECKPOINT))
+    ended = run.report()
+    report["second"] = {"status": ended["status"], "error": ended.get("error"), "chosen": chosen()}
+    report["after"] = draw(PROMPT)
+    with safe_open(ended["lora"], "pt") as file:
+        report["trained on"] = file.metadata()["ss_sd_model_name"]
+    report["listed"] = "second" in sys.modules["networks"].available_networks
+    report["other chosen"] = waiting("third", OTHER, lambda: choose(CHECKPOINT))
     choose(OTHER)
     load()
-    seen["replaced"] = waiting("fourth", OTHER, lambda: os.utime(OTHER, ns=(1, 1)))
-    seen["unloaded"] = unloaded()
-    return seen
+    report["replaced"] = waiting("fourth", OTHER, lambda: os.utime(OTHER, ns=(1, 1)))
+    report["unloaded"] = unloaded()
+    return report
 
 
 def unloaded() -> dict[str, Any]:
@@ -97,9 +97,9 @@ def unloaded() -> dict[str, Any]:
     choose(CHECKPOINT)
     load()
     choose(OTHER)
-    told = waiting("fifth", OTHER, lambda: None)
-    with safe_open(told["lora"], "pt") as file:
-        return told | {"trained on": file.metadata()["ss_sd_model_name"]}
+    report = waiting("fifth", OTHER, lambda: None)
+    with safe_open(report["lora"], "pt") as file:
+        return report | {"trained on": file.metadata()["ss_sd_model_name"]}
 
 
 if __name__ == "__main__":

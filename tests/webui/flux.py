@@ -1,6 +1,6 @@
 """A reduced Flux checkpoint: real blocks, few and narrow, with CLIP and the VAE of real size and a tiny T5.
 
-Forge and Neo take a Flux's sizes for granted; ``NAME.sizes.json`` tells ours to the driver, which hands them on.
+Forge and Neo take a Flux's sizes for granted; ``NAME.sizes.json`` has ours for the driver, which passes them on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lora_scripts_ext.models.vae import vae_to_original
 from tests import models
 
 REDUCED = {"hidden_size": 256, "num_heads": 2, "depth": 2, "depth_single_blocks": 2, "context_in_dim": 64}
-#: as wide as the real one, which those take for granted who split its joined layers
+#: as wide as the real one, which whoever splits its joined layers takes for granted
 WIDE = {"hidden_size": 3072, "num_heads": 24, "depth": 1, "depth_single_blocks": 1, "context_in_dim": 64}
 T5 = {"d_model": 64, "d_ff": 128, "num_heads": 1, "num_layers": 2}
 VAE = {**real.VAE, "latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
@@ -71,13 +71,13 @@ def _others() -> dict[str, dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(6)
     t5 = {name: tensor.half() for name, tensor in _random(t5_shapes(), generator).items()}
     clip = CLIPTextModel(CLIPTextConfig(bos_token_id=49406, eos_token_id=49407, hidden_act="quick_gelu", **real.CLIP_L))
-    made = {"text_encoders.t5xxl.transformer.": t5}
+    states = {"text_encoders.t5xxl.transformer.": t5}
     for prefix, part in (("text_encoders.clip_l.transformer.", clip), ("vae.", AutoencoderKL(**VAE))):
         models.fill(part, generator)
         # As in the real files; Neo reads a VAE inside a checkpoint by these names alone.
         state = vae_to_original(part.state_dict()) if prefix == "vae." else part.state_dict()
-        made[prefix] = {name: tensor.half().contiguous() for name, tensor in state.items()}
-    return made
+        states[prefix] = {name: tensor.half().contiguous() for name, tensor in state.items()}
+    return states
 
 
 def _save_gguf(tensors: dict[str, np.ndarray], path: Path) -> None:
@@ -164,11 +164,11 @@ def _norms(head: str, per_head: int) -> Shapes:
 
 def _random(shapes: Shapes, generator: torch.Generator) -> dict[str, Tensor]:
     """Matrices that keep activations near 1, norms near 1, biases near 0."""
-    made = {}
+    tensors = {}
     for name, shape in shapes:
         noise = torch.randn(shape, generator=generator)
         if len(shape) == 2:
-            made[name] = noise * shape[1] ** -0.5
+            tensors[name] = noise * shape[1] ** -0.5
         else:
-            made[name] = 0.1 * noise + (1.0 if "norm" in name else 0.0)
-    return made
+            tensors[name] = 0.1 * noise + (1.0 if "norm" in name else 0.0)
+    return tensors

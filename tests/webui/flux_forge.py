@@ -1,7 +1,7 @@
 """Runs inside Forge's or Neo's own Python, as ``inside.py`` does, on a reduced Flux.
 
-``compare``: what the session says, beside what Forge says, and a LoRA's effect in a file for others to repeat.
-``references``: what an img2img of Kontext has left behind, in Neo.
+``compare``: the session's predictions, beside Forge's, and a LoRA's effect in a file for others to repeat.
+``references``: what an img2img of Kontext leaves behind, in Neo.
 ``low_bits``: trains on a transformer whose weights are kept in fewer bits. ``refused``: as in ``limits_forge.py``.
 The last line of stdout is one JSON object.
 """
@@ -25,36 +25,36 @@ from lora_scripts_ext.training import run
 
 
 def compare() -> dict[str, object]:
-    """How far the session's words and flow are from Forge's; the numbers of a LoRA in effect go to a file."""
+    """Distances of the session's conditioning and flow from Forge's; predictions with a LoRA go to a file."""
     config = settings("compared", preview_epochs=0, learning_rate=1e-3)
     result = run.train(config, webui.Host())
     theirs = shared.sd_model.get_learned_conditioning(SdConditioning([PROMPT]))
     generator = torch.Generator().manual_seed(3)
     pixels = torch.rand(1, 3, 64, 96, generator=generator) * 2 - 1
     noisy = torch.randn(1, 16, 16, 24, generator=generator)
-    moment = torch.tensor([0.7])
+    timestep = torch.tensor([0.7])
     with webui.Host().open(config) as session, torch.no_grad():
-        words = session.encode_text([PROMPT])
+        text = session.encode_text([PROMPT])
         with torch.inference_mode():
             denoised = shared.sd_model.forge_objects_original.unet.model.apply_model(
-                noisy, moment, c_crossattn=words.context, y=words.pooled, guidance=torch.ones(1), transformer_options={}
+                noisy, timestep, c_crossattn=text.context, y=text.pooled, guidance=torch.ones(1), transformer_options={}
             )
-        bare = session.predict(noisy, moment, words)
+        bare = session.predict(noisy, timestep, text)
         adapter = Adapter(select(session.targets(), config.target, False), config.lora_rank, config.alpha)
         adapter.load(file.read(result.lora))
         with adapter.attached():
-            changed = session.predict(noisy, moment, words)
-        seen = {
-            "noisy": noisy, "moment": moment, "context": words.context.float(), "pooled": words.pooled.float(),
+            changed = session.predict(noisy, timestep, text)
+        tensors = {
+            "noisy": noisy, "timestep": timestep, "context": text.context.float(), "pooled": text.pooled.float(),
             "bare": bare, "changed": changed, "pixels": pixels, "latents": session.encode_images(pixels).mean,
         }  # fmt: skip
-    save_file({name: tensor.contiguous() for name, tensor in seen.items()}, OUT / "seen.safetensors")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, OUT / "tensors.safetensors")
     return {
         "lora": str(result.lora),
-        "seen": str(OUT / "seen.safetensors"),
-        "context": error(words.context, theirs["crossattn"]),
-        "pooled": error(words.pooled, theirs["vector"]),
-        "flow": error(bare, (noisy - denoised) / moment),
+        "tensors": str(OUT / "tensors.safetensors"),
+        "context": error(text.context, theirs["crossattn"]),
+        "pooled": error(text.pooled, theirs["vector"]),
+        "flow": error(bare, (noisy - denoised) / timestep),
     }
 
 
@@ -65,51 +65,50 @@ def references() -> dict[str, object]:
     draw(PROMPT)
     config = settings("referring")
     noisy = torch.randn(1, 16, 16, 24, generator=torch.Generator().manual_seed(3))
-    moment, flows = torch.tensor([0.7]), []
-    left = torch.ones(1, 16, 8, 8)
-    for behind in ([], [left]):
-        dynamic_args.ref_latents = behind
+    timestep, flows = torch.tensor([0.7]), []
+    for left_behind in ([], [torch.ones(1, 16, 8, 8)]):
+        dynamic_args.ref_latents = left_behind
         with webui.Host().open(config) as session, torch.no_grad():
-            flows.append(session.predict(noisy, moment, session.encode_text([PROMPT])))
-            words = session.encode_text([PROMPT])
+            conditioning = session.encode_text([PROMPT])
+            flows.append(session.predict(noisy, timestep, conditioning))
             estimated = session.outline().predict(1, 64, 64).shape
-        assert dynamic_args.ref_latents is behind
+        assert dynamic_args.ref_latents is left_behind
     with torch.inference_mode():
-        unet, cond = shared.sd_model.forge_objects_original.unet.model, words
-        outside = unet.diffusion_model(
-            noisy, moment, context=cond.context, y=cond.pooled, guidance=torch.ones(1), transformer_options={}
-        )
+        outside = shared.sd_model.forge_objects_original.unet.model.diffusion_model(
+            noisy, timestep, context=conditioning.context, y=conditioning.pooled, guidance=torch.ones(1),
+            transformer_options={},
+        )  # fmt: skip
     return {"inside": error(*flows), "outside": error(outside, flows[0]), "estimated": list(estimated)}
 
 
-def error(found: Tensor, wanted: Tensor) -> float:
+def error(actual: Tensor, expected: Tensor) -> float:
     """Relative, in the L2 norm."""
-    return float((found.float() - wanted.float()).norm() / wanted.float().norm())
+    return float((actual.float() - expected.float()).norm() / expected.float().norm())
 
 
 def low_bits() -> dict[str, object]:
     """How the weights are kept, what a run leaves changed, and whether its LoRA acts."""
-    seen: dict[str, object] = {"base": draw(PROMPT)}
+    report: dict[str, object] = {"base": draw(PROMPT)}
     unet = shared.sd_model.forge_objects_original.unet.model
-    seen["stored"], seen["computed"] = str(unet.storage_dtype), str(unet.computation_dtype)
+    report["stored"], report["computed"] = str(unet.storage_dtype), str(unet.computation_dtype)
     before = state()
     result = run.train(settings("low", gradient_checkpointing=True, preview_epochs=0), webui.Host())
-    seen["changed"] = changes(before, "listed", "prompt")
-    seen["loss"] = result.loss
-    seen["txt2img"] = draw(f"{PROMPT} <lora:low:1>")
-    seen["base after"] = draw(PROMPT)
-    return seen
+    report["changed"] = changes(before, "listed", "prompt")
+    report["loss"] = result.loss
+    report["txt2img"] = draw(f"{PROMPT} <lora:low:1>")
+    report["base after"] = draw(PROMPT)
+    return report
 
 
 def refused() -> dict[str, object]:
-    """What is said, and what is different afterwards."""
+    """The error, and what is different afterwards."""
     before = state()
-    words = MODE == "refused_words"
+    text_encoder = MODE == "refused_text_encoder"
     try:
-        run.train(settings("refused", train_text_encoder=words), webui.Host())
+        run.train(settings("refused", train_text_encoder=text_encoder), webui.Host())
     except UserError as raised:
-        return {"said": str(raised), "changed": changes(before)}
-    return {"said": "", "changed": changes(before)}
+        return {"error": str(raised), "changed": changes(before)}
+    return {"error": "", "changed": changes(before)}
 
 
 if __name__ == "__main__":

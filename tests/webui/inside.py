@@ -1,4 +1,4 @@
-"""Runs inside a WebUI's own Python, in its folder: boots it as its launcher does, trains, and says what it saw.
+"""Runs inside a WebUI's own Python, in its folder: boots it as its launcher does, trains, and reports the results.
 
 ``python inside.py KIND matrix CHECKPOINT OUT DATA``: ends runs in every way and compares what they leave behind;
 ``bare`` in place of ``matrix``: with no LoRA in the weights.
@@ -40,16 +40,16 @@ PROMPT = "a teapot"
 
 
 def draw(prompt: str, steps: int = 4, seed: int = 7) -> str:
-    """Hash of the pixels of a txt2img picture, as large as the previews of ``settings``."""
+    """Hash of the pixels of a txt2img image, as large as the previews of ``settings``."""
     # The WebUIs take eight pixels a latent cell for granted, whatever the VAE.
     side = 64 * 8 // 2 ** (webui.vae_levels() - 1)
     job = processing.StableDiffusionProcessingTxt2Img(
         sd_model=shared.sd_model, prompt=prompt, seed=seed, sampler_name="Euler", steps=steps,
-        width=side, height=side, do_not_save_samples=True, do_not_save_grid=True, **webui.asked(),
+        width=side, height=side, do_not_save_samples=True, do_not_save_grid=True, **webui.guidance_options(),
     )  # fmt: skip
-    picture = processing.process_images(job).images[0]
+    image = processing.process_images(job).images[0]
     job.close()
-    return digest(picture.convert("RGB").tobytes())
+    return digest(image.convert("RGB").tobytes())
 
 
 def digest(data: bytes) -> str:
@@ -78,7 +78,7 @@ def state() -> dict[str, str]:
     parameters = [parameter for root in webui.roots() for parameter in root.parameters()]
     return {
         "tensors": tensors_digest(),
-        "places": digest(str([parameter.data_ptr() for parameter in parameters]).encode()),
+        "addresses": digest(str([parameter.data_ptr() for parameter in parameters]).encode()),
         "objects": digest(str([id(parameter) for parameter in parameters]).encode()),
         "requires_grad": digest(str([parameter.requires_grad for parameter in parameters]).encode()),
         "gradients": str(sum(parameter.grad is not None for parameter in parameters)),
@@ -126,7 +126,7 @@ def failing(message: str, error: type[Exception] = RuntimeError, after: int = 0)
 
 #: where a run is made to fail -> (the object, the name of its function, what it raises, at which call)
 FAILURES = {
-    "caching pictures": (webui.Session, "encode_images", RuntimeError, 0),
+    "caching images": (webui.Session, "encode_images", RuntimeError, 0),
     "caching captions": (webui.Session, "encode_text", RuntimeError, 0),
     "first preview": (webui.Session, "preview", RuntimeError, 0),
     "while a preview is drawn": (processing, "process_images", RuntimeError, 0),
@@ -136,7 +136,7 @@ FAILURES = {
     "saving the state": (run.states, "save", OSError, 0),
     "last preview": (webui.Session, "preview", RuntimeError, 1),
     "writing the LoRA": (run.Output, "write_final", OSError, 0),
-    "placing the LoRA": (run.publication, "publish", OSError, 0),
+    "publishing the LoRA": (run.publication, "publish", OSError, 0),
 }
 
 
@@ -164,67 +164,72 @@ def end(way: str) -> str:
 
 
 def stop_soon() -> Callable[[], bool]:
-    """Asks to stop once the first step is done."""
+    """Stops once the first step is done."""
     log = OUT / "stopped" / "events.jsonl"
     return lambda: log.exists() and '"start"' in log.read_text()
 
 
 def matrix() -> dict[str, object]:
     """Train once and compare the preview with txt2img; then end runs in every way and look for traces."""
-    seen: dict[str, object] = {"base": draw(PROMPT)}
+    report: dict[str, object] = {"base": draw(PROMPT)}
     first = run.train(settings("first"), webui.Host())
-    seen["lora"] = str(first.lora)
-    drawn = [digest(Image.open(path).convert("RGB").tobytes()) for path in first.previews]
-    seen["preview of the base"], seen["preview"] = drawn
-    seen["txt2img"] = draw(f"{PROMPT} <lora:first:1>")
-    seen["ways"] = {}
-    seen["foretold"] = foretell()
+    report["lora"] = str(first.lora)
+    previews = [digest(Image.open(path).convert("RGB").tobytes()) for path in first.previews]
+    report["preview of the base"], report["preview"] = previews
+    report["txt2img"] = draw(f"{PROMPT} <lora:first:1>")
+    report["ways"] = {}
+    report["estimate"] = estimated()
     draw(PROMPT)
     before = state()
     run.train(settings("plain"), webui.Host())
-    seen["changed on the bare model"] = changes(before, "listed", "prompt", *webui.MOVED_BY_LOADING)
-    asked = PROMPT if MODE == "bare" else f"{PROMPT} <lora:first:1>"
-    draw(asked)
-    seen["on the fly"] = webui.on_the_fly()
+    report["changed on the bare model"] = changes(before, "listed", "prompt", *webui.MOVED_BY_LOADING)
+    prompt = PROMPT if MODE == "bare" else f"{PROMPT} <lora:first:1>"
+    draw(prompt)
+    report["on the fly"] = webui.on_the_fly()
     before = state()
     for way in ("done", "stopped", *FAILURES):
-        told = {"ended": end(way)}
-        # A finished run is listed; that is all it may leave. (What is new there makes Forge read a prompt anew.)
-        told["changed"] = changes(before, *webui.MOVED_BY_MERGING, *(("listed", "prompt") if way == "done" else ()))
-        told["picture with LoRA"] = draw(f"{PROMPT} <lora:first:1>") == seen["txt2img"]
-        told["picture"] = draw(PROMPT) == seen["base"]
-        seen["ways"][way] = told
-        draw(asked)
+        outcome = {"ended": end(way)}
+        # A finished run is listed; that is all it may leave. (What is new there makes Forge read a prompt again.)
+        outcome["changed"] = changes(before, *webui.MOVED_BY_MERGING, *(("listed", "prompt") if way == "done" else ()))
+        outcome["image with LoRA"] = draw(f"{PROMPT} <lora:first:1>") == report["txt2img"]
+        outcome["image"] = draw(PROMPT) == report["base"]
+        report["ways"][way] = outcome
+        draw(prompt)
         before = state()
-    return seen
+    return report
 
 
-def foretell() -> dict[str, object]:
-    """What is said before a run, against what autograd keeps in one; the model is in use meanwhile, LoRA and all."""
+def estimated() -> dict[str, object]:
+    """The estimate of a run, against what autograd saves in one; the model is in use meanwhile, with a LoRA."""
     draw(f"{PROMPT} <lora:first:1>")
-    before, config = state(), settings("foretold")
-    told = estimate(config, webui.inspection(config))
+    before, config = state(), settings("estimated")
+    result = estimate(config, webui.inspection(config))
     changed = changes(before)
-    kept: dict[int, torch.Tensor] = {}
+    saved: dict[int, torch.Tensor] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor
+        saved[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
     with webui.Host().open(config) as session:
         adapter = Adapter(select(session.targets(), config.target, False), config.lora_rank)
         frozen = [parameter for root in webui.roots() for parameter in root.parameters()]
         weights = {tensor.untyped_storage().data_ptr() for tensor in (*frozen, adapter.weights)}
-        words = session.encode_text(["a"] * config.batch_size)
-        words = replace(words, time_ids=torch.zeros(config.batch_size, 6))
-        width, height = max(told.dataset.buckets(), key=lambda size: size[0] * size[1])
+        conditioning = session.encode_text(["a"] * config.batch_size)
+        conditioning = replace(conditioning, time_ids=torch.zeros(config.batch_size, 6))
+        width, height = max(result.dataset.buckets(), key=lambda size: size[0] * size[1])
         factor = session.model.vae_factor
         noisy = torch.zeros(config.batch_size, channels(session), height // factor, width // factor)
         with adapter.attached(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            answer = session.predict(noisy, moments(session, [0] * config.batch_size), words)
-            real = sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in weights)
-        del answer
-    return {"changed": changed, "kept": real, "told": told.activation_bytes, "steps": told.steps}
+            prediction = session.predict(noisy, timesteps(session, [0] * config.batch_size), conditioning)
+            saved_bytes = sum(t.untyped_storage().nbytes() for pointer, t in saved.items() if pointer not in weights)
+        del prediction
+    return {
+        "changed": changed,
+        "saved_bytes": saved_bytes,
+        "activation_bytes": result.activation_bytes,
+        "steps": result.steps,
+    }
 
 
 def channels(session: webui.Session) -> int:
@@ -232,10 +237,10 @@ def channels(session: webui.Session) -> int:
     return 16 if session.model.family == "flux" else 4
 
 
-def moments(session: webui.Session, thousandths: list[int]) -> torch.Tensor:
+def timesteps(session: webui.Session, thousandths: list[int]) -> torch.Tensor:
     """Timesteps as the model takes them."""
-    told = torch.tensor(thousandths)
-    return told / 1000 if session.model.prediction_type == "flow" else told
+    fractions = torch.tensor(thousandths)
+    return fractions / 1000 if session.model.prediction_type == "flow" else fractions
 
 
 def trained() -> dict[str, object]:
@@ -249,23 +254,23 @@ def merged(lora: Path, config: Config) -> dict[str, object]:
     """How many layers the WebUI finds for the file, and how far its merged weights are from the adapter in effect."""
     generator = torch.Generator().manual_seed(4)
 
-    def answer(session: webui.Session) -> torch.Tensor:
-        words = replace(session.encode_text([PROMPT, "a lamp"]), time_ids=torch.full((2, 6), 64.0))
-        return session.predict(noisy, moments(session, [30, 800]), words)
+    def prediction(session: webui.Session) -> torch.Tensor:
+        conditioning = replace(session.encode_text([PROMPT, "a lamp"]), time_ids=torch.full((2, 6), 64.0))
+        return session.predict(noisy, timesteps(session, [30, 800]), conditioning)
 
     with webui.Host().open(config) as session, torch.no_grad():
         noisy = torch.randn(2, channels(session), 32, 48, generator=generator)
         targets = select(session.targets(), config.target, config.train_text_encoder)
         adapter = Adapter(targets, config.lora_rank, config.alpha)
         adapter.load(file.read(lora))
-        bare = answer(session)
+        bare = prediction(session)
         with adapter.attached():
-            expected = answer(session)
+            expected = prediction(session)
         layers = webui.merge(session, lora)
-        found = answer(session)
+        merged_prediction = prediction(session)
     return {
         "layers": layers,
-        "error": float((found - expected).norm() / (expected - bare).norm()),
+        "error": float((merged_prediction - expected).norm() / (expected - bare).norm()),
         "effect": float((expected - bare).norm() / bare.norm()),
         "exact": all(target.module.weight.dtype == torch.float32 for target in targets),
     }

@@ -52,8 +52,8 @@ def vae_levels() -> int:
     return shared.sd_model.first_stage_model.encoder.num_resolutions
 
 
-def asked() -> dict[str, object]:
-    """How txt2img is asked to follow the prompt."""
+def guidance_options() -> dict[str, object]:
+    """Guidance settings of txt2img."""
     return {"cfg_scale": 7.0}
 
 

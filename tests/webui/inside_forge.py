@@ -42,7 +42,7 @@ from lora_scripts_ext.hosts.webui.forge.host import inspection  # noqa: E402, F4
 from lora_scripts_ext.hosts.webui.forge.session import ForgeSession, load  # noqa: E402
 
 #: new weights are made for the layers that a LoRA changes, and the old ones put back
-MOVED_BY_MERGING = ("places", "objects")
+MOVED_BY_MERGING = ("addresses", "objects")
 #: Neo makes new parameters over the same memory whenever it brings a model to its device
 MOVED_BY_LOADING = ("objects",) if NEO else ()
 
@@ -51,9 +51,9 @@ script_callbacks.before_ui_callback()
 
 
 def reduced(sizes: dict[str, Any]) -> None:
-    """Forge takes a Flux's and its T5's sizes for granted: tell it ours."""
-    told, read = detection.detect_unet_config, loader.read_arbitrary_config
-    detection.detect_unet_config = lambda *given: {**told(*given), **sizes["transformer"]}
+    """Forge takes a Flux's and its T5's sizes for granted: make it use ours."""
+    detect, read = detection.detect_unet_config, loader.read_arbitrary_config
+    detection.detect_unet_config = lambda *arguments: {**detect(*arguments), **sizes["transformer"]}
     loader.read_arbitrary_config = lambda folder: {**read(folder), **sizes["t5"]}
 
 
@@ -78,8 +78,8 @@ def vae_levels() -> int:
     return len(shared.sd_model.forge_objects_original.vae.first_stage_model.encoder.down)
 
 
-def asked() -> dict[str, object]:
-    """How txt2img is asked to follow the prompt: Flux knows its scale itself."""
+def guidance_options() -> dict[str, object]:
+    """Guidance settings of txt2img: a distilled Flux takes its scale as an input."""
     if FLUX:
         return {"cfg_scale": 1.0, "distilled_cfg_scale": 7.0, "scheduler": "Simple"}
     return {"cfg_scale": 7.0}

@@ -31,18 +31,18 @@ def write_blip() -> None:
     """The file that the WebUI would fetch."""
     folder, config = Path(paths.models_path) / "BLIP", Path(paths.paths["BLIP"]) / "configs" / "med_config.json"
     folder.mkdir(parents=True, exist_ok=True)
-    made = importlib.import_module("models.blip").blip_decoder(image_size=384, vit="base", med_config=str(config))
-    torch.save({"model": made.state_dict()}, folder / "model_base_caption_capfilt_large.pth")
+    model = importlib.import_module("models.blip").blip_decoder(image_size=384, vit="base", med_config=str(config))
+    torch.save({"model": model.state_dict()}, folder / "model_base_caption_capfilt_large.pth")
 
 
 def tokenizer() -> BertTokenizer:
     """As BLIP's ``init_tokenizer``."""
     vocabulary = OUT / "vocabulary.txt"
     vocabulary.write_text("\n".join(_SPECIAL.get(index, f"w{index}") for index in range(_TOKENS)))
-    made = BertTokenizer(str(vocabulary))
-    made.add_special_tokens({"bos_token": "[DEC]", "additional_special_tokens": ["[ENC]"]})
-    made.enc_token_id = made.additional_special_tokens_ids[0]
-    return made
+    bert = BertTokenizer(str(vocabulary))
+    bert.add_special_tokens({"bos_token": "[DEC]", "additional_special_tokens": ["[ENC]"]})
+    bert.enc_token_id = bert.additional_special_tokens_ids[0]
+    return bert
 
 
 def stand_in_for_clip(theirs: object) -> None:
@@ -61,11 +61,11 @@ if __name__ == "__main__":
     importlib.import_module("models.blip").init_tokenizer = tokenizer
     write_blip()
     stand_in_for_clip(theirs)
-    pictures = [Image.open(path).convert("RGB") for path in sorted(DATA.glob("*.png"))[:2]]
+    images = [Image.open(path).convert("RGB") for path in sorted(DATA.glob("*.png"))[:2]]
     captioner = choose.make(CaptionerOptions("interrogate"))
-    ours = [captioner.caption([CaptionInput(str(index), one)])[0].subject for index, one in enumerate(pictures)]
-    seen = {"ours": ours, "theirs": [theirs.generate_caption(one) for one in pictures]}
+    ours = [captioner.caption([CaptionInput(str(index), one)])[0].subject for index, one in enumerate(images)]
+    report = {"ours": ours, "theirs": [theirs.generate_caption(one) for one in images]}
     captioner.close()
-    seen["devices"] = sorted({str(parameter.device) for parameter in theirs.blip_model.parameters()})
-    seen["free"] = call_queue.queue_lock.acquire(False) if hasattr(call_queue.queue_lock, "acquire") else True
-    print(json.dumps(seen))
+    report["devices"] = sorted({str(parameter.device) for parameter in theirs.blip_model.parameters()})
+    report["free"] = call_queue.queue_lock.acquire(False) if hasattr(call_queue.queue_lock, "acquire") else True
+    print(json.dumps(report))

@@ -49,11 +49,11 @@ def checkpoint(kind: str, folder: Path, family: str, **changes: bool) -> Path:
 
 
 def inside(
-    kind: str, mode: str, model: Path, out: Path, given: Path, *flags: str, driver: str = "inside.py"
+    kind: str, mode: str, model: Path, out: Path, source: Path, *flags: str, driver: str = "inside.py"
 ) -> dict[str, Any]:
-    """What the driver saw in the WebUI's own Python."""
+    """The driver's JSON from the WebUI's own Python."""
     (out / "webui").mkdir(parents=True, exist_ok=True)
-    command = [str(python(kind)), str(HERE / driver), kind, mode, str(model), str(out), str(given), *flags]
+    command = [str(python(kind)), str(HERE / driver), kind, mode, str(model), str(out), str(source), *flags]
     done = subprocess.run(command, cwd=root(kind), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])

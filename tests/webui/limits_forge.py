@@ -1,8 +1,8 @@
 """Runs inside Forge's or Neo's own Python, as ``inside.py`` does: weights in low bits, what cannot be trained on.
 
-``low_bits``: trains, with blocks computed twice, on a UNet that Forge keeps in fp8.
-``lazy``: foretells a run before Forge has loaded the model that is chosen.
-``facts``: says what the model predicts.
+``low_bits``: trains, with gradient checkpointing, on a UNet that is kept in fp8.
+``lazy``: estimates a run before the model that is chosen is loaded.
+``facts``: what the model predicts.
 ``refused``: tries to train on a model that cannot be trained on; ``quantised``, ``rectified``, and the name of a class
 of Neo's engines (``mugen.Mugen``): on the model as if it were one.
 The last line of stdout is one JSON object.
@@ -24,30 +24,30 @@ from lora_scripts_ext.training.estimate import estimate
 
 def low_bits() -> dict[str, object]:
     """How the weights are kept, what a run leaves changed, and whether its LoRA acts."""
-    seen: dict[str, object] = {"base": draw(PROMPT)}
-    seen["stored"] = str(shared.sd_model.forge_objects_original.unet.model.storage_dtype)
+    report: dict[str, object] = {"base": draw(PROMPT)}
+    report["stored"] = str(shared.sd_model.forge_objects_original.unet.model.storage_dtype)
     before = state()
     result = run.train(settings("low", gradient_checkpointing=True), webui.Host())
-    seen["changed"] = changes(before, "listed", "prompt")
-    seen["loss"] = result.loss
-    seen["preview"] = digest(Image.open(result.previews[-1]).convert("RGB").tobytes())
-    seen["txt2img"] = draw(f"{PROMPT} <lora:low:1>")
-    seen["base after"] = draw(PROMPT)
-    return seen
+    report["changed"] = changes(before, "listed", "prompt")
+    report["loss"] = result.loss
+    report["preview"] = digest(Image.open(result.previews[-1]).convert("RGB").tobytes())
+    report["txt2img"] = draw(f"{PROMPT} <lora:low:1>")
+    report["base after"] = draw(PROMPT)
+    return report
 
 
 def lazy() -> dict[str, object]:
-    """What is foretold, and whether the model is there and free afterwards."""
+    """The estimated steps, and whether the model is loaded and unlocked afterwards."""
     held = sd_models.model_data
     held.sd_model, held.forge_hash = sd_models.FakeInitialModel(), ""
     config = settings("lazy")
-    told = estimate(config, webui.inspection(config))
+    estimated = estimate(config, webui.inspection(config))
     loaded = hasattr(held.sd_model, "forge_objects")
-    return {"steps": told.steps, "loaded": loaded, "locked": call_queue.queue_lock._lock.locked()}
+    return {"steps": estimated.steps, "loaded": loaded, "locked": call_queue.queue_lock._lock.locked()}
 
 
 def facts() -> dict[str, object]:
-    """What the model predicts, and from what noise it starts."""
+    """What the model predicts, and its noise schedule's end."""
     with webui.Host().open(settings("facts")) as session:
         model = session.model
     return {
@@ -58,7 +58,7 @@ def facts() -> dict[str, object]:
 
 
 def quantised() -> dict[str, object]:
-    """As ``refused``, with weights that are said to be in 4 bits: what makes them so runs on graphics cards only."""
+    """As ``refused``, with weights marked as 4-bit: what quantises them runs on graphics cards only."""
     shared.sd_model.forge_objects_original.unet.model.storage_dtype = "nf4"
     return refused()
 
@@ -80,13 +80,13 @@ def of_another_kind() -> dict[str, object]:
 
 
 def refused() -> dict[str, object]:
-    """What is said, and what is different afterwards."""
+    """The error, and what is different afterwards."""
     before = state()
     try:
         run.train(settings("refused"), webui.Host())
     except UserError as error:
-        said = str(error)
-    return {"said": said, "changed": changes(before)}
+        message = str(error)
+    return {"error": message, "changed": changes(before)}
 
 
 if __name__ == "__main__":

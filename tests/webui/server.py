@@ -38,38 +38,38 @@ class Server:
 
     def __init__(self, kind: str, port: int, data: Path) -> None:
         self.kind = kind
-        self.address = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{port}"
         self.data = data
 
     def open(self, path: str) -> Any:
-        """What a GET answers with."""
-        return urllib.request.urlopen(f"{self.address}/{path}", timeout=120)
+        """The response to a GET."""
+        return urllib.request.urlopen(f"{self.url}/{path}", timeout=120)
 
     def get(self, path: str) -> Any:
-        """The JSON that a GET answers with."""
-        with self.open(path) as answer:
-            return json.loads(answer.read())
+        """The JSON of the response to a GET."""
+        with self.open(path) as response:
+            return json.loads(response.read())
 
     def post(self, path: str, **body: Any) -> Any:
-        """The JSON that a POST of *body* answers with."""
+        """The JSON of the response to a POST of *body*."""
         data, kind = json.dumps(body).encode(), {"Content-Type": "application/json"}
-        asked = urllib.request.Request(f"{self.address}/{path}", data, kind)
-        with urllib.request.urlopen(asked, timeout=300) as answer:
-            return json.loads(answer.read())
+        request = urllib.request.Request(f"{self.url}/{path}", data, kind)
+        with urllib.request.urlopen(request, timeout=300) as response:
+            return json.loads(response.read())
 
     def txt2img(self, prompt: str) -> str:
-        """Hash of the pixels of a picture of fixed seed; the file would hold the prompt, too."""
+        """Hash of the pixels of an image of fixed seed; the file would hold the prompt, too."""
         side = SIDES[self.kind]
-        told = {"prompt": prompt, "seed": 7, "steps": 4, "width": side, "height": side, "sampler_name": "Euler"}
-        made = base64.b64decode(self.post("sdapi/v1/txt2img", **told)["images"][0])
-        return hashlib.sha256(Image.open(io.BytesIO(made)).convert("RGB").tobytes()).hexdigest()
+        options = {"prompt": prompt, "seed": 7, "steps": 4, "width": side, "height": side, "sampler_name": "Euler"}
+        png = base64.b64decode(self.post("sdapi/v1/txt2img", **options)["images"][0])
+        return hashlib.sha256(Image.open(io.BytesIO(png)).convert("RGB").tobytes()).hexdigest()
 
     def report(self) -> dict[str, Any]:
-        """What the trainer says."""
+        """The trainer's report."""
         return self.get("lora-trainer/report")
 
     def wait_until_back(self, seconds: float = 120) -> dict[str, Any]:
-        """The report as soon as the server answers again."""
+        """The report as soon as the server responds again."""
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -81,10 +81,10 @@ class Server:
     def wait_for(self, *statuses: str, seconds: float = 240) -> dict[str, Any]:
         """The report as soon as it has one of these *statuses*."""
         deadline = time.monotonic() + seconds
-        while (told := self.report())["status"] not in statuses:
-            assert time.monotonic() < deadline, told
+        while (report := self.report())["status"] not in statuses:
+            assert time.monotonic() < deadline, report
             time.sleep(0.2)
-        return told
+        return report
 
 
 @contextlib.contextmanager

@@ -25,9 +25,9 @@ launch_utils.run_extension_installer({path!r})
 import configparser, importlib
 from modules import extensions
 extensions.errors.report = errors.report
-told = extensions.ExtensionMetadata({path!r}, "lora-trainer")
-orders = list(told.list_callback_order_instructions())
-print(json.dumps({{"reported": reported, "requires": told.get_script_requirements("Requires", "Extension"),
+metadata = extensions.ExtensionMetadata({path!r}, "lora-trainer")
+orders = list(metadata.list_callback_order_instructions())
+print(json.dumps({{"reported": reported, "requires": metadata.get_script_requirements("Requires", "Extension"),
                   "orders": len(orders)}}))
 """
 
@@ -43,20 +43,20 @@ def test_the_webui_runs_the_installer_in_silence_and_reads_the_metadata(kind):
 
 
 @pytest.mark.parametrize("kind", [marked("a1111")])
-def test_the_pocket_model_draws_in_the_webui_as_its_read_me_says(kind, tmp_path):
+def test_the_pocket_model_generates_in_the_webui_as_its_read_me_shows(kind, tmp_path):
     folder = tmp_path / "data" / "models" / "Stable-diffusion"
     folder.mkdir(parents=True)
     assert install.main([str(tmp_path / "data")]) == 0
     with running(kind, folder / "pocket.safetensors", tmp_path / "data") as server:
-        told = {"seed": 11, "steps": 12, "width": 128, "height": 128, "sampler_name": "DDIM", "cfg_scale": 4}
-        drawn = {}
+        options = {"seed": 11, "steps": 12, "width": 128, "height": 128, "sampler_name": "DDIM", "cfg_scale": 4}
+        generated = {}
         for prompt in ("a trophy", "an umbrella"):
-            made = base64.b64decode(server.post("sdapi/v1/txt2img", prompt=prompt, **told)["images"][0])
-            drawn[prompt] = np.asarray(Image.open(io.BytesIO(made)).convert("RGB"), dtype=float)
-    for picture in drawn.values():
-        assert picture.shape == (64, 64, 3)
-        assert picture[:6].mean() > 215
-        assert picture[20:44, 20:44].mean() < 200
+            png = base64.b64decode(server.post("sdapi/v1/txt2img", prompt=prompt, **options)["images"][0])
+            generated[prompt] = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=float)
+    for image in generated.values():
+        assert image.shape == (64, 64, 3)
+        assert image[:6].mean() > 215
+        assert image[20:44, 20:44].mean() < 200
     # A trophy is golden, an umbrella purple; see tests/test_pocket.py.
-    assert drawn["a trophy"][10:30, 22:42, 0].mean() > drawn["a trophy"][10:30, 22:42, 2].mean() + 60
-    assert drawn["an umbrella"][12:28, 22:42, 2].mean() > drawn["an umbrella"][12:28, 22:42, 1].mean() + 60
+    assert generated["a trophy"][10:30, 22:42, 0].mean() > generated["a trophy"][10:30, 22:42, 2].mean() + 60
+    assert generated["an umbrella"][12:28, 22:42, 2].mean() > generated["an umbrella"][12:28, 22:42, 1].mean() + 60

@@ -16,6 +16,7 @@ from tests import shop
 
 from . import checkpoints, flux
 from .kinds import inside, marked
+from .test_host import assert_same_as_standalone
 
 DRIVER, MATRIX = "flux_forge.py", "inside.py"
 WEBUIS = ("forge", "neo")
@@ -23,50 +24,50 @@ WEBUIS = ("forge", "neo")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return shop.write_pictures(tmp_path_factory.mktemp("data"), count=4, side=64)
+    return shop.write_images(tmp_path_factory.mktemp("data"), count=4, side=64)
 
 
 @pytest.mark.parametrize(("kind", "variant"), [marked(k, variant) for k in WEBUIS for variant in ("dev", "schnell")])
-def test_the_model_is_given_back_bit_for_bit_and_previews_are_what_txt2img_draws(kind, variant, data, tmp_path):
+def test_the_model_is_restored_bit_for_bit_and_previews_are_what_txt2img_generates(kind, variant, data, tmp_path):
     model = flux.write(tmp_path / "model", variant)
-    told = inside(kind, "matrix", model, tmp_path / "out", data, driver=MATRIX)
-    assert len(told["ways"]) >= 13
-    assert told["changed on the bare model"] == []
-    for way, after in told["ways"].items():
+    report = inside(kind, "matrix", model, tmp_path / "out", data, driver=MATRIX)
+    assert len(report["ways"]) >= 13
+    assert report["changed on the bare model"] == []
+    for way, after in report["ways"].items():
         assert after["ended"] == (way if way in ("done", "stopped") else f"failed: {way}")
         assert after["changed"] == [], way
-        assert after["picture"], way
-        assert after["picture with LoRA"], way
-    assert told["preview of the base"] == told["base"]
-    assert told["preview"] == told["txt2img"] != told["base"]
-    assert told["foretold"]["changed"] == []
-    assert told["foretold"]["told"] == pytest.approx(told["foretold"]["kept"], rel=0.1)
-    with_metadata = _metadata(Path(told["lora"]))
+        assert after["image"], way
+        assert after["image with LoRA"], way
+    assert report["preview of the base"] == report["base"]
+    assert report["preview"] == report["txt2img"] != report["base"]
+    assert report["estimate"]["changed"] == []
+    assert report["estimate"]["activation_bytes"] == pytest.approx(report["estimate"]["saved_bytes"], rel=0.1)
+    with_metadata = _metadata(Path(report["lora"]))
     assert with_metadata["modelspec.architecture"] == f"flux-1-{variant}/lora"
     assert with_metadata["ss_base_model_version"] == "flux1"
 
 
 @pytest.mark.parametrize("kind", [marked(k) for k in WEBUIS])
-def test_forge_and_diffusers_say_what_the_session_says_with_and_without_the_lora(kind, data, tmp_path):
+def test_predictions_of_the_webui_diffusers_and_the_session_agree_with_and_without_the_lora(kind, data, tmp_path):
     model = flux.write(tmp_path / "model", sizes=flux.WIDE)
-    told = inside(kind, "compare", model, tmp_path / "out", data, driver=DRIVER)
-    assert told["context"] == told["pooled"] == 0
-    assert told["flow"] < 1e-5
-    seen, tensors = load_file(told["seen"]), load_file(model)
+    report = inside(kind, "compare", model, tmp_path / "out", data, driver=DRIVER)
+    assert report["context"] == report["pooled"] == 0
+    assert report["flow"] < 1e-5
+    saved, tensors = load_file(report["tensors"]), load_file(model)
     vae = AutoencoderKL.from_config(flux.VAE)
     state = _below(tensors, "vae.")
     vae.load_state_dict(take_all(vae_sources(state, flux.VAE), state))
     with torch.no_grad():
-        latents = (vae.encode(seen["pixels"]).latent_dist.mean - flux.VAE_SHIFT) * flux.VAE_SCALE
-    torch.testing.assert_close(latents, seen["latents"], rtol=1e-3, atol=1e-3)
+        latents = (vae.encode(saved["pixels"]).latent_dist.mean - flux.VAE_SHIFT) * flux.VAE_SCALE
+    torch.testing.assert_close(latents, saved["latents"], rtol=1e-3, atol=1e-3)
     transformer = _diffusers(_below(tensors, flux.TRANSFORMER), flux.WIDE)
     del tensors
-    assert _error(_flow(transformer, seen), seen["bare"]) < 1e-5
-    state, alphas = FluxPipeline.lora_state_dict(told["lora"], return_alphas=True)
+    assert _error(_flow(transformer, saved), saved["bare"]) < 1e-5
+    state, alphas = FluxPipeline.lora_state_dict(report["lora"], return_alphas=True)
     FluxPipeline.load_lora_into_transformer(state, alphas, transformer)
-    effect = _flow(transformer, seen) - seen["bare"]
-    assert _error(seen["changed"], seen["bare"]) > 0.01, "the LoRA does nothing"
-    assert _error(effect, seen["changed"] - seen["bare"]) < 1e-4
+    effect = _flow(transformer, saved) - saved["bare"]
+    assert _error(saved["changed"], saved["bare"]) > 0.01, "the LoRA does nothing"
+    assert _error(effect, saved["changed"] - saved["bare"]) < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -82,53 +83,66 @@ def test_forge_and_diffusers_say_what_the_session_says_with_and_without_the_lora
     ],
 )
 def test_weights_in_few_bits_are_trained_on_and_stay_as_they_are(kind, stored, setting, data, tmp_path):
-    kept = torch.bfloat16 if setting != "Automatic" else getattr(torch, stored)
-    model = flux.write(tmp_path / "model", dtype=kept)
+    stored_dtype = torch.bfloat16 if setting != "Automatic" else getattr(torch, stored)
+    model = flux.write(tmp_path / "model", dtype=stored_dtype)
     _choose(tmp_path / "out", forge_unet_storage_dtype=setting)
-    told = inside(kind, "low_bits", model, tmp_path / "out", data, driver=DRIVER)
+    report = inside(kind, "low_bits", model, tmp_path / "out", data, driver=DRIVER)
     # A CPU computes in float32, and Forge keeps bf16 files as it computes.
-    assert told["stored"] == ("torch.float32" if stored == "bfloat16" else f"torch.{stored}")
-    assert told["changed"] == []
-    assert told["txt2img"] != told["base"]
-    assert told["base after"] == told["base"]
-    assert math.isfinite(told["loss"])
+    assert report["stored"] == ("torch.float32" if stored == "bfloat16" else f"torch.{stored}")
+    assert report["changed"] == []
+    assert report["txt2img"] != report["base"]
+    assert report["base after"] == report["base"]
+    assert math.isfinite(report["loss"])
 
 
 @pytest.mark.parametrize("kind", [marked("neo")])
 def test_a_text_encoder_in_scaled_fp8_is_used_as_it_is(kind, data, tmp_path):
     model = flux.write(tmp_path / "model")
     checkpoints.scale(model, ".DenseReluDense.")
-    told = inside(kind, "low_bits", model, tmp_path / "out", data, driver=DRIVER)
-    assert told["changed"] == []
-    assert told["txt2img"] != told["base"]
-    assert told["base after"] == told["base"]
-    assert math.isfinite(told["loss"])
+    report = inside(kind, "low_bits", model, tmp_path / "out", data, driver=DRIVER)
+    assert report["changed"] == []
+    assert report["txt2img"] != report["base"]
+    assert report["base after"] == report["base"]
+    assert math.isfinite(report["loss"])
 
 
 @pytest.mark.parametrize("kind", [marked("neo")])
 def test_an_image_that_the_last_img2img_gave_to_look_at_does_not_count(kind, data, tmp_path):
-    told = inside(kind, "references", flux.write(tmp_path / "model"), tmp_path / "out", data, driver=DRIVER)
-    assert told["inside"] == 0
-    assert told["outside"] > 0.01, "the reference does nothing"
-    assert told["estimated"] == [1, 16, 8, 8]
+    report = inside(kind, "references", flux.write(tmp_path / "model"), tmp_path / "out", data, driver=DRIVER)
+    assert report["inside"] == 0
+    assert report["outside"] > 0.01, "the reference does nothing"
+    assert report["estimated"] == [1, 16, 8, 8]
 
 
 @pytest.mark.parametrize("kind", [marked(k) for k in WEBUIS])
 def test_quantised_weights_are_refused_with_what_to_take_instead(kind, data, tmp_path):
     model, others = flux.write_gguf(tmp_path / "model")
     _choose(tmp_path / "out", forge_additional_modules=[str(path) for path in others])
-    told = inside(kind, "refused", model, tmp_path / "out", data, driver=DRIVER)
-    assert "a version of it" in told["said"]
-    assert "fp16, bf16 or fp8" in told["said"]
-    assert told["changed"] == []
+    report = inside(kind, "refused", model, tmp_path / "out", data, driver=DRIVER)
+    assert "a version of it" in report["error"]
+    assert "fp16, bf16 or fp8" in report["error"]
+    assert report["changed"] == []
+
+
+@pytest.mark.parametrize("kind", [marked(k) for k in WEBUIS])
+def test_the_same_weights_as_standalone(kind, data, tmp_path):
+    model = flux.write(tmp_path / "model", dtype=torch.float32)
+    values = shop.settings(
+        data, model, tmp_path / "inside", resolution=64, save_precision="fp32", max_steps=3, lora_dropout=0.1,
+        optimizer_args={"eps": 1e-4},
+    )  # fmt: skip
+    runs_file = tmp_path / "runs.json"
+    runs_file.write_text(json.dumps([values]))
+    lora = inside(kind, "train", model, tmp_path / "out", runs_file, driver=MATRIX)["loras"][0]
+    assert_same_as_standalone(load_file(lora["path"]), values)
 
 
 @pytest.mark.parametrize("kind", [marked(k) for k in WEBUIS])
 def test_flux_text_encoders_stay_frozen(kind, data, tmp_path):
     model = flux.write(tmp_path / "model")
-    told = inside(kind, "refused_words", model, tmp_path / "out", data, driver=DRIVER)
-    assert "train_text_encoder is on; Flux's text encoders stay as they are" in told["said"]
-    assert told["changed"] == []
+    report = inside(kind, "refused_text_encoder", model, tmp_path / "out", data, driver=DRIVER)
+    assert "train_text_encoder is on; Flux's text encoders stay as they are" in report["error"]
+    assert report["changed"] == []
 
 
 def _choose(out: Path, **options: object) -> None:
@@ -146,28 +160,28 @@ def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor.float() for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _error(found: Tensor, wanted: Tensor) -> float:
-    return float((found - wanted).norm() / wanted.norm())
+def _error(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
 
 
-def _flow(transformer: FluxTransformer2DModel, seen: dict[str, Tensor]) -> Tensor:
-    noisy = seen["noisy"]
+def _flow(transformer: FluxTransformer2DModel, inputs: dict[str, Tensor]) -> Tensor:
+    noisy = inputs["noisy"]
     _, channels, height, width = noisy.shape
     patches = FluxPipeline._pack_latents(noisy, 1, channels, height, width)
-    places = FluxPipeline._prepare_latent_image_ids(1, height // 2, width // 2, noisy.device, noisy.dtype)
+    image_ids = FluxPipeline._prepare_latent_image_ids(1, height // 2, width // 2, noisy.device, noisy.dtype)
     with torch.no_grad():
-        said = transformer(
+        prediction = transformer(
             patches,
-            encoder_hidden_states=seen["context"],
-            pooled_projections=seen["pooled"],
-            timestep=seen["moment"],
-            img_ids=places,
-            txt_ids=torch.zeros(seen["context"].shape[1], 3),
+            encoder_hidden_states=inputs["context"],
+            pooled_projections=inputs["pooled"],
+            timestep=inputs["timestep"],
+            img_ids=image_ids,
+            txt_ids=torch.zeros(inputs["context"].shape[1], 3),
             guidance=torch.ones(1),
             return_dict=False,
         )[0]
     # Eight pixels a latent cell, by which the pipeline measures.
-    return FluxPipeline._unpack_latents(said, height * 8, width * 8, 8)
+    return FluxPipeline._unpack_latents(prediction, height * 8, width * 8, 8)
 
 
 def _diffusers(state: dict[str, Tensor], sizes: dict[str, int]) -> FluxTransformer2DModel:
@@ -186,7 +200,7 @@ def _diffusers(state: dict[str, Tensor], sizes: dict[str, int]) -> FluxTransform
     return model
 
 
-_WHOLE = {
+_OUTSIDE_BLOCKS = {
     "img_in": "x_embedder",
     "txt_in": "context_embedder",
     "time_in.in_layer": "time_text_embed.timestep_embedder.linear_1",
@@ -226,11 +240,11 @@ def _translated(name: str, tensor: Tensor, width: int) -> dict[str, Tensor]:
     path, _, leaf = name.rpartition(".")
     leaf = "weight" if leaf == "scale" else leaf
     if path == "final_layer.adaLN_modulation.1":
-        # The original says shift first, diffusers scale.
+        # The original has shift first, diffusers scale.
         shift, scale = tensor.chunk(2)
         return {f"norm_out.linear.{leaf}": torch.cat([scale, shift])}
-    if path in _WHOLE:
-        return {f"{_WHOLE[path]}.{leaf}": tensor}
+    if path in _OUTSIDE_BLOCKS:
+        return {f"{_OUTSIDE_BLOCKS[path]}.{leaf}": tensor}
     kind, number, rest = path.split(".", 2)
     head = f"{'transformer_blocks' if kind == 'double_blocks' else 'single_transformer_blocks'}.{number}"
     if rest in _IN_BLOCK:

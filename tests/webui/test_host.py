@@ -30,30 +30,30 @@ BURDENED, LIMITS = "burdened_a1111.py", "limits_forge.py"
         for family in families
     ],
 )
-def place(request):
+def webui_and_family(request):
     """The WebUI and the family of its model."""
     return request.param
 
 
 @pytest.fixture(scope="module")
-def matrix(place, tmp_path_factory):
-    kind, family = place
+def matrix(webui_and_family, tmp_path_factory):
+    kind, family = webui_and_family
     folder = tmp_path_factory.mktemp(f"{kind}_{family}")
-    data = shop.write_pictures(folder / "data", count=4, side=64)
+    data = shop.write_images(folder / "data", count=4, side=64)
     return inside(kind, "matrix", checkpoint(kind, folder / "model", family), folder / "out", data)
 
 
-def test_the_model_is_given_back_bit_for_bit_however_a_run_ends(matrix):
+def test_the_model_is_restored_bit_for_bit_however_a_run_ends(matrix):
     ways = matrix["ways"]
     assert ways["done"]["ended"] == "done"
     assert ways["stopped"]["ended"] == "stopped"
     assert len(ways) >= 13
     assert matrix["changed on the bare model"] == []
-    for way, told in ways.items():
-        assert way in ("done", "stopped") or told["ended"] == f"failed: {way}"
-        assert told["changed"] == [], way
-        assert told["picture"], way
-        assert told["picture with LoRA"], way
+    for way, outcome in ways.items():
+        assert way in ("done", "stopped") or outcome["ended"] == f"failed: {way}"
+        assert outcome["changed"] == [], way
+        assert outcome["image"], way
+        assert outcome["image with LoRA"], way
 
 
 @pytest.mark.parametrize(
@@ -62,40 +62,40 @@ def test_the_model_is_given_back_bit_for_bit_however_a_run_ends(matrix):
     + [marked(kind, "matrix", "Automatic (fp16 LoRA)") for kind in ("forge", "neo")],
 )
 def test_the_same_where_no_lora_is_in_the_weights_or_they_act_on_the_fly(kind, mode, setting, tmp_path):
-    data = shop.write_pictures(tmp_path / "data", count=4, side=64)
+    data = shop.write_images(tmp_path / "data", count=4, side=64)
     settings = tmp_path / "out" / "webui" / "config.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"forge_unet_storage_dtype": setting}))
-    told = inside(kind, mode, checkpoint(kind, tmp_path / "model", "sd1"), tmp_path / "out", data)
-    assert (told["on the fly"] > 0) == (mode == "matrix")
-    for way, after in told["ways"].items():
+    report = inside(kind, mode, checkpoint(kind, tmp_path / "model", "sd1"), tmp_path / "out", data)
+    assert (report["on the fly"] > 0) == (mode == "matrix")
+    for way, after in report["ways"].items():
         assert after["ended"] == (way if way in ("done", "stopped") else f"failed: {way}")
         assert after["changed"] == [], way
-        assert after["picture"], way
-        assert after["picture with LoRA"], way
-    assert told["preview"] == told["txt2img"] != told["base"]
+        assert after["image"], way
+        assert after["image with LoRA"], way
+    assert report["preview"] == report["txt2img"] != report["base"]
 
 
-def test_a_preview_is_the_picture_that_the_saved_file_gives(matrix):
+def test_a_preview_is_the_image_that_the_saved_file_gives(matrix):
     assert matrix["preview of the base"] == matrix["base"]
     assert matrix["preview"] == matrix["txt2img"]
     assert matrix["txt2img"] != matrix["base"], "the LoRA does nothing"
     assert Path(matrix["lora"]).parent.name == "Lora"
 
 
-def test_what_a_run_takes_is_said_before_without_touching_the_model(matrix):
-    told = matrix["foretold"]
-    assert told["changed"] == []
-    assert told["steps"] == 3
-    assert told["told"] == pytest.approx(told["kept"], rel=0.1)
+def test_a_run_is_estimated_without_touching_the_model(matrix):
+    estimate = matrix["estimate"]
+    assert estimate["changed"] == []
+    assert estimate["steps"] == 3
+    assert estimate["activation_bytes"] == pytest.approx(estimate["saved_bytes"], rel=0.1)
 
 
-def test_the_same_weights_as_standalone_and_the_same_effect_when_the_webui_merges_them(place, tmp_path):
-    kind, family = place
-    data = shop.write_pictures(tmp_path / "data", side=64)
+def test_the_same_weights_as_standalone_and_the_same_effect_when_the_webui_merges_them(webui_and_family, tmp_path):
+    kind, family = webui_and_family
+    data = shop.write_images(tmp_path / "data", side=64)
     model = checkpoint(kind, tmp_path / "model", family)
     changes = [
-        # AdamW's large eps makes a step proportional to its gradient. Else layers without any say would be compared,
+        # AdamW's large eps makes a step proportional to its gradient. Else layers without any effect would be compared,
         # too: the tiny SDXL has one channel to a norm group, so its time embeddings get nothing but rounding errors.
         {"target": "full", "gradient_checkpointing": True, "min_snr_gamma": 5, "optimizer_args": {"eps": 1.0}}
         | {"learning_rate": 10.0, "max_grad_norm": 0},
@@ -109,42 +109,43 @@ def test_the_same_weights_as_standalone_and_the_same_effect_when_the_webui_merge
         )
         for index, change in enumerate(changes)
     ]
-    asked = tmp_path / "runs.json"
-    asked.write_text(json.dumps(runs))
-    loras = inside(kind, "train", model, tmp_path / "out", asked)["loras"]
-    for told, values in zip(loras, runs, strict=True):
-        found = load_file(told["path"])
-        assert told["layers"] == len([key for key in found if key.endswith(".alpha")]), "the WebUI leaves layers out"
-        assert told["effect"] > 1e-3
+    runs_file = tmp_path / "runs.json"
+    runs_file.write_text(json.dumps(runs))
+    loras = inside(kind, "train", model, tmp_path / "out", runs_file)["loras"]
+    for lora, values in zip(loras, runs, strict=True):
+        tensors = load_file(lora["path"])
+        assert lora["layers"] == len([key for key in tensors if key.endswith(".alpha")]), "the WebUI leaves layers out"
+        assert lora["effect"] > 1e-3
         # Forge keeps text encoders in fp16, and rounds what it merges to that.
-        assert told["error"] <= (1e-3 if told["exact"] else 0.1)
-        assert_same_as_standalone(found, values)
+        assert lora["error"] <= (1e-3 if lora["exact"] else 0.1)
+        assert_same_as_standalone(tensors, values)
 
 
 @pytest.mark.parametrize("kind", [marked("a1111"), marked("forge"), marked("neo")])
 def test_the_same_weights_as_standalone_on_a_model_of_real_size(kind, tmp_path):
-    data = shop.write_pictures(tmp_path / "data", count=2, side=128)
+    data = shop.write_images(tmp_path / "data", count=2, side=128)
     model = checkpoints.write_full(tmp_path / "model", root(kind), kind)
     values = shop.settings(
         data, model, tmp_path / "inside", resolution=128, save_precision="fp32", max_steps=2, lora_alpha=4,
         optimizer_args={"eps": 1e-4},
     )  # fmt: skip
-    asked = tmp_path / "runs.json"
-    asked.write_text(json.dumps([values]))
-    told = inside(kind, "train", model, tmp_path / "out", asked)["loras"][0]
-    found = load_file(told["path"])
-    assert told["layers"] == len([key for key in found if key.endswith(".alpha")]) == 192
-    assert told["error"] <= 1e-3
-    assert_same_as_standalone(found, values)
+    runs_file = tmp_path / "runs.json"
+    runs_file.write_text(json.dumps([values]))
+    lora = inside(kind, "train", model, tmp_path / "out", runs_file)["loras"][0]
+    tensors = load_file(lora["path"])
+    assert lora["layers"] == len([key for key in tensors if key.endswith(".alpha")]) == 192
+    assert lora["error"] <= 1e-3
+    assert_same_as_standalone(tensors, values)
 
 
-def assert_same_as_standalone(found, values):
-    alone = {**values, "output_dir": values["output_dir"].replace("inside", "alone")}
-    same = load_file(run.train(configs.from_dict(alone), StandaloneHost()).lora)
-    assert found.keys() == same.keys()
+def assert_same_as_standalone(inside_tensors, values):
+    standalone = {**values, "output_dir": values["output_dir"].replace("inside", "standalone")}
+    standalone_tensors = load_file(run.train(configs.from_dict(standalone), StandaloneHost()).lora)
+    assert inside_tensors.keys() == standalone_tensors.keys()
     for part in ("lora_up", "lora_down"):
         ours, theirs = (
-            torch.cat([tensors[key].flatten() for key in sorted(tensors) if part in key]) for tensors in (found, same)
+            torch.cat([tensors[key].flatten() for key in sorted(tensors) if part in key])
+            for tensors in (inside_tensors, standalone_tensors)
         )
         assert (ours - theirs).norm() <= 1e-4 * theirs.norm(), part
 
@@ -157,22 +158,22 @@ def assert_same_as_standalone(found, values):
     ],
 )
 def test_what_the_last_prompt_and_the_settings_put_on_the_model_is_not_trained_on(kind, family, flags, tmp_path):
-    data = shop.write_pictures(tmp_path / "data", count=4, side=64)
+    data = shop.write_images(tmp_path / "data", count=4, side=64)
     model = checkpoint(kind, tmp_path / "model", family)
-    told = inside(kind, "burdened", model, tmp_path / "out", data, *flags, driver=BURDENED)
-    assert told["active"] == {
+    report = inside(kind, "burdened", model, tmp_path / "out", data, *flags, driver=BURDENED)
+    assert report["active"] == {
         "loras": ["plain"],
         "hypernetworks": ["hyper"],
         "tiled": True,
         "wraps": True,
     }
-    assert told["picture"] != told["bare picture"]
-    plain, burdened = (load_file(path) for path in told["loras"])
+    assert report["image"] != report["bare image"]
+    plain, burdened = (load_file(path) for path in report["loras"])
     assert plain.keys() == burdened.keys()
     assert all(torch.equal(plain[key], burdened[key]) for key in plain)
-    assert told["changed"] == []
-    assert told["picture after"] == told["picture"]
-    assert told["bare picture after"] == told["bare picture"]
+    assert report["changed"] == []
+    assert report["image after"] == report["image"]
+    assert report["bare image after"] == report["bare image"]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_what_the_last_prompt_and_the_settings_put_on_the_model_is_not_trained_o
         marked("a1111", "lowvram", ["--lowvram"], "start the WebUI with --medvram"),
         marked("a1111", "fp8", [], "set FP8 weight to Disable"),
         marked("a1111", "inpainting", [], "takes more than text"),
-        marked("a1111", "words", ["--medvram"], "train_text_encoder needs the text encoder beside the UNet"),
+        marked("a1111", "text encoder", ["--medvram"], "train_text_encoder needs the text encoder beside the UNet"),
         marked("forge", "inpainting", [], "takes more than text"),
         marked("forge", "quantised", [], "set Diffusion in Low Bits to Automatic"),
         marked("neo", "inpainting", [], "takes more than text"),
@@ -192,7 +193,7 @@ def test_what_the_last_prompt_and_the_settings_put_on_the_model_is_not_trained_o
     ],
 )
 def test_what_cannot_be_trained_on_is_a_sentence(kind, what, flags, sentence, tmp_path):
-    data = shop.write_pictures(tmp_path / "data", count=1)
+    data = shop.write_images(tmp_path / "data", count=1)
     model = checkpoint(kind, tmp_path / "model", "sd1", inpainting=what == "inpainting")
     if what == "scaled":
         checkpoints.scale(model)
@@ -200,26 +201,26 @@ def test_what_cannot_be_trained_on_is_a_sentence(kind, what, flags, sentence, tm
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"fp8_storage": "Enable" if what == "fp8" else "Disable"}))
     driver = BURDENED if kind == "a1111" else LIMITS
-    mode = what if what == "quantised" or what == "rectified" or "." in what else "refused"
-    told = inside(kind, mode, model, tmp_path / "out", data, *flags, driver=driver)
-    assert sentence in told["said"]
-    assert told["changed"] == []
+    mode = what if what in ("quantised", "rectified") or "." in what else "refused"
+    report = inside(kind, mode, model, tmp_path / "out", data, *flags, driver=driver)
+    assert sentence in report["error"]
+    assert report["changed"] == []
     assert not (tmp_path / "out" / "refused").exists()
 
 
 @pytest.mark.parametrize("kind", [marked("forge"), marked("neo")])
 def test_weights_in_low_bits_are_trained_on_and_stay_as_they_are(kind, tmp_path):
-    data = shop.write_pictures(tmp_path / "data", count=4, side=64)
+    data = shop.write_images(tmp_path / "data", count=4, side=64)
     settings = tmp_path / "out" / "webui" / "config.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"forge_unet_storage_dtype": "float8-e4m3fn"}))
     model = checkpoint(kind, tmp_path / "model", "sd1")
-    told = inside(kind, "low_bits", model, tmp_path / "out", data, driver=LIMITS)
-    assert told["stored"] == "torch.float8_e4m3fn"
-    assert told["changed"] == []
-    assert told["preview"] == told["txt2img"] != told["base"]
-    assert told["base after"] == told["base"]
-    assert math.isfinite(told["loss"])
+    report = inside(kind, "low_bits", model, tmp_path / "out", data, driver=LIMITS)
+    assert report["stored"] == "torch.float8_e4m3fn"
+    assert report["changed"] == []
+    assert report["preview"] == report["txt2img"] != report["base"]
+    assert report["base after"] == report["base"]
+    assert math.isfinite(report["loss"])
 
 
 @pytest.mark.parametrize("kind", [marked("forge"), marked("neo")])
@@ -227,23 +228,23 @@ def test_weights_in_low_bits_are_trained_on_and_stay_as_they_are(kind, tmp_path)
 def test_what_an_sdxl_predicts_is_read_off_its_marks(kind, marks, tmp_path):
     model = checkpoint(kind, tmp_path / "model", "sdxl")
     save_file(load_file(model) | {name: torch.empty(0) for name in marks}, model)
-    told = inside(kind, "facts", model, tmp_path / "out", tmp_path, driver=LIMITS)
-    assert told["prediction type"] == ("v_prediction" if marks else "epsilon")
-    assert told["zero terminal SNR"] == ("ztsnr" in marks)
+    report = inside(kind, "facts", model, tmp_path / "out", tmp_path, driver=LIMITS)
+    assert report["prediction type"] == ("v_prediction" if marks else "epsilon")
+    assert report["zero terminal SNR"] == ("ztsnr" in marks)
     # diffusers' scheduler of SDXL: its last alphas_cumprod is 0.00466.
-    assert told["last"] == pytest.approx(0 if "ztsnr" in marks else 0.00466, abs=1e-5)
+    assert report["last"] == pytest.approx(0 if "ztsnr" in marks else 0.00466, abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", [marked("forge"), marked("neo")])
-def test_a_model_that_is_chosen_but_not_loaded_yet_is_loaded_to_foretell_a_run(kind, tmp_path):
-    data = shop.write_pictures(tmp_path / "data", count=4, side=64)
-    told = inside(kind, "lazy", checkpoint(kind, tmp_path / "model", "sd1"), tmp_path / "out", data, driver=LIMITS)
-    assert told == {"steps": 3, "loaded": True, "locked": False}
+def test_a_model_that_is_chosen_but_not_loaded_yet_is_loaded_to_estimate_a_run(kind, tmp_path):
+    data = shop.write_images(tmp_path / "data", count=4, side=64)
+    report = inside(kind, "lazy", checkpoint(kind, tmp_path / "model", "sd1"), tmp_path / "out", data, driver=LIMITS)
+    assert report == {"steps": 3, "loaded": True, "locked": False}
 
 
 @pytest.mark.parametrize("kind", [marked("a1111"), marked("forge"), marked("neo")])
 def test_a_webui_started_with_one_checkpoint_trains_and_keeps_the_one_that_was_chosen(kind, tmp_path):
-    data = shop.write_pictures(tmp_path / "data", count=4, side=64)
+    data = shop.write_images(tmp_path / "data", count=4, side=64)
     model = checkpoint(kind, tmp_path / "model", "sd1")
     others = tmp_path / "out" / "webui" / "models" / "Stable-diffusion"
     others.mkdir(parents=True)
@@ -252,30 +253,30 @@ def test_a_webui_started_with_one_checkpoint_trains_and_keeps_the_one_that_was_c
     save_file({**tensors, last: tensors[last] * 0.5}, others / "other.safetensors")
     if model.with_suffix(".yaml").is_file():
         shutil.copy(model.with_suffix(".yaml"), others / "other.yaml")
-    told = inside(kind, "choosing", model, tmp_path / "out", data, driver="choosing.py")
-    assert told["first"] != told["before"], "the two checkpoints draw the same"
-    assert told["second"] == {"status": "done", "error": None, "chosen": "other.safetensors"}
-    assert told["after"] == told["before"]
-    assert told["trained on"] == "other"
-    assert told["listed"]
-    assert told["other chosen"]["status"] == "failed"
+    report = inside(kind, "choosing", model, tmp_path / "out", data, driver="choosing.py")
+    assert report["first"] != report["before"], "the two checkpoints generate the same image"
+    assert report["second"] == {"status": "done", "error": None, "chosen": "other.safetensors"}
+    assert report["after"] == report["before"]
+    assert report["trained on"] == "other"
+    assert report["listed"]
+    assert report["other chosen"]["status"] == "failed"
     assert (
         f"started for other.safetensors, but the WebUI's checkpoint is now {model.name}"
-        in told["other chosen"]["error"]
+        in report["other chosen"]["error"]
     )
-    assert told["other chosen"]["chosen"] == model.name
-    assert told["replaced"]["status"] == "failed"
-    assert "is no longer the file" in told["replaced"]["error"]
-    assert (told["unloaded"]["status"], told["unloaded"]["trained on"]) == ("done", "other")
+    assert report["other chosen"]["chosen"] == model.name
+    assert report["replaced"]["status"] == "failed"
+    assert "is no longer the file" in report["replaced"]["error"]
+    assert (report["unloaded"]["status"], report["unloaded"]["trained on"]) == ("done", "other")
 
 
 @pytest.mark.parametrize("kind", [marked("a1111"), marked("forge")])
-def test_the_webuis_own_blip_captions_pictures(kind, tmp_path):
-    data = shop.write_pictures(tmp_path / "data", count=2, side=64)
+def test_the_webuis_own_blip_captions_images(kind, tmp_path):
+    data = shop.write_images(tmp_path / "data", count=2, side=64)
     model = checkpoint(kind, tmp_path / "model", "sd1")
-    told = inside(kind, "caption", model, tmp_path / "out", data, driver="interrogating.py")
-    assert len(told["ours"]) == 2
-    assert all(caption.strip() for caption in told["ours"])
-    assert told["ours"] == [without_opening(caption) for caption in told["theirs"]]
-    assert told["devices"] == ["cpu"]
-    assert told["free"]
+    report = inside(kind, "caption", model, tmp_path / "out", data, driver="interrogating.py")
+    assert len(report["ours"]) == 2
+    assert all(caption.strip() for caption in report["ours"])
+    assert report["ours"] == [without_opening(caption) for caption in report["theirs"]]
+    assert report["devices"] == ["cpu"]
+    assert report["free"]

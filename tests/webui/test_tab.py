@@ -36,7 +36,7 @@ def kind(request):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return shop.write_pictures(tmp_path_factory.mktemp("data"), side=64)
+    return shop.write_images(tmp_path_factory.mktemp("data"), side=64)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def page(server):
     with playwright.sync_playwright() as engine:
         browser = engine.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         opened = browser.new_page(viewport={"width": 1400, "height": 1000})
-        opened.goto(server.address, timeout=90_000)
+        opened.goto(server.url, timeout=90_000)
         open_tab(opened)
         yield opened
         browser.close()
@@ -69,11 +69,11 @@ def open_tab(page) -> None:
 
 def fill(page, data: Path, name: str, **changes: object) -> None:
     """Bring a small run's settings into the form by its YAML field."""
-    asked = {
+    settings = {
         "train_data_dir": data, "output_name": name, "resolution": 64, "bucket_step": 32, "lora_rank": 4, "epochs": 1,
         "learning_rate": 0.01, "target": "full", "preview_epochs": 1, "preview_steps": 2, "trigger_word": "brnd",
     }  # fmt: skip
-    lines = "\n".join(f"{key}: {value}" for key, value in (asked | changes).items())
+    lines = "\n".join(f"{key}: {value}" for key, value in (settings | changes).items())
     page.get_by_text("YAML", exact=True).click()
     page.locator("#lt_yaml textarea").fill(lines)
     page.locator("#lt_import").click()
@@ -81,7 +81,7 @@ def fill(page, data: Path, name: str, **changes: object) -> None:
     page.get_by_text("YAML", exact=True).click()
 
 
-def test_a_click_on_start_ends_with_a_lora_that_changes_the_picture(server, page, data, tmp_path):
+def test_start_ends_with_a_lora_that_changes_the_image(server, page, data, tmp_path):
     fill(page, data, "brand")
     page.locator("#lt_look").click()
     page.locator(".lt_gallery figure").nth(5).wait_for()
@@ -124,18 +124,18 @@ def test_its_card_appears_and_the_checkpoint_that_was_chosen_stays_so(server, pa
 
 
 def test_a_name_used_again_serves_the_new_weights(server, page, data):
-    drawn = []
+    hashes = []
     for seed in (1, 2):
         fill(page, data, "again", seed=seed, preview_epochs=0)
         since = time.time()
         page.locator("#lt_start").click()
         wait_for_end(server, since)
-        drawn.append(server.txt2img("a phone <lora:again:0.8>"))
+        hashes.append(server.txt2img("a phone <lora:again:0.8>"))
     lora = server.data / "models" / "Lora" / "again.safetensors"
     shutil.copy(lora, lora.with_name("fresh.safetensors"))
     server.post("sdapi/v1/refresh-loras")
-    assert drawn[0] != drawn[1]
-    assert drawn[1] == server.txt2img("a phone <lora:fresh:0.8>")
+    assert hashes[0] != hashes[1]
+    assert hashes[1] == server.txt2img("a phone <lora:fresh:0.8>")
 
 
 def started_with(kind: str) -> str:
@@ -147,23 +147,23 @@ def wait_for_end(server, since: float) -> None:
     """Until the run that was started after *since* is done."""
     deadline = time.monotonic() + 600
     while True:
-        told = server.report()
-        if told["status"] == "done" and told["ended"] > since:
+        report = server.report()
+        if report["status"] == "done" and report["ended"] > since:
             return
-        assert time.monotonic() < deadline, told
+        assert time.monotonic() < deadline, report
         time.sleep(0.2)
 
 
-def test_the_page_built_anew_finds_the_run_going_on(server, page, data):
+def test_the_page_built_again_shows_the_run_in_progress(server, page, data):
     before = server.txt2img("a phone")
     fill(page, data, "lasting", epochs=2000, preview_epochs=0)
     page.locator("#lt_start").click()
     step = server.wait_for("training")["step"]
     page.evaluate("gradioApp().getElementById('settings_restart_gradio').click()")
     time.sleep(5)
-    told = server.wait_until_back()
-    assert (told["name"], told["status"]) == ("lasting", "training")
-    assert told["step"] > step
+    report = server.wait_until_back()
+    assert (report["name"], report["status"]) == ("lasting", "training")
+    assert report["step"] > step
     server.post("lora-trainer/stop")
     server.wait_for("stopped")
     assert server.txt2img("a phone") == before
@@ -171,11 +171,11 @@ def test_the_page_built_anew_finds_the_run_going_on(server, page, data):
 
 def test_stop_and_resume_from_the_tab_end_with_the_weights_of_a_run_that_was_never_stopped(server, page, data):
     loras = []
-    for name in ("whole", "parts"):
+    for name in ("uninterrupted", "resumed"):
         fill(page, data, name, epochs=40, preview_epochs=0)
         since = time.time()
         page.locator("#lt_start").click()
-        if name == "parts":
+        if name == "resumed":
             wait_for_step(server, 5, name)
             page.locator("#lt_stop").click()
             stopped = server.wait_for("stopped")
@@ -192,37 +192,37 @@ def test_what_others_may_do_meanwhile(server, page, data):
     before = server.txt2img("a phone")
     fill(page, data, "long", epochs=500, preview_epochs=0)
     page.locator("#lt_start").click()
-    told = server.wait_for("training")
+    report = server.wait_for("training")
     wait_for_step(server, 2, "long")
-    asked = time.monotonic()
+    start = time.monotonic()
     server.report()
-    assert time.monotonic() - asked < 1
+    assert time.monotonic() - start < 1
     progress = server.get("sdapi/v1/progress?skip_current_image=true")
     assert progress["state"]["job"] == "LoRA training"
-    assert 1 / told["steps"] <= progress["progress"] < 0.9
+    assert 1 / report["steps"] <= progress["progress"] < 0.9
     with pytest.raises(urllib.error.HTTPError):
         server.post("sdapi/v1/unload-checkpoint")
-    drawn: list[str] = []
-    waiting = threading.Thread(target=lambda: drawn.append(server.txt2img("a phone")))
+    generated: list[str] = []
+    waiting = threading.Thread(target=lambda: generated.append(server.txt2img("a phone")))
     waiting.start()
     time.sleep(3)
-    assert not drawn, "a picture was drawn while the model was being trained on"
+    assert not generated, "an image was generated while the model was being trained on"
     server.post("sdapi/v1/interrupt")
-    told = server.wait_for("stopped")
-    assert 0 < told["step"] < told["steps"]
+    report = server.wait_for("stopped")
+    assert 0 < report["step"] < report["steps"]
     waiting.join(60)
-    assert drawn == [before]
+    assert generated == [before]
 
 
 def wait_for_step(server, step: int, name: str) -> None:
     """Until the run called *name* has done this many steps."""
     deadline = time.monotonic() + 600
-    while (told := server.report())["name"] != name or told.get("step", 0) < step:
-        assert time.monotonic() < deadline, told
+    while (report := server.report())["name"] != name or report.get("step", 0) < step:
+        assert time.monotonic() < deadline, report
         time.sleep(0.1)
 
 
-def test_who_asks_for_a_picture_may_be_told_instead(server, page, data):
+def test_a_request_for_an_image_during_a_run_can_be_refused(server, page, data):
     server.post("sdapi/v1/options", lora_trainer_meanwhile="is refused with a message")
     fill(page, data, "polite", epochs=2000, preview_epochs=0)
     page.locator("#lt_start").click()
@@ -260,11 +260,11 @@ def test_typing_and_choosing_a_checkpoint_meanwhile(server, page, data, tmp_path
         page.wait_for_function(
             "([chooser, name]) => document.querySelector(`${chooser} input`).value === name", arg=[chooser, before]
         )
-    told = server.report()
-    wait_for_step(server, told["step"] + 2, "held")
+    report = server.report()
+    wait_for_step(server, report["step"] + 2, "held")
     server.post("lora-trainer/stop")
     server.wait_for("stopped")
-    # A1111 would load it at once, and refuses; Forge loads what is chosen when it draws the next picture.
+    # A1111 would load it at once, and refuses; Forge loads what is chosen when it generates the next image.
     expected = "_sd1" if server.kind == "a1111" else "other"
     assert expected in server.get("sdapi/v1/options")["sd_model_checkpoint"]
     assert server.txt2img("a phone")
@@ -282,27 +282,27 @@ DEEPBOORU = """
 import os, torch
 from modules.deepbooru_model import DeepDanbooruModel
 torch.manual_seed(0)
-made = DeepDanbooruModel().state_dict()
-last = made["n_Conv_178.weight"].zero_()
+weights = DeepDanbooruModel().state_dict()
+last = weights["n_Conv_178.weight"].zero_()
 last[0], last[1], last[2] = 1, -1, 1
-torch.save({**made, "tags": ["cup_(object)", "dog", "rating:safe"]}, os.environ["WEIGHTS"])
+torch.save({**weights, "tags": ["cup_(object)", "dog", "rating:safe"]}, os.environ["WEIGHTS"])
 """
 
 
-def test_the_webuis_own_tagger_captions_pictures(server, page, data, tmp_path):
+def test_the_webuis_own_tagger_captions_images(server, page, data, tmp_path):
     if server.kind == "neo":
         pytest.skip("Neo has no tagger")
     weights = server.data / "models" / "torch_deepdanbooru" / "model-resnet_custom_v3.pt"
     weights.parent.mkdir(parents=True)
     # Forge keeps some packages beside its code.
-    told = {**os.environ, "WEIGHTS": str(weights), "PYTHONPATH": str(root(server.kind) / "packages_3rdparty")}
+    environment = {**os.environ, "WEIGHTS": str(weights), "PYTHONPATH": str(root(server.kind) / "packages_3rdparty")}
     command = [str(python(server.kind)), "-c", DEEPBOORU, *ON_A_CPU[server.kind]]
-    subprocess.run(command, cwd=root(server.kind), env=told, check=True)
+    subprocess.run(command, cwd=root(server.kind), env=environment, check=True)
     before = server.txt2img("a phone")
     pile = tmp_path / "pile"
     pile.mkdir()
-    for picture in sorted(data.glob("*.png"))[:2]:
-        shutil.copy(picture, pile)
+    for path in sorted(data.glob("*.png"))[:2]:
+        shutil.copy(path, pile)
     fill(page, pile, "tagged")
     page.get_by_text("Captions and quality", exact=True).click()
     page.locator("#lt_captioner input").fill("deepbooru")
@@ -315,19 +315,19 @@ def test_the_webuis_own_tagger_captions_pictures(server, page, data, tmp_path):
 
 
 def test_a_webui_that_others_reach_reads_only_what_it_may(kind, tmp_path, data):
-    inside = shop.write_pictures(tmp_path / "allowed" / "data", count=1) / "00.png"
+    inside = shop.write_images(tmp_path / "allowed" / "data", count=1) / "00.png"
     outside = data / "00.png"
     flags = ("--listen", "--lora-trainer-allowed-root", str(tmp_path / "allowed"))
     with running(kind, checkpoint(kind, tmp_path / "model", "sd1"), tmp_path / "webui", *flags) as server:
-        with server.open(f"lora-trainer/picture?path={inside}") as answer:
-            assert answer.headers["Content-Type"] == "image/png"
+        with server.open(f"lora-trainer/picture?path={inside}") as response:
+            assert response.headers["Content-Type"] == "image/png"
         for path in (outside, tmp_path / "allowed" / ".." / "model" / "x.png"):
             with pytest.raises(urllib.error.HTTPError, match="403"):
                 server.open(f"lora-trainer/picture?path={path}")
         with playwright.sync_playwright() as engine:
             browser = engine.chromium.launch(executable_path=CHROMIUM, args=QUIET)
             page = browser.new_page()
-            page.goto(server.address, timeout=90_000)
+            page.goto(server.url, timeout=90_000)
             open_tab(page)
             fill(page, inside.parent, "sent")
             page.get_by_text("Captions and quality", exact=True).click()

@@ -11,9 +11,10 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...contract import Target
+from ...models.layer import features
 from ..lora_weights import LoraLayer
 from ..products import Geometry
 from . import lora_fast
@@ -29,9 +30,10 @@ class Lora(Method[LoraLayer]):
 
     def shapes(self, target: Target, rank: int) -> Shapes:
         module = target.module
-        if target.kind == "linear":
-            return (rank, module.in_features), (module.out_features, rank)
-        return (rank, module.in_channels, *module.kernel_size), (module.out_channels, rank)
+        if isinstance(module, nn.Conv2d):
+            return (rank, module.in_channels, *module.kernel_size), (module.out_channels, rank)
+        inputs, outputs = features(module)
+        return (rank, inputs), (outputs, rank)
 
     def start(self, shapes: Shapes, generator: torch.Generator) -> tuple[Tensor, ...]:
         """``down`` as ``kaiming_uniform_(a=sqrt(5))``, whose bound is 1 / sqrt(inputs); ``up`` zero."""
@@ -41,18 +43,18 @@ class Lora(Method[LoraLayer]):
 
     def forward(self, target: Target, x: Tensor, output: Tensor, weights: Sequence[Tensor], scale: float) -> Tensor:
         down, up = weights
-        if target.kind == "linear":
+        module = target.module
+        if not isinstance(module, nn.Conv2d):
             return output + scale * (x @ down.T) @ up.T
-        hidden = F.conv2d(x, down, None, *_movement(target))
+        hidden = F.conv2d(x, down, None, module.stride, module.padding, module.dilation)
         return output + scale * F.conv2d(hidden, up[:, :, None, None])
 
     def fast(self, target: Target) -> FastForward | None:
         """For Linear, and for convolutions with one group and zero padding."""
-        if target.kind == "linear":
+        if not isinstance(target.module, nn.Conv2d):
             return lora_fast.linear
-        if target.module.groups != 1 or target.module.padding_mode != "zeros":
-            return None
-        return partial(lora_fast.conv, geometry=Geometry(*_movement(target)))
+        geometry = Geometry.of(target.module)
+        return None if geometry is None else partial(lora_fast.conv, geometry=geometry)
 
     def to_file(self, weights: Sequence[Tensor], alpha: float) -> LoraLayer:
         down, up = weights
@@ -68,9 +70,3 @@ class Lora(Method[LoraLayer]):
         down.flatten(1)[:rank] = layer.down.flatten(1)
         up[:, :rank] = layer.up.flatten(1).to(up) * (layer.alpha / rank / scale)
         up[:, rank:] = 0
-
-
-def _movement(target: Target) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Stride, padding and dilation of a convolution."""
-    module = target.module
-    return module.stride, module.padding, module.dilation

@@ -67,6 +67,7 @@ class _Linear(torch.autograd.Function):
         rows = x.reshape(-1, x.shape[-1])
         mask = None if mask is None else mask.view(rows.shape)
         if weight is None:
+            assert output is not None, "one of both is given"
             y = output.reshape(-1, output.shape[-1]).clone()
         else:
             y = products.linear(rows, widened(weight, row_scale, x.dtype), bias)
@@ -117,6 +118,7 @@ class _Conv(torch.autograd.Function):
         geometry: Geometry,
     ) -> Tensor:
         if weight is None:
+            assert output is not None, "one of both is given"
             y = output.clone()
         else:
             y = products.conv(x, widened(weight, row_scale, x.dtype), bias, geometry)
@@ -149,12 +151,12 @@ class _Conv(torch.autograd.Function):
             elif grad_x is not None:
                 grad_x.add_(_masked(_mix(down.flatten(1).t(), grad_hidden), mask), alpha=ctx.scale)
         else:
-            through_down, kernel_grad = products.conv_grads(
-                grad_hidden, visible, down, ctx.geometry, to_input=grad_x is not None, to_kernel=True
-            )
-            down_grad.add_(kernel_grad, alpha=ctx.scale)
-            if grad_x is not None:
+            if grad_x is None:
+                kernel_grad = products.conv_kernel_grad(grad_hidden, visible, down, ctx.geometry)
+            else:
+                through_down, kernel_grad = products.conv_grads(grad_hidden, visible, down, ctx.geometry)
                 grad_x.add_(_masked(through_down, mask), alpha=ctx.scale)
+            down_grad.add_(kernel_grad, alpha=ctx.scale)
         return grad_x, grad if ctx.needs_input_grad[1] else None, None, None, None, None, None, None, None, None
 
 

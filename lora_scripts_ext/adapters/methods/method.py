@@ -48,14 +48,16 @@ class Frozen:
 class FileLayer(Protocol):
     """One layer as kohya's files hold it."""
 
-    alpha: float
+    @property
+    def alpha(self) -> float:
+        """Its scale is alpha / rank."""
 
     @property
-    def rank(self) -> int: ...
+    def rank(self) -> int:
+        """Inner size of its matrices."""
 
     def tensors(self) -> dict[str, Tensor]:
         """The matrices by what follows the layer's key in their names, such as ``lora_down.weight``."""
-        ...
 
 
 Layer = TypeVar("Layer", bound=FileLayer)

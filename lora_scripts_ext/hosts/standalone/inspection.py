@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,13 +48,13 @@ class CheckpointInspection(MetaInspection):
         denoiser, unet, factor = self._denoiser, self.unet, self.vae_factor
         conditioning = self.conditioning(batch)
         if states:
-            conditioning = replace(conditioning, context=torch.cat(states, -1))
+            conditioning = replace(conditioning, context=torch.cat(list(states), -1))
         shape = (batch, denoiser.latent_channels(unet), height // factor, width // factor)
         noisy = torch.empty(shape, device="meta", dtype=self.dtype)
         return denoiser.predict(unet, noisy, torch.zeros(batch, device="meta"), conditioning, 1.0)
 
     @property
-    def _denoiser(self) -> Denoiser:
+    def _denoiser(self) -> Denoiser[Any]:
         return DENOISERS[by_name(self.family).denoiser]
 
 

@@ -45,6 +45,7 @@ def make_scheduler(name: str, schedule: Schedule, prediction_type: PredictionTyp
     if name not in _SAMPLERS:
         raise UserError(f"preview_sampler is {name!r}; valid: {', '.join(_SAMPLERS)}.")
     kind, options = _SAMPLERS[name]
+    spacing: dict[str, str | int]
     if schedule.zero_terminal_snr:
         spacing = {"timestep_spacing": "trailing"}
     elif name in _LEADING:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from ...models.text import TextEncoders
 from . import inspection
 from .sampler import make_scheduler, sample, sample_flow
 
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
 # Distilled models take their guidance scale as an input. Trained at 1 it is the model before guidance distillation,
 # which the LoRA must not undo (kohya's and ai-toolkit's setting, too).
 _TRAINING_GUIDANCE = 1.0
@@ -32,7 +36,7 @@ class StandaloneSession:
     wider_precision = "set mixed_precision: bf16 or fp32"
 
     def __init__(
-        self, model: ModelInfo, checkpoint: Checkpoint, unet: nn.Module, vae: nn.Module, text: TextEncoders
+        self, model: ModelInfo, checkpoint: Checkpoint, unet: nn.Module, vae: AutoencoderKL, text: TextEncoders
     ) -> None:
         self.model = model
         self._checkpoint = checkpoint

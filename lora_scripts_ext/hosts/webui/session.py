@@ -13,7 +13,15 @@ from modules import processing
 from PIL import Image
 from torch import Tensor, nn
 
-from ...contract import Conditioning, LatentDistribution, ModelInfo, PreviewRequest, Target, named_parts
+from ...contract import (
+    TEXT_PARTS,
+    Conditioning,
+    LatentDistribution,
+    ModelInfo,
+    PreviewRequest,
+    Target,
+    named_parts,
+)
 from ...models.outline import OriginalOutline, outline, unet_blocks
 from ...models.targets import original_unet_targets, text_targets
 from ...models.text import TextEncoders
@@ -50,7 +58,7 @@ class WebUISession(ABC):
     def targets(self) -> Iterator[Target]:
         """Every Linear and Conv2d of the UNet and every Linear of the text encoders' layers."""
         yield from original_unet_targets(self._unet, self.model.family)
-        for part, text in zip(("te1", "te2"), self._text.models, strict=False):
+        for part, text in zip(TEXT_PARTS, self._text.models, strict=False):
             yield from text_targets(text, self.model.family, part)
 
     def blocks(self) -> Iterator[nn.Module]:
@@ -66,9 +74,10 @@ class WebUISession(ABC):
         """``pixels`` float32 [batch, 3, height, width] in [-1, 1] -> scaled latents, computed in float32."""
         vae = self._vae
         with self._at_hand(vae), in_float32(vae), torch.autocast(self.model.device.type, enabled=False):
-            moments = vae.encoder(pixels.to(self.model.device, torch.float32))
+            moments = vae.get_submodule("encoder")(pixels.to(self.model.device, torch.float32))
             # Flux's VAE has none.
-            moments = moments if vae.quant_conv is None else vae.quant_conv(moments)
+            quant_conv = vae._modules.get("quant_conv")
+            moments = moments if quant_conv is None else quant_conv(moments)
         mean, log_variance = moments.chunk(2, dim=1)
         # The bounds are those of ldm's and diffusers' DiagonalGaussianDistribution.
         std = torch.exp(0.5 * log_variance.clamp(-30, 20))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -182,7 +182,7 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def replaced(owner: ModuleType, new: dict[str, object]) -> Iterator[None]:
+def replaced(owner: ModuleType, new: Mapping[str, object]) -> Iterator[None]:
     """The module's attributes are replaced within this context."""
     before = {name: getattr(owner, name) for name in new}
     try:

@@ -16,7 +16,7 @@ from torch import nn
 
 from ....base_models.refusals import warnings_on_file
 from ....config import Config
-from ....contract import Inspection, ModelInfo
+from ....contract import Inspection, ModelInfo, PredictionType
 from ....errors import UserError
 from ....families.registry import by_encoders
 from ....models.noise_schedule import rescaled
@@ -165,7 +165,7 @@ def _require_trainable(model: Any, config: Config) -> None:
 def _info(model: Any, config: Config) -> ModelInfo:
     checkpoint = model.sd_checkpoint_info
     family = by_encoders([False, True] if model.is_sdxl else [model.is_sd2])
-    prediction = "v_prediction" if model.parameterization == "v" else "epsilon"
+    prediction: PredictionType = "v_prediction" if model.parameterization == "v" else "epsilon"
     alphas = model.alphas_cumprod_original.detach().to("cpu", torch.float32)
     rescale = config.zero_terminal_snr
     if rescale is None:

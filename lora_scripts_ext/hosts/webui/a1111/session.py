@@ -50,8 +50,9 @@ class A1111Session(WebUISession):
         device, dtype = self.model.device, self.model.dtype
         context = conditioning.context.to(device, dtype)
         cond: Any = {"c_crossattn": [context]}
-        if by_name(self.model.family).has_time_ids:
-            cond = {"crossattn": context, "vector": self._vector(conditioning).to(dtype)}
+        if conditioning.pooled is not None and conditioning.time_ids is not None:
+            vector = self._vector(conditioning.pooled, conditioning.time_ids)
+            cond = {"crossattn": context, "vector": vector.to(dtype)}
         with devices.autocast():
             output = self._resident.apply_model(noisy.to(device, dtype), timesteps.to(device), cond)
         return output.float()
@@ -59,12 +60,12 @@ class A1111Session(WebUISession):
     def release_encoders(self, text: bool) -> None:
         """Nothing to do: without ``--medvram`` the user keeps all on the device, with it the WebUI moves them."""
 
-    def _vector(self, conditioning: Conditioning) -> Tensor:
+    def _vector(self, pooled: Tensor, time_ids: Tensor) -> Tensor:
         """SDXL's vector: the pooled text, then the sizes, each number as a timestep embedding."""
         embedders = {embedder.input_key: embedder for embedder in self._resident.conditioner.embedders}
-        sizes = conditioning.time_ids.to(self.model.device, torch.float32).split(2, dim=1)
+        sizes = time_ids.to(self.model.device, torch.float32).split(2, dim=1)
         parts = [embedders[key](size) for key, size in zip(_SIZES, sizes, strict=True)]
-        return torch.cat([conditioning.pooled.to(self.model.device, torch.float32), *(x.float() for x in parts)], dim=1)
+        return torch.cat([pooled.to(self.model.device, torch.float32), *(x.float() for x in parts)], dim=1)
 
     def _latent_scale(self) -> float:
         return self._resident.scale_factor

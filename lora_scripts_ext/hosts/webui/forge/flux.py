@@ -49,11 +49,12 @@ class FluxSession(ForgeSession):
         """The flow, float32 [batch, channels, height, width]; ``timesteps`` float32 [batch], 1 is noise."""
         device, dtype = self.model.device, self.model.dtype
         self._bring(self._parts.unet)
+        pooled = conditioning.pooled
         output = self._unet(
             noisy.to(device, dtype),
             timesteps.to(device, torch.float32),
             context=conditioning.context.to(device, dtype),
-            y=conditioning.pooled.to(device, dtype),
+            y=None if pooled is None else pooled.to(device, dtype),
             guidance=torch.full((len(noisy),), _GUIDANCE, device=device, dtype=dtype),
             transformer_options={},
         )

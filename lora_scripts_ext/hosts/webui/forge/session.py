@@ -68,15 +68,17 @@ class ForgeSession(WebUISession):
             for text in self._text.models:
                 stack.enter_context(self._at_hand(text))
                 # As Forge does: all that follows is computed in the format of the embeddings.
-                words = text.text_model.embeddings if hasattr(text, "text_model") else text.shared
-                stack.enter_context(in_float32(words))
+                words = "text_model.embeddings" if hasattr(text, "text_model") else "shared"
+                stack.enter_context(in_float32(text.get_submodule(words)))
             return self._text.encode(captions, self._parts.clip.patcher.load_device)
 
     def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The UNet's raw output, float32 [batch, channels, height, width]."""
         device, dtype = self.model.device, self.model.dtype
         self._bring(self._parts.unet, *([self._parts.clip.patcher] if self._trains_text else []))
-        vector = self._vector(conditioning).to(dtype) if by_name(self.model.family).has_time_ids else None
+        vector = None
+        if conditioning.pooled is not None and conditioning.time_ids is not None:
+            vector = self._vector(conditioning.pooled, conditioning.time_ids).to(dtype)
         # The options are where Forge's extensions leave their hooks, and the UNet its notes: new for every call.
         output = self._unet(
             noisy.to(device, dtype),
@@ -95,17 +97,17 @@ class ForgeSession(WebUISession):
         super().close()
         del self._parts
 
-    def _vector(self, conditioning: Conditioning) -> Tensor:
+    def _vector(self, pooled: Tensor, time_ids: Tensor) -> Tensor:
         """SDXL's vector: the pooled text, then the sizes, each number as a timestep embedding."""
-        sizes = conditioning.time_ids.to(self.model.device, torch.float32).unbind(dim=1)
-        parts = [conditioning.pooled.to(self.model.device, torch.float32), *map(self._resident.embedder, sizes)]
+        sizes = time_ids.to(self.model.device, torch.float32).unbind(dim=1)
+        parts = [pooled.to(self.model.device, torch.float32), *map(self._resident.embedder, sizes)]
         return torch.cat(parts, dim=1)
 
     def _latent_scale(self) -> float:
-        return WEBUI.latent_scale(self._vae)
+        return WEBUI.latent_scale(self._parts.vae.first_stage_model)
 
     def _latent_shift(self) -> float:
-        return WEBUI.latent_shift(self._vae)
+        return WEBUI.latent_shift(self._parts.vae.first_stage_model)
 
     @contextmanager
     def _at_hand(self, module: nn.Module) -> Iterator[None]:
@@ -180,7 +182,7 @@ def _text_encoders(clip: Any, family: FamilyName, clip_skip: int) -> TextEncoder
     return TextEncoders(models, tokenizers, family, clip_skip)
 
 
-def _tokenizer(theirs: Any, model: nn.Module) -> Tokenizer | T5Tokenizer:
+def _tokenizer(theirs: Any, model: Any) -> Tokenizer | T5Tokenizer:
     if hasattr(model, "text_model"):
         return Tokenizer(theirs, None, model.config.max_position_embeddings)
     return T5Tokenizer(theirs)

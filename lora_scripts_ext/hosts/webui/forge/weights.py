@@ -29,10 +29,10 @@ def ordinary(roots: Iterable[nn.Module]) -> Iterator[None]:
     replaced: list[tuple[dict[str, Any], str, Tensor]] = []
     for root in roots:
         for module in root.modules():
-            for slots in (module._parameters, module._buffers):
-                for name, tensor in slots.items():
+            for held in (module._parameters, module._buffers):
+                for name, tensor in held.items():
                     if type(tensor) in (Tensor, nn.Parameter):
-                        replaced.append((slots, name, tensor))
+                        replaced.append((held, name, tensor))
     try:
         for slots, name, tensor in replaced:
             # Some weights are known by two names.
