@@ -31,7 +31,7 @@ def ordinary(roots: Iterable[nn.Module]) -> Iterator[None]:
         for module in root.modules():
             for held in (module._parameters, module._buffers):
                 for name, tensor in held.items():
-                    if type(tensor) in (Tensor, nn.Parameter):
+                    if tensor is not None and type(tensor) in (Tensor, nn.Parameter):
                         replaced.append((held, name, tensor))
     try:
         for slots, name, tensor in replaced:
