@@ -141,9 +141,10 @@ class Neo(Webui):
         """See ``Webui.require_gradients``; the layers tell, the number format is that of the most weights in a file."""
         parts = model.forge_objects_original
         networks = [parts.unet.model.diffusion_model, *([parts.clip.cond_stage_model] if text else [])]
-        name = model.sd_checkpoint_info.name_for_extra
-        for kind in filter(None, map(weights.obstacle, (m for network in networks for m in network.modules()))):
-            raise UserError(f"{name} {kind}.")
+        layers = (module for network in networks for module in network.modules())
+        obstacle = next(filter(None, map(weights.obstacle, layers)), None)
+        if obstacle is not None:
+            raise UserError(f"{model.sd_checkpoint_info.name_for_extra} {obstacle}.")
 
     def latent_scale(self, vae: Any) -> float:
         """See ``Webui.latent_scale``."""
