@@ -147,17 +147,17 @@ def _check_size(text: str, where: str) -> None:
     sizes: dict[str, int] = {}
     stack: list[tuple[str | None, int]] = []
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        place = f"{where} line {event.start_mark.line + 1}" if event.start_mark else where
+        location = f"{where} line {event.start_mark.line + 1}" if event.start_mark else where
         if isinstance(event, yaml.CollectionStartEvent):
             stack.append((event.anchor, 1))
             if len(stack) > _DEEPEST:
-                raise UserError(f"{place}: this is nested too deeply; every line reads `key: value`.")
+                raise UserError(f"{location}: this is nested too deeply; every line reads `key: value`.")
             continue
         if isinstance(event, yaml.CollectionEndEvent):
             anchor, size = stack.pop()
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in stack):
-                raise UserError(f"{place}: *{event.anchor} stands inside of &{event.anchor}; write it out.")
+                raise UserError(f"{location}: *{event.anchor} stands inside of &{event.anchor}; write it out.")
             anchor, size = None, 1 if event.anchor is None else sizes.get(event.anchor, 1)
         elif isinstance(event, yaml.ScalarEvent):
             anchor, size = event.anchor, 1 + len(event.value)
@@ -168,7 +168,7 @@ def _check_size(text: str, where: str) -> None:
         if stack:
             stack[-1] = (stack[-1][0], stack[-1][1] + size)
         if size > _LARGEST_EXPANDED or (stack and stack[-1][1] > _LARGEST_EXPANDED):
-            raise UserError(f"{place}: the aliases (*name) grow to more than a config can hold; write it out.")
+            raise UserError(f"{location}: the aliases (*name) grow to more than a config can hold; write it out.")
 
 
 def _mapping(loader: yaml.SafeLoader, text: str, where: str, text_keys: Collection[str]) -> dict[str, Any]:

@@ -25,6 +25,20 @@ CONTEXT, POOLED = 48, models.TEXT_WIDTH
 _SHIFTED = {"use_dynamic_shifting": True, "shift": 3.0}
 
 
+def vae() -> AutoencoderKL:
+    """Flux's and Chroma's, tiny."""
+    return AutoencoderKL(
+        block_out_channels=(32, 64), down_block_types=("DownEncoderBlock2D",) * 2, layers_per_block=1,
+        up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=16, sample_size=32, scaling_factor=SCALE,
+        shift_factor=SHIFT, use_quant_conv=False, use_post_quant_conv=False,
+    )  # fmt: skip
+
+
+def t5_tokenizer() -> T5TokenizerFast:
+    """The one that is shipped."""
+    return T5TokenizerFast(tokenizer_file=str(TOKENIZER))
+
+
 def pipeline(variant: str = "dev") -> FluxPipeline:
     """diffusers' own pipeline of the tiny model; ``dev`` or ``schnell``."""
     transformer = FluxTransformer2DModel(
@@ -32,22 +46,17 @@ def pipeline(variant: str = "dev") -> FluxPipeline:
         joint_attention_dim=CONTEXT, pooled_projection_dim=POOLED, guidance_embeds=variant == "dev",
         axes_dims_rope=(4, 14, 14),
     )  # fmt: skip
-    vae = AutoencoderKL(
-        block_out_channels=(32, 64), down_block_types=("DownEncoderBlock2D",) * 2, layers_per_block=1,
-        up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=16, sample_size=32, scaling_factor=SCALE,
-        shift_factor=SHIFT, use_quant_conv=False, use_post_quant_conv=False,
-    )  # fmt: skip
-    parts: list[nn.Module] = [transformer, vae, _clip(), _t5()]
+    parts: list[nn.Module] = [transformer, vae(), _clip(), t5()]
     for index, part in enumerate(parts):
         models.fill(part, torch.Generator().manual_seed(50 + index))
     pipe = FluxPipeline(
         transformer=transformer,
-        vae=vae,
+        vae=parts[1],
         text_encoder=parts[2],
         text_encoder_2=parts[3],
         scheduler=FlowMatchEulerDiscreteScheduler(**(_SHIFTED if variant == "dev" else {"shift": 1.0})),
         tokenizer=CLIPTokenizer.from_pretrained(models.TOKENIZER),
-        tokenizer_2=T5TokenizerFast(tokenizer_file=str(TOKENIZER)),
+        tokenizer_2=t5_tokenizer(),
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -85,7 +94,8 @@ def _clip() -> nn.Module:
     )  # fmt: skip
 
 
-def _t5() -> nn.Module:
+def t5() -> nn.Module:
+    """A tiny T5 with the real vocabulary."""
     return T5EncoderModel(
         T5Config(
             vocab_size=32128, d_model=CONTEXT, d_kv=16, d_ff=64, num_layers=2, num_heads=2,

@@ -276,7 +276,7 @@ def test_what_is_no_whole_flux_is_refused_with_a_sentence(folder, checkpoint, tm
     try:
         for changes, sentence in (
             ({"in_channels": 384}, r"fill, depth or canny model \(384 input channels\)"),
-            ({"_class_name": "ChromaTransformer2DModel"}, "this is a ChromaTransformer2DModel, expected Flux"),
+            ({"_class_name": "SD3Transformer2DModel"}, "this is a SD3Transformer2DModel, expected Chroma.* or Flux"),
             ({"axes_dims_rope": [16, 8, 8]}, "axes_dims_rope is"),
         ):
             path.write_text(json.dumps({**model_config, **changes}))

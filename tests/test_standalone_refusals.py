@@ -98,7 +98,6 @@ NAMES = {
     "name files with them in clip_l and t5xxl and vae": "double_blocks.0.img_attn.qkv.weight",
     "in diffusers' names": "transformer.single_transformer_blocks.0.attn.to_q.weight",
     "Flux 2": "double_stream_modulation_img.lin.weight",
-    "Chroma": "distilled_guidance_layer.in_proj.weight",
     "HunyuanVideo": "txt_in.individual_token_refiner.blocks.0.adaLN_modulation.1.weight",
     "Stable Diffusion 3 or 3.5": "joint_blocks.37.x_block.attn2.qkv.weight",
     "Z-Image": "model.diffusion_model.cap_pad_token",

@@ -38,11 +38,10 @@ def _linear_forward(module: nn.Module) -> Callable[[Tensor], Tensor]:
     original = module.forward
 
     def forward(x: Tensor) -> Tensor:
-        weight = _trained_through(module, x)
         # torch would save the cast copy of an 8-bit weight for the backward pass.
-        if weight is not None and (products.uses_onednn(x) or weight.dtype != x.dtype):
-            return _Linear.apply(x, weight, row_scale(module), bias(module))
-        return original(x)
+        worthwhile = products.uses_onednn(x) or module.weight.dtype != x.dtype
+        weight = _weight_if_recording(module, x) if worthwhile else None
+        return original(x) if weight is None else _Linear.apply(x, weight, row_scale(module), bias(module))
 
     return forward
 
@@ -52,15 +51,15 @@ def _conv_forward(module: nn.Conv2d) -> Callable[[Tensor], Tensor]:
     geometry = Geometry.of(module)
 
     def forward(x: Tensor) -> Tensor:
-        weight = _trained_through(module, x)
-        if weight is not None and geometry is not None:
-            return _Conv.apply(products.arranged(x, weight), weight, row_scale(module), bias(module), geometry)
-        return original(x)
+        weight = None if geometry is None else _weight_if_recording(module, x)
+        if weight is None:
+            return original(x)
+        return _Conv.apply(products.arranged(x, weight), weight, row_scale(module), bias(module), geometry)
 
     return forward
 
 
-def _trained_through(module: nn.Module, x: Tensor) -> Tensor | None:
+def _weight_if_recording(module: nn.Module, x: Tensor) -> Tensor | None:
     """The weight, if gradients are recorded and the layer computes in the dtype of its input and its weight."""
     same = autocast_dtype(x.device.type) in (None, x.dtype)
     return plain_weight(module, x) if torch.is_grad_enabled() and same else None

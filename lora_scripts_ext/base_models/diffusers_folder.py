@@ -90,11 +90,11 @@ def _class_of(folder: Path, stock: str) -> str:
 
 
 def _denoiser_part(folder: Path, denoiser: Denoiser[Any]) -> ModelPart:
-    given = _read_json(folder / "config.json")
-    denoiser.require_trainable(folder.parent, given)
+    raw_config = _read_json(folder / "config.json")
+    denoiser.require_trainable(folder.parent, raw_config)
     files, shapes = _tensors(folder, _MODEL)
     try:
-        config = denoiser.folder_config(given)
+        config = denoiser.folder_config(raw_config)
         sources = denoiser.folder_sources([_modern(name) for name in shapes], config)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -168,10 +168,14 @@ def _weights(folder: Path, stems: tuple[str, ...]) -> tuple[Path, ...]:
 
 def _shards(index: Path) -> tuple[Path, ...]:
     """The files that an index names, all of them there."""
-    places = _read_json(index).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()) or not places:
+    weight_map = _read_json(index).get("weight_map")
+    if (
+        not isinstance(weight_map, dict)
+        or not all(isinstance(name, str) for name in weight_map.values())
+        or not weight_map
+    ):
         raise UserError(f"{index}: weight_map, which names the files, is missing; download the model again.")
-    files = [index.parent / name for name in sorted(set(places.values()))]
+    files = [index.parent / name for name in sorted(set(weight_map.values()))]
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise UserError(

@@ -70,8 +70,8 @@ def _parse(params: dict[str, Any], folder: Path) -> InferenceYaml:
 
 
 def _params(params: dict[str, Any], *names: str) -> dict[str, Any]:
-    found: dict[str, Any] = next((params[name] for name in names if params.get(name)), {})
-    return dict(found.get("params") or {})
+    section: dict[str, Any] = next((params[name] for name in names if params.get(name)), {})
+    return dict(section.get("params") or {})
 
 
 def _heads(unet: dict[str, Any]) -> Heads | None:
@@ -109,5 +109,5 @@ def _text_folders(params: dict[str, Any], folder: Path) -> tuple[Path | None, ..
         embedders = [dict(model.get("params") or {}) for model in _params(params, "conditioner_config")["emb_models"]]
     folders = [folder / str(embedder["version"]) if "version" in embedder else None for embedder in embedders]
     # Stock configs name a model of the hub, which is no folder here.
-    found = [path if path and (path / "config.json").is_file() else None for path in folders]
-    return tuple([*found, None, None][:2])
+    config_folders = [path if path and (path / "config.json").is_file() else None for path in folders]
+    return tuple([*config_folders, None, None][:2])

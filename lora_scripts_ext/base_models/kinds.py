@@ -75,7 +75,6 @@ _OTHERS: tuple[tuple[_Fits, Kind], ...] = (
         _has("double_stream_modulation"),
         Kind("a Flux 2 model, which is not supported"),
     ),
-    (_has("distilled_guidance_layer."), Kind("a Chroma model, which is not supported")),
     (
         _has("single_transformer_blocks."),
         Kind("the transformer of a Flux model alone, in diffusers' names", "give the whole folder of the model."),

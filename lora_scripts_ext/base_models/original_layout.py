@@ -152,16 +152,16 @@ def read_parts(
     for index, (layout, key) in enumerate(zip(kind.text_encoders, kind.component_names, strict=True)):
         with _blamed_on(key, files):
             texts.append(_text_part(stored(layout.prefix, key), index, layout, yaml.text_folders[index]))
-    place = stored(denoiser_prefix(shapes, denoiser) or "")
-    config = denoiser.config(place.shapes, yaml.heads or kind.heads)
+    component = stored(denoiser_prefix(shapes, denoiser) or "")
+    config = denoiser.config(component.shapes, yaml.heads or kind.heads)
     if kind.has_time_ids:
         width = config["projection_class_embeddings_input_dim"] - texts[-1].config["projection_dim"]
         config["addition_time_embed_dim"] = width // 6
-    unet = place.part(denoiser.title, denoiser.build, config, denoiser.sources(place.shapes, config))
+    unet = component.part(denoiser.title, denoiser.build, config, denoiser.sources(component.shapes, config))
     with _blamed_on("vae", files):
-        place = stored(kind.vae_prefix, "vae")
-        config = vae_config(place.shapes)
-        vae = place.part("VAE", build_vae, config, vae_sources(place.shapes, config))
+        component = stored(kind.vae_prefix, "vae")
+        config = vae_config(component.shapes)
+        vae = component.part("VAE", build_vae, config, vae_sources(component.shapes, config))
     return unet, vae, tuple(texts)
 
 
@@ -188,11 +188,11 @@ def _stored(path: Path, prefix: str) -> _Stored:
     return _Stored(path, prefix, _inside(shapes, prefix))
 
 
-def _text_part(place: _Stored, index: int, layout: TextEncoderLayout, folder: Path | None) -> ModelPart:
-    inside = place.shapes
+def _text_part(component: _Stored, index: int, layout: TextEncoderLayout, folder: Path | None) -> ModelPart:
+    inside = component.shapes
     name = f"text encoder {index + 1}"
     if layout.t5:
-        return place.part(name, build_t5, t5_config(inside), t5_sources(inside))
+        return component.part(name, build_t5, t5_config(inside), t5_sources(inside))
     if layout.open_clip:
         layers = open_clip_layers(inside) - layout.unused_layers
         sources = open_clip_sources(inside, layers, layout.projection)
@@ -200,7 +200,7 @@ def _text_part(place: _Stored, index: int, layout: TextEncoderLayout, folder: Pa
         sources = hf_sources(inside)
     shapes = {name: tuple(source.take(_meta(inside[source.name])).shape) for name, source in sources.items()}
     config = text_config(shapes, "gelu" if layout.open_clip else "quick_gelu", _config_in(folder))
-    return place.part(name, build_projected_clip if layout.projection else build_clip, config, sources)
+    return component.part(name, build_projected_clip if layout.projection else build_clip, config, sources)
 
 
 def _inside(shapes: Mapping[str, Shape], prefix: str) -> dict[str, Shape]:

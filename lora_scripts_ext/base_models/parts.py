@@ -74,12 +74,12 @@ class ModelPart:
 
     def _check(self, model: nn.Module) -> None:
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        found = {name: self._shape(source) for name, source in self.sources.items()}
-        for name in [*expected, *found]:
-            if expected.get(name) != found.get(name):
+        actual = {name: self._shape(source) for name, source in self.sources.items()}
+        for name in [*expected, *actual]:
+            if expected.get(name) != actual.get(name):
                 raise UserError(
-                    f"{self.files[0]}: the {self.name} tensor {name} is {_told(found.get(name))}, expected "
-                    f"{_told(expected.get(name))}; the file is incomplete or not a plain Stable Diffusion model, "
+                    f"{self.files[0]}: the {self.name} tensor {name} is {_described(actual.get(name))}, expected "
+                    f"{_described(expected.get(name))}; the file is incomplete or not a plain Stable Diffusion model, "
                     "take another version of it."
                 )
 
@@ -152,5 +152,5 @@ def _fill_positions(model: nn.Module, device: torch.device) -> None:
             module.position_ids = torch.arange(positions.shape[-1], device=device)[None]
 
 
-def _told(shape: Shape | None) -> str:
+def _described(shape: Shape | None) -> str:
     return "missing" if shape is None else f"{list(shape)}"

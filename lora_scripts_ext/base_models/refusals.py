@@ -29,7 +29,7 @@ _CHANNELS = {
 # What can be trained; others, as for inpainting, have their own.
 _PIPELINES = {pipeline for family in FAMILIES for pipeline in family.pipelines}
 # How the parts begin where they are saved alone, or by other programs.
-_ALONE: tuple[tuple[tuple[str, ...], str], ...] = (
+_SINGLE_COMPONENTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("unet.", "vae.", "text_encoder."), "a diffusers model in one file"),
     (("model.diffusion_model.", "diffusion_model.", "net.", "input_blocks."), "the UNet of a model alone"),
     (("down_blocks.", "unet.down_blocks."), "the UNet of a diffusers model alone"),
@@ -98,7 +98,8 @@ def require_model_folder(path: Path) -> None:
     pipeline = _json(index).get("_class_name")
     if isinstance(pipeline, str) and pipeline not in _PIPELINES:
         raise UserError(f"{path}: this is a model of diffusers' {pipeline}, which is not supported; {_TAKE}")
-    if any((path / denoiser.folder / "config.json").is_file() for denoiser in DENOISERS.values()):
+    folders = dict.fromkeys(denoiser.folder for denoiser in DENOISERS.values())
+    if any((path / folder / "config.json").is_file() for folder in folders):
         return
     part = _json(path / "config.json").get("_class_name")
     if isinstance(part, str) and (path.parent / "model_index.json").is_file():
@@ -107,14 +108,14 @@ def require_model_folder(path: Path) -> None:
         )
     if (path / "adapter_config.json").is_file():
         raise UserError(f"{path}: this folder holds a LoRA of PEFT, not a base model; {_TAKE}")
-    if found := sorted(path.glob("snapshots/*/model_index.json")):
-        raise UserError(f"{path}: the model is further down; give the folder {found[-1].parent}.")
+    if snapshots := sorted(path.glob("snapshots/*/model_index.json")):
+        raise UserError(f"{path}: the model is further down; give the folder {snapshots[-1].parent}.")
     if names := sorted(entry.name for entry in path.glob("*.safetensors")):
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         raise UserError(f"{path}: this is a folder with checkpoints; name the file itself ({names[0]}{more}).")
     raise UserError(
         f"{path}: this is no diffusers folder of a Stable Diffusion model, "
-        f"{' or '.join(f'{denoiser.folder}/config.json' for denoiser in DENOISERS.values())} is not in it; "
+        f"{' or '.join(f'{folder}/config.json' for folder in folders)} is not in it; "
         "give the folder that holds model_index.json, or a .safetensors checkpoint."
     )
 
@@ -156,10 +157,10 @@ def distilled(name: str) -> str | None:
     words = [word.lower() for word in _WORD.findall(name)]
     following = [*words[1:], ""]
     # "hyper realistic" is a style.
-    found = (
+    candidates = (
         one for one, after in zip(words, following, strict=False) if one != "hyper" or not after.startswith("real")
     )
-    return next((word for word in found if word in _DISTILLED), None)
+    return next((word for word in candidates if word in _DISTILLED), None)
 
 
 def _what_else(shapes: Mapping[str, Shape]) -> str:
@@ -170,10 +171,10 @@ def _what_else(shapes: Mapping[str, Shape]) -> str:
         if denoiser.marker in shapes:
             return f"is the {denoiser.title} of a {denoiser.name} model alone"
     tops = {name.partition(".")[0] for name in shapes}
-    heads, what = _ALONE[0]
+    heads, what = _SINGLE_COMPONENTS[0]
     if {"unet", "vae"} <= tops:
         return f"is {what} (its names start with {', '.join(heads)})"
-    for heads, what in _ALONE[1:]:
+    for heads, what in _SINGLE_COMPONENTS[1:]:
         if any(name.startswith(heads) for name in shapes):
             return f"is {what}"
     return f"holds no Stable Diffusion UNet (its first tensor is {next(iter(shapes))})"

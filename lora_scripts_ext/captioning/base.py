@@ -72,7 +72,7 @@ class Captioner(Protocol):
     looks: bool
     batch: int
 
-    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+    def caption(self, images: Sequence[CaptionInput]) -> list[Fields]:
         """The fields of each image."""
 
     def close(self) -> None:

@@ -35,9 +35,9 @@ class Blip:
         self._processor = models.load("BlipProcessor", source, options)
 
     @torch.no_grad()
-    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+    def caption(self, images: Sequence[CaptionInput]) -> list[Fields]:
         """One sentence per image, without its opening phrase; the same image always gets the same one."""
-        processed = self._processor(images=[seen.image for seen in pictures], return_tensors="pt")
+        processed = self._processor(images=[one.image for one in images], return_tensors="pt")
         tokens = self._model.generate(
             **models.inputs(processed, self._model), max_new_tokens=_TOKENS, num_beams=3, do_sample=False
         )

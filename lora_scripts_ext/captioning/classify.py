@@ -32,9 +32,9 @@ class Classify:
         self._processor = models.load("AutoImageProcessor", source, options)
 
     @torch.no_grad()
-    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+    def caption(self, images: Sequence[CaptionInput]) -> list[Fields]:
         """The class of each image; of its synonyms, which ImageNet separates by commas, the first."""
-        processed = self._processor(images=[seen.image for seen in pictures], return_tensors="pt")
+        processed = self._processor(images=[one.image for one in images], return_tensors="pt")
         best = self._model(**models.inputs(processed, self._model)).logits.argmax(dim=-1)
         labels = self._model.config.id2label
         return [Fields(subject=labels[index].split(",")[0].strip()) for index in best.tolist()]

@@ -45,11 +45,11 @@ class ClipRank:
         self._processor = models.load("CLIPProcessor", source, options)
 
     @torch.no_grad()
-    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+    def caption(self, images: Sequence[CaptionInput]) -> list[Fields]:
         """The words that fit each image best."""
-        pixels = [seen.image for seen in pictures]
+        pixels = [one.image for one in images]
         ranked = {field: self._likelihoods(pixels, words) for field, words in self._words.items()}
-        return [self._fields({field: table[row] for field, table in ranked.items()}) for row in range(len(pictures))]
+        return [self._fields({field: table[row] for field, table in ranked.items()}) for row in range(len(images))]
 
     def close(self) -> None:
         """Let go of the model."""

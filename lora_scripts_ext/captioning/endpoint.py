@@ -49,22 +49,22 @@ class Endpoint:
         if options.key_from:
             self._headers["Authorization"] = f"Bearer {_key(options.key_from)}"
 
-    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+    def caption(self, images: Sequence[CaptionInput]) -> list[Fields]:
         """What the service says of each image.
 
         Raises:
             UserError: it cannot be reached, or its response is unusable.
         """
-        return [parse(self._ask(seen)) for seen in pictures]
+        return [parse(self._ask(one)) for one in images]
 
     def close(self) -> None:
         """Nothing is held."""
 
-    def _ask(self, seen: CaptionInput) -> str:
+    def _ask(self, source: CaptionInput) -> str:
         packed = io.BytesIO()
-        seen.image.save(packed, format="JPEG", quality=90)
-        picture = f"data:image/jpeg;base64,{base64.b64encode(packed.getvalue()).decode()}"
-        content = [{"type": "text", "text": _ASK}, {"type": "image_url", "image_url": {"url": picture}}]
+        source.image.save(packed, format="JPEG", quality=90)
+        data_url = f"data:image/jpeg;base64,{base64.b64encode(packed.getvalue()).decode()}"
+        content = [{"type": "text", "text": _ASK}, {"type": "image_url", "image_url": {"url": data_url}}]
         body = {"model": self._model, "messages": [{"role": "user", "content": content}], "temperature": 0}
         try:
             return _content(exchange.post(self._url, json.dumps(body).encode(), self._headers))

@@ -34,9 +34,9 @@ class FileNames:
     looks = False
     batch = 256
 
-    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+    def caption(self, images: Sequence[CaptionInput]) -> list[Fields]:
         """The fields of each image, from its name only."""
-        return [read(one.name) for one in pictures]
+        return [read(one.name) for one in images]
 
     def close(self) -> None:
         """Nothing is held."""

@@ -35,9 +35,9 @@ class Florence:
         self._processor = models.load("AutoProcessor", source, options)
 
     @torch.no_grad()
-    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+    def caption(self, images: Sequence[CaptionInput]) -> list[Fields]:
         """One caption an image."""
-        pixels = [seen.image for seen in pictures]
+        pixels = [one.image for one in images]
         processed = self._processor(text=[_TASK] * len(pixels), images=pixels, return_tensors="pt")
         tokens = self._model.generate(
             **models.inputs(processed, self._model), max_new_tokens=_TOKENS, num_beams=3, do_sample=False

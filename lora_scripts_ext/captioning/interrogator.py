@@ -32,13 +32,13 @@ class Interrogator:
         self._theirs = _part("shared", "interrogator")
         self._loaded = False
 
-    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+    def caption(self, images: Sequence[CaptionInput]) -> list[Fields]:
         """BLIP's sentence for each image."""
         with _queue():
             if not self._loaded:
                 self._theirs.load()
                 self._loaded = True
-            return [Fields(subject=without_opening(self._theirs.generate_caption(seen.image))) for seen in pictures]
+            return [Fields(subject=without_opening(self._theirs.generate_caption(one.image))) for one in images]
 
     def close(self) -> None:
         """The WebUI takes its model off the device."""
@@ -64,13 +64,13 @@ class DeepBooru:
         self._theirs = _part("deepbooru", "model")
         self._started = False
 
-    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+    def caption(self, images: Sequence[CaptionInput]) -> list[Fields]:
         """The tags of each image."""
         with _queue():
             if not self._started:
                 self._theirs.start()
                 self._started = True
-            tagged = [self._theirs.tag_multi(seen.image) for seen in pictures]
+            tagged = [self._theirs.tag_multi(one.image) for one in images]
         # The WebUI escapes brackets for its prompts.
         return [Fields(attributes=tuple(tag.strip().replace("\\", "") for tag in tags.split(","))) for tags in tagged]
 

@@ -103,11 +103,11 @@ def _images(folder: Path, names: Iterable[str], captioner: Captioner) -> Iterato
 
 
 def _batches(
-    pictures: Iterator[CaptionInput | Skipped], size: int, skipped: list[Skipped]
+    images: Iterator[CaptionInput | Skipped], size: int, skipped: list[Skipped]
 ) -> Iterator[tuple[int, list[CaptionInput]]]:
     """How many images have been taken so far, and those of them that can be looked at, a batch at a time."""
     done = 0
-    while chunk := list(islice(pictures, size)):
+    while chunk := list(islice(images, size)):
         done += len(chunk)
         skipped += [one for one in chunk if isinstance(one, Skipped)]
         batch = [one for one in chunk if isinstance(one, CaptionInput)]

@@ -54,10 +54,10 @@ class Wd14:
             raise UserError(f"{model}: onnxruntime cannot read it ({error}); download it again.") from error
         self._input = self._session.get_inputs()[0]
 
-    def caption(self, pictures: Sequence[CaptionInput]) -> list[Fields]:
+    def caption(self, images: Sequence[CaptionInput]) -> list[Fields]:
         """The tags of each image that are likelier than 0.35."""
         side = next((size for size in self._input.shape[1:3] if isinstance(size, int)), 448)
-        batch = np.stack([_prepared(seen.image, side) for seen in pictures])
+        batch = np.stack([_prepared(one.image, side) for one in images])
         likely = self._session.run(None, {self._input.name: batch})[0]
         return [self._fields(row) for row in likely]
 

@@ -115,12 +115,12 @@ class Sheet:
         if not captions or file is None:
             raise UserError(self._nothing_named(names, "image" if captions else "caption"))
         if len(captions) > 1:
-            others = ", ".join(names[place].strip() for place in captions[1:])
+            others = ", ".join(names[column].strip() for column in captions[1:])
             used = names[captions[0]].strip()
             self.warnings.append(f"{self._path.name}: the column {used} is the caption; {others} is not used.")
-        remaining = [name for place, name in enumerate(names) if place not in (file, captions[0])]
-        alone = all(place == 0 and columns.is_index(name) for place, name in enumerate(remaining))
-        return _Layout(delimiter, tuple(names), file, captions[0], len(names), alone)
+        remaining = [name for column, name in enumerate(names) if column not in (file, captions[0])]
+        only_indexes = all(column == 0 and columns.is_index(name) for column, name in enumerate(remaining))
+        return _Layout(delimiter, tuple(names), file, captions[0], len(names), only_indexes)
 
     def _headerless(self, delimiter: str, rows: list[Record], values: list[list[str]]) -> _Layout:
         """Image, then caption; or an index before them. Where there are further columns the caption is not known."""

@@ -40,28 +40,28 @@ def records(text: str, delimiter: str) -> Iterator[Record]:
     A quote that does not close before a delimiter or a line end is an ordinary character, as in ``5" tall``; it never
     swallows the rows that follow.
     """
-    place, line = 0, 1
+    position, line = 0, 1
     stop, space = f"{re.escape(delimiter)}\r\n", " " if delimiter == "\t" else " \t"
     stops = re.compile(f"[{stop}]")
     quoted = re.compile(rf'[{space}]*"([^"]*(?:""[^"]*)*)"[{space}]*(?=[{stop}]|\Z)')
-    while place < len(text):
+    while position < len(text):
         fields, begun = [], line
         while True:
-            found = quoted.match(text, place)
-            if found and not _IMAGE_ROW.search(found[1]):
-                value = found[1].replace('""', '"')
-                line += len(_LINE_END.findall(found[1]))
-                fields.append(Field(value.replace("\0", ""), place, found.end(), quoted=True))
+            match = quoted.match(text, position)
+            if match and not _IMAGE_ROW.search(match[1]):
+                value = match[1].replace('""', '"')
+                line += len(_LINE_END.findall(match[1]))
+                fields.append(Field(value.replace("\0", ""), position, match.end(), quoted=True))
             else:
-                stopped = stops.search(text, place)
+                stopped = stops.search(text, position)
                 end = stopped.start() if stopped else len(text)
-                fields.append(Field(text[place:end].replace("\0", ""), place, end))
-            place = fields[-1].end
-            if text[place : place + 1] != delimiter:
+                fields.append(Field(text[position:end].replace("\0", ""), position, end))
+            position = fields[-1].end
+            if text[position : position + 1] != delimiter:
                 break
-            place += 1
-        ended = _LINE_END.match(text, place)
-        place, line = (ended.end() if ended else place), line + 1
+            position += 1
+        ended = _LINE_END.match(text, position)
+        position, line = (ended.end() if ended else position), line + 1
         yield Record(tuple(fields), begun)
 
 

@@ -36,7 +36,7 @@ class _Entry:
 
     file: str
     caption: Mapping[str, _Value]
-    whole: _Value
+    value: _Value
     members: Mapping[str, _Value]
 
 
@@ -57,7 +57,7 @@ class Records:
         self.warnings: list[str] = []
         self._path = path
         self._text = text.text
-        self._lines = [found.start() for found in re.finditer("\n", text.text)]
+        self._lines = [match.start() for match in re.finditer("\n", text.text)]
         self._keys: tuple[str, str] | None = None
         try:
             self._kind, self._entries = self._parsed()
@@ -80,9 +80,9 @@ class Records:
         """The whole text with the captions of some rows changed, by index in ``rows``, and ``new`` images
         (name, caption) at its end. Everything else stays as it is written."""
         text = self._text
-        for place in sorted(changes, reverse=True):
-            if changes[place] != self.rows[place].caption:
-                text = self._changed(text, self._entries[place], changes[place])
+        for index in sorted(changes, reverse=True):
+            if changes[index] != self.rows[index].caption:
+                text = self._changed(text, self._entries[index], changes[index])
         return self._with_new(text, new) if new else text
 
     def _parsed(self) -> tuple[str, list[_Entry]]:
@@ -91,51 +91,51 @@ class Records:
             return ("lines" if self._path.suffix.lower() != ".json" else "object"), []
         if text[start] == "[":
             return "list", [self._of_object(value) for value in _items(text, start)]
-        whole = _value(text, start)
-        if not isinstance(whole.value, dict):
+        first = _value(text, start)
+        if not isinstance(first.value, dict):
             raise UserError(f"{self._path}: it must hold JSON objects, one for each image.")
-        named = any(columns.plain(key) in columns.FILES and isinstance(whole.value[key], str) for key in whole.value)
-        if self._skip(whole.end) < len(text) or (named and not any(map(columns.looks_like_image, whole.value))):
+        named = any(columns.plain(key) in columns.FILES and isinstance(first.value[key], str) for key in first.value)
+        if self._skip(first.end) < len(text) or (named and not any(map(columns.looks_like_image, first.value))):
             return "lines", [self._of_object(value) for value in _values(text, start)]
         return "object", [self._of_member(key, value) for key, value in _members(text, start).items()]
 
-    def _of_object(self, whole: _Value) -> _Entry:
+    def _of_object(self, value: _Value) -> _Entry:
         """``{"file_name": ..., "text": ...}``"""
-        if not isinstance(whole.value, dict):
-            raise UserError(f"{self._path}: line {self._line(whole.start)} is not a JSON object of one image.")
-        members = _members(self._text, whole.start)
+        if not isinstance(value.value, dict):
+            raise UserError(f"{self._path}: line {self._line(value.start)} is not a JSON object of one image.")
+        members = _members(self._text, value.start)
         names = list(members)
         file = columns.file_column(names, [[str(members[name].value) for name in names]])
-        found = columns.caption_columns(names, file)
+        caption_columns = columns.caption_columns(names, file)
         if file is None:
             raise UserError(
-                f"{self._path}: line {self._line(whole.start)} names no image, only the keys {', '.join(names)}; name "
+                f"{self._path}: line {self._line(value.start)} names no image, only the keys {', '.join(names)}; name "
                 "one of them file_name."
             )
-        if len(found) > 1 and not self.warnings:
-            used, others = names[found[0]], ", ".join(names[place] for place in found[1:])
+        if len(caption_columns) > 1 and not self.warnings:
+            used, others = names[caption_columns[0]], ", ".join(names[column] for column in caption_columns[1:])
             self.warnings.append(f"{self._path.name}: {used} is the caption; {others} is not used.")
-        if found and self._keys is None:
-            self._keys = names[file], names[found[0]]
-        caption = {names[found[0]]: members[names[found[0]]]} if found else {}
-        return _Entry(str(members[names[file]].value), caption, whole, members)
+        if caption_columns and self._keys is None:
+            self._keys = names[file], names[caption_columns[0]]
+        caption = {names[caption_columns[0]]: members[names[caption_columns[0]]]} if caption_columns else {}
+        return _Entry(str(members[names[file]].value), caption, value, members)
 
-    def _of_member(self, key: str, whole: _Value) -> _Entry:
+    def _of_member(self, key: str, value: _Value) -> _Entry:
         """``"path": {"caption": ..., "tags": ...}`` or ``"path": "caption"``"""
-        if not isinstance(whole.value, dict):
-            return _Entry(key, {"": whole}, whole, {})
-        members = _members(self._text, whole.start)
+        if not isinstance(value.value, dict):
+            return _Entry(key, {"": value}, value, {})
+        members = _members(self._text, value.start)
         caption: dict[str, _Value] = {name: members[name] for name in ("caption", "tags") if name in members}
         if not caption:
             names = list(members)
-            caption = {names[place]: members[names[place]] for place in columns.caption_columns(names, None)[:1]}
-        return _Entry(key, caption, whole, members)
+            caption = {names[column]: members[names[column]] for column in columns.caption_columns(names, None)[:1]}
+        return _Entry(key, caption, value, members)
 
     def _row(self, entry: _Entry) -> Row:
         texts = [_text(value.value) for value in entry.caption.values()]
         doubt = "has a caption that is not text; write it as text" if None in texts else ""
         caption = "" if doubt else ", ".join(filter(None, map(tidy, filter(None, texts))))
-        return Row(_writable(entry.file).strip(), caption, self._line(entry.whole.start), doubt)
+        return Row(_writable(entry.file).strip(), caption, self._line(entry.value.start), doubt)
 
     def _changed(self, text: str, entry: _Entry, caption: str) -> str:
         """One caption changed. Of caption and tags, which are one caption together, the tags stay where it ends so."""
@@ -156,7 +156,7 @@ class Records:
 
     def _inserted(self, text: str, entry: _Entry, caption: str) -> str:
         key = self._keys[1] if self._keys else "caption"
-        last = max((value.end for value in entry.members.values()), default=entry.whole.start + 1)
+        last = max((value.end for value in entry.members.values()), default=entry.value.start + 1)
         comma = ", " if entry.members else ""
         return f"{text[:last]}{comma}{self._dumped(key)}: {self._dumped(caption)}{text[last:]}"
 
@@ -195,11 +195,11 @@ class Records:
         """JSON as the file writes it: with escapes where it has them and nothing but ASCII."""
         return json.dumps(value, ensure_ascii=self._text.isascii() and "\\u" in self._text)
 
-    def _skip(self, place: int) -> int:
-        return _after_space(self._text, place)
+    def _skip(self, position: int) -> int:
+        return _after_space(self._text, position)
 
-    def _line(self, place: int) -> int:
-        return bisect.bisect_left(self._lines, place) + 1
+    def _line(self, position: int) -> int:
+        return bisect.bisect_left(self._lines, position) + 1
 
 
 def _text(value: Any) -> str | None:
@@ -231,39 +231,39 @@ def _values(text: str, start: int) -> Iterator[_Value]:
 
 def _items(text: str, start: int) -> Iterator[_Value]:
     """The values of a list that begins at ``start``."""
-    place = _after_space(text, start + 1)
-    while text[place : place + 1] != "]":
-        one = _value(text, place)
+    position = _after_space(text, start + 1)
+    while text[position : position + 1] != "]":
+        one = _value(text, position)
         yield one
-        place = _after(text, _after_space(text, one.end), "]")
+        position = _after(text, _after_space(text, one.end), "]")
 
 
 def _members(text: str, start: int) -> dict[str, _Value]:
     """The members of an object that begins at ``start``; of one that is there twice the last counts, as in JSON."""
-    found: dict[str, _Value] = {}
-    place = _after_space(text, start + 1)
-    while text[place : place + 1] != "}":
-        if text[place : place + 1] != '"':
-            raise json.JSONDecodeError("a name in double quotes is missing", text, place)
-        key = _value(text, place)
-        place = _after_space(text, key.end)
-        if text[place : place + 1] != ":":
-            raise json.JSONDecodeError("a colon is missing", text, place)
-        one = _value(text, _after_space(text, place + 1))
-        found[key.value] = one
-        place = _after(text, _after_space(text, one.end), "}")
-    return found
+    members: dict[str, _Value] = {}
+    position = _after_space(text, start + 1)
+    while text[position : position + 1] != "}":
+        if text[position : position + 1] != '"':
+            raise json.JSONDecodeError("a name in double quotes is missing", text, position)
+        key = _value(text, position)
+        position = _after_space(text, key.end)
+        if text[position : position + 1] != ":":
+            raise json.JSONDecodeError("a colon is missing", text, position)
+        one = _value(text, _after_space(text, position + 1))
+        members[key.value] = one
+        position = _after(text, _after_space(text, one.end), "}")
+    return members
 
 
-def _after_space(text: str, place: int) -> int:
-    found = _NOT_SPACE.search(text, place)
-    return found.start() if found else len(text)
+def _after_space(text: str, position: int) -> int:
+    match = _NOT_SPACE.search(text, position)
+    return match.start() if match else len(text)
 
 
-def _after(text: str, place: int, close: str) -> int:
+def _after(text: str, position: int, close: str) -> int:
     """Where the next member begins, or the bracket that closes."""
-    if text[place : place + 1] == ",":
-        place = _after_space(text, place + 1)
-    elif text[place : place + 1] != close:
-        raise json.JSONDecodeError("a comma is missing", text, min(place, len(text)))
-    return place
+    if text[position : position + 1] == ",":
+        position = _after_space(text, position + 1)
+    elif text[position : position + 1] != close:
+        raise json.JSONDecodeError("a comma is missing", text, min(position, len(text)))
+    return position

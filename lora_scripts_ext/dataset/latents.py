@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,14 +74,23 @@ def gather(
             for _ in group:
                 check()
                 read.append(next(read_ahead))
-            known = [one for one in read if not isinstance(one, _Pixels)]
-            if len(known) == len(group):
-                done.update(zip(group, known, strict=True))
-            else:
-                pixels = [_again(*pair, reader) for pair in zip(group, read, strict=True)]
-                done.update(_encode(pixels, group, session, check))
+            done.update(_latents(group, read, reader, session, check))
             progress(len(done), len(ordered), "pictures")
     return [done[example] for example in examples]
+
+
+def _latents(
+    group: Sequence[Example],
+    read: Sequence[Latents | _Pixels | Skipped],
+    reader: _Reader,
+    session: Session,
+    check: Check,
+) -> Iterable[tuple[Example, Latents | Skipped]]:
+    """What was read of a group, its pixels encoded."""
+    cached = [one for one in read if not isinstance(one, _Pixels)]
+    if len(cached) == len(group):
+        return zip(group, cached, strict=True)
+    return _encode([_again(*pair, reader) for pair in zip(group, read, strict=True)], group, session, check)
 
 
 def _groups(ordered: Sequence[Example], device: torch.device) -> Iterator[list[Example]]:

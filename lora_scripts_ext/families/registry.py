@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .chroma import Chroma
 from .family import Family
 from .flux import Flux
 from .sd1 import StableDiffusion1
 from .sd2 import StableDiffusion2
 from .sdxl import StableDiffusionXL
 
-FAMILIES: tuple[Family, ...] = (StableDiffusion1(), StableDiffusion2(), StableDiffusionXL(), Flux())
+FAMILIES: tuple[Family, ...] = (StableDiffusion1(), StableDiffusion2(), StableDiffusionXL(), Chroma(), Flux())
 
 _BY_NAME = {family.name: family for family in FAMILIES}
 _BY_CLASS = {family.class_name: family for family in FAMILIES}

@@ -48,11 +48,12 @@ def t5_sources(names: Collection[str]) -> dict[str, Source]:
 
 
 class T5Text(T5EncoderModel):
-    """The encoder, called with tokens, int64 [batch, tokens]; gives its last layer [batch, tokens, width]."""
+    """The encoder, called with tokens, int64 [batch, tokens], and the mask of those that are attended to (None: all);
+    gives its last layer [batch, tokens, width]."""
 
-    def forward(self, input_ids: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """See the class."""
-        return super().forward(input_ids=input_ids).last_hidden_state
+        return super().forward(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
 
 def build_t5(config: Mapping[str, Any]) -> T5Text:

@@ -40,7 +40,13 @@ class TextEncoders:
         self._family = by_name(family)
         self.clip_skip = clip_skip
         self._longest = self._tokenizers[self._family.caption_encoder]
-        layers = len(list(models[0].get_submodule("text_model.encoder.layers").children()))
+        self._require_layers(models[0])
+
+    def _require_layers(self, model: nn.Module) -> None:
+        """``clip_skip`` is of CLIP; T5's layers are not chosen from."""
+        if not hasattr(model, "text_model"):
+            return
+        layers = len(list(model.get_submodule("text_model.encoder.layers").children()))
         if self.clip_skip > layers:
             raise UserError(f"clip_skip is {self.clip_skip}; the base model's text encoder has {layers} layers.")
 

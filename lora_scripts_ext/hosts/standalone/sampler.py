@@ -95,7 +95,13 @@ def sample(
 
 
 def sample_flow(
-    predict: Predict, name: str, noise: Tensor, conditioning: Conditioning, steps: int, shift: float
+    predict: Predict,
+    name: str,
+    noise: Tensor,
+    conditioning: Conditioning,
+    steps: int,
+    shift: float,
+    cfg_scale: float | None = None,
 ) -> Tensor:
     """Follow a flow from ``noise`` to latents, float32 [1, channels, height, width], by Euler's method.
 
@@ -103,9 +109,10 @@ def sample_flow(
         predict: as ``Session.predict``, with the guidance scale of the image.
         name: of the sampler, by the WebUI's name.
         noise: unit variance.
-        conditioning: of the prompt.
+        conditioning: of the prompt; with ``cfg_scale`` of two, the negative prompt first.
         steps: sampling steps.
         shift: of the timesteps (arXiv 2403.03206, section 5.3.2); 1 spaces them evenly.
+        cfg_scale: classifier-free guidance; None where the model takes its guidance as an input.
 
     Raises:
         UserError: the sampler is none for a flow.
@@ -116,6 +123,11 @@ def sample_flow(
     scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps), device=noise.device)
     latents = noise
     for timestep in scheduler.timesteps:
-        flow = predict(latents, (timestep / scheduler.config.num_train_timesteps)[None], conditioning)
+        count = len(conditioning.context)
+        time = (timestep / scheduler.config.num_train_timesteps).expand(count)
+        flow = predict(latents.expand(count, -1, -1, -1), time, conditioning)
+        if cfg_scale is not None:
+            negative, positive = flow.chunk(2)
+            flow = negative + cfg_scale * (positive - negative)
         latents = scheduler.step(flow, timestep, latents, return_dict=False)[0]
     return latents

@@ -129,7 +129,7 @@ class StandaloneSession:
         generator = torch.Generator().manual_seed(request.seed)
         factor, channels = self.model.vae_factor, self._denoiser.latent_channels(self._unet)
         noise = torch.randn(1, channels, height // factor, width // factor, generator=generator)
-        draw = self._follow_flow if self._family.takes_guidance else self._denoise
+        draw = self._follow_flow if self._family.has_flow else self._denoise
         latents = draw(request, noise.to(self.model.device), generator)
         with self._at_hand([self._vae]):
             unscaled = latents / self._checkpoint.scaling_factor + self._checkpoint.shift_factor
@@ -150,12 +150,15 @@ class StandaloneSession:
         return sample(self.predict, scheduler, noise, guidance, request.steps, request.cfg_scale, generator)
 
     def _follow_flow(self, request: PreviewRequest, noise: Tensor, generator: torch.Generator) -> Tensor:
-        """Latents of a model that takes its guidance scale as an input; it has no negative prompt."""
+        """Latents of a model that predicts a flow. One that takes its guidance scale as an input has no negative
+        prompt."""
+        guided = self._family.takes_guidance
         with self._at_hand(self._text.models):
-            conditioning = self.encode_text([request.prompt])
+            conditioning = self.encode_text([request.prompt] if guided else [request.negative, request.prompt])
         shift = self._family.timestep_shift(self.model.variant, noise.shape[2] * noise.shape[3])
-        predict = partial(self._predict, guidance=request.cfg_scale)
-        return sample_flow(predict, request.sampler, noise, conditioning, request.steps, shift)
+        predict = partial(self._predict, guidance=request.cfg_scale) if guided else self.predict
+        cfg_scale = None if guided else request.cfg_scale
+        return sample_flow(predict, request.sampler, noise, conditioning, request.steps, shift, cfg_scale)
 
     def _guidance(self, request: PreviewRequest, width: int, height: int) -> Conditioning:
         """Conditioning of the negative prompt and the prompt. SDXL was trained to take zeros for an empty negative."""
