@@ -4,7 +4,7 @@
 ``lazy``: estimates a run before the model that is chosen is loaded.
 ``facts``: what the model predicts.
 ``refused``: tries to train on a model that cannot be trained on; ``quantised``, ``rectified``, and the name of a class
-of Neo's engines (``mugen.Mugen``): on the model as if it were one.
+of the WebUI's engines (``chroma.Chroma``): on the model as if it were one.
 The last line of stdout is one JSON object.
 """
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from backend import memory_management
-from backend.nn.flux import IntegratedFluxTransformer2DModel
 from modules import call_queue, sd_models, shared
 
 from ....base_models.refusals import warnings_on_file
@@ -31,6 +30,8 @@ from .webuis import WEBUI
 _TRAINABLE = f"choose {WEBUI.trainable} (text to image) at the top of the page."
 # The WebUI's words for what a model predicts.
 _PREDICTIONS: dict[str, PredictionType] = {"epsilon": "epsilon", "v_prediction": "v_prediction", "const": "flow"}
+# By the class of the denoiser in diffusers.
+_SESSIONS: dict[str, type[ForgeSession]] = {"UNet2DConditionModel": ForgeSession, "FluxTransformer2DModel": FluxSession}
 # Settings that the WebUI looks at when it draws the next image.
 _CHOICES = ("sd_model_checkpoint", "forge_additional_modules", "forge_unet_storage_dtype")
 
@@ -101,11 +102,11 @@ def inspect(model: Any, config: Config) -> ModelInfo:
     Raises:
         UserError: it cannot be trained on.
     """
-    _require_trainable(model)
-    family = _family(model)
+    family = _require_trainable(model)
     if config.train_text_encoder and not family.trains_text_encoders:
         raise UserError(f"train_text_encoder is on; {family.title}'s text encoders stay as they are, set it to false.")
     WEBUI.require_gradients(model, config.train_text_encoder)
+    _require_known_task(model, family)
     return _info(model, config)
 
 
@@ -134,18 +135,23 @@ def _chosen_model() -> Any:
     return sd_models.forge_model_reload()[0]
 
 
-def _require_trainable(model: Any) -> None:
+def _require_trainable(model: Any) -> Family:
     kind = type(model).__name__
     if not hasattr(model, "forge_objects"):
         raise UserError(f"The WebUI has no model loaded; {_TRAINABLE}")
     name = model.sd_checkpoint_info.name_for_extra
-    if by_class(kind) is None:
+    family = by_class(kind)
+    if family is None or family.denoiser not in _SESSIONS:
         raise UserError(f"{name} is of a kind ({kind}) that cannot be trained on; {_TRAINABLE}")
-    unet = model.forge_objects_original.unet.model
-    if model.is_inpaint or unet.diffusion_model.in_channels != _family(model).input_channels:
+    return family
+
+
+def _require_known_task(model: Any, family: Family) -> None:
+    name, unet = model.sd_checkpoint_info.name_for_extra, model.forge_objects_original.unet.model
+    if model.is_inpaint or unet.diffusion_model.in_channels != family.input_channels:
         raise UserError(f"{name} takes more than text (inpainting, depth or an image); {_TRAINABLE}")
     prediction = _PREDICTIONS.get(unet.predictor.prediction_type)
-    if prediction is None or (prediction == "flow") != _family(model).has_flow:
+    if prediction is None or (prediction == "flow") != family.has_flow:
         raise UserError(
             f"{name} predicts in a way ({unet.predictor.prediction_type}) that is not supported; {_TRAINABLE}"
         )
@@ -192,9 +198,7 @@ def _family(model: Any) -> Family:
 
 
 def _session(model: Any, info: ModelInfo, config: Config) -> ForgeSession:
-    network = model.forge_objects_original.unet.model.diffusion_model
-    kind = FluxSession if isinstance(network, IntegratedFluxTransformer2DModel) else ForgeSession
-    return kind(model, info, config)
+    return _SESSIONS[_family(model).denoiser](model, info, config)
 
 
 def _modules_of_their_own() -> str:
