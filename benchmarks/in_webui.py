@@ -1,11 +1,12 @@
 """Memory of a run inside a real WebUI, and the time from Start to its first step.
 
-``python benchmarks/in_webui.py (--a1111 | --forge) DIR [--family F] [--size N] [--steps N] [--rank N]``: a full-size
-model with random weights, in float32 on the CPU. The last line of stdout is one JSON object; memory is the resident set
-in MiB.
+``python benchmarks/in_webui.py (--a1111 | --forge | --neo) DIR [--family F] [--size N] [--steps N] [--rank N]``: a
+full-size model with random weights, in float32 on the CPU. The last line of stdout is one JSON object; memory is the
+resident set in MiB.
 
-In Forge also ``--gpu``, and with it ``--gpu-weights MIB`` (its slider), ``--low-bits float8-e4m3fn`` (its Diffusion in
-Low Bits) and ``--recompute`` (gradient checkpointing). The exit code is 1 where the run changes the WebUI's images.
+In Forge and Neo also ``--gpu``, and with it, in Forge, ``--gpu-weights MIB`` (its slider); ``--low-bits float8-e4m3fn``
+(Diffusion in Low Bits) and ``--recompute`` (gradient checkpointing). The exit code is 1 where the run changes the
+WebUI's images.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+KINDS = ("a1111", "forge", "neo")
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
@@ -31,8 +33,8 @@ from tests.webui import checkpoints
 def main() -> int:
     """Write model and images, run the WebUI's own Python, pass its output on."""
     options = _parser().parse_args()
-    kind = "forge" if options.forge else "a1111"
-    webui = Path(options.forge or options.a1111).resolve()
+    kind, folder_of_webui = next((one, found) for one in KINDS if (found := getattr(options, one)))
+    webui = Path(folder_of_webui).resolve()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         values = {
@@ -65,10 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--a1111", metavar="DIR", help="folder of AUTOMATIC1111 v1.10.1, with its venv")
     which.add_argument("--forge", metavar="DIR", help="folder of Forge, with its venv")
-    parser.add_argument("--family", choices=("sd1", "sdxl"), default="sd1", help="SDXL in Forge only")
-    parser.add_argument("--gpu", action="store_true", help="Forge on the graphics card")
-    parser.add_argument("--gpu-weights", type=int, default=0, metavar="MIB", help="0 leaves it to Forge")
-    parser.add_argument("--low-bits", default="Automatic", help="Forge's setting of the name")
+    which.add_argument("--neo", metavar="DIR", help="folder of Forge Neo, with its venv")
+    parser.add_argument("--family", choices=("sd1", "sdxl"), default="sd1", help="SDXL in Forge and Neo only")
+    parser.add_argument("--gpu", action="store_true", help="Forge or Neo on the graphics card")
+    parser.add_argument(
+        "--gpu-weights", type=int, default=0, metavar="MIB", help="Forge's slider; 0 leaves it to Forge"
+    )
+    parser.add_argument("--low-bits", default="Automatic", help="the setting of the name")
     parser.add_argument("--recompute", action="store_true", help="gradient checkpointing")
     parser.add_argument("--size", type=int, default=256, help="side of the images")
     parser.add_argument("--steps", type=int, default=5)

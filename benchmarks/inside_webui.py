@@ -17,7 +17,7 @@ import torch
 ORDER = json.loads(Path(sys.argv[5]).read_text(encoding="utf-8"))
 VALUES = ORDER["run"]
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "webui"))
-webui = importlib.import_module(f"inside_{sys.argv[1]}")
+webui = importlib.import_module("inside_a1111" if sys.argv[1] == "a1111" else "inside_forge")
 
 from modules import processing, shared
 

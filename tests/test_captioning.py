@@ -357,6 +357,13 @@ def test_the_webuis_own_captioners_run_under_the_queues_lock(monkeypatch):
     assert caption_with("deepbooru", image("red")) == [Fields("", ("cup", "simple (style)"))]
 
 
+def test_a_webui_without_interrogator_is_a_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "modules", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "modules.shared", SimpleNamespace())
+    with pytest.raises(UserError, match="works in AUTOMATIC1111 and Forge only"):
+        caption_with("interrogate")
+
+
 def test_what_is_missing_is_a_sentence_that_names_how_to_get_it(tmp_path):
     with pytest.raises(UserError, match="did you mean blip"):
         caption_with("blup")

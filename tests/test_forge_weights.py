@@ -2,9 +2,17 @@
 
 import pytest
 import torch
+from diffusers.models.embeddings import apply_rotary_emb, get_1d_rotary_pos_embed
 from torch import nn
 
-from lora_scripts_ext.hosts.webui.forge.weights import ordinary, out_of_place, patch_blocks
+from lora_scripts_ext.hosts.webui.forge.weights import (
+    UNET,
+    apply_rope,
+    obstacle,
+    ordinary,
+    out_of_place,
+    patch_blocks,
+)
 
 
 class BasicTransformerBlock(nn.Module):
@@ -76,7 +84,7 @@ def test_blocks_that_add_in_place_have_the_same_outputs_and_gradients():
     leaf = x.clone().requires_grad_()
     with pytest.raises(RuntimeError, match="modified by an inplace"):
         block(leaf * 1, context=context).sum().backward()
-    with out_of_place(block):
+    with out_of_place(block, UNET):
         output = block(leaf * 1, context=context)
         output.sum().backward()
         with torch.no_grad():
@@ -84,5 +92,61 @@ def test_blocks_that_add_in_place_have_the_same_outputs_and_gradients():
     assert torch.equal(output, expected)
     assert leaf.grad.abs().sum() > 0
     assert "forward" not in vars(block)
-    patch_blocks(block)
+    patch_blocks(block, UNET)
     assert torch.equal(block(leaf * 1, context=context), expected)
+
+
+class Quantised(torch.Tensor):
+    """A class of its own, as quantised weights have."""
+
+
+def test_quantised_tensors_stay_as_they_are():
+    layer = nn.Linear(4, 4)
+    layer.weight = nn.Parameter(torch.zeros(4, 4, dtype=torch.uint8).as_subclass(Quantised), requires_grad=False)
+    weight, bias = layer.weight, layer.bias
+    with ordinary([layer]):
+        assert layer.weight is weight
+        assert layer.bias is not bias
+
+
+def test_rotary_embeddings_are_those_of_diffusers_and_have_gradients():
+    generator = torch.Generator().manual_seed(3)
+    query, key = (torch.randn(2, 3, 5, 8, generator=generator, requires_grad=True) for _ in range(2))
+    cosine, sine = get_1d_rotary_pos_embed(8, torch.arange(5), repeat_interleave_real=True, use_real=True)
+    cos, sin = cosine[:, ::2], sine[:, ::2]
+    rotations = torch.stack([cos, -sin, sin, cos], -1).unflatten(-1, (2, 2))[None, None]
+    found = apply_rope(query, key, rotations)
+    for one, rotated in zip((query, key), found, strict=True):
+        expected = apply_rotary_emb(one, (cosine, sine))
+        torch.testing.assert_close(rotated, expected)
+        weights = torch.randn(rotated.shape, generator=generator)
+        gradients = [torch.autograd.grad((x * weights).sum(), one, retain_graph=True)[0] for x in (rotated, expected)]
+        torch.testing.assert_close(*gradients)
+
+
+class Linear(nn.Module):
+    """A layer that computes with quantised numbers and is no Linear of PyTorch's."""
+
+    in_features = 4
+
+
+class ForgeOperationsFP8:
+    class Linear(nn.Linear):
+        """Computes in fp8, though its weights are ordinary ones."""
+
+
+@pytest.mark.parametrize(
+    ("module", "sentence"),
+    [
+        (Linear(), "fp16, bf16 or fp8 without scales"),
+        (ForgeOperationsFP8.Linear(4, 4), "start the WebUI without --fast-fp8"),
+        (torch.compile(nn.Linear(4, 4)), "compiled by torch.compile"),
+        (nn.Linear(4, 4), None),
+        (nn.Linear(4, 4).bfloat16(), None),
+        (nn.Linear(4, 4).to(torch.float8_e4m3fn), None),
+        (nn.Conv2d(4, 4, 1), None),
+    ],
+)
+def test_layers_without_gradient_are_told(module, sentence):
+    said = obstacle(module)
+    assert said is None if sentence is None else sentence in said

@@ -21,7 +21,7 @@ A1111 = ["modules/sd_hijack.py", "modules/lowvram.py"]
     ("files", "printed"),
     [
         (["modules_forge/__init__.py", "backend/nn/unet.py"], ".forge.host"),
-        (["modules_forge/packages/huggingface_guess/__init__.py", "backend/loader.py"], "inside Forge Neo is not"),
+        (["modules_forge/packages/huggingface_guess/__init__.py", "backend/loader.py"], ".forge.host"),
         (["modules_forge/__init__.py", "ldm_patched/__init__.py"], "inside Forge Classic or reForge is not"),
         ([*A1111, "modules/processing_diffusers.py"], "inside SD.Next is not"),
         (A1111, ".a1111.host"),

@@ -29,7 +29,7 @@ class Interrogator:
         Raises:
             UserError: this is no WebUI that has one.
         """
-        self._theirs = _part("shared").interrogator
+        self._theirs = _part("shared", "interrogator")
         self._loaded = False
 
     def caption(self, images: Sequence[CaptionInput]) -> list[Fields]:
@@ -61,7 +61,7 @@ class DeepBooru:
         Raises:
             UserError: this is no WebUI that has one.
         """
-        self._theirs = _part("deepbooru").model
+        self._theirs = _part("deepbooru", "model")
         self._started = False
 
     def caption(self, images: Sequence[CaptionInput]) -> list[Fields]:
@@ -82,10 +82,11 @@ class DeepBooru:
                 _unload_forge()
 
 
-def _part(name: str) -> Any:
+def _part(module: str, name: str) -> Any:
+    """``name`` in the WebUI's ``module``; Neo has the module, but no interrogator in it."""
     try:
-        return importlib.import_module(f"modules.{name}")
-    except ImportError as error:
+        return getattr(importlib.import_module(f"modules.{module}"), name)
+    except (ImportError, AttributeError) as error:
         raise UserError(
             "This captioner is the WebUI's own and works in AUTOMATIC1111 and Forge only; take another one here."
         ) from error
@@ -93,7 +94,7 @@ def _part(name: str) -> Any:
 
 def _queue() -> AbstractContextManager[Any]:
     """Nobody draws meanwhile."""
-    return _part("call_queue").queue_lock
+    return _part("call_queue", "queue_lock")
 
 
 def _unload_forge() -> None:

@@ -84,7 +84,7 @@ def write_wide(folder: Path, family: str, inpainting: bool = False) -> Path:
 def write_full(folder: Path, webui: Path, kind: str) -> Path:
     """An SD1.5 of real size; for A1111 with its inference yaml, which would look for the text encoder on a hub."""
     path = real.write_checkpoint(folder / "full_sd1.safetensors", "sd1")
-    if kind == "forge":
+    if kind != "a1111":
         return path
     text = folder / "text"
     shutil.copytree(SHIPPED, text)
@@ -93,6 +93,18 @@ def write_full(folder: Path, webui: Path, kind: str) -> Path:
     config["model"]["params"]["cond_stage_config"]["params"] = {"version": str(text)}
     path.with_suffix(".yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     return path
+
+
+def scale(path: Path, block: str = ".transformer_blocks.") -> None:
+    """Keep the matrices of the blocks of this name in fp8 with a scale each, as ComfyUI's quantised files."""
+    tensors = load_file(path)
+    for name in [name for name in tensors if block in name and tensors[name].ndim == 2]:
+        weight, layer = tensors[name].float(), name.removesuffix(".weight")
+        factor = weight.abs().max() / torch.finfo(torch.float8_e4m3fn).max
+        tensors[name] = (weight / factor).to(torch.float8_e4m3fn)
+        tensors[f"{layer}.weight_scale"] = factor
+        tensors[f"{layer}.comfy_quant"] = torch.tensor(list(b'{"format": "float8_e4m3fn"}'), dtype=torch.uint8)
+    save_file(tensors, path)
 
 
 def _take_a_mask(path: Path) -> None:

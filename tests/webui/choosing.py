@@ -25,7 +25,11 @@ OTHER = OUT / "webui" / "models" / "Stable-diffusion" / f"other{CHECKPOINT.suffi
 def choose(path: Path) -> None:
     """What the dropdown at the top of the page does, without waiting for the queue."""
     title = next(one.title for one in sd_models.checkpoints_list.values() if Path(one.filename) == path)
-    if KIND == "forge":
+    if KIND == "neo":
+        from modules_forge import main_entry
+
+        main_entry.checkpoint_change(title, None, save=False)
+    elif KIND == "forge":
         from modules_forge import main_entry
 
         main_entry.checkpoint_change(title, save=False)
@@ -34,8 +38,8 @@ def choose(path: Path) -> None:
 
 
 def load() -> None:
-    """What follows in A1111 once the queue is free, and in Forge when the next image is generated."""
-    if KIND == "forge":
+    """What follows in A1111 once the queue is free, and in the others when the next image is generated."""
+    if KIND != "a1111":
         sd_models.forge_model_reload()
     else:
         sd_models.reload_model_weights()

@@ -1,6 +1,6 @@
 """A reduced Flux checkpoint: real blocks, few and narrow, with CLIP and the VAE of real size and a tiny T5.
 
-Forge takes a Flux's sizes for granted; ``NAME.sizes.json`` has ours for the driver, which passes them to Forge.
+Forge and Neo take a Flux's sizes for granted; ``NAME.sizes.json`` has ours for the driver, which passes them on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from benchmarks import models as real
+from lora_scripts_ext.models.vae import vae_to_original
 from tests import models
 
 REDUCED = {"hidden_size": 256, "num_heads": 2, "depth": 2, "depth_single_blocks": 2, "context_in_dim": 64}
@@ -73,7 +74,9 @@ def _others() -> dict[str, dict[str, Tensor]]:
     states = {"text_encoders.t5xxl.transformer.": t5}
     for prefix, part in (("text_encoders.clip_l.transformer.", clip), ("vae.", AutoencoderKL(**VAE))):
         models.fill(part, generator)
-        states[prefix] = {name: tensor.half().contiguous() for name, tensor in part.state_dict().items()}
+        # As in the real files; Neo reads a VAE inside a checkpoint by these names alone.
+        state = vae_to_original(part.state_dict()) if prefix == "vae." else part.state_dict()
+        states[prefix] = {name: tensor.half().contiguous() for name, tensor in state.items()}
     return states
 
 

@@ -1,6 +1,7 @@
-"""Runs inside Forge's own Python, as ``inside.py`` does, on a reduced Flux.
+"""Runs inside Forge's or Neo's own Python, as ``inside.py`` does, on a reduced Flux.
 
 ``compare``: the session's predictions, beside Forge's, and a LoRA's effect in a file for others to repeat.
+``references``: what an img2img of Kontext leaves behind, in Neo.
 ``low_bits``: trains on a transformer whose weights are kept in fewer bits. ``refused``: as in ``limits_forge.py``.
 The last line of stdout is one JSON object.
 """
@@ -12,6 +13,7 @@ import json
 import torch
 from inside import MODE, OUT, PROMPT, changes, draw, settings, state, webui
 from modules import shared
+from modules.prompt_parser import SdConditioning
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -26,7 +28,7 @@ def compare() -> dict[str, object]:
     """Distances of the session's conditioning and flow from Forge's; predictions with a LoRA go to a file."""
     config = settings("compared", preview_epochs=0, learning_rate=1e-3)
     result = run.train(config, webui.Host())
-    theirs = shared.sd_model.get_learned_conditioning([PROMPT])
+    theirs = shared.sd_model.get_learned_conditioning(SdConditioning([PROMPT]))
     generator = torch.Generator().manual_seed(3)
     pixels = torch.rand(1, 3, 64, 96, generator=generator) * 2 - 1
     noisy = torch.randn(1, 16, 16, 24, generator=generator)
@@ -54,6 +56,29 @@ def compare() -> dict[str, object]:
         "pooled": error(text.pooled, theirs["vector"]),
         "flow": error(bare, (noisy - denoised) / timestep),
     }
+
+
+def references() -> dict[str, object]:
+    """How far the flow is from that without a reference image, in a session and outside of one."""
+    from backend.args import dynamic_args
+
+    draw(PROMPT)
+    config = settings("referring")
+    noisy = torch.randn(1, 16, 16, 24, generator=torch.Generator().manual_seed(3))
+    timestep, flows = torch.tensor([0.7]), []
+    for left_behind in ([], [torch.ones(1, 16, 8, 8)]):
+        dynamic_args.ref_latents = left_behind
+        with webui.Host().open(config) as session, torch.no_grad():
+            conditioning = session.encode_text([PROMPT])
+            flows.append(session.predict(noisy, timestep, conditioning))
+            estimated = session.outline().predict(1, 64, 64).shape
+        assert dynamic_args.ref_latents is left_behind
+    with torch.inference_mode():
+        outside = shared.sd_model.forge_objects_original.unet.model.diffusion_model(
+            noisy, timestep, context=conditioning.context, y=conditioning.pooled, guidance=torch.ones(1),
+            transformer_options={},
+        )  # fmt: skip
+    return {"inside": error(*flows), "outside": error(outside, flows[0]), "estimated": list(estimated)}
 
 
 def error(actual: Tensor, expected: Tensor) -> float:
@@ -87,5 +112,5 @@ def refused() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    drivers = {"compare": compare, "low_bits": low_bits, "refused": refused, "refused_text_encoder": refused}
-    print(json.dumps(drivers[MODE]()))
+    drivers = {driver.__name__: driver for driver in (compare, references, low_bits)}
+    print(json.dumps(drivers.get(MODE, refused)()))

@@ -1,9 +1,10 @@
 """Runs inside a WebUI's own Python, in its folder: boots it as its launcher does, trains, and reports the results.
 
-``python inside.py KIND matrix CHECKPOINT OUT DATA``: ends runs in every way and compares what they leave behind.
+``python inside.py KIND matrix CHECKPOINT OUT DATA``: ends runs in every way and compares what they leave behind;
+``bare`` in place of ``matrix``: with no LoRA in the weights.
 ``python inside.py KIND train CHECKPOINT OUT RUNS``: does the runs of a JSON file, a list of configs, and merges their
-LoRAs. KIND is ``a1111`` or ``forge``; what follows are further flags of the WebUI. The last line of stdout is one JSON
-object.
+LoRAs. KIND is ``a1111``, ``forge`` or ``neo``; what follows are further flags of the WebUI. The last line of stdout is
+one JSON object.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 KIND, MODE = sys.argv[1:3]
 CHECKPOINT, OUT, INPUT = (Path(name).resolve() for name in sys.argv[3:6])
 MORE = sys.argv[6:]
-webui = importlib.import_module(f"inside_{KIND}")
+webui = importlib.import_module("inside_a1111" if KIND == "a1111" else "inside_forge")
 
 import torch  # noqa: E402
 from modules import call_queue, processing, shared  # noqa: E402
@@ -181,8 +182,10 @@ def matrix() -> dict[str, object]:
     draw(PROMPT)
     before = state()
     run.train(settings("plain"), webui.Host())
-    report["changed on the bare model"] = changes(before, "listed", "prompt")
-    draw(f"{PROMPT} <lora:first:1>")
+    report["changed on the bare model"] = changes(before, "listed", "prompt", *webui.MOVED_BY_LOADING)
+    prompt = PROMPT if MODE == "bare" else f"{PROMPT} <lora:first:1>"
+    draw(prompt)
+    report["on the fly"] = webui.on_the_fly()
     before = state()
     for way in ("done", "stopped", *FAILURES):
         outcome = {"ended": end(way)}
@@ -191,7 +194,7 @@ def matrix() -> dict[str, object]:
         outcome["image with LoRA"] = draw(f"{PROMPT} <lora:first:1>") == report["txt2img"]
         outcome["image"] = draw(PROMPT) == report["base"]
         report["ways"][way] = outcome
-        draw(f"{PROMPT} <lora:first:1>")
+        draw(prompt)
         before = state()
     return report
 
@@ -274,4 +277,4 @@ def merged(lora: Path, config: Config) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"matrix": matrix, "train": trained}[MODE]()))
+    print(json.dumps({"matrix": matrix, "bare": matrix, "train": trained}[MODE]()))

@@ -29,6 +29,7 @@ from lora_scripts_ext.hosts.webui.a1111.session import A1111Session as Session  
 
 #: merged LoRAs leave the weights where they are
 MOVED_BY_MERGING: tuple[str, ...] = ()
+MOVED_BY_LOADING: tuple[str, ...] = ()
 
 # What registers the Lora extension's tag, among others; the launcher does it before it builds the page.
 script_callbacks.before_ui_callback()
@@ -39,6 +40,11 @@ if (CHECKPOINT.parent / "open_clip").is_dir():
 def roots() -> list[nn.Module]:
     """The modules that hold the model."""
     return [shared.sd_model]
+
+
+def on_the_fly() -> int:
+    """The layers that take a LoRA into account when they are used: A1111 merges all."""
+    return 0
 
 
 def vae_levels() -> int:

@@ -12,14 +12,17 @@ import pytest
 
 from . import checkpoints
 
-VARIABLES = {"a1111": "WEBUI_A1111", "forge": "WEBUI_FORGE"}
+#: the families of Stable Diffusion that each knows
+FAMILIES = {"a1111": ("sd1", "sd2", "sdxl"), "forge": ("sd1", "sd2", "sdxl"), "neo": ("sd1", "sdxl")}
+VARIABLES = {"a1111": "WEBUI_A1111", "forge": "WEBUI_FORGE", "neo": "WEBUI_NEO"}
+_TITLES = {"a1111": "an AUTOMATIC1111 v1.10.1", "forge": "a Forge", "neo": "a Forge Neo"}
 HERE = Path(__file__).parent
 
 
 def marked(kind: str, *values: object) -> Any:
     """A test's parameters, run only where the WebUI is there."""
     variable = VARIABLES[kind]
-    reason = f"{variable} does not name the folder of {'an AUTOMATIC1111 v1.10.1' if kind == 'a1111' else 'a Forge'}"
+    reason = f"{variable} does not name the folder of {_TITLES[kind]}"
     here = pytest.mark.skipif(not os.environ.get(variable), reason=reason)
     return pytest.param(kind, *values, marks=[pytest.mark.webui, here])
 
@@ -32,6 +35,11 @@ def root(kind: str) -> Path:
 def python(kind: str) -> Path:
     """The WebUI's own Python."""
     return root(kind) / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def choosing(kind: str, checkpoint: Path) -> list[str]:
+    """The flags by which the WebUI finds *checkpoint*; Neo lists the folder and is told which one later."""
+    return ["--ckpt-dirs", str(checkpoint.parent)] if kind == "neo" else ["--ckpt", str(checkpoint)]
 
 
 def checkpoint(kind: str, folder: Path, family: str, **changes: bool) -> Path:

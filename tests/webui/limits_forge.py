@@ -1,13 +1,16 @@
-"""Runs inside Forge's own Python, as ``inside.py`` does: weights kept in low bits, and what cannot be trained on.
+"""Runs inside Forge's or Neo's own Python, as ``inside.py`` does: weights in low bits, what cannot be trained on.
 
-``low_bits``: trains, with gradient checkpointing, on a UNet that Forge keeps in fp8.
-``lazy``: estimates a run before Forge has loaded the model that is chosen.
-``refused``: tries to train on a model that cannot be trained on.
+``low_bits``: trains, with gradient checkpointing, on a UNet that is kept in fp8.
+``lazy``: estimates a run before the model that is chosen is loaded.
+``facts``: what the model predicts.
+``refused``: tries to train on a model that cannot be trained on; ``quantised``, ``rectified``, and the name of a class
+of the WebUI's engines (``chroma.Chroma``): on the model as if it were one.
 The last line of stdout is one JSON object.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 
 from inside import MODE, PROMPT, changes, digest, draw, settings, state, webui
@@ -43,9 +46,36 @@ def lazy() -> dict[str, object]:
     return {"steps": estimated.steps, "loaded": loaded, "locked": call_queue.queue_lock._lock.locked()}
 
 
-def refused_quantised() -> dict[str, object]:
+def facts() -> dict[str, object]:
+    """What the model predicts, and its noise schedule's end."""
+    with webui.Host().open(settings("facts")) as session:
+        model = session.model
+    return {
+        "prediction type": model.prediction_type,
+        "zero terminal SNR": model.zero_terminal_snr,
+        "last": float(model.alphas_cumprod[-1]),
+    }
+
+
+def quantised() -> dict[str, object]:
     """As ``refused``, with weights marked as 4-bit: what quantises them runs on graphics cards only."""
     shared.sd_model.forge_objects_original.unet.model.storage_dtype = "nf4"
+    return refused()
+
+
+def rectified() -> dict[str, object]:
+    """As ``refused``, on a model with the predictor that Neo gives to SDXL files called "rectified"."""
+    from backend.modules.k_prediction import PredictionDiscreteFlow
+
+    unet = shared.sd_model.forge_objects_original.unet.model
+    unet.predictor = PredictionDiscreteFlow(shared.sd_model.model_config)
+    return refused()
+
+
+def of_another_kind() -> dict[str, object]:
+    """As ``refused``, on a model that says it is of another class."""
+    module, name = MODE.split(".")
+    shared.sd_model.__class__ = getattr(importlib.import_module(f"backend.diffusion_engine.{module}"), name)
     return refused()
 
 
@@ -60,8 +90,5 @@ def refused() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(
-        json.dumps(
-            {"lazy": lazy, "low_bits": low_bits, "refused": refused, "refused_quantised": refused_quantised}[MODE]()
-        )
-    )
+    modes = (lazy, facts, low_bits, refused, quantised, rectified)
+    print(json.dumps({mode.__name__: mode for mode in modes}.get(MODE, of_another_kind)()))

@@ -23,9 +23,13 @@ from . import kinds
 CHECKOUT = Path(__file__).resolve().parents[2]
 FLAGS = ["--skip-torch-cuda-test", "--skip-prepare-environment", "--skip-version-check",
          "--disable-console-progressbars", "--api"]  # fmt: skip
-ON_A_CPU = {"a1111": ["--use-cpu", "all", "--no-half", "--no-download-sd-model"], "forge": ["--always-cpu"]}
+ON_A_CPU = {
+    "a1111": ["--use-cpu", "all", "--no-half", "--no-download-sd-model"],
+    "forge": ["--always-cpu"],
+    "neo": ["--cpu", "--skip-python-version-check"],
+}
 #: the WebUIs take eight pixels a latent cell for granted; A1111's tiny model has two
-SIDES = {"a1111": 256, "forge": 64}
+SIDES = {"a1111": 256, "forge": 64, "neo": 64}
 _BOOT_SECONDS = 300
 
 
@@ -85,7 +89,7 @@ class Server:
 
 @contextlib.contextmanager
 def running(kind: str, checkpoint: Path, data: Path, *flags: str) -> Iterator[Server]:
-    """The WebUI with *checkpoint* loaded; it keeps its own things in *data*."""
+    """The WebUI with *checkpoint* loaded; it keeps its own things in *data*, an empty folder or none."""
     (data / "extensions").mkdir(parents=True, exist_ok=True)
     (data / "extensions" / "lora-trainer").symlink_to(CHECKOUT, target_is_directory=True)
     with socket.socket() as probe:
@@ -97,12 +101,11 @@ def running(kind: str, checkpoint: Path, data: Path, *flags: str) -> Iterator[Se
         *FLAGS,
         *ON_A_CPU[kind],
         # Forge serves its own scripts only where they are in the data folder.
-        *(["--gradio-allowed-path", str(kinds.root(kind))] if kind == "forge" else []),
+        *(["--gradio-allowed-path", str(kinds.root(kind))] if kind != "a1111" else []),
         *flags,
         "--data-dir",
         str(data),
-        "--ckpt",
-        str(checkpoint),
+        *kinds.choosing(kind, checkpoint),
         "--port",
         str(port),
     ]
@@ -110,19 +113,21 @@ def running(kind: str, checkpoint: Path, data: Path, *flags: str) -> Iterator[Se
         process = subprocess.Popen(command, cwd=kinds.root(kind), stdout=log, stderr=subprocess.STDOUT)
         try:
             server = Server(kind, port, data)
-            _await_boot(server, process)
+            _await_boot(server, process, checkpoint)
             yield server
         finally:
             process.terminate()
             process.wait(30)
 
 
-def _await_boot(server: Server, process: subprocess.Popen[bytes]) -> None:
+def _await_boot(server: Server, process: subprocess.Popen[bytes], checkpoint: Path) -> None:
     deadline = time.monotonic() + _BOOT_SECONDS
     while time.monotonic() < deadline:
         assert process.poll() is None, (server.data / "log.txt").read_text()[-3000:]
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             server.report()
+            if server.kind == "neo":
+                server.post("sdapi/v1/options", sd_model_checkpoint=checkpoint.name)
             server.txt2img("warm")
             return
         time.sleep(1)

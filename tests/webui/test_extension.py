@@ -32,7 +32,7 @@ print(json.dumps({{"reported": reported, "requires": metadata.get_script_require
 """
 
 
-@pytest.mark.parametrize("kind", [marked("a1111"), marked("forge")])
+@pytest.mark.parametrize("kind", [marked("a1111"), marked("forge"), marked("neo")])
 def test_the_webui_runs_the_installer_in_silence_and_reads_the_metadata(kind):
     # Forge looks for its device as soon as its modules are imported.
     command = [str(python(kind)), "-c", START.format(path=str(CHECKOUT), flags=ON_A_CPU[kind])]

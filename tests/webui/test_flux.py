@@ -1,4 +1,4 @@
-"""Flux inside a real Forge, found through ``WEBUI_FORGE``, on a reduced checkpoint made here."""
+"""Flux inside a real Forge and Neo, found through ``WEBUI_FORGE`` and ``WEBUI_NEO``, on a reduced checkpoint."""
 
 import json
 import math
@@ -10,13 +10,16 @@ from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lora_scripts_ext.models.vae import vae_sources
+from lora_scripts_ext.models.weights import take_all
 from tests import shop
 
-from . import flux
+from . import checkpoints, flux
 from .kinds import inside, marked
 from .test_host import assert_same_as_standalone
 
 DRIVER, MATRIX = "flux_forge.py", "inside.py"
+WEBUIS = ("forge", "neo")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +27,7 @@ def data(tmp_path_factory):
     return shop.write_images(tmp_path_factory.mktemp("data"), count=4, side=64)
 
 
-@pytest.mark.parametrize(("kind", "variant"), [marked("forge", "dev"), marked("forge", "schnell")])
+@pytest.mark.parametrize(("kind", "variant"), [marked(k, variant) for k in WEBUIS for variant in ("dev", "schnell")])
 def test_the_model_is_restored_bit_for_bit_and_previews_are_what_txt2img_generates(kind, variant, data, tmp_path):
     model = flux.write(tmp_path / "model", variant)
     report = inside(kind, "matrix", model, tmp_path / "out", data, driver=MATRIX)
@@ -44,15 +47,16 @@ def test_the_model_is_restored_bit_for_bit_and_previews_are_what_txt2img_generat
     assert with_metadata["ss_base_model_version"] == "flux1"
 
 
-@pytest.mark.parametrize("kind", [marked("forge")])
-def test_predictions_of_forge_diffusers_and_the_session_agree_with_and_without_the_lora(kind, data, tmp_path):
+@pytest.mark.parametrize("kind", [marked(k) for k in WEBUIS])
+def test_predictions_of_the_webui_diffusers_and_the_session_agree_with_and_without_the_lora(kind, data, tmp_path):
     model = flux.write(tmp_path / "model", sizes=flux.WIDE)
     report = inside(kind, "compare", model, tmp_path / "out", data, driver=DRIVER)
     assert report["context"] == report["pooled"] == 0
     assert report["flow"] < 1e-5
     saved, tensors = load_file(report["tensors"]), load_file(model)
     vae = AutoencoderKL.from_config(flux.VAE)
-    vae.load_state_dict(_below(tensors, "vae."))
+    state = _below(tensors, "vae.")
+    vae.load_state_dict(take_all(vae_sources(state, flux.VAE), state))
     with torch.no_grad():
         latents = (vae.encode(saved["pixels"]).latent_dist.mean - flux.VAE_SHIFT) * flux.VAE_SCALE
     torch.testing.assert_close(latents, saved["latents"], rtol=1e-3, atol=1e-3)
@@ -69,9 +73,13 @@ def test_predictions_of_forge_diffusers_and_the_session_agree_with_and_without_t
 @pytest.mark.parametrize(
     ("kind", "stored", "setting"),
     [
-        marked("forge", "bfloat16", "Automatic"),
-        marked("forge", "float8_e4m3fn", "Automatic"),
-        marked("forge", "float8_e5m2", "float8-e5m2"),
+        marked(k, *values)
+        for k in WEBUIS
+        for values in (
+            ("bfloat16", "Automatic"),
+            ("float8_e4m3fn", "Automatic"),
+            ("float8_e5m2", "float8-e5m2"),
+        )
     ],
 )
 def test_weights_in_few_bits_are_trained_on_and_stay_as_they_are(kind, stored, setting, data, tmp_path):
@@ -87,16 +95,36 @@ def test_weights_in_few_bits_are_trained_on_and_stay_as_they_are(kind, stored, s
     assert math.isfinite(report["loss"])
 
 
-@pytest.mark.parametrize("kind", [marked("forge")])
+@pytest.mark.parametrize("kind", [marked("neo")])
+def test_a_text_encoder_in_scaled_fp8_is_used_as_it_is(kind, data, tmp_path):
+    model = flux.write(tmp_path / "model")
+    checkpoints.scale(model, ".DenseReluDense.")
+    report = inside(kind, "low_bits", model, tmp_path / "out", data, driver=DRIVER)
+    assert report["changed"] == []
+    assert report["txt2img"] != report["base"]
+    assert report["base after"] == report["base"]
+    assert math.isfinite(report["loss"])
+
+
+@pytest.mark.parametrize("kind", [marked("neo")])
+def test_an_image_that_the_last_img2img_gave_to_look_at_does_not_count(kind, data, tmp_path):
+    report = inside(kind, "references", flux.write(tmp_path / "model"), tmp_path / "out", data, driver=DRIVER)
+    assert report["inside"] == 0
+    assert report["outside"] > 0.01, "the reference does nothing"
+    assert report["estimated"] == [1, 16, 8, 8]
+
+
+@pytest.mark.parametrize("kind", [marked(k) for k in WEBUIS])
 def test_quantised_weights_are_refused_with_what_to_take_instead(kind, data, tmp_path):
     model, others = flux.write_gguf(tmp_path / "model")
     _choose(tmp_path / "out", forge_additional_modules=[str(path) for path in others])
     report = inside(kind, "refused", model, tmp_path / "out", data, driver=DRIVER)
-    assert "take a version of it that is not quantised: fp16, bf16 or fp8" in report["error"]
+    assert "a version of it" in report["error"]
+    assert "fp16, bf16 or fp8" in report["error"]
     assert report["changed"] == []
 
 
-@pytest.mark.parametrize("kind", [marked("forge")])
+@pytest.mark.parametrize("kind", [marked(k) for k in WEBUIS])
 def test_the_same_weights_as_standalone(kind, data, tmp_path):
     model = flux.write(tmp_path / "model", dtype=torch.float32)
     values = shop.settings(
@@ -109,7 +137,7 @@ def test_the_same_weights_as_standalone(kind, data, tmp_path):
     assert_same_as_standalone(load_file(lora["path"]), values)
 
 
-@pytest.mark.parametrize("kind", [marked("forge")])
+@pytest.mark.parametrize("kind", [marked(k) for k in WEBUIS])
 def test_flux_text_encoders_stay_frozen(kind, data, tmp_path):
     model = flux.write(tmp_path / "model")
     report = inside(kind, "refused_text_encoder", model, tmp_path / "out", data, driver=DRIVER)

@@ -1,4 +1,5 @@
-"""Training inside real WebUIs, found through ``WEBUI_A1111`` and ``WEBUI_FORGE``, with small checkpoints made here."""
+"""Training inside real WebUIs, found through ``WEBUI_A1111``, ``WEBUI_FORGE`` and ``WEBUI_NEO``, with small checkpoints
+made here."""
 
 import json
 import math
@@ -16,21 +17,22 @@ from lora_scripts_ext.training import run
 from tests import shop
 
 from . import checkpoints
-from .kinds import checkpoint, inside, marked, root
+from .kinds import FAMILIES, checkpoint, inside, marked, root
 
 BURDENED, LIMITS = "burdened_a1111.py", "limits_forge.py"
 
 
-@pytest.fixture(scope="module", params=[marked(kind) for kind in ("a1111", "forge")])
-def kind(request):
-    """The WebUI."""
-    return request.param
-
-
-@pytest.fixture(scope="module", params=["sd1", "sd2", "sdxl"])
-def webui_and_family(kind, request):
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((kind, family), marks=marked(kind).marks, id=f"{kind}-{family}")
+        for kind, families in FAMILIES.items()
+        for family in families
+    ],
+)
+def webui_and_family(request):
     """The WebUI and the family of its model."""
-    return kind, request.param
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,26 @@ def test_the_model_is_restored_bit_for_bit_however_a_run_ends(matrix):
         assert outcome["changed"] == [], way
         assert outcome["image"], way
         assert outcome["image with LoRA"], way
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "setting"),
+    [marked(kind, "bare", "Automatic") for kind in ("forge", "neo")]
+    + [marked(kind, "matrix", "Automatic (fp16 LoRA)") for kind in ("forge", "neo")],
+)
+def test_the_same_where_no_lora_is_in_the_weights_or_they_act_on_the_fly(kind, mode, setting, tmp_path):
+    data = shop.write_images(tmp_path / "data", count=4, side=64)
+    settings = tmp_path / "out" / "webui" / "config.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"forge_unet_storage_dtype": setting}))
+    report = inside(kind, mode, checkpoint(kind, tmp_path / "model", "sd1"), tmp_path / "out", data)
+    assert (report["on the fly"] > 0) == (mode == "matrix")
+    for way, after in report["ways"].items():
+        assert after["ended"] == (way if way in ("done", "stopped") else f"failed: {way}")
+        assert after["changed"] == [], way
+        assert after["image"], way
+        assert after["image with LoRA"], way
+    assert report["preview"] == report["txt2img"] != report["base"]
 
 
 def test_a_preview_is_the_image_that_the_saved_file_gives(matrix):
@@ -99,7 +121,7 @@ def test_the_same_weights_as_standalone_and_the_same_effect_when_the_webui_merge
         assert_same_as_standalone(tensors, values)
 
 
-@pytest.mark.parametrize("kind", [marked("a1111"), marked("forge")])
+@pytest.mark.parametrize("kind", [marked("a1111"), marked("forge"), marked("neo")])
 def test_the_same_weights_as_standalone_on_a_model_of_real_size(kind, tmp_path):
     data = shop.write_images(tmp_path / "data", count=2, side=128)
     model = checkpoints.write_full(tmp_path / "model", root(kind), kind)
@@ -163,23 +185,32 @@ def test_what_the_last_prompt_and_the_settings_put_on_the_model_is_not_trained_o
         marked("a1111", "text encoder", ["--medvram"], "train_text_encoder needs the text encoder beside the UNet"),
         marked("forge", "inpainting", [], "takes more than text"),
         marked("forge", "quantised", [], "set Diffusion in Low Bits to Automatic"),
+        marked("neo", "inpainting", [], "takes more than text"),
+        marked("neo", "scaled", [], "load a version of it in fp16, bf16 or fp8 without scales"),
+        marked("neo", "rectified", [], "predicts in a way (const) that is not supported"),
+        marked("forge", "chroma.Chroma", [], "of a kind (Chroma) that cannot be trained on"),
+        marked("neo", "chroma.Chroma", [], "of a kind (Chroma) that cannot be trained on"),
+        marked("neo", "mugen.Mugen", [], "of a kind (Mugen) that cannot be trained on"),
+        marked("neo", "sdxl.StableDiffusionXLRefiner", [], "of a kind (StableDiffusionXLRefiner)"),
     ],
 )
 def test_what_cannot_be_trained_on_is_a_sentence(kind, what, flags, sentence, tmp_path):
     data = shop.write_images(tmp_path / "data", count=1)
     model = checkpoint(kind, tmp_path / "model", "sd1", inpainting=what == "inpainting")
+    if what == "scaled":
+        checkpoints.scale(model)
     settings = tmp_path / "out" / "webui" / "config.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"fp8_storage": "Enable" if what == "fp8" else "Disable"}))
     driver = BURDENED if kind == "a1111" else LIMITS
-    mode = "refused_quantised" if what == "quantised" else "refused"
+    mode = what if what in ("quantised", "rectified") or "." in what else "refused"
     report = inside(kind, mode, model, tmp_path / "out", data, *flags, driver=driver)
     assert sentence in report["error"]
     assert report["changed"] == []
     assert not (tmp_path / "out" / "refused").exists()
 
 
-@pytest.mark.parametrize("kind", [marked("forge")])
+@pytest.mark.parametrize("kind", [marked("forge"), marked("neo")])
 def test_weights_in_low_bits_are_trained_on_and_stay_as_they_are(kind, tmp_path):
     data = shop.write_images(tmp_path / "data", count=4, side=64)
     settings = tmp_path / "out" / "webui" / "config.json"
@@ -194,14 +225,26 @@ def test_weights_in_low_bits_are_trained_on_and_stay_as_they_are(kind, tmp_path)
     assert math.isfinite(report["loss"])
 
 
-@pytest.mark.parametrize("kind", [marked("forge")])
+@pytest.mark.parametrize("kind", [marked("forge"), marked("neo")])
+@pytest.mark.parametrize("marks", [[], ["v_pred"], ["v_pred", "ztsnr"]], ids=" ".join)
+def test_what_an_sdxl_predicts_is_read_off_its_marks(kind, marks, tmp_path):
+    model = checkpoint(kind, tmp_path / "model", "sdxl")
+    save_file(load_file(model) | {name: torch.empty(0) for name in marks}, model)
+    report = inside(kind, "facts", model, tmp_path / "out", tmp_path, driver=LIMITS)
+    assert report["prediction type"] == ("v_prediction" if marks else "epsilon")
+    assert report["zero terminal SNR"] == ("ztsnr" in marks)
+    # diffusers' scheduler of SDXL: its last alphas_cumprod is 0.00466.
+    assert report["last"] == pytest.approx(0 if "ztsnr" in marks else 0.00466, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", [marked("forge"), marked("neo")])
 def test_a_model_that_is_chosen_but_not_loaded_yet_is_loaded_to_estimate_a_run(kind, tmp_path):
     data = shop.write_images(tmp_path / "data", count=4, side=64)
     report = inside(kind, "lazy", checkpoint(kind, tmp_path / "model", "sd1"), tmp_path / "out", data, driver=LIMITS)
     assert report == {"steps": 3, "loaded": True, "locked": False}
 
 
-@pytest.mark.parametrize("kind", [marked("a1111"), marked("forge")])
+@pytest.mark.parametrize("kind", [marked("a1111"), marked("forge"), marked("neo")])
 def test_a_webui_started_with_one_checkpoint_trains_and_keeps_the_one_that_was_chosen(kind, tmp_path):
     data = shop.write_images(tmp_path / "data", count=4, side=64)
     model = checkpoint(kind, tmp_path / "model", "sd1")

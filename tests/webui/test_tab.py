@@ -25,10 +25,10 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on th
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 #: the dropdown that chooses a checkpoint
-CHOOSER = {"a1111": "#setting_sd_model_checkpoint", "forge": ".model_selection"}
+CHOOSER = {"a1111": "#setting_sd_model_checkpoint", "forge": ".model_selection", "neo": ".model_selection"}
 
 
-@pytest.fixture(scope="module", params=[marked(kind) for kind in ("a1111", "forge")])
+@pytest.fixture(scope="module", params=[marked(kind) for kind in ("a1111", "forge", "neo")])
 def kind(request):
     """The WebUI."""
     return request.param
@@ -139,7 +139,7 @@ def test_a_name_used_again_serves_the_new_weights(server, page, data):
 
 
 def started_with(kind: str) -> str:
-    """The checkpoint of ``--ckpt``, as the WebUI calls it."""
+    """The checkpoint that it was started with, as the WebUI calls it."""
     return f"{'tiny' if kind == 'a1111' else 'wide'}_sd1.safetensors"
 
 
@@ -290,6 +290,8 @@ torch.save({**weights, "tags": ["cup_(object)", "dog", "rating:safe"]}, os.envir
 
 
 def test_the_webuis_own_tagger_captions_images(server, page, data, tmp_path):
+    if server.kind == "neo":
+        pytest.skip("Neo has no tagger")
     weights = server.data / "models" / "torch_deepdanbooru" / "model-resnet_custom_v3.pt"
     weights.parent.mkdir(parents=True)
     # Forge keeps some packages beside its code.

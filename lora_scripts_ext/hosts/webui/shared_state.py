@@ -102,7 +102,8 @@ def model_locked(*others: tuple[ModuleType, str]) -> Iterator[None]:
 
     names = ("unload_model_weights", "reload_model_weights", "send_model_to_cpu", "send_model_to_device")
     with ExitStack() as stack:
-        for module, name in (*((sd_models, name) for name in names), *others):
+        # Neo has the first of them alone.
+        for module, name in (*((sd_models, name) for name in names if hasattr(sd_models, name)), *others):
             stack.enter_context(replaced(module, {name: guarded(getattr(module, name))}))
         yield
 

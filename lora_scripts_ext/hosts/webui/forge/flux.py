@@ -1,13 +1,12 @@
-"""The session on a Flux model in Forge: a transformer in place of the UNet, T5 beside CLIP, a flow as prediction."""
+"""The session on a Flux model in Forge or Neo: a transformer for a UNet, T5 beside CLIP, a flow as prediction."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
 import torch
-from backend import attention
 from backend.nn import flux
 from torch import Tensor
 
@@ -15,6 +14,8 @@ from ....contract import Conditioning, Target
 from ....models.outline import FluxOutline, flux_outline
 from ....models.targets import flux_targets
 from .session import ForgeSession
+from .webuis import WEBUI
+from .weights import patch_blocks
 
 # Flux dev takes its guidance scale as an input. Trained at 1 it is the model before guidance distillation, which the
 # LoRA must not undo (kohya's and ai-toolkit's setting, too).
@@ -25,6 +26,8 @@ class FluxSession(ForgeSession):
     """``shared.sd_model`` where that is a Flux; see ``contract.Session``."""
 
     _network = flux
+    # By the name in its module, which is another function during a run.
+    _forwards = WEBUI.forwards(lambda *heads, **options: flux.attention(*heads, **options))
 
     def targets(self) -> Iterator[Target]:
         """Every Linear of the double and single blocks; the text encoders stay as they are."""
@@ -33,10 +36,13 @@ class FluxSession(ForgeSession):
     def outline(self) -> FluxOutline:
         """The model on the meta device, for estimating a run; may be called while others generate with the model."""
         model = flux_outline(self.model, self._unet, self._text.models)
-        # A run computes attention by PyTorch's own kernel; others may be drawing with Forge's choice.
-        attend = _relinked(flux.attention, attention_function=attention.attention_pytorch)
+        # A run has functions of its own; others may be drawing with the WebUI's, and with references in Neo.
+        attend = _relinked(flux.attention, **WEBUI.functions())
         for block in model.blocks():
             block.forward = MethodType(_relinked(type(block).forward, attention=attend), block)
+        patch_blocks(model.unet, WEBUI.forwards(attend))
+        forward = _relinked(type(model.unet).forward, dynamic_args=SimpleNamespace(ref_latents=[]))
+        model.unet.forward = MethodType(forward, model.unet)
         return model
 
     def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
@@ -50,14 +56,12 @@ class FluxSession(ForgeSession):
             context=conditioning.context.to(device, dtype),
             y=None if pooled is None else pooled.to(device, dtype),
             guidance=torch.full((len(noisy),), _GUIDANCE, device=device, dtype=dtype),
+            transformer_options={},
         )
         return output.float()
 
     def _guidance(self, scale: float) -> dict[str, Any]:
         return {"cfg_scale": 1.0, "distilled_cfg_scale": scale, "scheduler": "Simple"}
-
-    def _latent_shift(self) -> float:
-        return self._parts.vae.first_stage_model.shift_factor
 
 
 def _relinked(function: Callable[..., Any], **names: object) -> Callable[..., Any]:

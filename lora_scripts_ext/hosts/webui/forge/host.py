@@ -1,6 +1,6 @@
-"""The model that Forge has loaded: taken, trained on, given back as it was.
+"""The model that Forge or Neo has loaded: taken, trained on, given back as it was.
 
-Importable only inside Forge.
+Importable only inside either.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from backend import memory_management
-from backend.nn.flux import IntegratedFluxTransformer2DModel
 from modules import call_queue, sd_models, shared
 
 from ....base_models.refusals import warnings_on_file
@@ -26,13 +25,15 @@ from ....models.weights import sha256
 from .. import generation_lock, selection, shared_state
 from .flux import FluxSession
 from .session import ForgeSession, load
+from .webuis import WEBUI
 
-_TRAINABLE = "choose a Stable Diffusion 1, 2, XL or Flux checkpoint (text to image) at the top of the page."
-# Forge's words for what a model predicts.
+_TRAINABLE = f"choose {WEBUI.trainable} (text to image) at the top of the page."
+# The WebUI's words for what a model predicts.
 _PREDICTIONS: dict[str, PredictionType] = {"epsilon": "epsilon", "v_prediction": "v_prediction", "const": "flow"}
-# Settings that Forge looks at when it draws the next image.
+# By the class of the denoiser in diffusers.
+_SESSIONS: dict[str, type[ForgeSession]] = {"UNet2DConditionModel": ForgeSession, "FluxTransformer2DModel": FluxSession}
+# Settings that the WebUI looks at when it draws the next image.
 _CHOICES = ("sd_model_checkpoint", "forge_additional_modules", "forge_unet_storage_dtype")
-_STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 class ForgeHost:
@@ -46,7 +47,7 @@ class ForgeHost:
 
     @contextmanager
     def open(self, config: Config) -> Iterator[ForgeSession]:
-        """Wait for the queue, then hold the model until the end of the context. Forge loads one when it is first
+        """Wait for the queue, then hold the model until the end of the context. A model is loaded when it is first
         needed: if none is loaded, or another is chosen, that is done now.
 
         Raises:
@@ -78,8 +79,8 @@ class ForgeHost:
         To be called while the model is held.
         """
         self._replaced.add(lora.resolve())
-        shared_state.networks().load_lora_state_dict.cache_clear()
-        # Forge goes by names: it would not look again at a prompt that is the same as the last.
+        WEBUI.forget_files()
+        # The WebUI goes by names: it would not look again at a prompt that is the same as the last.
         shared.sd_model.current_lora_hash = ""
         shared_state.publish()
 
@@ -101,10 +102,11 @@ def inspect(model: Any, config: Config) -> ModelInfo:
     Raises:
         UserError: it cannot be trained on.
     """
-    _require_trainable(model)
-    family = _family(model)
+    family = _require_trainable(model)
     if config.train_text_encoder and not family.trains_text_encoders:
         raise UserError(f"train_text_encoder is on; {family.title}'s text encoders stay as they are, set it to false.")
+    WEBUI.require_gradients(model, config.train_text_encoder)
+    _require_known_task(model, family)
     return _info(model, config)
 
 
@@ -133,24 +135,25 @@ def _chosen_model() -> Any:
     return sd_models.forge_model_reload()[0]
 
 
-def _require_trainable(model: Any) -> None:
+def _require_trainable(model: Any) -> Family:
     kind = type(model).__name__
     if not hasattr(model, "forge_objects"):
         raise UserError(f"The WebUI has no model loaded; {_TRAINABLE}")
     name = model.sd_checkpoint_info.name_for_extra
-    if by_class(kind) is None:
+    family = by_class(kind)
+    if family is None or family.denoiser not in _SESSIONS:
         raise UserError(f"{name} is of a kind ({kind}) that cannot be trained on; {_TRAINABLE}")
-    unet = model.forge_objects_original.unet.model
-    if model.is_inpaint or unet.diffusion_model.in_channels != _family(model).input_channels:
+    return family
+
+
+def _require_known_task(model: Any, family: Family) -> None:
+    name, unet = model.sd_checkpoint_info.name_for_extra, model.forge_objects_original.unet.model
+    if model.is_inpaint or unet.diffusion_model.in_channels != family.input_channels:
         raise UserError(f"{name} takes more than text (inpainting, depth or an image); {_TRAINABLE}")
-    if unet.predictor.prediction_type not in _PREDICTIONS:
+    prediction = _PREDICTIONS.get(unet.predictor.prediction_type)
+    if prediction is None or (prediction == "flow") != family.has_flow:
         raise UserError(
             f"{name} predicts in a way ({unet.predictor.prediction_type}) that is not supported; {_TRAINABLE}"
-        )
-    if unet.storage_dtype not in _STORED:
-        raise UserError(
-            f"{name} is kept in {unet.storage_dtype}, through which no gradient goes; set Diffusion in Low Bits to "
-            "Automatic (or float8-e4m3fn), and take a version of it that is not quantised: fp16, bf16 or fp8."
         )
 
 
@@ -195,9 +198,7 @@ def _family(model: Any) -> Family:
 
 
 def _session(model: Any, info: ModelInfo, config: Config) -> ForgeSession:
-    network = model.forge_objects_original.unet.model.diffusion_model
-    kind = FluxSession if isinstance(network, IntegratedFluxTransformer2DModel) else ForgeSession
-    return kind(model, info, config)
+    return _SESSIONS[_family(model).denoiser](model, info, config)
 
 
 def _modules_of_their_own() -> str:
@@ -216,16 +217,11 @@ def _chosen_files() -> list[str]:
 def _bare(model: Any, replaced: Container[Path]) -> Iterator[None]:
     """The model as its checkpoint has it: the last prompt's LoRAs are taken out, and merged again afterwards.
 
-    Forge keeps the unmerged weights and computes merged ones from them, so both ways end at the very same bits. Those
-    whose file is by then another stay out: Forge, which goes by names, would not merge the new one.
+    The WebUI keeps the unmerged weights and computes merged ones from them, so both ways end at the very same bits.
     """
-    before = [loaded.model for loaded in memory_management.current_loaded_models]
+    before = [one.model for one in memory_management.current_loaded_models if one.model is not None]
     try:
         load(model.forge_objects_original.unet, model.forge_objects_original.clip.patcher)
         yield
     finally:
-        load(*(patcher for patcher in reversed(before) if not _uses(patcher, replaced)))
-
-
-def _uses(patcher: Any, files: Container[Path]) -> bool:
-    return any(Path(patch[0]).resolve() in files for patch in patcher.lora_patches)
+        load(*(patcher for patcher in reversed(before) if not WEBUI.is_outdated(patcher, replaced)))

@@ -1,4 +1,4 @@
-"""The session on Forge's loaded model: it encodes, predicts and draws with Forge's own modules."""
+"""The session on the model that Forge or Neo has loaded: it encodes, predicts and draws with the WebUI's modules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from backend import attention, memory_management
 from backend.nn import unet as forge_unet
 from modules import sd_models
 from torch import Tensor, nn
@@ -22,20 +21,25 @@ from ....models.text import TextEncoders
 from ....models.tokenizer import T5Tokenizer, Tokenizer
 from .. import shared_state
 from ..session import WebUISession, in_float32
-from .weights import ordinary, out_of_place, patch_blocks
+from .webuis import WEBUI
+from .weights import UNET, Forwards, ordinary, out_of_place, patch_blocks
 
 
 class ForgeSession(WebUISession):
     """``shared.sd_model`` without the LoRAs of the last prompt; see ``contract.Session``."""
 
-    wider_precision = "start Forge with --all-in-fp32 (or --unet-in-bf16)"
-    #: where Forge keeps the model's blocks, which know their attention by a name there
+    wider_precision = WEBUI.wider_precision
+    #: where the WebUI keeps the model's blocks, which know their attention by a name there
     _network: ModuleType = forge_unet
+    #: of the blocks that must be computed another way for gradients
+    _forwards: Forwards = UNET
 
     def __init__(self, resident: Any, model: ModelInfo, config: Config) -> None:
         self._parts = resident.forge_objects_original
         self._chosen = sd_models.model_data.forge_loading_parameters
         self._trains_text = config.train_text_encoder
+        # Layers that wait in the CPU's memory are copied for every use, and autograd would keep all copies.
+        self._whole = not config.gradient_checkpointing
         self._ours = ExitStack()
         text = _text_encoders(self._parts.clip, model.family, config.clip_skip)
         super().__init__(
@@ -45,7 +49,7 @@ class ForgeSession(WebUISession):
     @contextmanager
     def taken(self) -> Iterator[None]:
         """The model is ready for gradients; without this it can only be looked at."""
-        with out_of_place(self._unet):
+        with out_of_place(self._unet, self._forwards), WEBUI.without_references():
             self._ours = self._fit()
             try:
                 yield
@@ -55,7 +59,7 @@ class ForgeSession(WebUISession):
     def outline(self) -> OriginalOutline:
         """The model on the meta device, for estimating a run; may be called while others generate with the model."""
         model = super().outline()
-        patch_blocks(model.unet)
+        patch_blocks(model.unet, self._forwards)
         return model
 
     def encode_text(self, captions: Sequence[str]) -> Conditioning:
@@ -100,7 +104,10 @@ class ForgeSession(WebUISession):
         return torch.cat(parts, dim=1)
 
     def _latent_scale(self) -> float:
-        return self._parts.vae.first_stage_model.scaling_factor
+        return WEBUI.latent_scale(self._parts.vae.first_stage_model)
+
+    def _latent_shift(self) -> float:
+        return WEBUI.latent_shift(self._parts.vae.first_stage_model)
 
     @contextmanager
     def _at_hand(self, module: nn.Module) -> Iterator[None]:
@@ -109,18 +116,17 @@ class ForgeSession(WebUISession):
 
     @contextmanager
     def _drawing(self, lora: Path | None) -> Iterator[None]:
-        """Forge's own tensors, and the file's LoRA in its lists; what a prompt changes is put back."""
+        """The WebUI's own tensors, and the file's LoRA in its lists; what a prompt changes is put back."""
         model, nets = self._resident, shared_state.networks()
         names = ("forge_objects", "forge_objects_after_applying_lora", "current_lora_hash")
         before, loaded = {name: getattr(model, name) for name in names}, list(nets.loaded_networks)
         with ExitStack() as stack:
             stack.enter_context(self._theirs())
-            stack.callback(load, self._parts.unet, self._parts.clip.patcher)
+            stack.callback(self._load, self._parts.unet, self._parts.clip.patcher)
             # Someone may have chosen another checkpoint meanwhile: it is loaded after the run.
             chosen = sd_models.model_data.forge_loading_parameters
             sd_models.model_data.forge_loading_parameters = self._chosen
-            # Forge keeps what it has read by the file's name.
-            nets.load_lora_state_dict.cache_clear()
+            WEBUI.forget_files()
             if lora is not None:
                 stack.enter_context(shared_state.listed(lora))
             try:
@@ -138,14 +144,15 @@ class ForgeSession(WebUISession):
             stack.enter_context(ordinary(roots))
             for root in roots:
                 stack.enter_context(shared_state.in_eval_mode(root))
-            stack.enter_context(
-                shared_state.replaced(self._network, {"attention_function": attention.attention_pytorch})
-            )
+            functions = {name: one for name, one in WEBUI.functions().items() if hasattr(self._network, name)}
+            stack.enter_context(shared_state.replaced(self._network, functions))
+            # A preview may have left some behind.
+            stack.enter_context(WEBUI.without_references())
             return stack.pop_all()
 
     @contextmanager
     def _theirs(self) -> Iterator[None]:
-        """Meanwhile Forge finds its own tensors and functions in place, and may move them."""
+        """Meanwhile the WebUI finds its own tensors and functions in place, and may move them."""
         self._ours.close()
         try:
             yield
@@ -154,16 +161,18 @@ class ForgeSession(WebUISession):
 
     def _bring(self, *patchers: Any) -> None:
         """Parts of the model are on their devices."""
-        there = [loaded.model for loaded in memory_management.current_loaded_models]
-        if not all(any(patcher is one for one in there) for patcher in patchers):
+        if not all(WEBUI.is_loaded(patcher, self._whole) for patcher in patchers):
             with self._theirs():
-                load(*patchers)
+                self._load(*patchers)
+
+    def _load(self, *patchers: Any) -> None:
+        load(*patchers, whole=self._whole)
 
 
 @torch.inference_mode()
-def load(*patchers: Any) -> None:
-    """Bring parts of a model to their devices, with the LoRAs that each of them asks for merged."""
-    memory_management.load_models_gpu(list(patchers))
+def load(*patchers: Any, whole: bool = False) -> None:
+    """Bring parts of a model to their devices; see ``Webui.load``."""
+    WEBUI.load(list(patchers), whole)
 
 
 def _text_encoders(clip: Any, family: FamilyName, clip_skip: int) -> TextEncoders:
