@@ -96,6 +96,24 @@ class FluxOutline(OriginalOutline):
         )
 
 
+@dataclass(frozen=True)
+class ChromaOutline(FluxOutline):
+    """A Chroma transformer in the original layout: it takes neither a pooled embedding nor a guidance scale."""
+
+    def conditioning(self, batch: int) -> Conditioning:
+        """See ``contract.Inspection.conditioning``."""
+        return Conditioning(self._empty(batch, FLUX_TOKENS, self._inputs("txt_in")))
+
+    def predict(self, batch: int, width: int, height: int, states: Sequence[Tensor] = ()) -> Tensor:
+        """See ``contract.Inspection.predict``; its text encoder does not learn."""
+        channels, factor = self._inputs("img_in") // 4, self.vae_factor
+        return self.unet(
+            self._empty(batch, channels, height // factor, width // factor),
+            torch.zeros(batch, device="meta"),
+            context=self.conditioning(batch).context,
+        )
+
+
 def outline(model: ModelInfo, unet: nn.Module, texts: list[nn.Module]) -> Outline:
     """The outline of a resident UNet and its text encoders; no weight is copied, nothing changed."""
     sizes = _sizes(unet, texts)
@@ -109,12 +127,14 @@ def outline(model: ModelInfo, unet: nn.Module, texts: list[nn.Module]) -> Outlin
     return Outline(**facts(model), sizes=sizes, unet=unet, texts=texts, targets=targets)
 
 
-def flux_outline(model: ModelInfo, transformer: nn.Module, texts: list[nn.Module]) -> FluxOutline:
-    """As :func:`outline`, of a resident Flux transformer."""
+def flux_outline(
+    model: ModelInfo, transformer: nn.Module, texts: list[nn.Module], kind: type[FluxOutline] = FluxOutline
+) -> FluxOutline:
+    """As :func:`outline`, of a resident transformer of Flux's kind."""
     sizes = _sizes(transformer, texts)
     transformer = without_numbers(transformer)
     targets = list(flux_targets(transformer))
-    return FluxOutline(**facts(model), sizes=sizes, unet=transformer, texts=[], targets=targets)
+    return kind(**facts(model), sizes=sizes, unet=transformer, texts=[], targets=targets)
 
 
 def unet_blocks(unet: nn.Module) -> Iterator[nn.Module]:

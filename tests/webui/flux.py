@@ -24,6 +24,10 @@ from tests import models
 REDUCED = {"hidden_size": 256, "num_heads": 2, "depth": 2, "depth_single_blocks": 2, "context_in_dim": 64}
 #: as wide as the real one, which whoever splits its joined layers takes for granted
 WIDE = {"hidden_size": 3072, "num_heads": 24, "depth": 1, "depth_single_blocks": 1, "context_in_dim": 64}
+CHROMA = {
+    "hidden_size": 128, "num_heads": 1, "depth": 19, "depth_single_blocks": 38, "context_in_dim": 64, "out_dim": 128,
+    "hidden_dim": 64, "n_layers": 2,
+}  # fmt: skip
 T5 = {"d_model": 64, "d_ff": 128, "num_heads": 1, "num_layers": 2}
 VAE = {**real.VAE, "latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
 VAE_SCALE, VAE_SHIFT = 0.3611, 0.1159
@@ -49,6 +53,19 @@ def write(
     path = folder / f"reduced_flux_{variant}.safetensors"
     save_file(tensors, path)
     path.with_suffix(".sizes.json").write_text(json.dumps({"transformer": sizes, "t5": T5}))
+    return path
+
+
+def write_chroma(folder: Path) -> Path:
+    """A Chroma checkpoint (float32): narrow, with as many blocks as the real one, which Neo takes for granted."""
+    transformer = _random(chroma_shapes(CHROMA), torch.Generator().manual_seed(5))
+    tensors = {f"{TRANSFORMER}{name}": tensor for name, tensor in transformer.items()}
+    for prefix, part in _others().items():
+        tensors |= {f"{prefix}{name}": tensor for name, tensor in part.items() if "clip_l" not in prefix}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "reduced_chroma.safetensors"
+    save_file(tensors, path)
+    path.with_suffix(".sizes.json").write_text(json.dumps({"transformer": CHROMA, "t5": T5}))
     return path
 
 
@@ -125,6 +142,21 @@ def transformer_shapes(sizes: dict[str, int], guidance: bool) -> Shapes:
         yield from _norms(head, per_head)
     yield from _linear("final_layer.linear", width, _PATCH)
     yield from _linear("final_layer.adaLN_modulation.1", width, 2 * width)
+
+
+def chroma_shapes(sizes: dict[str, int]) -> Shapes:
+    """Names and shapes of a Chroma transformer in the original layout: Flux's without modulation and embeddings."""
+    left_out = ("time_in.", "vector_in.", "final_layer.adaLN")
+    for name, shape in transformer_shapes(sizes, guidance=False):
+        if "_mod.lin" not in name and ".modulation." not in name and not name.startswith(left_out):
+            yield name, shape
+    head, hidden = "distilled_guidance_layer", sizes["hidden_dim"]
+    yield from _linear(f"{head}.in_proj", 64, hidden)
+    for layer in range(sizes["n_layers"]):
+        yield from _linear(f"{head}.layers.{layer}.in_layer", hidden, hidden)
+        yield from _linear(f"{head}.layers.{layer}.out_layer", hidden, hidden)
+        yield f"{head}.norms.{layer}.scale", (hidden,)
+    yield from _linear(f"{head}.out_proj", hidden, sizes["hidden_size"])
 
 
 def t5_shapes() -> Shapes:

@@ -36,6 +36,7 @@ from modules import script_callbacks, sd_models, shared  # noqa: E402
 from modules_forge import main_entry  # noqa: E402
 from torch import nn  # noqa: E402
 
+from lora_scripts_ext.hosts.webui.forge.chroma import ChromaSession  # noqa: E402
 from lora_scripts_ext.hosts.webui.forge.flux import FluxSession  # noqa: E402
 from lora_scripts_ext.hosts.webui.forge.host import ForgeHost as Host  # noqa: E402, F401
 from lora_scripts_ext.hosts.webui.forge.host import inspection  # noqa: E402, F401
@@ -63,8 +64,8 @@ if CHECKPOINT.with_suffix(".sizes.json").is_file():
     reduced(json.loads(CHECKPOINT.with_suffix(".sizes.json").read_text()))
 main_entry.refresh_model_loading_parameters()
 sd_models.forge_model_reload()
-FLUX = type(shared.sd_model).__name__ == "Flux"
-Session = FluxSession if FLUX else ForgeSession
+FLUX, CHROMA = (type(shared.sd_model).__name__ == name for name in ("Flux", "Chroma"))
+Session = ChromaSession if CHROMA else FluxSession if FLUX else ForgeSession
 
 
 def roots() -> list[nn.Module]:
@@ -82,7 +83,7 @@ def guidance_options() -> dict[str, object]:
     """Guidance settings of txt2img: a distilled Flux takes its scale as an input."""
     if FLUX:
         return {"cfg_scale": 1.0, "distilled_cfg_scale": 7.0, "scheduler": "Simple"}
-    return {"cfg_scale": 7.0}
+    return {"cfg_scale": 7.0, **({"scheduler": "Simple"} if CHROMA else {})}
 
 
 def own_state() -> dict[str, str]:

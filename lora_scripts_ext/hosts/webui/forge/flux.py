@@ -26,6 +26,7 @@ class FluxSession(ForgeSession):
     """``shared.sd_model`` where that is a Flux; see ``contract.Session``."""
 
     _network = flux
+    _outline: type[FluxOutline] = FluxOutline
     # By the name in its module, which is another function during a run.
     _forwards = WEBUI.forwards(lambda *heads, **options: flux.attention(*heads, **options))
 
@@ -35,7 +36,7 @@ class FluxSession(ForgeSession):
 
     def outline(self) -> FluxOutline:
         """The model on the meta device, for estimating a run; may be called while others generate with the model."""
-        model = flux_outline(self.model, self._unet, self._text.models)
+        model = flux_outline(self.model, self._unet, self._text.models, self._outline)
         # A run has functions of its own; others may be drawing with the WebUI's, and with references in Neo.
         attend = _relinked(flux.attention, **WEBUI.functions())
         for block in model.blocks():

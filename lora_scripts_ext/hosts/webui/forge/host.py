@@ -23,6 +23,7 @@ from ....families.registry import by_class
 from ....models.noise_schedule import rescaled
 from ....models.weights import sha256
 from .. import generation_lock, selection, shared_state
+from .chroma import ChromaSession
 from .flux import FluxSession
 from .session import ForgeSession, load
 from .webuis import WEBUI
@@ -31,7 +32,11 @@ _TRAINABLE = f"choose {WEBUI.trainable} (text to image) at the top of the page."
 # The WebUI's words for what a model predicts.
 _PREDICTIONS: dict[str, PredictionType] = {"epsilon": "epsilon", "v_prediction": "v_prediction", "const": "flow"}
 # By the class of the denoiser in diffusers.
-_SESSIONS: dict[str, type[ForgeSession]] = {"UNet2DConditionModel": ForgeSession, "FluxTransformer2DModel": FluxSession}
+_SESSIONS: dict[str, type[ForgeSession]] = {
+    "UNet2DConditionModel": ForgeSession,
+    "FluxTransformer2DModel": FluxSession,
+    "ChromaTransformer2DModel": ChromaSession,
+}
 # Settings that the WebUI looks at when it draws the next image.
 _CHOICES = ("sd_model_checkpoint", "forge_additional_modules", "forge_unet_storage_dtype")
 
@@ -141,7 +146,7 @@ def _require_trainable(model: Any) -> Family:
         raise UserError(f"The WebUI has no model loaded; {_TRAINABLE}")
     name = model.sd_checkpoint_info.name_for_extra
     family = by_class(kind)
-    if family is None or family.denoiser not in _SESSIONS:
+    if family is None or family.denoiser not in WEBUI.denoisers:
         raise UserError(f"{name} is of a kind ({kind}) that cannot be trained on; {_TRAINABLE}")
     return family
 

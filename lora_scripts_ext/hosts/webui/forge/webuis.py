@@ -29,10 +29,12 @@ class Webui(ABC):
 
     Attributes:
         trainable: the models that it loads and that can be trained on, in a sentence.
+        denoisers: of these models, by diffusers' classes.
         wider_precision: see ``contract.Session``.
     """
 
     trainable: ClassVar[str]
+    denoisers: ClassVar[tuple[str, ...]] = ("UNet2DConditionModel", "FluxTransformer2DModel")
     wider_precision: ClassVar[str]
 
     @abstractmethod
@@ -134,7 +136,9 @@ class Forge(Webui):
 class Neo(Webui):
     """Haoming02's Forge Neo."""
 
-    trainable = "a Stable Diffusion 1, XL or Flux.1 checkpoint"
+    trainable = "a Stable Diffusion 1, XL, Flux.1 or Chroma checkpoint"
+    # Forge's Chroma has no mask for captions of different lengths.
+    denoisers = (*Webui.denoisers, "ChromaTransformer2DModel")
     wider_precision = "start Neo with --fp32-unet (or --bf16-unet)"
 
     def require_gradients(self, model: Any, text: bool) -> None:
