@@ -234,7 +234,7 @@ def estimated() -> dict[str, object]:
 
 def channels(session: webui.Session) -> int:
     """Of the model's latents."""
-    return 16 if session.model.family == "flux" else 4
+    return 16 if session.model.prediction_type == "flow" else 4
 
 
 def timesteps(session: webui.Session, thousandths: list[int]) -> torch.Tensor:
