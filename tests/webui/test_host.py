@@ -189,7 +189,6 @@ def test_what_the_last_prompt_and_the_settings_put_on_the_model_is_not_trained_o
         marked("neo", "scaled", [], "load a version of it in fp16, bf16 or fp8 without scales"),
         marked("neo", "rectified", [], "predicts in a way (const) that is not supported"),
         marked("forge", "chroma.Chroma", [], "of a kind (Chroma) that cannot be trained on"),
-        marked("neo", "chroma.Chroma", [], "of a kind (Chroma) that cannot be trained on"),
         marked("neo", "mugen.Mugen", [], "of a kind (Mugen) that cannot be trained on"),
         marked("neo", "sdxl.StableDiffusionXLRefiner", [], "of a kind (StableDiffusionXLRefiner)"),
     ],
