@@ -124,7 +124,7 @@ class Inspection(ABC):
     Attributes:
         prediction_type: None where only loading the model would tell.
         sizes: by part: ``unet``, ``te1``, ``te2``, and ``vae`` where a run loads it.
-        unet: on the meta device, in the number format of training (Flux: the transformer).
+        unet: on the meta device, in the precision of training (Flux: the transformer).
         texts: the text encoders that can be trained, on the meta device.
         targets: as ``Session.targets``, on the meta device.
         loaded: whether the weights are in memory already.

@@ -95,12 +95,12 @@ def conv_grads(grad: Tensor, x: Tensor, kernel: Tensor, geometry: Geometry) -> t
 
 
 def _convolution_backward(
-    grad: Tensor, x: Tensor, kernel: Tensor, geometry: Geometry, wanted: tuple[bool, bool, bool]
+    grad: Tensor, x: Tensor, kernel: Tensor, geometry: Geometry, required: tuple[bool, bool, bool]
 ) -> tuple[Any, Any, Any]:
-    """torch's gradients to input, kernel and bias, each a tensor if it is ``wanted``, else None."""
+    """torch's gradients to input, kernel and bias, each a tensor if it is ``required``, else None."""
     stride, padding, dilation = geometry.stride, geometry.padding, geometry.dilation
     return torch.ops.aten.convolution_backward(
-        grad, x, kernel, None, stride, padding, dilation, False, (0, 0), 1, wanted
+        grad, x, kernel, None, stride, padding, dilation, False, (0, 0), 1, required
     )
 
 

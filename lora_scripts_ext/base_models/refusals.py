@@ -182,7 +182,7 @@ def _what_else(shapes: Mapping[str, Shape]) -> str:
 
 def _missing(shapes: Mapping[str, Shape], family: Family, files: Collection[str]) -> dict[str, str]:
     """What a checkpoint with a denoiser of ``family`` lacks, by the key that can name a file with it; those with a UNet
-    are told apart here."""
+    are distinguished here."""
     missing: dict[str, str] = {}
     if family.denoiser == UNet.class_name:
         missing[""] = next(_missing_texts(shapes), "")

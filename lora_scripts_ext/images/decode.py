@@ -50,7 +50,7 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedImage:
     """A decoded image: ``pixels`` in mode RGB, ``alpha`` in mode L or None where the file has none."""
 
     pixels: Image.Image
@@ -76,7 +76,7 @@ def size(path: Path) -> Size:
         return (height, width) if _orientation(image) in _TURNED else (width, height)
 
 
-def decode(content: bytes) -> Picture:
+def decode(content: bytes) -> DecodedImage:
     """Decode a file's bytes: first frame, upright, in sRGB, transparency laid on white.
 
     Raises:
@@ -133,7 +133,7 @@ def crop(image: Image.Image, resized: Size, bucket: Size, view: View, resample: 
     return np.ascontiguousarray(pixels[:, ::-1]) if view.flip else pixels
 
 
-def _decoded(image: Image.Image) -> Picture:
+def _decoded(image: Image.Image) -> DecodedImage:
     profile = image.info.get("icc_profile")
     image = _eight_bit(_upright(image))
     alpha = _alpha(image)
@@ -141,7 +141,7 @@ def _decoded(image: Image.Image) -> Picture:
     if alpha is not None:
         white = Image.new("RGB", pixels.size, "white")
         pixels = Image.composite(pixels, white, alpha)
-    return Picture(pixels, alpha)
+    return DecodedImage(pixels, alpha)
 
 
 @contextmanager

@@ -46,8 +46,8 @@ def plain_weight(module: nn.Module, x: Tensor) -> nn.Parameter | None:
 
 def bias(module: nn.Module) -> Tensor | None:
     """A frozen layer's bias, if it has one."""
-    found = module.bias
-    return found if isinstance(found, Tensor) else None
+    value = module.bias
+    return value if isinstance(value, Tensor) else None
 
 
 def row_scale(module: nn.Module) -> Tensor | None:

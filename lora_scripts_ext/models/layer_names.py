@@ -74,13 +74,13 @@ class UNetLayout:
     def of_paths(cls, paths: Iterable[str]) -> UNetLayout | None:
         """The layout of a UNet of which ``paths`` (diffusers) are the layers with attention, or more; None where there
         is none."""
-        found = [(m[1], int(m[2]), int(m[3])) for path in paths if (m := _ATTENTION_PATH.match(path))]
-        if not found:
+        attentions = [(m[1], int(m[2]), int(m[3])) for path in paths if (m := _ATTENTION_PATH.match(path))]
+        if not attentions:
             return None
-        ups = [level for side, level, _ in found if side == "up"]
-        levels = 1 + max(level for _, level, _ in found)
-        down = {level for side, level, _ in found if side == "down"} | {levels - 1 - level for level in ups}
-        layers = max(layer + (side == "down") for side, _, layer in found)
+        ups = [level for side, level, _ in attentions if side == "up"]
+        levels = 1 + max(level for _, level, _ in attentions)
+        down = {level for side, level, _ in attentions if side == "down"} | {levels - 1 - level for level in ups}
+        layers = max(layer + (side == "down") for side, _, layer in attentions)
         return cls(layers, tuple(level in down for level in range(levels)))
 
     def to_original(self, path: str) -> str:

@@ -115,8 +115,10 @@ def _entries(path: Path, text: bytes) -> dict[str, dict[str, Any]]:
 
 
 def _metadata(text: bytes) -> dict[str, str]:
-    found = json.loads(text).get("__metadata__")
-    return {name: value for name, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
+    metadata = json.loads(text).get("__metadata__")
+    if not isinstance(metadata, dict):
+        return {}
+    return {name: value for name, value in metadata.items() if isinstance(value, str)}
 
 
 def _header(entries: dict[str, dict[str, Any]], metadata: dict[str, str]) -> Header:

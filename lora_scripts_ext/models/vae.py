@@ -105,12 +105,12 @@ def _translate(name: str, levels: int, patterns: Iterable[tuple[str, str]]) -> s
     """``name`` with its head rewritten by the first of ``patterns`` that fits, decoder levels counted backwards."""
     for pattern, replacement in patterns:
         expression = re.escape(pattern).replace(r"\{0\}", r"(\d+)").replace(r"\{1\}", r"(\d+)")
-        found = re.match(rf"{expression}(?=\.)", name)
-        if found:
-            numbers = [int(number) for number in found.groups()]
+        head = re.match(rf"{expression}(?=\.)", name)
+        if head:
+            numbers = [int(number) for number in head.groups()]
             if pattern.startswith("decoder.up") and numbers:
                 numbers[0] = levels - 1 - numbers[0]
-            return replacement.format(*numbers) + name[found.end() :]
+            return replacement.format(*numbers) + name[head.end() :]
     return name
 
 

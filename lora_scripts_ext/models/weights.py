@@ -116,6 +116,6 @@ def _opened(path: Path) -> Iterator[safe_open]:
             yield file
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{path}: this safetensors file cannot be read ({error}); it is damaged or in a number format that is not "
+            f"{path}: this safetensors file cannot be read ({error}); it is damaged or in a precision that is not "
             "known here, download it again in fp16, bf16 or fp32."
         ) from error

@@ -69,7 +69,7 @@ def inspect(config: Config) -> CheckpointInspection:
     """Read the headers and configs of ``config.base_model`` and check them as loading would; no weight is read.
 
     Raises:
-        UserError: it cannot be trained on, the device or number format is not there, or the tokenizer does not fit.
+        UserError: it cannot be trained on, the device or precision is not available, or the tokenizer does not fit.
     """
     device = pick_device(config)
     dtype = pick_dtype(config, device)

@@ -182,14 +182,14 @@ class StandaloneSession:
     @contextmanager
     def _at_hand(self, models: Sequence[nn.Module]) -> Iterator[None]:
         """These on the device, and back where they were afterwards."""
-        places = [next(model.parameters()).device for model in models]
+        devices = [next(model.parameters()).device for model in models]
         try:
             for model in models:
                 self._fetch(model)
             yield
         finally:
-            for model, place in zip(models, places, strict=True):
-                model.to(place)
+            for model, device in zip(models, devices, strict=True):
+                model.to(device)
 
 
 def _to_image(pixels: Tensor) -> Image.Image:

@@ -29,8 +29,8 @@ def note_loaded(model: object, path: str) -> None:
     global _newest
     if _newest != (id(model), path):
         _newest = (id(model), path)
-        found = _stamp(path)
-        _loaded[found.path] = found
+        stamp = _stamp(path)
+        _loaded[stamp.path] = stamp
 
 
 def stamps(paths: Sequence[str]) -> tuple[Stamp, ...]:
@@ -67,7 +67,7 @@ def _stamp(path: str) -> Stamp:
     """The file as it is on the disk; of size -1 where it cannot be looked at."""
     real = os.path.realpath(path)
     try:
-        found = Path(real).stat()
+        status = Path(real).stat()
     except OSError:
         return Stamp(real, -1, 0)
-    return Stamp(real, found.st_size, found.st_mtime_ns)
+    return Stamp(real, status.st_size, status.st_mtime_ns)

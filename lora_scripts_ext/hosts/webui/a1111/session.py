@@ -114,20 +114,20 @@ def _towers(resident: Any, family: FamilyName) -> list[nn.Module]:
 
 
 def _text_encoders(resident: Any, family: FamilyName, clip_skip: int, cut: set[str] | None = None) -> TextEncoders:
-    made, tokenizers = [], []
+    models, tokenizers = [], []
     for embedder, layout in zip(_wrapped(resident, family), by_name(family).text_encoders, strict=True):
         if hasattr(embedder, "model"):
             tower = embedder.model
-            made.append(OpenClipText(tower, unused_layers=layout.unused_layers))
+            models.append(OpenClipText(tower, unused_layers=layout.unused_layers))
             length, vocabulary = len(tower.positional_embedding), tower.token_embedding.wrapped.num_embeddings
             tokenizers.append(Tokenizer.read(SHIPPED, 0, length, vocabulary))
         else:
-            made.append(embedder.transformer)
+            models.append(embedder.transformer)
             length = embedder.transformer.config.max_position_embeddings
             tokenizers.append(Tokenizer(embedder.tokenizer, None, length))
     if cut is not None:
         tokenizers[0].cut = cut
-    return TextEncoders(made, tokenizers, family, clip_skip)
+    return TextEncoders(models, tokenizers, family, clip_skip)
 
 
 @contextmanager

@@ -68,7 +68,7 @@ class Webui(ABC):
 
     @abstractmethod
     def forget_files(self) -> None:
-        """LoRAs are read anew from their files."""
+        """LoRAs are read from their files again."""
 
     @abstractmethod
     def forwards(self, attend: Any) -> weights.Forwards:
@@ -91,7 +91,7 @@ class Forge(Webui):
     wider_precision = "start Forge with --all-in-fp32 (or --unet-in-bf16)"
 
     def require_gradients(self, model: Any, text: bool) -> None:
-        """See ``Webui.require_gradients``; the UNet's number format tells."""
+        """See ``Webui.require_gradients``; the UNet's storage dtype tells."""
         stored = model.forge_objects_original.unet.model.storage_dtype
         if stored not in _STORED:
             raise UserError(
@@ -142,7 +142,7 @@ class Neo(Webui):
     wider_precision = "start Neo with --fp32-unet (or --bf16-unet)"
 
     def require_gradients(self, model: Any, text: bool) -> None:
-        """See ``Webui.require_gradients``; the layers tell, the number format is that of the most weights in a file."""
+        """See ``Webui.require_gradients``; the layers tell, the storage dtype is that of most weights in the file."""
         parts = model.forge_objects_original
         networks = [parts.unet.model.diffusion_model, *([parts.clip.cond_stage_model] if text else [])]
         layers = (module for network in networks for module in network.modules())
