@@ -82,6 +82,7 @@ class Family(ABC):
         has_pooled: whether the denoiser takes a pooled text embedding.
         has_time_ids: whether it takes the sizes of the image and its crop.
         has_flow: whether it predicts a flow, always.
+        training_guidance: the guidance scale that is given to the denoiser in training, where it takes one.
         takes_guidance: whether the denoiser takes the guidance scale as an input, instead of being computed twice.
         trains_text_encoders: whether its text encoders can learn.
         epsilon_by_default: whether a checkpoint that does not state its prediction type predicts epsilon; else the
@@ -110,6 +111,7 @@ class Family(ABC):
     has_time_ids: ClassVar[bool] = False
     has_flow: ClassVar[bool] = False
     takes_guidance: ClassVar[bool] = False
+    training_guidance: ClassVar[float] = 1.0
     trains_text_encoders: ClassVar[bool] = True
     epsilon_by_default: ClassVar[bool] = True
     keys_from_original: ClassVar[bool] = False

@@ -40,6 +40,9 @@ class Flux(Family):
     has_pooled = True
     has_flow = True
     takes_guidance = True
+    # At 1 it is the model before guidance distillation, which the LoRA must not undo (kohya's and ai-toolkit's
+    # setting, too).
+    training_guidance = 1.0
     trains_text_encoders = False
     cfg_scale = 3.5
     caption_encoder = 1

@@ -24,10 +24,6 @@ from .sampler import make_scheduler, sample, sample_flow
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
-# Distilled models take their guidance scale as an input. Trained at 1 it is the model before guidance distillation,
-# which the LoRA must not undo (kohya's and ai-toolkit's setting, too).
-_TRAINING_GUIDANCE = 1.0
-
 
 class StandaloneSession:
     """A frozen model in eval mode; see ``contract.Session``. Its parts wait on the CPU until they are needed."""
@@ -96,7 +92,7 @@ class StandaloneSession:
             timesteps: [batch]; int64 in training, samplers pass fractions too; float32 in 0 to 1 for a flow.
             conditioning: of as many captions; for SDXL with ``pooled`` and ``time_ids``.
         """
-        return self._predict(noisy, timesteps, conditioning, _TRAINING_GUIDANCE)
+        return self._predict(noisy, timesteps, conditioning, self._family.training_guidance)
 
     def _predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, guidance: float) -> Tensor:
         self._fetch(self._unet)

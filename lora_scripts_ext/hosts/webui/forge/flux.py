@@ -11,15 +11,12 @@ from backend.nn import flux
 from torch import Tensor
 
 from ....contract import Conditioning, Target
+from ....families.registry import by_name
 from ....models.outline import FluxOutline, flux_outline
 from ....models.targets import flux_targets
 from .session import ForgeSession
 from .webuis import WEBUI
 from .weights import patch_blocks
-
-# Flux dev takes its guidance scale as an input. Trained at 1 it is the model before guidance distillation, which the
-# LoRA must not undo (kohya's and ai-toolkit's setting, too).
-_GUIDANCE = 1.0
 
 
 class FluxSession(ForgeSession):
@@ -56,7 +53,9 @@ class FluxSession(ForgeSession):
             timesteps.to(device, torch.float32),
             context=conditioning.context.to(device, dtype),
             y=None if pooled is None else pooled.to(device, dtype),
-            guidance=torch.full((len(noisy),), _GUIDANCE, device=device, dtype=dtype),
+            guidance=torch.full(
+                (len(noisy),), by_name(self.model.family).training_guidance, device=device, dtype=dtype
+            ),
             transformer_options={},
         )
         return output.float()
