@@ -28,7 +28,7 @@ def low_bits() -> dict[str, object]:
     report["stored"] = str(shared.sd_model.forge_objects_original.unet.model.storage_dtype)
     before = state()
     result = run.train(settings("low", gradient_checkpointing=True), webui.Host())
-    report["changed"] = changes(before, "listed", "prompt")
+    report["changed"] = changes(before, "listed", "prompt", *webui.MOVED_BY_LOADING)
     report["loss"] = result.loss
     report["preview"] = digest(Image.open(result.previews[-1]).convert("RGB").tobytes())
     report["txt2img"] = draw(f"{PROMPT} <lora:low:1>")
