@@ -88,7 +88,7 @@ if __name__ == "__main__":
     weights = [parameter for root in webui.roots() for parameter in root.parameters()]
     report = {
         "model_mib": round(sum(weight.numel() * weight.element_size() for weight in weights) / _MIB),
-        "told": {
+        "estimate": {
             "extra_mib": round(estimated.extra_bytes / _MIB),
             "seconds_a_step": round(estimated.flops / rate / estimated.steps, 2),
         },

@@ -29,14 +29,15 @@ def restored() -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def take(number: int) -> bool:
-    """Let torch take ``number`` threads; False, and no change, where the machine has fewer cores.
+def take(number: int, processes: int = 1) -> bool:
+    """Let torch take ``number`` threads, as ``processes`` do on this machine; False, and no change, where it has fewer
+    cores.
 
     OpenMP's threads spin while they wait: more of them than cores would be many times slower.
     """
     if number == count():
         return True
-    if number > (os.cpu_count() or 1):
+    if number * processes > (os.cpu_count() or 1):
         return False
     torch.set_num_threads(number)
     return True

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5TokenizerFast
 
 from lora_scripts_ext.base_models.diffusers_folder import read_folder
@@ -82,6 +82,21 @@ def write_file(path: Path, variant: str = "dev") -> Path:
     tensors |= {f"text_encoders.t5xxl.transformer.{name}": tensor for name, tensor in t5.items()}
     save_file({name: tensor.half().contiguous() for name, tensor in tensors.items()}, path)
     return path
+
+
+def predict(transformer: nn.Module, noisy: Tensor, timesteps: Tensor, context: Tensor, **inputs: Tensor) -> Tensor:
+    """What diffusers' transformer predicts for latents [batch, 16, height, width]; Chroma's packs them the same way."""
+    batch, channels, height, width = noisy.shape
+    patches = transformer(
+        hidden_states=FluxPipeline._pack_latents(noisy, batch, channels, height, width),
+        timestep=timesteps,
+        encoder_hidden_states=context,
+        txt_ids=torch.zeros(context.shape[1], 3),
+        img_ids=FluxPipeline._prepare_latent_image_ids(batch, height // 2, width // 2, noisy.device, noisy.dtype),
+        return_dict=False,
+        **inputs,
+    )[0]
+    return FluxPipeline._unpack_latents(patches, height * 8, width * 8, 8)
 
 
 def _clip() -> nn.Module:

@@ -4,6 +4,8 @@ import ast
 import re
 from pathlib import Path
 
+from lora_scripts_ext.families.registry import FAMILIES
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "lora_scripts_ext"
 # From the ground up: a package may import those of the lines above it, and the files beside the packages.
@@ -100,14 +102,18 @@ def test_no_package_holds_more_than_its_share():
 
 
 def test_the_name_of_a_webui_stands_only_in_its_host():
-    for path in files():
-        if "hosts" not in path.parts and re.search(r"\ba1111|\bforge\b", path.read_text(encoding="utf-8")):
-            raise AssertionError(path.relative_to(PACKAGE))
+    assert files_with(r"\ba1111|\bforge\b|\bneo\b", "hosts") == []
 
 
 def test_the_name_of_a_family_stands_only_in_families():
-    for path in files():
-        if "families" not in path.parts and re.search(
-            r"[\"'](sd1|sd2|sdxl|flux)[\"']", path.read_text(encoding="utf-8")
-        ):
-            raise AssertionError(path.relative_to(PACKAGE))
+    names = "|".join(family.name for family in FAMILIES)
+    assert files_with(rf"[\"']({names})[\"']", "families") == []
+
+
+def files_with(pattern, package):
+    """The files outside of ``package`` that hold the pattern."""
+    return [
+        str(path.relative_to(PACKAGE))
+        for path in files()
+        if package not in path.parts and re.search(pattern, path.read_text(encoding="utf-8"))
+    ]

@@ -95,16 +95,7 @@ def embed(pipe, caption):
 @torch.no_grad()
 def predict(transformer, noisy, timesteps, context):
     """diffusers' transformer on latents [batch, 16, height, width], without padding or mask."""
-    batch, channels, height, width = noisy.shape
-    output = transformer(
-        hidden_states=ChromaPipeline._pack_latents(noisy, batch, channels, height, width),
-        timestep=timesteps,
-        encoder_hidden_states=context,
-        txt_ids=torch.zeros(context.shape[1], 3),
-        img_ids=ChromaPipeline._prepare_latent_image_ids(batch, height // 2, width // 2, noisy.device, noisy.dtype),
-        return_dict=False,
-    )[0]
-    return ChromaPipeline._unpack_latents(output, height * 8, width * 8, 8)
+    return flux.predict(transformer, noisy, timesteps, context)
 
 
 @torch.no_grad()

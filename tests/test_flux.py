@@ -77,20 +77,8 @@ def predict(pipe, *arguments):
 
 def predict_with(transformer, noisy, timesteps, context, pooled, guidance):
     """diffusers' transformer on latents [batch, 16, height, width]."""
-    pipe = FluxPipeline
-    batch, channels, height, width = noisy.shape
-    ids = pipe._prepare_latent_image_ids(batch, height // 2, width // 2, noisy.device, noisy.dtype)
-    output = transformer(
-        hidden_states=pipe._pack_latents(noisy, batch, channels, height, width),
-        timestep=timesteps,
-        guidance=torch.full((batch,), guidance) if transformer.config.guidance_embeds else None,
-        pooled_projections=pooled,
-        encoder_hidden_states=context,
-        txt_ids=torch.zeros(context.shape[1], 3),
-        img_ids=ids,
-        return_dict=False,
-    )[0]
-    return pipe._unpack_latents(output, height * 8, width * 8, 8)
+    scale = torch.full((len(noisy),), guidance) if transformer.config.guidance_embeds else None
+    return flux.predict(transformer, noisy, timesteps, context, pooled_projections=pooled, guidance=scale)
 
 
 @torch.no_grad()
@@ -242,6 +230,15 @@ def test_a_run_is_resumed_to_the_same_bytes_and_continued(recomputed, checkpoint
     assert before.keys() == after.keys()
     for name in before:
         torch.testing.assert_close(after[name], before[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", [{"mixed_precision": "bf16"}, {"fp8_base": True}], ids=str)
+def test_a_frozen_model_in_fewer_bits_is_trained_on(precision, checkpoint, data, tmp_path):
+    losses = [
+        train(shop.make_config(data, checkpoint, tmp_path / name, max_steps=3, **values)).loss
+        for name, values in (("fp32", {}), ("few", precision))
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
 def test_the_estimate_counts_transformer_and_text_encoders(checkpoint, data, tmp_path):

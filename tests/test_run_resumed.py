@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 from pathlib import Path
 
@@ -169,7 +170,16 @@ def test_more_threads_than_cores_are_not_used_on_resume(data, checkpoint, tmp_pa
     events = []
     assert not train(config, resume=True, report=events.append).stopped
     (text,) = [event["text"] for event in events if "threads" in event.get("text", "")]
-    assert text.startswith("The run was started with 10000 CPU threads, which this machine does not have; it goes on")
+    assert text.startswith(
+        "The run was started with 10000 CPU threads, more than this machine has cores for; it continues"
+    )
+
+
+def test_processes_share_the_cores(two_threads):
+    """Two processes with two threads each want four cores."""
+    assert threads.take(2, processes=1)
+    assert not threads.take(3, processes=os.cpu_count())
+    assert threads.count() == 2
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 from ..config import PART_FILES, Config
 from ..contract import FamilyName, PredictionType
 from ..errors import UserError
-from ..families.registry import by_name, readable
+from ..families.registry import by_name, short_titles
 from ..models.safetensors_file import PICKLES, Header, read_header
 from .diffusers_folder import read_folder
 from .inference_yaml import read_inference_yaml
@@ -98,8 +98,8 @@ def read_file(path: Path, family: str = "auto", files: Mapping[str, Path] | None
         unet, vae, texts = read_parts(path, header.shapes, known, yaml, files)
     except (ValueError, KeyError, IndexError) as error:
         raise UserError(
-            f"{path}: this is not a {readable()} base model as it should be: {reason(error)}; take another version of "
-            "it."
+            f"{path}: this is not a {short_titles()} base model as it should be: {reason(error)}; take another version "
+            "of it."
         ) from error
     factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
     return Checkpoint(

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..contract import FamilyName
 from ..errors import UserError
 from ..families.family import Heads, TextEncoderLayout
-from ..families.registry import FAMILIES, by_name, readable
+from ..families.registry import FAMILIES, by_name, short_titles
 from ..models.clip import (
     build_clip,
     build_projected_clip,
@@ -92,7 +92,7 @@ def family_of(shapes: Mapping[str, Shape]) -> FamilyName:
     for family in FAMILIES:
         if any(name.startswith(family.text_encoders[-1].prefix) for name in shapes):
             return family.name
-    raise ValueError(f"it carries no text encoder of {readable()}")
+    raise ValueError(f"it carries no text encoder of {short_titles()}")
 
 
 def denoiser_prefix(shapes: Mapping[str, Shape], denoiser: Denoiser[Any]) -> str | None:
@@ -150,7 +150,7 @@ def read_parts(
 
     texts = []
     for index, (layout, key) in enumerate(zip(kind.text_encoders, kind.component_names, strict=True)):
-        with _blamed_on(key, files):
+        with _errors_of(key, files):
             texts.append(_text_part(stored(layout.prefix, key), index, layout, yaml.text_folders[index]))
     component = stored(denoiser_prefix(shapes, denoiser) or "")
     config = denoiser.config(component.shapes, yaml.heads or kind.heads)
@@ -158,7 +158,7 @@ def read_parts(
         width = config["projection_class_embeddings_input_dim"] - texts[-1].config["projection_dim"]
         config["addition_time_embed_dim"] = width // 6
     unet = component.part(denoiser.title, denoiser.build, config, denoiser.sources(component.shapes, config))
-    with _blamed_on("vae", files):
+    with _errors_of("vae", files):
         component = stored(kind.vae_prefix, "vae")
         config = vae_config(component.shapes)
         vae = component.part("VAE", build_vae, config, vae_sources(component.shapes, config))
@@ -166,8 +166,8 @@ def read_parts(
 
 
 @contextmanager
-def _blamed_on(key: str, files: Mapping[str, Path]) -> Iterator[None]:
-    """What is wrong with a part in a file of its own is an error of that file."""
+def _errors_of(key: str, files: Mapping[str, Path]) -> Iterator[None]:
+    """Errors of a part that has a file of its own name that file and its ``key``."""
     try:
         yield
     except (ValueError, KeyError, IndexError) as error:

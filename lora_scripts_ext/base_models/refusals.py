@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..families.family import Family
-from ..families.registry import FAMILIES, readable
+from ..families.registry import FAMILIES, short_titles
 from ..models.denoiser import Denoiser
 from ..models.denoisers import DENOISERS
 from ..models.diffusers_unet import UNet
@@ -18,7 +18,7 @@ from ..models.safetensors_file import Header, Shape, read_header
 from .kinds import kind_of
 from .original_layout import UNET, denoiser_prefix
 
-_TAKE = f"give the checkpoint of a full {readable()} model."
+_TAKE = f"give the checkpoint of a full {short_titles()} model."
 _TEXTS = ("cond_stage_model.", "conditioner.embedders.")
 _PLAIN = "give the plain text-to-image version."
 _CHANNELS = {

@@ -26,9 +26,9 @@ def by_name(name: str) -> Family:
     return _BY_NAME[name]
 
 
-def readable() -> str:
-    """The families whose checkpoints are read here, as in "SD1, SD2 or SDXL"."""
-    *others, last = (family.short_title for family in FAMILIES if family.text_encoders)
+def short_titles() -> str:
+    """All families as a sentence lists them: "SD1, SD2 or SDXL"."""
+    *others, last = (family.short_title for family in FAMILIES)
     return f"{', '.join(others)} or {last}"
 
 

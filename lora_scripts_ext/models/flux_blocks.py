@@ -92,11 +92,11 @@ class StreamTransformer(nn.Module):
         patches = patches.view(batch, rows, columns, channels, PATCH, PATCH)
         return patches.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels, height, width)
 
-    def _rotation(self, words: int, rows: int, columns: int, device: torch.device) -> Tensor:
+    def _rotation(self, text_tokens: int, rows: int, columns: int, device: torch.device) -> Tensor:
         """See :func:`_rotation`; kept, as computing it in float64 on the CPU would make the device wait."""
-        key = (words, rows, columns, device)
+        key = (text_tokens, rows, columns, device)
         if key not in self._rotations:
-            self._rotations[key] = _rotation(words, rows, columns, self._head_channels).to(device)
+            self._rotations[key] = _rotation(text_tokens, rows, columns, self._head_channels).to(device)
         return self._rotations[key]
 
 
@@ -264,11 +264,11 @@ def _rotated(x: Tensor, rotation: Tensor) -> Tensor:
     return torch.stack([cosine * even - sine * odd, sine * even + cosine * odd], dim=-1).flatten(-2).to(x.dtype)
 
 
-def _rotation(words: int, rows: int, columns: int, head_channels: int) -> Tensor:
-    """Cosines and sines of all tokens, words first: float32 [2, tokens, channels of a head / 2]."""
-    grid = torch.zeros(words + rows * columns, 3, dtype=torch.float64)
-    grid[words:, 1] = torch.arange(rows).repeat_interleave(columns)
-    grid[words:, 2] = torch.arange(columns).repeat(rows)
+def _rotation(text_tokens: int, rows: int, columns: int, head_channels: int) -> Tensor:
+    """Cosines and sines of all tokens, text first: float32 [2, tokens, channels of a head / 2]."""
+    grid = torch.zeros(text_tokens + rows * columns, 3, dtype=torch.float64)
+    grid[text_tokens:, 1] = torch.arange(rows).repeat_interleave(columns)
+    grid[text_tokens:, 2] = torch.arange(columns).repeat(rows)
     angles = []
     for axis, channels in enumerate(axes(head_channels)):
         speeds = _ROTARY_BASE ** (-torch.arange(0, channels, 2, dtype=torch.float64) / channels)

@@ -191,7 +191,7 @@ class Run:
         if state is not None:
             context.progress.step = state.step
             context.stepper.restore(state)
-            warnings += _resume_threads(state, session.model.device)
+            warnings += _resume_threads(state, session.model.device, world.size)
         context.stepper.limit(fit)
         self.log = Log(context, report, meter)
         self.previews = Previews(context, self.log)
@@ -279,13 +279,13 @@ class Run:
         )
 
 
-def _resume_threads(state: states.State, device: torch.device) -> list[str]:
+def _resume_threads(state: states.State, device: torch.device, processes: int) -> list[str]:
     """Let a run on the CPU take as many threads as before it was resumed; a warning where it cannot."""
     number = state.progress.get("threads", threads.count())
-    if device.type != "cpu" or threads.take(number):
+    if device.type != "cpu" or threads.take(number, processes):
         return []
     return [
-        f"The run was started with {number} CPU threads, which this machine does not have; it goes on with "
+        f"The run was started with {number} CPU threads, more than this machine has cores for; it continues with "
         f"{threads.count()} and ends with weights that differ by rounding."
     ]
 

@@ -38,7 +38,7 @@ def python(kind: str) -> Path:
 
 
 def choosing(kind: str, checkpoint: Path) -> list[str]:
-    """The flags by which the WebUI finds *checkpoint*; Neo lists the folder and is told which one later."""
+    """The flags by which the WebUI finds *checkpoint*; in Neo, which lists the folder, a setting chooses it later."""
     return ["--ckpt-dirs", str(checkpoint.parent)] if kind == "neo" else ["--ckpt", str(checkpoint)]
 
 
@@ -57,3 +57,13 @@ def inside(
     done = subprocess.run(command, cwd=root(kind), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def assert_restored(report: dict[str, Any]) -> None:
+    """However a run ends, the model and the images it draws are as before it; ``report`` of the driver's matrix."""
+    assert len(report["ways"]) >= 13
+    for way, after in report["ways"].items():
+        assert after["ended"] == (way if way in ("done", "stopped") else f"failed: {way}")
+        assert after["changed"] == [], way
+        assert after["image"], way
+        assert after["image with LoRA"], way

@@ -25,7 +25,7 @@ _STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, to
 
 
 class Webui(ABC):
-    """What the host asks of the WebUI that it runs in.
+    """What the host needs from the WebUI that it runs in.
 
     Attributes:
         trainable: the models that it loads and that can be trained on, in a sentence.
@@ -55,7 +55,7 @@ class Webui(ABC):
 
     @abstractmethod
     def load(self, patchers: list[Any], whole: bool) -> None:
-        """Bring parts of a model to their devices, with the LoRAs that each of them asks for merged; ``whole``: no
+        """Bring parts of a model to their devices, with the LoRAs that each of them uses merged; ``whole``: no
         layer waits in the memory of the CPU until it is its turn."""
 
     @abstractmethod
@@ -64,7 +64,7 @@ class Webui(ABC):
 
     @abstractmethod
     def is_outdated(self, patcher: Any, replaced: Container[Path]) -> bool:
-        """Whether a part of a model asks for a LoRA that must not be merged again: its file is another by now."""
+        """Whether a part of a model uses a LoRA that must not be merged again: its file is another by now."""
 
     @abstractmethod
     def forget_files(self) -> None:
@@ -187,7 +187,7 @@ class Neo(Webui):
 
     @contextmanager
     def without_references(self) -> Iterator[None]:
-        """See ``Webui.without_references``; those of the last img2img stay for whoever asks the model next."""
+        """See ``Webui.without_references``; those of the last img2img stay for the next image."""
         before = args.dynamic_args.ref_latents
         args.dynamic_args.ref_latents = []
         try:
