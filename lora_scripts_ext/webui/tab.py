@@ -10,10 +10,11 @@ from typing import Any
 import gradio as gr
 
 from .. import config as configs
+from .. import presets
 from ..dataset.example import Example
 from ..errors import UserError
 from ..jobs.estimate import estimate as estimate_run
-from . import dataset, estimate_text, form, guard, paths, presets, thumbnails
+from . import dataset, estimate_text, form, guard, paths, thumbnails
 from .job_slot import JOB_SLOT
 from .messages import sentence
 
