@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import asdict
 from typing import Any
 
 from ..config import Config
 from ..errors import UserError
+from ..hosts.webui import notices
 from ..jobs.job import Job
 from . import paths
 
@@ -43,6 +45,7 @@ class JobSlot:
 
         ``made``: the LoRAs trained since the WebUI was started, by name -> when they were finished, in seconds. The
         page shows their cards; the WebUI shows them after its own refresh, which lists the checkpoints, too.
+        ``notice``: the newest of ``notices``, None where there is none.
         """
         if self._job is None:
             return {"status": "idle"}
@@ -50,7 +53,8 @@ class JobSlot:
         # The status changes just before the end is recorded.
         if report["status"] == "done" and "ended" in report:
             self._finished[report["name"]] = report["ended"]
-        return {**report, "made": dict(self._finished)}
+        notice = notices.newest()
+        return {**report, "made": dict(self._finished), "notice": asdict(notice) if notice is not None else None}
 
 
 #: Reload UI runs the scripts again but keeps this module, and with it the job.
