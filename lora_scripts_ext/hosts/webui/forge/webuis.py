@@ -176,9 +176,11 @@ class Neo(Webui):
         memory_management.load_models_gpu(patchers, force_full_load=whole)
 
     def is_loaded(self, patcher: Any, whole: bool) -> bool:
-        """See ``Webui.is_loaded``; a model that has made room for another is still listed."""
+        """See ``Webui.is_loaded``; a model that has made room for another is still listed, and with --novram none is
+        ever whole."""
         listed = any(patcher is loaded.model for loaded in memory_management.current_loaded_models)
-        return listed and not (whole and patcher.model.model_lowvram)
+        never_whole = memory_management.vram_state is memory_management.VRAMState.NO_VRAM
+        return listed and (never_whole or not (whole and patcher.model.model_lowvram))
 
     def is_outdated(self, patcher: Any, replaced: Container[Path]) -> bool:
         """See ``Webui.is_outdated``; Neo tells merged weights apart by each reading of the files."""
