@@ -37,6 +37,7 @@ class ModelInfo:
         resolution: the side in pixels that the family was trained at (512, 768, 1024).
         dtype: the compute dtype of the frozen weights.
         variant: the model within its family, where they differ: Flux's ``dev`` or ``schnell``.
+        card_version: the "sd version" of a LoRA's card, where the WebUI has words of its own for it; else empty.
         warnings: sentences about a model that can be trained but may not be the intended one.
     """
 
@@ -52,6 +53,7 @@ class ModelInfo:
     dtype: torch.dtype
     vae: str = ""
     variant: str = ""
+    card_version: str = ""
     warnings: tuple[str, ...] = ()
 
 
