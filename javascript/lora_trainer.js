@@ -3,7 +3,10 @@
 (function() {
     const PERIOD = 1500;
     const HINTS = 8;
+    const NOTICE = 12000;
     let last = "";
+    // When the last notice was said; null until the first report: what others were told is not said again.
+    let told = null;
     // The cards that have been requested, and the list that was on the page then: the WebUI may put a new one there.
     const requested = new Map();
 
@@ -35,7 +38,8 @@
     function headline(report) {
         const name = report.name;
         const text = {
-            waiting: `${name} waits until the WebUI is free.`,
+            waiting: `${name} is queued. ${report.waits_for || ""}`.trim(),
+            starting: `${name} starts as soon as the WebUI is free.`,
             preparing: `${name}: preparing`,
             training: `${name} is being trained.`,
             done: `${name} is done: use ${promptText(report)} in a prompt.`,
@@ -92,6 +96,12 @@
         }
         return element("figure", {class: "lt_loss"}, drawing,
             element("figcaption", {}, "Loss, and its trend: it should fall, then level off."));
+    }
+
+    // The trainings that come after this one.
+    function queue(jobs) {
+        const items = jobs.map((job) => element("li", {}, `${job.name} ${job.waits_for}`.trim()));
+        return element("div", {class: "lt_queue"}, element("p", {}, "Then:"), element("ol", {}, ...items));
     }
 
     // The newest on top.
@@ -165,6 +175,7 @@
         if (report.status === "done") parts.push(tryIt(report));
         if (report.curve && report.curve.length > 1) parts.push(curve(report.curve));
         if (report.previews && report.previews.length) parts.push(strips(report));
+        if (report.waiting && report.waiting.length) parts.push(queue(report.waiting));
         const hints = [...(report.skipped || []).map((one) => `skipped: ${one.picture} (${one.reason})`),
             ...(report.warnings || [])];
         if (hints.length > HINTS) hints.splice(HINTS, hints.length, `and ${hints.length - HINTS} more`);
@@ -172,11 +183,25 @@
         panel.replaceChildren(...parts);
     }
 
+    function showNotice(report) {
+        const time = report.notice ? report.notice.time : 0;
+        if (told !== null && time > told) {
+            const close = element("button", {type: "button", "aria-label": "Close"}, "\u00d7");
+            const box = element("div", {class: "lt_notice", role: "alert"}, report.notice.text, close);
+            document.querySelectorAll(".lt_notice").forEach((older) => older.remove());
+            document.body.append(box);
+            close.addEventListener("click", () => box.remove());
+            setTimeout(() => box.remove(), NOTICE);
+        }
+        told = Math.max(time, told || 0);
+    }
+
     async function poll() {
         try {
             const response = await fetch("lora-trainer/report", {headers: {"X-LoRA-Trainer-Page": pageKey()}});
             if (response.ok) {
                 const report = await response.json();
+                showNotice(report);
                 show(report);
                 await showCards(report);
             }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path, PurePath
 from typing import Any
@@ -15,33 +17,47 @@ from PIL import Image
 from ..errors import UserError
 from ..images import decode
 from . import guard, paths
-from .job_slot import JOB_SLOT
+from .service import service
 
 _THUMBNAIL = 160
 # A page requests all thumbnails at once, and a photo takes up to half a gigabyte while it is decoded.
 _DECODING = threading.Semaphore(2)
 _REMEMBERED = 2048
+_THREADS = 4
 
 
 def add(_blocks: Any, app: FastAPI) -> None:
     """Add the routes to the WebUI's server."""
     router = APIRouter(prefix="/lora-trainer", dependencies=[Depends(guard.allowed)])
 
-    # async: blocked requests of txt2img may have used up the threads that plain functions run in.
+    # Threads of our own: blocked requests of txt2img may have used up those that plain functions run in.
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="lora-trainer-route")
+
     @router.get("/report")
     async def report() -> dict[str, Any]:
-        return JOB_SLOT.report()
+        return await asyncio.get_running_loop().run_in_executor(pool, _report)
 
     @router.post("/stop")
     async def stop() -> dict[str, Any]:
-        JOB_SLOT.stop()
-        return JOB_SLOT.report()
+        return await asyncio.get_running_loop().run_in_executor(pool, _stop)
 
     @router.get("/picture")
     def image_file(path: str, full: bool = False) -> Response:
         return Response(_png(path, full), media_type="image/png", headers={"Cache-Control": "no-cache"})
 
     app.include_router(router)
+
+
+def _report() -> dict[str, Any]:
+    try:
+        return service().report()
+    except UserError as error:
+        return {"status": "failed", "name": "The library", "error": str(error)}
+
+
+def _stop() -> dict[str, Any]:
+    service().stop()
+    return service().report()
 
 
 def _png(path: str, full: bool) -> bytes:
