@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 class Environment(Protocol):
-    """What jobs need of the program that they run in.
+    """What jobs need of the program that they run in."""
 
-    Attributes:
-        data_dir: of the library and of what jobs write.
-        runner: kind of the process, which a job may ask for.
-    """
+    @property
+    def data_dir(self) -> Path:
+        """The folder of the library and of what jobs write."""
 
-    data_dir: Path
-    runner: str
+    @property
+    def runner(self) -> str:
+        """The kind of the program, which a job may ask for."""
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The host that holds base models; ``stop`` is called when the user stops the run there."""

@@ -83,6 +83,10 @@ class Execution:
         """Whether the job should save and end: it has been asked to, or another attempt has taken over."""
         return bool(self._stop) or self._lost
 
+    def stop(self) -> None:
+        """Ask the job to save and end, as its user wants it."""
+        self._stop = self._stop or "stop"
+
     def give_back(self) -> None:
         """Ask the job to save and go back into the queue: its process is about to end."""
         self._stop = self._stop or "requeue"

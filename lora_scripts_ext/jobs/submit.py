@@ -17,7 +17,7 @@ from .kinds import registry
 
 @dataclass(frozen=True)
 class Submission:
-    """What is asked for, as it came; see ``NewJob``."""
+    """What is asked for, as it came; see ``NewJob``. ``resume``: continue what an earlier run has left."""
 
     kind: str
     config: dict[str, Any]
@@ -29,6 +29,7 @@ class Submission:
     priority: int = 0
     not_before: float | None = None
     window: str = ""
+    resume: bool = False
 
 
 def submit(queue: Queue, environment: Environment, submissions: Sequence[Submission]) -> list[Job]:
@@ -109,6 +110,7 @@ def _planned(one: Submission, environment: Environment, taken: set[str]) -> NewJ
         priority=one.priority,
         not_before=one.not_before,
         window=one.window,
+        begun=one.resume,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 import time
@@ -30,7 +31,7 @@ class Worker:
         lane_names: Sequence[str],
         *,
         runner: str,
-        may_start: Callable[[Job], bool] = lambda job: True,
+        may_start: Callable[[Job], str] = lambda job: "",
         on_tick: Callable[[], None] = lambda: None,
         on_error: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -41,7 +42,7 @@ class Worker:
             launcher: starts the jobs.
             lane_names: where it may start jobs.
             runner: its kind, which a job may ask for.
-            may_start: whether a job may be started at this moment.
+            may_start: why a job may not be started at this moment, as a sentence; empty where it may.
             on_tick: called after every look at the queue.
             on_error: called with a sentence where the library cannot be read or written.
         """
@@ -54,7 +55,7 @@ class Worker:
         self._on_error = on_error
         self._running: dict[str, tuple[Claim, Running]] = {}
         self._is_dead = Deaths()
-        self._recovered_at = -_RECOVER_SECONDS
+        self._recovered_at = -math.inf
         self._stop = threading.Event()
         self._wake = threading.Event()
 
@@ -94,17 +95,29 @@ class Worker:
         """One look: at what has ended, at what others left behind, at what may start."""
         self._reap()
         if time.monotonic() - self._recovered_at >= _RECOVER_SECONDS:
-            self._queue.recover(self._is_dead)
-            self._recovered_at = time.monotonic()
+            self.recover()
         for lane in self._lanes:
             if lane not in self._running:
                 self._start(lane)
 
+    def recover(self) -> None:
+        """Put jobs whose owners are dead back into the queue."""
+        self._queue.recover(self._is_dead)
+        self._recovered_at = time.monotonic()
+
     def _start(self, lane: str) -> None:
+        obstacles: dict[str, str] = {}
+
         def accepts(job: Job) -> bool:
-            return job.runner in ("", self._runner) and lanes.accepts(lane, job) and self._may_start(job)
+            if job.runner not in ("", self._runner) or not lanes.accepts(lane, job):
+                return False
+            obstacle = self._may_start(job)
+            if obstacle != job.reason:
+                obstacles[job.id] = obstacle
+            return not obstacle
 
         claim = self._queue.claim(lane, Owner.current(), accepts)
+        self._queue.note(obstacles)
         if claim is not None:
             self._running[lane] = (claim, self._launcher.start(claim))
 

@@ -27,6 +27,7 @@ class NewJob:
         after: id of a job that must be done before.
         not_before: seconds since the epoch.
         window: times of day at which it may start, ``22:00-06:00``; empty for any.
+        begun: continue from what an earlier run has left in ``output_dir``.
         problem: a sentence about a config that cannot be used: the job is recorded as failed.
     """
 
@@ -41,6 +42,7 @@ class NewJob:
     priority: int = 0
     not_before: float | None = None
     window: str = ""
+    begun: bool = False
     problem: str = ""
 
 

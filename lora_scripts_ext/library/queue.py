@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -249,6 +249,13 @@ class Queue:
                 if accepts(job):
                     return _claim(connection, job, lane, owner)
         return None
+
+    def note(self, reasons: Mapping[str, str]) -> None:
+        """Say of queued jobs, by id, why they are not started."""
+        if reasons:
+            with self._database.writing() as connection:
+                for job, reason in reasons.items():
+                    connection.execute("UPDATE jobs SET reason = ? WHERE id = ? AND state = 'queued'", [reason, job])
 
     def take_over(self, claim: Claim, owner: Owner) -> None:
         """From now on ``owner`` runs the claimed job: its worker has started it as a process of its own.

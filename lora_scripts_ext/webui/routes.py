@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePath
 from typing import Any
 
@@ -11,28 +13,43 @@ from fastapi.responses import Response
 from ..errors import UserError
 from ..images import decode, thumbnail
 from . import guard, paths
-from .job_slot import JOB_SLOT
+from .service import service
+
+_THREADS = 4
 
 
 def add(_blocks: Any, app: FastAPI) -> None:
     """Add the routes to the WebUI's server."""
     router = APIRouter(prefix="/lora-trainer", dependencies=[Depends(guard.allowed)])
 
-    # async: blocked requests of txt2img may have used up the threads that plain functions run in.
+    # Threads of our own: blocked requests of txt2img may have used up those that plain functions run in.
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="lora-trainer-route")
+
     @router.get("/report")
     async def report() -> dict[str, Any]:
-        return JOB_SLOT.report()
+        return await asyncio.get_running_loop().run_in_executor(pool, _report)
 
     @router.post("/stop")
     async def stop() -> dict[str, Any]:
-        JOB_SLOT.stop()
-        return JOB_SLOT.report()
+        return await asyncio.get_running_loop().run_in_executor(pool, _stop)
 
     @router.get("/picture")
     def image_file(path: str, full: bool = False) -> Response:
         return Response(_png(path, full), media_type="image/png", headers={"Cache-Control": "no-cache"})
 
     app.include_router(router)
+
+
+def _report() -> dict[str, Any]:
+    try:
+        return service().report()
+    except UserError as error:
+        return {"status": "failed", "name": "The library", "error": str(error)}
+
+
+def _stop() -> dict[str, Any]:
+    service().stop()
+    return service().report()
 
 
 def _png(path: str, full: bool) -> bytes:

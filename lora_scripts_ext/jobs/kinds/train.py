@@ -41,7 +41,7 @@ class Train(Kind):
         try:
             result = run.train(
                 config,
-                environment.host(lambda: None),
+                environment.host(execution.stop),
                 resume="if-possible" if job.begun else False,
                 report=execution.report,
                 should_stop=execution.should_stop,
@@ -59,6 +59,13 @@ class Train(Kind):
         if result.stopped:
             return Outcome("stopped", f"Stopped at step {result.steps}; retry the job to continue from there.", facts)
         return Outcome("done", "", facts)
+
+
+def has_state(output_dir: Path) -> bool:
+    """Whether a run in this folder can be resumed."""
+    from ...training import state as states
+
+    return bool(states.saved(states.folder_in(output_dir)))
 
 
 def _paths(config: Config) -> dict[str, str]:
