@@ -143,6 +143,7 @@ def test_images_are_shown_and_a_click_on_start_trains_a_lora(page):
         assert time.monotonic() < deadline, report
         time.sleep(0.2)
     assert report["status"] == "done", report
+    assert report["notice"] is None
     assert (page.folder / "Lora" / "brand.safetensors").is_file()
     assert len(report["previews"]) >= 2
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from ...errors import UserError
 from .caption import Caption
 from .check import Check
+from .generate import Generate
 from .kind import Kind
 from .prepare import Prepare
+from .review import Review
 from .train import Train
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Train(), Caption(), Prepare(), Check())}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (Train(), Caption(), Prepare(), Check(), Generate(), Review())}
 
 
 def by_name(name: str) -> Kind:
