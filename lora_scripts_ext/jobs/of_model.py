@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import config as configs
+from .. import presets
 from ..captions.history import Place
 from ..errors import NotFound, Refused, UserError
 from ..images import folder as folders
@@ -21,7 +22,6 @@ from ..library.models import Models
 from ..library.queue import Queue
 from ..preparation import upload
 from ..preparation.archive import Unpacked
-from . import presets
 from .environment import Environment
 from .submit import Submission, submit
 
@@ -59,7 +59,7 @@ def problem(models: Models, environment: Environment, model: Model) -> str:
 def training_config(models: Models, model: Model, changes: dict[str, Any] | None = None) -> dict[str, Any]:
     """The keys of a training of ``model``, without ``output_dir``: its kind's preset, its draft, then ``changes``."""
     return {
-        **presets.values(model.kind),
+        **presets.values(presets.NAMES[model.kind]),
         **model.config,
         **(changes or {}),
         "train_data_dir": str(models.images(model)),
@@ -105,6 +105,19 @@ def image_file(folder: Path, name: str) -> Path:
     return path
 
 
+def require_own_folder(model: Model) -> None:
+    """Refuse files for a model whose images lie in a folder of the server's.
+
+    Raises:
+        Refused: they do.
+    """
+    if model.folder:
+        raise Refused(
+            f"{model.name}: its images lie in a folder of the server, where nothing is written; put the files there, "
+            "or let the model have its own folder."
+        )
+
+
 def take_in(models: Models, environment: Environment, model: Model, file: Path) -> Unpacked:
     """Import a file that was sent, an image, a caption file or a zip of them, into the model's folder.
 
@@ -112,11 +125,7 @@ def take_in(models: Models, environment: Environment, model: Model, file: Path) 
         UserError: nothing in it can be taken.
         Refused: the model's images lie in a folder of the server's.
     """
-    if model.folder:
-        raise Refused(
-            f"{model.name}: its images lie in a folder of the server, where nothing is written; put the files there, "
-            "or let the model have its own folder."
-        )
+    require_own_folder(model)
     folder = images_folder(models, environment, model)
     with changing(folder, "import"):
         taken = upload.import_files([file], folder, progress=lambda done, total, what: None, check=lambda: None)
