@@ -12,6 +12,7 @@ from . import terminal
 COMMANDS = {
     "jobs": ("jobs", "queue trainings and other jobs, list, order, stop and retry them"),
     "worker": ("worker", "run the queued jobs on this machine, or on a Ray cluster"),
+    "watch": ("watch", "take in a model's new images and train its next version every night"),
     "library": ("library", "export, import and check the library of models and jobs"),
 }
 

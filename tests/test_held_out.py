@@ -208,9 +208,7 @@ def test_a_lora_trained_on_the_brand_is_better_on_images_of_it_that_it_has_not_s
     losses = []
 
     def approve(session, lora):
-        dataset = source.read(config, config.sides(64), session.model.vae_factor).only(outside)
-        store = Store.build(dataset, session, config, progress=print, check=lambda: None, budget_bytes=1 << 30)
-        loss = HeldOutLoss(config, session, store, draws=16)
+        loss = HeldOutLoss.of_images(config, session, outside)
         losses.extend([loss.of_file(lora), loss.of_file(None)])
         return False
 

@@ -42,6 +42,15 @@ def submit(queue: Queue, environment: Environment, submissions: Sequence[Submiss
     return queue.add([_planned(one, environment, taken) for one in submissions])
 
 
+def planned(queue: Queue, environment: Environment, submission: Submission) -> NewJob:
+    """A job ready to be queued, checked.
+
+    Raises:
+        UserError: it cannot be used.
+    """
+    return _planned(submission, environment, _folders_in_queue(queue))
+
+
 def submit_files(
     queue: Queue, environment: Environment, files: Sequence[Path], template: Submission
 ) -> list[tuple[Job, UserError | None]]:

@@ -6,24 +6,29 @@ import hashlib
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from .. import memory
 from ..adapters import file
 from ..adapters.adapter import Adapter
 from ..config import Config
 from ..contract import Conditioning, Session
+from ..dataset import source
 from ..dataset.plan import Visit
 from ..dataset.store import Store
+from ..parallel import Check, Progress
 from ..random_streams import HELD_OUT, generator
 from . import objective
 
 _LEAST, _MOST, _SHARE = 2, 16, 0.1
 # Pairs of noise and timestep in all: with fewer, the few images that are held out say little.
 _DRAWS = 64
+# Of the device's free memory, for at most 16 images.
+_CACHE_SHARE = 0.1
 
 
 def choose(
@@ -113,6 +118,29 @@ class HeldOutLoss:
         self._images = [index for index, one in enumerate(store.examples) if not one.regularisation]
         self._rounds = math.ceil(draws / len(self._images))
         self._shares = stratified(config.seed, len(self._images), self._rounds)
+
+    @classmethod
+    def of_images(
+        cls,
+        config: Config,
+        session: Session,
+        names: Collection[str],
+        *,
+        progress: Progress = lambda done, total, what: None,
+        check: Check = lambda: None,
+    ) -> HeldOutLoss:
+        """On the images of these names in ``train_data_dir``, encoded or read from the cache.
+
+        Raises:
+            UserError: none of them can be used.
+        """
+        own = replace(config, reg_data_dir="")
+        model = session.model
+        dataset = source.read(own, own.sides(model.resolution), model.vae_factor).only(names)
+        budget = memory.free(model.device, _CACHE_SHARE)
+        store = Store.build(dataset, session, own, progress=progress, check=check, budget_bytes=budget)
+        session.release_encoders(text=not config.train_text_encoder)
+        return cls(own, session, store)
 
     @torch.no_grad()
     def __call__(self) -> Losses:

@@ -8,8 +8,9 @@ from .check import Check
 from .kind import Kind
 from .prepare import Prepare
 from .train import Train
+from .update import Update
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Train(), Caption(), Prepare(), Check())}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (Train(), Caption(), Prepare(), Check(), Update())}
 
 
 def by_name(name: str) -> Kind:
