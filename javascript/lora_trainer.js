@@ -3,7 +3,10 @@
 (function() {
     const PERIOD = 1500;
     const HINTS = 8;
+    const NOTICE = 12000;
     let last = "";
+    // When the last notice was said; null until the first report: what others were told is not said again.
+    let told = null;
     // The cards that have been requested, and the list that was on the page then: the WebUI may put a new one there.
     const requested = new Map();
 
@@ -180,11 +183,25 @@
         panel.replaceChildren(...parts);
     }
 
+    function showNotice(report) {
+        const time = report.notice ? report.notice.time : 0;
+        if (told !== null && time > told) {
+            const close = element("button", {type: "button", "aria-label": "Close"}, "\u00d7");
+            const box = element("div", {class: "lt_notice", role: "alert"}, report.notice.text, close);
+            document.querySelectorAll(".lt_notice").forEach((older) => older.remove());
+            document.body.append(box);
+            close.addEventListener("click", () => box.remove());
+            setTimeout(() => box.remove(), NOTICE);
+        }
+        told = Math.max(time, told || 0);
+    }
+
     async function poll() {
         try {
             const response = await fetch("lora-trainer/report", {headers: {"X-LoRA-Trainer-Page": pageKey()}});
             if (response.ok) {
                 const report = await response.json();
+                showNotice(report);
                 show(report);
                 await showCards(report);
             }

@@ -37,6 +37,7 @@ class ModelInfo:
         resolution: the side in pixels that the family was trained at (512, 768, 1024).
         dtype: the compute dtype of the frozen weights.
         variant: the model within its family, where they differ: Flux's ``dev`` or ``schnell``.
+        card_version: the "sd version" of a LoRA's card, where the WebUI has words of its own for it; else empty.
         warnings: sentences about a model that can be trained but may not be the intended one.
     """
 
@@ -52,6 +53,7 @@ class ModelInfo:
     dtype: torch.dtype
     vae: str = ""
     variant: str = ""
+    card_version: str = ""
     warnings: tuple[str, ...] = ()
 
 
@@ -97,7 +99,10 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class PreviewRequest:
-    """One image to draw with the loaded model: ``width`` and ``height`` in pixels."""
+    """One image to draw with the loaded model: ``width`` and ``height`` in pixels.
+
+    ``strength`` multiplies the effect of a LoRA that is given as a file.
+    """
 
     prompt: str
     negative: str
@@ -107,6 +112,7 @@ class PreviewRequest:
     steps: int
     cfg_scale: float
     sampler: str
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -216,7 +222,7 @@ class Session(Protocol):
 
     def preview(self, request: PreviewRequest, lora: Path | None = None) -> Image:
         """Draw one image with the host's own sampler: with the attached adapter or, where ``draws_from_file``, with
-        the file ``lora`` at strength 1 (None: without)."""
+        the file ``lora`` at ``request.strength`` (None: without)."""
 
 
 class Host(Protocol):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -149,6 +150,12 @@ def test_card_keeps_what_the_user_wrote(tmp_path):
     assert {key: again[key] for key in mine} == mine
     assert again["sd version"] == "SD1"
     assert "rank 4" in again["description"]
+
+
+@pytest.mark.parametrize(("own_word", "expected"), [("", "SDXL"), ("xl", "xl")])
+def test_card_has_the_webuis_own_word_for_the_family(tmp_path, own_word, expected):
+    path = card.write(tmp_path / "fox.safetensors", make_config(), replace(model("sdxl"), card_version=own_word))
+    assert json.loads(path.read_text(encoding="utf-8"))["sd version"] == expected
 
 
 def test_card_of_an_older_lora_of_the_name_gets_the_new_trigger_word(tmp_path):

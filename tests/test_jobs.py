@@ -4,8 +4,10 @@ import errno
 import json
 import threading
 import time
+from pathlib import Path
 
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 from lora_scripts_ext.errors import UserError
@@ -225,3 +227,33 @@ def test_half_a_line_of_a_killed_process_does_not_spoil_the_next_one(tmp_path):
     lines = list(event_log.read(path))
     assert [line.event["step"] for line in lines] == [1, 2]
     assert list(event_log.read(path, lines[0].end))[-1].event["attempt"] == 2
+
+
+def test_images_are_generated_with_a_lora_and_compared_on_a_sheet(place, data, checkpoint, tmp_path):
+    place.add(settings(data, checkpoint, tmp_path / "out", learning_rate=0.05, save_epochs=1, target="full"))
+    lora = place.perform().result["lora"]
+    drawing = {"base_model": str(checkpoint), "width": 32, "height": 32, "steps": 2, "seed": 3}
+    images = []
+    for strength in (0.0, 0.5, 1.0):
+        place.add({**drawing, "prompts": ["a cup", "a shoe"], "lora": lora, "strength": strength}, "generate")
+        done = place.perform()
+        assert (done.state, len(done.result["images"])) == ("done", 2)
+        images.append([Image.open(path).tobytes() for path in done.result["images"]])
+        assert f"out:{strength:g}>" in Image.open(done.result["images"][0]).info["parameters"]
+    place.add({**drawing, "prompts": ["a cup", "a shoe"]}, "generate")
+    plain = [Image.open(path).tobytes() for path in place.perform().result["images"]]
+    assert images[0] == plain and images[2] != plain and images[1] not in (plain, images[2])
+
+    job = place.add({**drawing, "prompts": ["a cup"], "loras": [str(tmp_path / "out")], "strengths": [0, 1]}, "review")
+    done = place.perform()
+    assert done.state == "done", done.reason
+    assert len(done.result["images"]) == 4
+    assert Image.open(done.result["sheet"]).size[1] > 2 * 32
+    assert Image.open(next(path for path in done.result["images"] if "out-1-" in path)).tobytes() == images[2][0]
+    before = {path: path.stat().st_mtime_ns for path in map(Path, done.result["images"])}
+    Path(done.result["images"][0]).unlink()
+    config = {**job.config, "output_dir": str(Path(done.result["sheet"]).parent)}
+    place.add(config, "review")
+    again = place.perform()
+    changed = [path for path, time in before.items() if path.stat().st_mtime_ns != time]
+    assert again.state == "done" and changed == [Path(done.result["images"][0])]

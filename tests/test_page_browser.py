@@ -90,6 +90,33 @@ def test_images_are_checked_a_lora_is_trained_and_a_reload_keeps_the_report(page
     expect(page.locator("#lt_live").first).to_contain_text("seen is done", timeout=30_000)
 
 
+def test_a_notice_is_shown_once_and_as_text_on_the_pages_that_are_open(page, served):
+    report = {"status": "idle", "notice": None}
+    page.route("**/lora-trainer/report", lambda route: route.fulfill(json=report))
+
+    def polled() -> None:
+        for _ in range(2):
+            with page.expect_response("**/lora-trainer/report", timeout=20_000):
+                pass
+
+    polled()
+    report["notice"] = {"text": "<b>Later</b>", "time": 5.0}
+    notice = page.locator(".lt_notice[role=alert]")
+    expect(notice).to_contain_text("<b>Later</b>", timeout=20_000)
+    notice.get_by_role("button", name="Close").click()
+    polled()
+    expect(notice).to_have_count(0)
+    report["notice"] = {"text": "Refused", "time": 6.0}
+    expect(notice).to_contain_text("Refused", timeout=20_000)
+    url, _ = served
+    page.goto(url)
+    expect(page.locator("#lt_start")).to_be_visible(timeout=60_000)
+    page.add_script_tag(content=WEBUI)
+    page.add_script_tag(path=ROOT / "javascript" / "lora_trainer.js")
+    polled()
+    expect(notice).to_have_count(0)
+
+
 def test_a_folder_of_images_is_checked_captioned_and_corrected(page, served):
     _, folder = served
     pile = folder / "pile"

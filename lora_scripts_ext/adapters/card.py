@@ -25,7 +25,7 @@ def write(lora: Path, config: Config, model: ModelInfo) -> Path:
     path = lora.with_suffix(".json")
     card = {
         "description": f"LoRA of rank {config.lora_rank}, trained on {model.name}.",
-        "sd version": by_name(model.family).short_title,
+        "sd version": model.card_version or by_name(model.family).short_title,
         "activation text": config.trigger_word,
         "preferred weight": 1.0,
         "negative text": "",

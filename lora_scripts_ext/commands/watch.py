@@ -76,7 +76,7 @@ def _add(database: Database, options: argparse.Namespace) -> int:
     if options.train:
         values["train"] = config_file.overrides(options.train)
     config = watch_options.checked(values, models, environment, model, "watch")
-    watch = Watches(database).put(model.id, config["folder"], config)
+    watch = Watches(database).put(model.id, config["folder"], config, environment.base_model())
     terminal.print_json(watch_view(database, watch))
     return terminal.DONE
 

@@ -69,6 +69,7 @@ class Family(ABC):
         name: in configs, caches and LoRA files.
         title: in sentences to users.
         short_title: on a LoRA's card in a WebUI.
+        preset: in WebUIs that have presets for kinds of models, the one for this family; empty where there is none.
         class_name: of the model class in Stability's and ComfyUI's code, by which WebUIs call it.
         component_names: of the text encoders, as ComfyUI names their files.
         denoiser: diffusers' class of its denoiser; ``models.denoisers`` has what goes with it.
@@ -97,6 +98,7 @@ class Family(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     short_title: ClassVar[str]
+    preset: ClassVar[str] = ""
     class_name: ClassVar[str]
     component_names: ClassVar[tuple[str, ...]]
     denoiser: ClassVar[str] = "UNet2DConditionModel"

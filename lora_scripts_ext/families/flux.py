@@ -24,6 +24,7 @@ class Flux(Family):
     name = "flux"
     title = "Flux"
     short_title = "Flux"
+    preset = "flux"
     class_name = "Flux"
     component_names = ("clip_l", "t5xxl")
     denoiser = "FluxTransformer2DModel"

@@ -16,6 +16,7 @@ class StableDiffusion1(Family):
     name = "sd1"
     title = "Stable Diffusion 1"
     short_title = "SD1"
+    preset = "sd"
     class_name = "StableDiffusion"
     pipelines = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "LatentConsistencyModelPipeline")
     component_names = ("clip_l",)

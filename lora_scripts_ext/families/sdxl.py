@@ -16,6 +16,7 @@ class StableDiffusionXL(Family):
     name = "sdxl"
     title = "Stable Diffusion XL"
     short_title = "SDXL"
+    preset = "xl"
     class_name = "StableDiffusionXL"
     pipelines = ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline")
     component_names = ("clip_l", "clip_g")

@@ -142,9 +142,8 @@ class Watcher:
             self._queue_update(watch, None)
 
     def _planned(self, watch: Watch) -> NewJob | None:
-        runner = "" if self._environment.runner == "worker" else self._environment.runner
         try:
-            return planned(self._queue, self._environment, submission(watch.model, runner))
+            return planned(submission(watch.model, self._environment), self._environment, set())
         except Conflict:
             # The night before has not ended yet, or somebody was faster.
             return None
@@ -204,9 +203,9 @@ def watching(
         watcher.stop()
 
 
-def submission(model: str, runner: str = "") -> Submission:
+def submission(model: str, environment: Environment) -> Submission:
     """What is queued for a model at its hour."""
-    return Submission("update", {"model": model}, model=model, runner=runner)
+    return Submission("update", {"model": model}, model=model, runner=environment.runner)
 
 
 def run_now(queue: Queue, environment: Environment, model: str) -> Job:
@@ -216,8 +215,7 @@ def run_now(queue: Queue, environment: Environment, model: str) -> Job:
         NotFound: there is no such model, or it has no watch.
         Conflict: an update of it waits or runs already.
     """
-    runner = "" if environment.runner == "worker" else environment.runner
-    return queue.add([planned(queue, environment, submission(model, runner))])[0]
+    return queue.add([planned(submission(model, environment), environment, set())])[0]
 
 
 def _enough(found: dict[str, str], least: int) -> bool:

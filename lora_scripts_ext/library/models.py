@@ -149,7 +149,7 @@ class Models:
 
     def home(self, model: str) -> Path:
         """The model's folder in the data folder; it need not exist."""
-        return self._database.folder / FOLDER / model
+        return self._database.folder.absolute() / FOLDER / model
 
     def images(self, model: Model) -> Path:
         """The folder of its images; it need not exist."""

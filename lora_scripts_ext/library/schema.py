@@ -123,6 +123,8 @@ CREATE TABLE requests (
     digest       TEXT NOT NULL,
     status       INTEGER,
     body         TEXT NOT NULL DEFAULT '',
+    location     TEXT NOT NULL DEFAULT '',
+    owner        TEXT NOT NULL,
     created      REAL NOT NULL,
     PRIMARY KEY (key, client)
 );

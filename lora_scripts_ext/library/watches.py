@@ -27,7 +27,8 @@ class Watch:
     Attributes:
         folder: that they arrive in, absolute.
         config: how they are taken in and trained on, checked.
-        state: ``day``, the last one (``YYYY-MM-DD``) whose hour has been attended to, and ``job``, queued then.
+        state: ``day``, the last one (``YYYY-MM-DD``) whose hour has been attended to; ``job``, queued then;
+            ``base_model``, for a model that names none.
         created, changed: in seconds since the epoch.
     """
 
@@ -69,8 +70,10 @@ class Watches:
         with self._database.reading() as connection:
             return _get(connection, model)
 
-    def put(self, model: str, folder: str, config: dict[str, Any]) -> Watch:
+    def put(self, model: str, folder: str, config: dict[str, Any], base_model: str = "") -> Watch:
         """Begin to watch ``folder`` for a model, or change how; its first hour is the next one that comes.
+
+        ``base_model`` is that of trainings that name none where this is called.
 
         Raises:
             NotFound: there is no such model.
@@ -86,6 +89,7 @@ class Watches:
                     [secrets.token_hex(6), model, folder, now, now],
                 )
             state = {} if before is None else Watch.of(before).state
+            state["base_model"] = base_model
             if before is None or Watch.of(before).config["hour"] != config["hour"]:
                 state["day"] = hour.newest(config["hour"], now)
             connection.execute(

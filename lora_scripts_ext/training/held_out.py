@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 
 from .. import memory
-from ..adapters import file
-from ..adapters.adapter import Adapter
 from ..config import Config
 from ..contract import Conditioning, Session
 from ..dataset import source
@@ -23,6 +21,7 @@ from ..dataset.store import Store
 from ..parallel import Check, Progress
 from ..random_streams import HELD_OUT, generator
 from . import objective
+from .lora_applied import applied
 
 _LEAST, _MOST, _SHARE = 2, 16, 0.1
 # Pairs of noise and timestep in all: with fewer, the few images that are held out say little.
@@ -157,7 +156,7 @@ class HeldOutLoss:
         Raises:
             UserError: the file cannot be read, or is for another model.
         """
-        with _with_file(self._config, self._session, lora):
+        with nullcontext() if lora is None else applied(self._session, lora):
             return self()
 
     def _batches(self) -> Iterator[list[Visit]]:
@@ -207,23 +206,6 @@ def stratified(seed: int, images: int, rounds: int) -> list[list[float]]:
         # The largest float below 1, or rounding could reach the end of the last stratum.
         shares.append([min((number + one) / rounds, 1 - 2**-53) for one in within.tolist()])
     return shares
-
-
-@contextmanager
-def _with_file(config: Config, session: Session, lora: Path | None) -> Iterator[None]:
-    if lora is None:
-        yield
-        return
-    weights = file.read(lora)
-    targets = list(session.targets())
-    named = [target for target in targets if target.key in weights.layers]
-    # Files of other programs may call layers by other names, which the adapter knows.
-    chosen = named if len(named) == len(weights.layers) else targets
-    rank = max(layer.rank for layer in weights.layers.values())
-    adapter = Adapter(chosen, rank, device=session.model.device, dtype=session.model.dtype)
-    adapter.load(weights)
-    with adapter.attached():
-        yield
 
 
 def _rank(seed: int, content: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import asdict
 from typing import Any
 
 from ..config import Config
 from ..errors import UserError
+from ..hosts.webui import notices
 from ..jobs import event_log, submit
 from ..jobs.kinds.train import has_state
 from ..jobs.launcher import ThreadLauncher
@@ -110,7 +112,8 @@ class Service:
         was none.
 
         ``made``: LoRAs that are done, by name -> when they were finished, in seconds. The page shows their cards; the
-        WebUI shows them after its own refresh, which lists the checkpoints, too.
+        WebUI shows them after its own refresh, which lists the checkpoints, too. ``notice``: the newest of ``notices``,
+        None where there is none.
         """
         job = self._newest()
         if job is None:
@@ -120,7 +123,7 @@ class Service:
             **figures, "status": self._status(job), "name": job.config.get("output_name") or job.name,
             "trigger": job.config.get("trigger_word", ""), "stopping": job.state == "stopping", "job": job.id,
             "started": job.created, "waits_for": self.queue.waits_for(job) or job.reason * (job.state == "queued"),
-            "waiting": self._waiting(job), "made": self._made(),
+            "waiting": self._waiting(job), "made": self._made(), "notice": _notice(),
         }  # fmt: skip
         if job.ended:
             report |= {"ended": job.changed, "eta": None, **{key: job.result[key] for key in ("lora",) if job.result}}
@@ -160,6 +163,11 @@ class Service:
 
     def _may_start(self, job: Job) -> str:
         return self._schedule.waits_for() or self.environment.waits_for(job)
+
+
+def _notice() -> dict[str, Any] | None:
+    notice = notices.newest()
+    return asdict(notice) if notice is not None else None
 
 
 _lock = threading.Lock()

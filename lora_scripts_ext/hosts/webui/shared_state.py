@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
-import gradio as gr
 import numpy as np
 import torch
 from modules import sd_models, shared
 from torch import nn
 
+from . import notices
 from .generation_lock import BUSY
 
 #: the name a LoRA is listed by while previews are drawn from its file
@@ -86,7 +87,8 @@ def show_progress(step: int, steps: int) -> None:
 
 @contextmanager
 def model_locked(*others: tuple[ModuleType, str]) -> Iterator[None]:
-    """Other threads cannot unload or switch the model within this context; they get an error that says why.
+    """Other threads cannot unload or switch the model within this context; they get an error that says why, and the
+    page a notice: not every button shows its error.
 
     ``others``: further functions of the WebUI that would, each by its module and name.
     """
@@ -96,7 +98,7 @@ def model_locked(*others: tuple[ModuleType, str]) -> Iterator[None]:
         def guarded_call(*args: object, **options: object) -> object:
             if threading.get_ident() == ours:
                 return call(*args, **options)
-            raise RuntimeError(BUSY)
+            _refuse()
 
         return guarded_call
 
@@ -111,20 +113,20 @@ def model_locked(*others: tuple[ModuleType, str]) -> Iterator[None]:
 @contextmanager
 def settings_locked(keys: Sequence[str]) -> Iterator[None]:
     """Changing one of these settings is refused: it would rebuild the model as soon as the queue is free."""
-
-    def refuse() -> None:
-        gr.Warning(BUSY)
-        raise RuntimeError(BUSY)
-
-    with _on_change(keys, refuse):
+    with _on_change(keys, _refuse):
         yield
 
 
 @contextmanager
 def settings_deferred(keys: Sequence[str]) -> Iterator[None]:
     """Changing one of these settings shows a notice that it takes effect after the run."""
-    with _on_change(keys, lambda: gr.Warning(LATER)):
+    with _on_change(keys, lambda: notices.show(LATER)):
         yield
+
+
+def _refuse() -> NoReturn:
+    notices.show(BUSY)
+    raise RuntimeError(BUSY)
 
 
 @contextmanager

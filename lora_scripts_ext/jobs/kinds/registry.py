@@ -5,12 +5,15 @@ from __future__ import annotations
 from ...errors import UserError
 from .caption import Caption
 from .check import Check
+from .generate import Generate
 from .kind import Kind
 from .prepare import Prepare
+from .review import Review
 from .train import Train
 from .update import Update
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Train(), Caption(), Prepare(), Check(), Update())}
+_ALL = (Train(), Caption(), Prepare(), Check(), Generate(), Review(), Update())
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 
 
 def by_name(name: str) -> Kind:

@@ -184,6 +184,7 @@ def _info(model: Any, config: Config) -> ModelInfo:
         dtype=unet.model.computation_dtype,
         vae=_modules_of_their_own(),
         variant=family.variant(unet.model.diffusion_model),
+        card_version=WEBUI.card_version(family),
     )
 
 

@@ -17,6 +17,7 @@ import torch
 from backend import args, attention, memory_management
 
 from ....errors import UserError
+from ....families.family import Family
 from .. import shared_state
 from ..which import is_neo
 from . import weights
@@ -36,6 +37,10 @@ class Webui(ABC):
     trainable: ClassVar[str]
     denoisers: ClassVar[tuple[str, ...]] = ("UNet2DConditionModel", "FluxTransformer2DModel")
     wider_precision: ClassVar[str]
+
+    @abstractmethod
+    def card_version(self, family: Family) -> str:
+        """The "sd version" of a LoRA's card, by which the WebUI hides the cards of other kinds of models."""
 
     @abstractmethod
     def require_gradients(self, model: Any, text: bool) -> None:
@@ -90,6 +95,10 @@ class Forge(Webui):
     trainable = "a Stable Diffusion 1, 2, XL or Flux checkpoint"
     wider_precision = "start Forge with --all-in-fp32 (or --unet-in-bf16)"
 
+    def card_version(self, family: Family) -> str:
+        """See ``Webui.card_version``; where Forge does not know it, it reads the LoRA's metadata."""
+        return family.short_title
+
     def require_gradients(self, model: Any, text: bool) -> None:
         """See ``Webui.require_gradients``; the UNet's storage dtype tells."""
         stored = model.forge_objects_original.unet.model.storage_dtype
@@ -141,6 +150,10 @@ class Neo(Webui):
     denoisers = (*Webui.denoisers, "ChromaTransformer2DModel")
     wider_precision = "start Neo with --fp32-unet (or --bf16-unet)"
 
+    def card_version(self, family: Family) -> str:
+        """See ``Webui.card_version``; Neo goes by its presets alone, and never hides a card without one."""
+        return family.preset or family.short_title
+
     def require_gradients(self, model: Any, text: bool) -> None:
         """See ``Webui.require_gradients``; the layers tell, the storage dtype is that of most weights in the file."""
         parts = model.forge_objects_original
@@ -163,9 +176,11 @@ class Neo(Webui):
         memory_management.load_models_gpu(patchers, force_full_load=whole)
 
     def is_loaded(self, patcher: Any, whole: bool) -> bool:
-        """See ``Webui.is_loaded``; a model that has made room for another is still listed."""
+        """See ``Webui.is_loaded``; a model that has made room for another is still listed, and with --novram none is
+        ever whole."""
         listed = any(patcher is loaded.model for loaded in memory_management.current_loaded_models)
-        return listed and not (whole and patcher.model.model_lowvram)
+        never_whole = memory_management.vram_state is memory_management.VRAMState.NO_VRAM
+        return listed and (never_whole or not (whole and patcher.model.model_lowvram))
 
     def is_outdated(self, patcher: Any, replaced: Container[Path]) -> bool:
         """See ``Webui.is_outdated``; Neo tells merged weights apart by each reading of the files."""
