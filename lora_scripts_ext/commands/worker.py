@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from .. import terminal
 from ..errors import UserError
 from ..jobs import lanes
+from ..jobs.environment import Standalone
 from ..jobs.launcher import ProcessLauncher
+from ..jobs.watching import watching
 from ..jobs.worker import Worker
+from ..library.database import Database
 from ..library.queue import Queue
 from . import data_dir
 
@@ -19,8 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the worker; returns the exit code: 0 all done, 1 a job failed meanwhile, 2 bad input, 130 stopped."""
     options = _parser().parse_args(arguments)
     try:
-        queue = Queue(data_dir.opened(options.data_dir))
-        return _run(queue, options)
+        return _run(data_dir.opened(options.data_dir), options)
     except (UserError, OSError) as error:
         terminal.print_error(error)
         return terminal.BAD_INPUT
@@ -55,7 +57,8 @@ class _Changes:
             terminal.print_message(f"{change.job}  {change.state:9}  {change.reason}".rstrip())
 
 
-def _run(queue: Queue, options: argparse.Namespace) -> int:
+def _run(database: Database, options: argparse.Namespace) -> int:
+    queue = Queue(database)
     changes, stops = _Changes(queue), list[int]()
     worker = Worker(
         queue,
@@ -72,7 +75,12 @@ def _run(queue: Queue, options: argparse.Namespace) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    worker.run(until_empty=options.until_empty)
+    if options.until_empty:
+        worker.run(until_empty=True)
+    else:
+        environment = Standalone(options.data_dir.resolve())
+        with watching(database, environment, wake=worker.wake, on_error=terminal.print_message):
+            worker.run()
     if stops:
         terminal.print_message("Stopping: running jobs save and go back into the queue; press again to end them now.")
         worker.give_back(hurry=lambda: len(stops) > 1)
