@@ -23,6 +23,7 @@ os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_local_fs_capacity_threshold": "1",
     "RAY_health_check_initial_delay_ms": "500",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_failure_threshold": "3",
@@ -145,17 +146,15 @@ def same(lora, expected):
 def test_jobs_of_a_node_that_is_killed_continue_on_another_and_none_runs_twice(
     nodes, cloud, train_here, data, checkpoint, tmp_path
 ):
-    changes = {"max_steps": 36, "epochs": 12, "save_steps": 6, "preview_epochs": 12, "preview_steps": 1}
+    changes = {"max_steps": 24, "epochs": 8, "save_steps": 6, "preview_epochs": 8, "preview_steps": 1}
     settings = [shop.settings(data, checkpoint, tmp_path / f"brand{seed}", seed=seed, **changes) for seed in range(3)]
     jobs = [cloud.add(one) for one in settings]
-    bad = cloud.add(shop.settings(data, tmp_path / "no.safetensors", tmp_path / "bad"))
     _, thread = cloud.start("copied", until_empty=True)
     cloud.wait_for_state(jobs[0], 1)
     nodes.kill(cloud.events(jobs[0], "placed")[0]["node_id"])
     thread.join(SECONDS)
     assert not thread.is_alive()
 
-    assert cloud.queue.get(bad).state == "failed" and "no.safetensors" in cloud.queue.get(bad).reason
     outcomes = [[attempt.outcome for attempt in cloud.queue.attempts(job)] for job in jobs]
     assert outcomes == [["requeued", "done"], ["done"], ["done"]]
     first, second = cloud.events(jobs[0], "start")
@@ -168,8 +167,8 @@ def test_jobs_of_a_node_that_is_killed_continue_on_another_and_none_runs_twice(
         assert [event["event"] for event in events].count("end") == 1
         assert [event["attempt"] for event in events] == sorted(event["attempt"] for event in events)
         report = cloud.place.report(done)
-        assert [step for step, _ in report["curve"]] == list(range(1, 37))
-        assert [Path(one["path"]).is_file() for one in (*report["checkpoints"], *report["previews"])] == [True] * 9
+        assert [step for step, _ in report["curve"]] == list(range(1, 25))
+        assert [Path(one["path"]).is_file() for one in (*report["checkpoints"], *report["previews"])] == [True] * 7
         assert not list((tmp_path / f"brand{seed}").rglob(".lora-trainer-*"))
 
 
@@ -199,8 +198,9 @@ def test_a_job_is_stopped_and_continued_where_nodes_share_the_folders(cloud, tra
     assert 5 <= step < 60 and (tmp_path / "brand" / "state" / f"step-{step:08d}" / "state.json").is_file()
 
     cloud.queue.retry(job)
-    photos = shop.write_images(tmp_path / "red_cups", side=96)
+    photos = shop.write_images(tmp_path / "photos", side=96)
     (photos / "metadata.csv").unlink()
+    (photos / "00.png").rename(photos / "red_cup.png")
     captions = cloud.add({"train_data_dir": str(photos), "captioner": "names", "trigger_word": "brnd"}, "caption")
     _, thread = cloud.start("auto", until_empty=True)
     thread.join(SECONDS)

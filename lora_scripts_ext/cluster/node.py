@@ -6,6 +6,7 @@ This module does not import Ray: the worker makes an actor of ``Node``.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import socket
@@ -131,7 +132,7 @@ class Node:
         ended, died = self._ended.is_set(), self._died
         delivery = self._outbox.first()
         return {
-            "events": self._records.events_from(events),
+            "events": self._records.events_from(events, delivery.number if delivery else math.inf),
             "output": self._output_from(output),
             "delivery": delivery.to_dict() if delivery else None,
             "end": self._records.end if ended and delivery is None else None,
@@ -200,7 +201,7 @@ class _Records:
 
     def __init__(self) -> None:
         #: keeps the job's folders as they are now, for the worker
-        self.deliver: Callable[[], None] = lambda: None
+        self.deliver: Callable[[], int] = lambda: 0
         self.end: dict[str, Any] | None = None
         self._deliver_at = time.monotonic() + _WORK_SECONDS
         self._heard = threading.Condition()
@@ -208,8 +209,10 @@ class _Records:
         self._heard_at = time.monotonic()
         self._request: StopRequest = ""
         self._holds = True
-        self._events: list[dict[str, Any]] = []
+        # With the number of the delivery that has the files that it speaks of.
+        self._events: list[tuple[int, dict[str, Any]]] = []
         self._dropped = 0
+        self._delivery = 0
 
     def hear(self, request: StopRequest, holds: bool) -> None:
         """The worker asks for news."""
@@ -223,17 +226,17 @@ class _Records:
         """The job reports an event; with some of them files are delivered."""
         now = time.monotonic()
         if event["event"] in _DELIVERED_WITH or (event["event"] == "work" and now >= self._deliver_at):
-            self.deliver()
+            self._delivery = self.deliver()
             self._deliver_at = time.monotonic() + _WORK_SECONDS
         with self._heard:
-            self._events.append({"time": round(time.time(), 3), **event})
+            self._events.append((self._delivery, {"time": round(time.time(), 3), **event}))
 
-    def events_from(self, number: int) -> list[dict[str, Any]]:
-        """The events from this number on; the worker has those before."""
+    def events_from(self, number: int, delivery: float) -> list[dict[str, Any]]:
+        """The events from this number on, as far as this delivery has their files; the worker has those before."""
         with self._heard:
             del self._events[: max(number - self._dropped, 0)]
             self._dropped = max(number, self._dropped)
-            return list(self._events)
+            return [event for needed, event in self._events if needed <= delivery]
 
     def running(self, claim: Claim) -> None:
         """The worker says so itself."""

@@ -57,8 +57,12 @@ class Outbox:
         self._known = self._listing()
         self._open: list[tuple[Delivery, dict[Name, str]]] = []
 
-    def add(self) -> None:
-        """Keep the folders as they are at this moment, in place of what is not being fetched yet."""
+    def add(self) -> int:
+        """Keep the folders as they are at this moment, in place of what is not being fetched yet.
+
+        Returns:
+            The number of the delivery that completes them; those before are of earlier moments.
+        """
         with self._lock:
             for late, _ in self._open[1:]:
                 self._forget(late)
@@ -69,6 +73,7 @@ class Outbox:
             delivery = self._delivery(base, listing)
             if delivery.changed or delivery.moved or delivery.removed:
                 self._open.append((delivery, listing))
+            return self._number
 
     def first(self) -> Delivery | None:
         """What is to be fetched next."""
