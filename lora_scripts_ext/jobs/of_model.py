@@ -55,6 +55,19 @@ def image_file(folder: Path, name: str) -> Path:
     return path
 
 
+def require_own_folder(model: Model) -> None:
+    """Refuse files for a model whose images lie in a folder of the server's.
+
+    Raises:
+        Refused: they do.
+    """
+    if model.folder:
+        raise Refused(
+            f"{model.name}: its images lie in a folder of the server, where nothing is written; put the files there, "
+            "or let the model have its own folder."
+        )
+
+
 def take_in(models: Models, environment: Environment, model: Model, file: Path) -> Unpacked:
     """Import a file that was sent, an image, a caption file or a zip of them, into the model's folder.
 
@@ -62,11 +75,7 @@ def take_in(models: Models, environment: Environment, model: Model, file: Path) 
         UserError: nothing in it can be taken.
         Refused: the model's images lie in a folder of the server's.
     """
-    if model.folder:
-        raise Refused(
-            f"{model.name}: its images lie in a folder of the server, where nothing is written; put the files there, "
-            "or let the model have its own folder."
-        )
+    require_own_folder(model)
     folder = images_folder(models, environment, model)
     with changing(folder, "import"):
         taken = upload.import_files([file], folder, progress=lambda done, total, what: None, check=lambda: None)
