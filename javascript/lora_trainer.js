@@ -38,7 +38,8 @@
     function headline(report) {
         const name = report.name;
         const text = {
-            waiting: `${name} waits until the WebUI is free.`,
+            waiting: `${name} is queued. ${report.waits_for || ""}`.trim(),
+            starting: `${name} starts as soon as the WebUI is free.`,
             preparing: `${name}: preparing`,
             training: `${name} is being trained.`,
             done: `${name} is done: use ${promptText(report)} in a prompt.`,
@@ -95,6 +96,12 @@
         }
         return element("figure", {class: "lt_loss"}, drawing,
             element("figcaption", {}, "Loss, and its trend: it should fall, then level off."));
+    }
+
+    // The trainings that come after this one.
+    function queue(jobs) {
+        const items = jobs.map((job) => element("li", {}, `${job.name} ${job.waits_for}`.trim()));
+        return element("div", {class: "lt_queue"}, element("p", {}, "Then:"), element("ol", {}, ...items));
     }
 
     // The newest on top.
@@ -168,6 +175,7 @@
         if (report.status === "done") parts.push(tryIt(report));
         if (report.curve && report.curve.length > 1) parts.push(curve(report.curve));
         if (report.previews && report.previews.length) parts.push(strips(report));
+        if (report.waiting && report.waiting.length) parts.push(queue(report.waiting));
         const hints = [...(report.skipped || []).map((one) => `skipped: ${one.picture} (${one.reason})`),
             ...(report.warnings || [])];
         if (hints.length > HINTS) hints.splice(HINTS, hints.length, `and ${hints.length - HINTS} more`);

@@ -99,7 +99,10 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class PreviewRequest:
-    """One image to draw with the loaded model: ``width`` and ``height`` in pixels."""
+    """One image to draw with the loaded model: ``width`` and ``height`` in pixels.
+
+    ``strength`` multiplies the effect of a LoRA that is given as a file.
+    """
 
     prompt: str
     negative: str
@@ -109,6 +112,7 @@ class PreviewRequest:
     steps: int
     cfg_scale: float
     sampler: str
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -218,7 +222,7 @@ class Session(Protocol):
 
     def preview(self, request: PreviewRequest, lora: Path | None = None) -> Image:
         """Draw one image with the host's own sampler: with the attached adapter or, where ``draws_from_file``, with
-        the file ``lora`` at strength 1 (None: without)."""
+        the file ``lora`` at ``request.strength`` (None: without)."""
 
 
 class Host(Protocol):

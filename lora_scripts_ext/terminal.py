@@ -65,7 +65,7 @@ def print_line(text: str) -> None:
     write(printable(text) + "\n", sys.stdout)
 
 
-def print_json(value: dict[str, Any]) -> None:
+def print_json(value: dict[str, Any] | list[Any]) -> None:
     """The result for a program: one line of JSON on stdout, in ASCII where stdout is not UTF-8."""
     text = json_text.dumps(value) if _is_utf8(sys.stdout) else json.dumps(json_text.finite(value))
     write(text + "\n", sys.stdout)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "lora_scripts_ext"
 # From the ground up: a package may import those of the lines above it, and the files beside the packages.
 LAYERS = [
-    {"families"},
+    {"families", "library"},
     {"models"},
     {"base_models"},
     {"images"},
@@ -18,6 +18,7 @@ LAYERS = [
     {"adapters", "dataset", "captioning", "hosts"},
     {"preparation", "training"},
     {"jobs"},
+    {"api"},
     {"commands", "webui"},
 ]
 # What files beside the packages may import.

@@ -10,12 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from lora_scripts_ext.errors import TrainingError
-from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 from lora_scripts_ext.hosts.standalone.session import StandaloneSession
-from lora_scripts_ext.jobs.job import Job
 from lora_scripts_ext.training import log, loss_scale, state
 
 from . import shop
+from .place import Place
 from .test_run import command, events, same_tensors, train, write_yaml
 
 
@@ -94,13 +93,13 @@ def test_an_optimizer_state_that_is_not_finite_is_not_saved(tmp_path):
 
 def test_a_failed_job_reports_valid_json(data, checkpoint, tmp_path, monkeypatch):
     diverging(monkeypatch, at=2)
-    job = Job(shop.make_config(data, checkpoint, tmp_path / "out"), StandaloneHost())
-    job.start()
-    job.join(120)
-    report = json.loads(json.dumps(job.report(), allow_nan=False))
-    assert report["status"] == "failed"
-    assert "diverged" in report["error"]
-    assert not (tmp_path / "out" / "crash.log").exists()
+    place = Place(tmp_path / "library")
+    job = place.add(shop.settings(data, checkpoint, tmp_path / "out"))
+    failed = place.perform()
+    json.dumps(place.report(job), allow_nan=False)
+    assert failed.state == "failed"
+    assert "diverged" in failed.reason
+    assert not list(tmp_path.rglob("crash.log"))
 
 
 class Scaler:

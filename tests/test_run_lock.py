@@ -83,7 +83,7 @@ def test_the_lock_of_another_machine_counts_while_it_is_touched(tmp_path, silent
 
 
 def test_where_the_file_system_has_no_locks_the_named_process_decides(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "_system_lock", lambda handle: None)
+    monkeypatch.setattr(lock.file_lock, "take", lambda handle: None)
     path = tmp_path / lock.NAME
     mine = Owner.current()
     dead = {"pid": mine.pid, "started": "another start of the same process id", "host": mine.host}

@@ -1,5 +1,6 @@
 """When a state is saved, what may change until it is resumed, and damaged states."""
 
+import itertools
 import json
 import math
 import os
@@ -12,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from lora_scripts_ext import threads
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.training import state, state_saver
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
+from lora_scripts_ext.training import run, state, state_saver
 
 from . import shop
 from .test_run import command, same_tensors, train, write_yaml
@@ -35,6 +37,29 @@ def test_a_state_is_due_every_minute_inside_an_epoch_too(data, checkpoint, tmp_p
     assert train(config).steps == 6
     assert saved[-1] == 6
     assert all(after - before <= 2 for before, after in zip([0, *saved], saved, strict=False))
+
+
+@pytest.mark.parametrize(("cost", "interval"), [(0.001, 5), (0.2, 20), (3.0, 60)])
+def test_a_state_that_costs_little_is_saved_more_often(data, checkpoint, tmp_path, monkeypatch, cost, interval):
+    """Saving takes a hundredth of the time, but is done every minute at least; a step takes 1 s here."""
+    now, saved = [0.0], []
+    save = state.save
+
+    def slow(folder, one, identity):
+        saved.append(one.step)
+        now[0] += cost
+        save(folder, one, identity)
+
+    def listen(event):
+        now[0] += event["event"] == "step"
+
+    monkeypatch.setattr(state, "save", slow)
+    monkeypatch.setattr(state_saver, "_clock", lambda: now[0])
+    config = shop.make_config(data, checkpoint, tmp_path / "out", batch_size=1, epochs=25)
+    run.train(config, StandaloneHost(), report=listen)
+    spans = {after - before for before, after in itertools.pairwise(saved[1:-1])}
+    assert spans and spans <= {interval - 1, interval, interval + 1}
+    assert saved[0] <= 6 and saved[-1] == 150
 
 
 def test_resuming_nothing_is_refused_unless_possible_is_enough(data, checkpoint, tmp_path):

@@ -102,7 +102,69 @@ def report(
         check: called between images; what it raises ends the work, what is measured stays.
     """
     results = _measured(folder, names, resolution, progress, check)
-    measured = {name: one for name, one in results.items() if isinstance(one, Measures)}
+    return _judged(names, results, resolution, captions, count_tokens, longest, trigger)
+
+
+@dataclass(frozen=True)
+class LastReport:
+    """The report as the folder is now, as far as its images have been measured.
+
+    Attributes:
+        report: of the images that are trained on and have been measured.
+        excluded: verdicts of measured images that are excluded.
+        resolution: side in pixels of the last check.
+    """
+
+    report: Report
+    excluded: tuple[Verdict, ...]
+    resolution: int
+
+
+def is_checked(folder: Path) -> bool:
+    """Whether a check has left what it measured in the folder."""
+    return (folder / HIDDEN / _CACHE).is_file()
+
+
+def last_report(
+    folder: Path,
+    names: Sequence[str],
+    excluded: Sequence[str],
+    *,
+    captions: Mapping[str, str],
+    count_tokens: Callable[[str], int],
+    longest: int,
+    trigger: str = "",
+) -> LastReport | None:
+    """As ``report``, without measuring anything: images that are new or changed since the last one are left out.
+
+    ``excluded`` are further images, which are not trained on. None where the folder has never been checked.
+    """
+    resolution, remembered = _cached(folder)
+    if not resolution:
+        return None
+    known = {
+        name: _result(remembered[name])
+        for name in (*names, *excluded)
+        if name in remembered and remembered[name]["stamp"] == _stamp(folder / name)
+    }
+    used = [name for name in names if name in known]
+    result = _judged(used, known, resolution, captions, count_tokens, longest, trigger)
+    others = [name for name in excluded if name in known]
+    # Only theirs: of an image that is trained on, a better copy that is excluded is no fault.
+    everything = _judged([*used, *others], known, resolution, captions, count_tokens, longest, trigger)
+    return LastReport(result, everything.verdicts[len(used) :], resolution)
+
+
+def _judged(
+    names: Sequence[str],
+    results: Mapping[str, Measures | str],
+    resolution: int,
+    captions: Mapping[str, str],
+    count_tokens: Callable[[str], int],
+    longest: int,
+    trigger: str,
+) -> Report:
+    measured = {name: one for name in names if isinstance(one := results[name], Measures)}
     copies = _copies(measured)
     # Where nothing is captioned yet one warning for the dataset replaces one for each image.
     captioned = any(captions.get(name) for name in names)
@@ -152,7 +214,7 @@ def _measured(
     def measured_one(name: str) -> Measures | str:
         known = remembered.get(name)
         if known is not None and known["stamp"] == stamps[name]:
-            return known["reason"] if "reason" in known else _from_json(known["measures"])
+            return _result(known)
         try:
             return measure(folder / name, resolution)
         except decode.Unreadable as error:
@@ -168,7 +230,9 @@ def _measured(
             progress(done, len(names), "pictures")
             check()
     finally:
-        _remember(folder, resolution, results, stamps)
+        # Excluded images are not looked at again, and what is known of them stays.
+        others = {name: one for name, one in remembered.items() if name not in results and (folder / name).is_file()}
+        _remember(folder, resolution, results, stamps, others)
     return results
 
 
@@ -182,24 +246,40 @@ def _stamp(path: Path) -> str:
 
 def _remembered(folder: Path, resolution: int) -> dict[str, dict[str, Any]]:
     """What was measured before; nothing where that is damaged or was for another size."""
+    measured_at, remembered = _cached(folder)
+    return remembered if measured_at == resolution else {}
+
+
+def _cached(folder: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """For which size images were measured, and what; 0 where there is nothing, or it is damaged."""
     try:
         cached = json.loads((folder / HIDDEN / _CACHE).read_text(encoding="utf-8"))
-        if (cached["version"], cached["resolution"]) != (_VERSION, resolution):
-            return {}
+        if cached["version"] != _VERSION:
+            return 0, {}
         for one in cached["pictures"].values():
-            if "reason" not in one:
-                _from_json(one["measures"])
+            one["stamp"], _result(one)
+        return int(cached["resolution"]), cached["pictures"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-    return cached["pictures"]
+        return 0, {}
 
 
-def _remember(folder: Path, resolution: int, results: Mapping[str, Measures | str], stamps: Mapping[str, str]) -> None:
+def _result(known: Mapping[str, Any]) -> Measures | str:
+    """What was measured of an image, or why that was not possible."""
+    return str(known["reason"]) if "reason" in known else _from_json(known["measures"])
+
+
+def _remember(
+    folder: Path,
+    resolution: int,
+    results: Mapping[str, Measures | str],
+    stamps: Mapping[str, str],
+    others: Mapping[str, dict[str, Any]],
+) -> None:
     images = {
         name: {"stamp": stamps[name], **({"reason": one} if isinstance(one, str) else {"measures": _to_json(one)})}
         for name, one in results.items()
     }
-    cached = {"version": _VERSION, "resolution": resolution, "pictures": images}
+    cached = {"version": _VERSION, "resolution": resolution, "pictures": {**others, **images}}
     # A folder that cannot be written to is measured again each time.
     with contextlib.suppress(OSError):
         files.write_text(folder / HIDDEN / _CACHE, json.dumps(cached))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .. import file_lock
 from ..errors import UserError
 from ..owner import Owner
 
@@ -21,7 +20,6 @@ NAME = "run.lock"
 _BEAT_SECONDS = 15.0
 # A run on another machine cannot be looked up. One that has not touched its lock for this long counts as dead.
 _SILENT_SECONDS = 300.0
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 @contextmanager
@@ -75,7 +73,7 @@ def _acquired(path: Path) -> int:
 
 
 def _claim(path: Path, handle: int) -> None:
-    free = _system_lock(handle)
+    free = file_lock.take(handle)
     holder = _holder(handle)
     if free is False or (holder is not None and _holds(holder, path, free)):
         who = f"process {holder.pid} on {holder.host}" if holder else "another process"
@@ -111,25 +109,6 @@ def _is_still(path: Path, handle: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(handle))
     except FileNotFoundError:
         return False
-
-
-def _system_lock(handle: int) -> bool | None:
-    """Take the system's lock: True taken, False held by another, None where the file system has none."""
-    try:
-        # As a type checker knows it: msvcrt is there on Windows only.
-        if sys.platform == "win32":
-            import msvcrt
-
-            # Far behind the content, which others must be able to read.
-            os.lseek(handle, 2**30, os.SEEK_SET)
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return None if error.errno in _NO_LOCKS else False
-    return True
 
 
 def _keep_fresh(path: Path, stop: threading.Event) -> None:

@@ -76,6 +76,7 @@ def train(
     resume: Resume = False,
     report: Report = _silent,
     should_stop: Callable[[], bool] = lambda: False,
+    before_publishing: Callable[[], None] = lambda: None,
 ) -> Result:
     """Train a LoRA as ``config`` says on the model ``host`` holds.
 
@@ -85,6 +86,7 @@ def train(
         resume: continue from the newest saved state; with ``if-possible`` start at 0 where there is none.
         report: called with every event as it happens.
         should_stop: called after every step.
+        before_publishing: called before the finished file is copied to where LoRAs belong; by raising it prevents that.
 
     Raises:
         UserError: the input is wrong.
@@ -114,6 +116,7 @@ def train(
         )
         result = run.train(started)
         if world.is_main and result.lora is not None and not result.stopped:
+            before_publishing()
             published = publication.publish(result.lora, host.lora_dir(), run.warn)
             # Before the model is given back: whoever waits for it may name the new file in his prompt.
             host.publish(published)

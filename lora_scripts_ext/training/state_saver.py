@@ -14,7 +14,9 @@ from .log import Log
 from .previews import Previews
 from .state import State
 
-_INTERVAL_SECONDS = 60.0
+# A killed run loses at most the longest interval, and less where a state costs little: the seconds between two states
+# are so many times what writing one took, which is one percent of the time.
+_LONGEST_SECONDS, _SHORTEST_SECONDS, _TIMES_COST = 60.0, 5.0, 100.0
 _clock = time.monotonic
 
 
@@ -31,6 +33,7 @@ class StateSaver(Listener):
         self._previews = previews
         self._checkpoints = checkpoints
         self._saved_at = self._step_ended_at = _clock()
+        self._interval = _SHORTEST_SECONDS
 
     def restore(self, state: State) -> None:
         """Let the listeners resume from a saved state."""
@@ -45,11 +48,11 @@ class StateSaver(Listener):
             self._save()
 
     def _due_by_time(self) -> bool:
-        """Whether a run that died in the next step would lose more than a minute."""
+        """Whether a run that died in the next step would lose more than it should."""
         now = _clock()
         step_seconds = now - self._step_ended_at
         self._step_ended_at = now
-        return now + step_seconds - self._saved_at > _INTERVAL_SECONDS
+        return now + step_seconds - self._saved_at > self._interval
 
     def _save(self) -> None:
         context = self._context
@@ -57,7 +60,7 @@ class StateSaver(Listener):
         divergence.check_weights(context)
         if not context.world.is_main:
             return
-        stepper = context.stepper
+        began, stepper = _clock(), context.stepper
         state = State(
             context.progress.step,
             {
@@ -73,3 +76,4 @@ class StateSaver(Listener):
         )
         states.save(context.output.state_dir, state, self._identity)
         self._saved_at = _clock()
+        self._interval = min(max(_TIMES_COST * (self._saved_at - began), _SHORTEST_SECONDS), _LONGEST_SECONDS)

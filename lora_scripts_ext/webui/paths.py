@@ -14,6 +14,7 @@ from ..config import Config
 from ..contract import Host, Inspection
 from ..errors import UserError
 from ..hosts.webui.which import model_module
+from ..jobs import lanes as job_lanes
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
@@ -29,6 +30,19 @@ def listen(event: dict[str, Any]) -> None:
 
     if event["event"] == "step":
         show_progress(event["step"], event["steps"])
+
+
+def lanes() -> list[str]:
+    """Where jobs run in this WebUI: on its device, and beside that those that only handle files."""
+    from modules import devices
+
+    device = str(devices.device)
+    return [job_lanes.lane("cuda:0" if device == "cuda" else device), job_lanes.lane(job_lanes.FILES)]
+
+
+def print_line(text: str) -> None:
+    """A line in the WebUI's console."""
+    print(f"LoRA Trainer: {text}", flush=True)
 
 
 def loaded_checkpoint() -> str:

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-import functools
-import threading
-from io import BytesIO
-from pathlib import Path, PurePath
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePath
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from fastapi.responses import Response
-from PIL import Image
 
 from ..errors import UserError
-from ..images import decode
+from ..images import decode, thumbnail
 from . import guard, paths
-from .job_slot import JOB_SLOT
+from .service import service
 
-_THUMBNAIL = 160
-# A page requests all thumbnails at once, and a photo takes up to half a gigabyte while it is decoded.
-_DECODING = threading.Semaphore(2)
-_REMEMBERED = 2048
+_THREADS = 4
 
 
 def add(_blocks: Any, app: FastAPI) -> None:
     """Add the routes to the WebUI's server."""
     router = APIRouter(prefix="/lora-trainer", dependencies=[Depends(guard.allowed)])
 
-    # async: blocked requests of txt2img may have used up the threads that plain functions run in.
+    # Threads of our own: blocked requests of txt2img may have used up those that plain functions run in.
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="lora-trainer-route")
+
     @router.get("/report")
     async def report() -> dict[str, Any]:
-        return JOB_SLOT.report()
+        return await asyncio.get_running_loop().run_in_executor(pool, _report)
 
     @router.post("/stop")
     async def stop() -> dict[str, Any]:
-        JOB_SLOT.stop()
-        return JOB_SLOT.report()
+        return await asyncio.get_running_loop().run_in_executor(pool, _stop)
 
     @router.get("/picture")
     def image_file(path: str, full: bool = False) -> Response:
@@ -44,30 +40,26 @@ def add(_blocks: Any, app: FastAPI) -> None:
     app.include_router(router)
 
 
+def _report() -> dict[str, Any]:
+    try:
+        return service().report()
+    except UserError as error:
+        return {"status": "failed", "name": "The library", "error": str(error)}
+
+
+def _stop() -> dict[str, Any]:
+    service().stop()
+    return service().report()
+
+
 def _png(path: str, full: bool) -> bytes:
     """An image as PNG, upright; small unless ``full``."""
     if PurePath(path).suffix.lower() not in decode.EXTENSIONS:
         raise HTTPException(404, "no image")
     try:
         file = paths.servable(path)
-        if not full:
-            return _thumbnail(file, file.stat().st_mtime_ns)
-        with _DECODING:
-            return _packed(decode.decode(file.read_bytes()).pixels)
+        return thumbnail.whole(file) if full else thumbnail.small(file, kind="PNG")
     except UserError as error:
         raise HTTPException(403, str(error)) from error
     except (OSError, decode.Unreadable) as error:
         raise HTTPException(404, f"{PurePath(path).name} cannot be read") from error
-
-
-@functools.lru_cache(_REMEMBERED)
-def _thumbnail(path: Path, _changed: int) -> bytes:
-    """Remembered until the file changes; some 30 kB each."""
-    with _DECODING:
-        return _packed(decode.small(path, _THUMBNAIL))
-
-
-def _packed(pixels: Image.Image) -> bytes:
-    out = BytesIO()
-    pixels.save(out, format="PNG")
-    return out.getvalue()

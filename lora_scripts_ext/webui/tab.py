@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from .. import config as configs
+from .. import presets
 from ..dataset.example import Example
 from ..errors import UserError
 from ..jobs.estimate import estimate as estimate_run
-from . import dataset, estimate_text, form, guard, paths, presets, thumbnails
-from .job_slot import JOB_SLOT
+from ..library.job import Job
+from . import dataset, estimate_text, form, guard, paths, thumbnails
 from .messages import sentence
+from .service import service
 
 _GALLERY = 60
 _GUIDE = """<p id='lt_headline'>Nothing is being trained.</p><div class='lt_guide'><ol>
@@ -87,8 +88,8 @@ def _wire(fields: dict[str, Any], kind: Any, buttons: dict[str, Any], message: A
     kind.change(_preset, [kind, *everything], everything, show_progress=False)
     buttons["look"].click(_look, everything, [images])
     fields["train_data_dir"].submit(_look, everything, [images])
-    buttons["start"].click(_start(resume=False), everything, [message])
-    buttons["resume"].click(_start(resume=True), everything, [message])
+    buttons["start"].click(_start, everything, [message])
+    buttons["resume"].click(_resume, everything, [message])
     dataset.wire(fields, buttons["dataset"])
     buttons["drop"].upload(dataset.take, [buttons["drop"]], [images, fields["train_data_dir"]])
     buttons["stop"].click(_stop, [], [message], queue=False)
@@ -129,21 +130,40 @@ def _cell(example: Example) -> str:
     return f"<figure>{thumbnails.image(example.path)}<figcaption>{caption}</figcaption></figure>"
 
 
-def _start(resume: bool) -> Callable[..., str]:
-    def start(*values: Any) -> str:
-        try:
-            config = form.config(values)
-            JOB_SLOT.start(config, resume)
-        except UserError as error:
-            return sentence(str(error), "bad")
-        model = Path(config.base_model).stem
-        return sentence(f"{config.name} is on its way, on {model}; you can close this page and come back.", "good")
+def _start(*values: Any) -> str:
+    try:
+        job = service().train(form.config(values))
+    except UserError as error:
+        return sentence(str(error), "bad")
+    model = Path(job.config["base_model"]).stem
+    return sentence(f"{job.name} is queued, on {model}; you can close this page and come back.", "good")
 
-    return start
+
+def _resume(*values: Any) -> str:
+    """Continue the run that the form names, else the last one that was stopped."""
+    name = form.from_field("output_name", values[form.KEYS.index("output_name")]).strip()
+    try:
+        job = _resumed(name, values)
+    except UserError as error:
+        return sentence(str(error), "bad")
+    return sentence(f"{job.name} continues with the settings it was started with.", "good")
+
+
+def _resumed(name: str, values: tuple[Any, ...]) -> Job:
+    if not name:
+        return service().resume("")
+    try:
+        return service().resume(str(paths.run_dir(name).absolute()))
+    except UserError:
+        # Not a job of this library: a run of before, of which only the folder is left.
+        return service().resume_folder(form.config(values))
 
 
 def _stop() -> str:
-    JOB_SLOT.stop()
+    try:
+        service().stop()
+    except UserError as error:
+        return sentence(str(error), "bad")
     return sentence("It stops after the step it is at, and saves; Resume goes on from there.", "good")
 
 

@@ -23,9 +23,10 @@ def double() -> None:
     # Not all relatives of the WebUI know the same flags.
     flags = {"listen": False, "share": False, "enable_insecure_extension_access": False} | FLAGS
     parts = {
-        "shared": {"cmd_opts": SimpleNamespace(**flags)},
+        "shared": {"cmd_opts": SimpleNamespace(**flags), "opts": SimpleNamespace(), "state": SimpleNamespace(job="")},
         "paths_internal": {"data_path": str(FOLDER)},
         "sd_models": {},
+        "devices": {"device": "cpu"},
     }
     sys.modules["modules"] = ModuleType("modules")
     for name, values in parts.items():

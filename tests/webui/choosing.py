@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from inside import CHECKPOINT, INPUT, KIND, OUT, PROMPT, draw, settings
 from modules import call_queue, sd_models, shared
 from safetensors import safe_open
 
-from lora_scripts_ext.hosts.webui.which import model_module
-from lora_scripts_ext.jobs.job import Job
+from lora_scripts_ext.jobs.launcher import ThreadLauncher
+from lora_scripts_ext.webui.environment import WebUI
+from tests.place import Place
 
 OTHER = OUT / "webui" / "models" / "Stable-diffusion" / f"other{CHECKPOINT.suffix}"
 
@@ -50,22 +52,39 @@ def chosen() -> str:
     return Path(sd_models.select_checkpoint().filename).name
 
 
-def job(name: str, path: Path) -> Job:
+PLACE = Place(OUT / "library")
+PLACE.environment = WebUI()
+
+
+class Run:
     """A run as the tab starts it."""
-    return Job(settings(name, base_model=str(path), preview_epochs=1), model_module().make(lambda: None))
+
+    def __init__(self, name: str, path: Path) -> None:
+        config = settings(name, base_model=str(path), preview_epochs=1)
+        self.job = PLACE.add(config.changed())
+        self._running = ThreadLauncher(PLACE.queue, PLACE.environment).start(PLACE.claim())
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is not over yet."""
+        return self._running.death() is None
+
+    def report(self) -> dict[str, Any]:
+        """How it has ended, once it has."""
+        while self.alive:
+            time.sleep(0.05)
+        ended = PLACE.queue.get(self.job.id)
+        return {"status": ended.state, "error": ended.reason or None, "lora": ended.result.get("lora")}
 
 
 def waiting(name: str, path: Path, meanwhile: Any) -> dict[str, Any]:
     """What becomes of a run that waits for its turn while something changes."""
-    waits = job(name, path)
     with call_queue.queue_lock:
-        waits.start()
-        waits.join(1)
+        waits = Run(name, path)
+        time.sleep(1)
         assert waits.alive
         meanwhile()
-    waits.join()
-    report = waits.report()
-    return {key: report.get(key) for key in ("status", "error", "lora")} | {"chosen": chosen()}
+    return waits.report() | {"chosen": chosen()}
 
 
 def choosing() -> dict[str, Any]:
@@ -75,11 +94,8 @@ def choosing() -> dict[str, Any]:
     choose(OTHER)
     load()
     report: dict[str, Any] = {"first": first, "before": draw(PROMPT)}
-    run = job("second", OTHER)
-    run.start()
-    run.join()
-    ended = run.report()
-    report["second"] = {"status": ended["status"], "error": ended.get("error"), "chosen": chosen()}
+    ended = Run("second", OTHER).report()
+    report["second"] = {"status": ended["status"], "error": ended["error"], "chosen": chosen()}
     report["after"] = draw(PROMPT)
     with safe_open(ended["lora"], "pt") as file:
         report["trained on"] = file.metadata()["ss_sd_model_name"]

@@ -96,9 +96,13 @@ class WebUISession(ABC):
         """The VAE (and, with ``text``, the text encoders) are not needed for a while."""
 
     def preview(self, request: PreviewRequest, lora: Path | None = None) -> Image.Image:
-        """Draw as txt2img would with ``<lora:…:1>`` of the file ``lora`` in the prompt, pixel for pixel."""
+        """Draw as txt2img would with ``<lora:…>`` of the file ``lora`` in the prompt, pixel for pixel."""
         with self._drawing(lora):
-            prompt = request.prompt if lora is None else f"{request.prompt} <lora:{shared_state.PREVIEW}:1>"
+            prompt = (
+                request.prompt
+                if lora is None
+                else f"{request.prompt} <lora:{shared_state.PREVIEW}:{request.strength:g}>"
+            )
             # The WebUIs take eight pixels a latent cell for granted, whatever the VAE.
             per_pixel = 8 / self.model.vae_factor
             job = processing.StableDiffusionProcessingTxt2Img(

@@ -1,0 +1,59 @@
+"""Check the images of a folder: a verdict for each, advice for the whole."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ...images import excluded
+from ...library.job import Job
+from ..environment import Environment
+from ..execution import Execution
+from ..outcome import Outcome
+from .kind import Kind, Plan, absolute, folder_name, stop_check
+from .options import option, read
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """The keys of a check."""
+
+    train_data_dir: str = option("", "Folder of the images.")
+    metadata_path: str = option("", "File of captions; empty finds metadata.csv in the folder.")
+    caption_encoding: str = option("", "Encoding of caption files that are not UTF-8, UTF-16 or clearly Chinese GBK.")
+    resolution: int = option(512, "Side in pixels that the base model was trained at.", low=64, high=16384)
+    trigger_word: str = option("", "The trigger word, to look for in the captions.")
+    exclude_bad: bool = option(False, "Exclude the bad images from training.")
+
+
+class Check(Kind):
+    """``config`` has the keys of :class:`CheckOptions`."""
+
+    name = "check"
+    lane = "files"
+
+    def plan(self, config: dict[str, Any], environment: Environment, where: str) -> Plan:
+        """Check the config."""
+        options = asdict(read(CheckOptions, config, where, required=("train_data_dir",)))
+        options |= {key: absolute(options[key], environment) for key in ("train_data_dir", "metadata_path")}
+        return Plan(f"Check {folder_name(options['train_data_dir'])}", options)
+
+    def run(self, job: Job, execution: Execution, environment: Environment) -> Outcome:
+        """Check every image; what is measured is kept for the next time."""
+        from ...preparation.check import bad, check
+
+        options = read(CheckOptions, job.config, job.name)
+        folder = Path(options.train_data_dir)
+        report = check(
+            folder,
+            Path(options.metadata_path) if options.metadata_path else None,
+            options.resolution,
+            options.trigger_word,
+            execution.progress,
+            lambda: stop_check(execution),
+            encoding=options.caption_encoding,
+        )
+        if options.exclude_bad:
+            excluded.write(folder, bad(report) | excluded.read(folder))
+        return Outcome("done", "", report.to_dict())

@@ -1,0 +1,25 @@
+"""The kinds of jobs, by name."""
+
+from __future__ import annotations
+
+from ...errors import UserError
+from .caption import Caption
+from .check import Check
+from .generate import Generate
+from .kind import Kind
+from .prepare import Prepare
+from .review import Review
+from .train import Train
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (Train(), Caption(), Prepare(), Check(), Generate(), Review())}
+
+
+def by_name(name: str) -> Kind:
+    """The kind with this name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in KINDS:
+        raise UserError(f"kind: {name[:40]!r} is no kind of job; expected one of {', '.join(KINDS)}.")
+    return KINDS[name]

@@ -1,0 +1,84 @@
+"""Train a LoRA; an attempt that dies is resumed from its last state by the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ... import config as configs
+from ...config import Config
+from ...config_check import PATHS
+from ...errors import UserError
+from ...library.job import Job
+from ..environment import Environment
+from ..execution import Execution
+from ..outcome import Outcome
+from .kind import Kind, Plan, Stopped, absolute
+
+
+class Train(Kind):
+    """``config`` has the keys of a training's YAML; docs/config.md lists them."""
+
+    name = "train"
+    lane = "device"
+
+    def plan(self, config: dict[str, Any], environment: Environment, where: str) -> Plan:
+        """Check the config; ``base_model`` and ``output_dir`` may be left to the server."""
+        values = dict(config)
+        if not values.get("base_model") and environment.base_model():
+            values["base_model"] = environment.base_model()
+        if not values.get("output_dir") and values.get("output_name"):
+            values["output_dir"] = str(environment.data_dir / _run_folder(str(values["output_name"]), where))
+        parsed = configs.from_dict(values, where)
+        complete = {**parsed.changed(), **{key: absolute(path, environment) for key, path in _paths(parsed).items()}}
+        return Plan(parsed.name, complete, complete["output_dir"], parsed.notes)
+
+    def run(self, job: Job, execution: Execution, environment: Environment) -> Outcome:
+        """Train to the end, or until stopped."""
+        from ...training import run
+
+        config = configs.from_dict(job.config, job.name)
+        try:
+            result = run.train(
+                config,
+                environment.host(execution.stop),
+                resume="if-possible" if job.begun else False,
+                report=execution.report,
+                should_stop=execution.should_stop,
+                before_publishing=execution.require_lease,
+            )
+        except run.Stopped as error:
+            raise Stopped from error
+        lora = str(result.lora) if result.lora else None
+        facts = {
+            "lora": lora, "steps": result.steps, "loss": result.loss, "seconds": result.seconds,
+            "checkpoints": [str(path) for path in result.checkpoints],
+            "previews": [str(path) for path in result.previews],
+            "skipped": [{"name": one.name, "reason": one.reason} for one in result.skipped],
+        }  # fmt: skip
+        if result.stopped:
+            return Outcome("stopped", f"Stopped at step {result.steps}; retry the job to continue from there.", facts)
+        return Outcome("done", "", facts)
+
+
+def has_state(output_dir: Path) -> bool:
+    """Whether a run in this folder can be resumed."""
+    from ...training import state as states
+
+    return bool(states.saved(states.folder_in(output_dir)))
+
+
+def _paths(config: Config) -> dict[str, str]:
+    """The config's files and folders, the base model among them unless it is no path."""
+    return {key: path for key in PATHS if (path := getattr(config, key))}
+
+
+def _run_folder(name: str, where: str) -> Path:
+    """The folder of a run, relative to the data folder.
+
+    Raises:
+        UserError: the name would lead elsewhere.
+    """
+    if bad := sorted(set(name) & set("/\\:\0")):
+        raise UserError(f"{where}: output_name is {name!r}; a file name cannot hold {' '.join(bad)!r}.")
+    return Path(name)

@@ -1,0 +1,214 @@
+"""What is done with a model of the library: images taken in, jobs that caption, check, prepare and train."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .. import config as configs
+from ..captions.history import Place
+from ..errors import NotFound, Refused, UserError
+from ..images import folder as folders
+from ..images.exclusive import changing
+from ..images.skipped import Skipped
+from ..library.job import Job
+from ..library.model import Model
+from ..library.models import Models
+from ..library.queue import Queue
+from ..preparation import upload
+from ..preparation.archive import Unpacked
+from . import presets
+from .environment import Environment
+from .submit import Submission, submit
+
+#: keys of a training that come from the model itself, so that a draft cannot set them
+OF_THE_MODEL = ("train_data_dir", "output_dir", "output_name", "trigger_word")
+_RUNS = "runs"
+_MOST_RUNS = 100_000
+
+
+def check_draft(config: dict[str, Any]) -> None:
+    """Refuse a draft that sets what comes from the model.
+
+    Raises:
+        UserError: it does.
+    """
+    if own := [key for key in OF_THE_MODEL if key in config]:
+        raise UserError(f"config: {own[0]} comes from the model; take it out, or change the model.")
+
+
+def problem(models: Models, environment: Environment, model: Model) -> str:
+    """Why the model cannot be trained with its draft, as a sentence; empty where it can.
+
+    Images are not looked at.
+    """
+    config = {"base_model": environment.base_model(), **training_config(models, model)}
+    try:
+        configs.from_dict({**config, "base_model": config["base_model"] or "any", "output_dir": "any"})
+    except UserError as error:
+        return str(error)
+    if not config["base_model"]:
+        return "config: base_model is missing; choose a checkpoint."
+    return ""
+
+
+def training_config(models: Models, model: Model, changes: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The keys of a training of ``model``, without ``output_dir``: its kind's preset, its draft, then ``changes``."""
+    return {
+        **presets.values(model.kind),
+        **model.config,
+        **(changes or {}),
+        "train_data_dir": str(models.images(model)),
+        "trigger_word": model.trigger_word,
+        "output_name": model.name,
+    }
+
+
+def place(models: Models, environment: Environment, model: Model) -> Place:
+    """The folder of the model's images, and where their captions are.
+
+    Raises:
+        UserError: it may not be read.
+    """
+    images = images_folder(models, environment, model)
+    metadata = str(model.config.get("metadata_path") or "")
+    encoding = str(model.config.get("caption_encoding") or "")
+    return Place(images, environment.readable(metadata) if metadata else None, encoding)
+
+
+def images_folder(models: Models, environment: Environment, model: Model) -> Path:
+    """The folder of the model's images; one in the data folder is made if it is missing.
+
+    Raises:
+        UserError: it may not be read.
+    """
+    images = models.images(model)
+    if model.folder:
+        return environment.readable(model.folder)
+    images.mkdir(parents=True, exist_ok=True)
+    return images
+
+
+def image_file(folder: Path, name: str) -> Path:
+    """The file of an image by its name in ``folder``.
+
+    Raises:
+        NotFound: there is none, or it does not lie in the folder.
+    """
+    path = folders.inside(folder, name)
+    if path is None:
+        raise NotFound(f"There is no image {name[:200]!r} in this folder; reload the list.")
+    return path
+
+
+def take_in(models: Models, environment: Environment, model: Model, file: Path) -> Unpacked:
+    """Import a file that was sent, an image, a caption file or a zip of them, into the model's folder.
+
+    Raises:
+        UserError: nothing in it can be taken.
+        Refused: the model's images lie in a folder of the server's.
+    """
+    if model.folder:
+        raise Refused(
+            f"{model.name}: its images lie in a folder of the server, where nothing is written; put the files there, "
+            "or let the model have its own folder."
+        )
+    folder = images_folder(models, environment, model)
+    with changing(folder, "import"):
+        taken = upload.import_files([file], folder, progress=lambda done, total, what: None, check=lambda: None)
+    if not taken.names:
+        first = taken.skipped[0] if taken.skipped else Skipped(file.name, "is empty")
+        raise UserError(f"{first.name} {first.reason}. Nothing was taken in.")
+    return taken
+
+
+def train(queue: Queue, environment: Environment, models: Models, model: Model, request: Submission) -> Job:
+    """Queue a training of ``model`` as ``request`` says, whose config are changes to the draft.
+
+    Every training has a folder of its own beside the model's images, so that versions do not replace each other.
+
+    Raises:
+        UserError: the config cannot be used.
+    """
+    check_draft(request.config)
+    config = training_config(models, model, request.config)
+    config["train_data_dir"] = str(images_folder(models, environment, model))
+    with _new_run(models.home(model.id)) as output_dir:
+        config["output_dir"] = str(output_dir)
+        return submit(queue, environment, [_of(model, request, "train", config)])[0]
+
+
+def caption(queue: Queue, environment: Environment, models: Models, model: Model, request: Submission) -> Job:
+    """Queue captioning the model's images; the config has the captioner and what to overwrite.
+
+    Raises:
+        UserError: the config cannot be used.
+    """
+    # Without the trigger word, which training puts in front.
+    config = _with_place(models, environment, model, request)
+    return submit(queue, environment, [_of(model, request, "caption", config)])[0]
+
+
+def check(queue: Queue, environment: Environment, models: Models, model: Model, request: Submission) -> Job:
+    """Queue a check of the model's images.
+
+    Raises:
+        UserError: the config cannot be used.
+    """
+    config = {"trigger_word": model.trigger_word, **_with_place(models, environment, model, request)}
+    if isinstance(side := model.config.get("resolution"), int):
+        config.setdefault("resolution", side)
+    return submit(queue, environment, [_of(model, request, "check", config)])[0]
+
+
+def prepare(queue: Queue, environment: Environment, models: Models, model: Model, request: Submission) -> Job:
+    """Queue making copies of the model's images that are ready to train on, in a new folder beside them.
+
+    Raises:
+        UserError: the config cannot be used.
+    """
+    config = {**request.config, "input": str(images_folder(models, environment, model))}
+    if encoding := model.config.get("caption_encoding"):
+        config.setdefault("caption_encoding", encoding)
+    with _new_run(models.home(model.id), "prepared") as output_dir:
+        config["output_dir"] = str(output_dir)
+        return submit(queue, environment, [_of(model, request, "prepare", config)])[0]
+
+
+def _with_place(models: Models, environment: Environment, model: Model, request: Submission) -> dict[str, Any]:
+    where = place(models, environment, model)
+    return {
+        **request.config,
+        "train_data_dir": str(where.folder),
+        "metadata_path": str(where.metadata or ""),
+        "caption_encoding": where.encoding,
+    }
+
+
+def _of(model: Model, request: Submission, kind: str, config: dict[str, Any]) -> Submission:
+    name = request.name or (model.name if kind == "train" else f"{kind.capitalize()} {model.name}")
+    return replace(request, kind=kind, config=config, name=name, model=model.id)
+
+
+@contextmanager
+def _new_run(home: Path, kind: str = _RUNS) -> Iterator[Path]:
+    """A new folder for a job of the model; removed again if the job cannot be queued."""
+    parent = home / kind
+    parent.mkdir(parents=True, exist_ok=True)
+    taken = [int(path.name) for path in parent.iterdir() if path.name.isascii() and path.name.isdigit()]
+    for number in range(max(taken, default=0) + 1, _MOST_RUNS):
+        # Made here, so that no other request takes the same.
+        with contextlib.suppress(FileExistsError):
+            (parent / str(number)).mkdir()
+            break
+    folder = parent / str(number)
+    try:
+        yield folder
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise

@@ -1,0 +1,51 @@
+"""The WebUI as the place where jobs run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..contract import Host, Inspection
+from ..library.job import Job
+from . import paths
+
+
+class WebUI:
+    """Jobs train on the model that the WebUI has loaded, and read what its users may read."""
+
+    runner = "webui"
+
+    @property
+    def data_dir(self) -> Path:
+        """Where the library, jobs and runs are."""
+        return paths.data_dir()
+
+    def host(self, stop: Callable[[], None]) -> Host:
+        """The WebUI's own model; its Interrupt calls ``stop``."""
+        return paths.make_host(stop)
+
+    def inspection(self, config: Any) -> Inspection:
+        """See ``Environment.inspection``."""
+        return paths.inspection(config)
+
+    def readable(self, path: str) -> Path:
+        """See ``Environment.readable``."""
+        return paths.readable(path)
+
+    def endpoint(self, url: str) -> str:
+        """See ``Environment.endpoint``."""
+        return paths.service(url)
+
+    def base_model(self) -> str:
+        """The checkpoint that is chosen."""
+        return paths.loaded_checkpoint()
+
+    def waits_for(self, job: Job) -> str:
+        """Why a job cannot be started on the model that is chosen now, as a sentence; empty where it can."""
+        requested = job.config.get("base_model", "") if job.kind == "train" else ""
+        chosen = paths.loaded_checkpoint()
+        if not requested or (chosen and os.path.realpath(requested) == os.path.realpath(chosen)):
+            return ""
+        return f"Waits for {Path(requested).name} to be chosen at the top of the page."
