@@ -14,6 +14,7 @@ from ..jobs import event_log, submit
 from ..jobs.kinds.train import has_state
 from ..jobs.launcher import ThreadLauncher
 from ..jobs.report import Follower
+from ..jobs.watching import Watcher
 from ..jobs.worker import Worker
 from ..library import rebuild
 from ..library.database import Database
@@ -48,6 +49,7 @@ class Service:
             on_tick=self._schedule.look,
             on_error=paths.print_line,
         )
+        self._watcher = Watcher(self.database, self.environment, wake=self.worker.wake, on_error=paths.print_line)
         self.api = api.Service(self.database, self.environment, queue=self.queue, wake=self.worker.wake)
         self._followers: dict[str, Follower] = {}
         self._lock = threading.Lock()
@@ -60,6 +62,7 @@ class Service:
         if self._schedule.waits_after_restart() and self.queue.counts().get("queued"):
             self.queue.pause(True)
         self._thread.start()
+        self._watcher.start()
 
     def train(self, config: Config) -> Job:
         """Queue a training; it is started as soon as nothing else runs.
