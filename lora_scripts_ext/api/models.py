@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from starlette.responses import Response
 
 from .. import json_text, time_text
 from ..captions import trigger_word
+from ..captions.history import Place
 from ..errors import NotFound, UserError
 from ..images.kinds import EXTENSIONS
 from ..jobs import of_model
@@ -68,6 +70,10 @@ def _add_collection(router: APIRouter, service: Service, models: Models) -> None
     def add_model(new: ModelIn) -> Response:
         of_model.check_draft(new.config)
         folder = _folder(service, new.folder)
+        if folder:
+            # Many images are read before the transaction, and remembered.
+            with contextlib.suppress(UserError):
+                listing(Place(Path(folder)), new.trigger_word)
         with service.database.writing():
             model = models.create(new.name, new.kind, trigger_word=new.trigger_word, folder=folder, config=new.config)
             view = _whole(service, router.prefix, models, model)
