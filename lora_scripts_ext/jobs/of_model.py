@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import config as configs
 from .. import presets
 from ..captions.history import Place
 from ..errors import NotFound, Refused, UserError
 from ..images import folder as folders
 from ..images.exclusive import changing
+from ..images.kinds import EXTENSIONS
 from ..images.skipped import Skipped
 from ..library.job import Job
 from ..library.model import Model
@@ -23,6 +24,7 @@ from ..library.queue import Queue
 from ..preparation import upload
 from ..preparation.archive import Unpacked
 from .environment import Environment
+from .kinds import registry
 from .submit import Submission, submit
 
 #: keys of a training that come from the model itself, so that a draft cannot set them
@@ -46,13 +48,12 @@ def problem(models: Models, environment: Environment, model: Model) -> str:
 
     Images are not looked at.
     """
-    config = {"base_model": environment.base_model(), **training_config(models, model)}
+    output_dir = str(models.home(model.id) / _RUNS / "0")
+    config = {**training_config(models, model), "output_dir": output_dir}
     try:
-        configs.from_dict({**config, "base_model": config["base_model"] or "any", "output_dir": "any"})
+        registry.by_name("train").plan(config, environment, "config")
     except UserError as error:
         return str(error)
-    if not config["base_model"]:
-        return "config: base_model is missing; choose a checkpoint."
     return ""
 
 
@@ -91,6 +92,17 @@ def images_folder(models: Models, environment: Environment, model: Model) -> Pat
         return environment.readable(model.folder)
     images.mkdir(parents=True, exist_ok=True)
     return images
+
+
+def cover(models: Models, environment: Environment, model: Model) -> str | None:
+    """The name of an image for the model's card: the first right in its folder; None where there is none."""
+    try:
+        folder = environment.readable(model.folder) if model.folder else models.images(model)
+        with os.scandir(folder) as entries:
+            names = [one.name for one in entries if not one.name.startswith(".")]
+    except (OSError, UserError):
+        return None
+    return min((name for name in names if Path(name).suffix.lower() in EXTENSIONS), default=None)
 
 
 def image_file(folder: Path, name: str) -> Path:
