@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +15,8 @@ from starlette.responses import Response
 
 from .. import json_text, time_text
 from ..captions import trigger_word
+from ..captions.history import Place
 from ..errors import NotFound, UserError
-from ..images.kinds import EXTENSIONS
 from ..jobs import drafts, of_model
 from ..jobs.submit import Submission
 from ..jobs.view import iso, job_view
@@ -68,6 +68,10 @@ def _add_collection(router: APIRouter, service: Service, models: Models) -> None
     def add_model(new: ModelIn) -> Response:
         drafts.check_draft(new.config)
         folder = _folder(service, new.folder)
+        if folder:
+            # Many images are read before the transaction, and remembered.
+            with contextlib.suppress(UserError):
+                listing(Place(Path(folder)), new.trigger_word)
         with service.database.writing():
             model = models.create(new.name, new.kind, trigger_word=new.trigger_word, folder=folder, config=new.config)
             view = _whole(service, router.prefix, models, model)
@@ -85,7 +89,7 @@ def _add_collection(router: APIRouter, service: Service, models: Models) -> None
         with service.database.reading():
             page = models.page(search=search, kind=kind, limit=limit, cursor=cursor)
             states = models.states(page.models)
-        items = [_view(router.prefix, models, model, states[model.id]) for model in page.models]
+        items = [_view(service, router.prefix, models, model, states[model.id]) for model in page.models]
         return {"items": items, "total": page.total, "next": page.next}
 
 
@@ -178,7 +182,7 @@ def _folder(service: Service, folder: str) -> str:
 
 
 def _whole(service: Service, prefix: str, models: Models, model: Model) -> dict[str, Any]:
-    view = _view(prefix, models, model, models.states([model])[model.id])
+    view = _view(service, prefix, models, model, models.states([model])[model.id])
     try:
         counts = listing(drafts.place(models, service.environment, model), model.trigger_word).counts()
         problem = of_model.problem(models, service.environment, model)
@@ -187,9 +191,9 @@ def _whole(service: Service, prefix: str, models: Models, model: Model) -> dict[
     return {**view, "counts": counts, "problem": problem}
 
 
-def _view(prefix: str, models: Models, model: Model, state: State) -> dict[str, Any]:
+def _view(service: Service, prefix: str, models: Models, model: Model, state: State) -> dict[str, Any]:
     """The model ready for JSON, times in ISO 8601 (UTC)."""
-    first = _first_image(models.images(model))
+    first = of_model.cover(models, service.environment, model)
     return {
         **vars(model), "created": iso(model.created), "changed": iso(model.changed),
         "state": {
@@ -209,13 +213,3 @@ def _version(prefix: str, version: Version) -> dict[str, Any]:
     address = f"{prefix}/models/{version.model}/versions/{version.number}/file"
     view: dict[str, Any] = json_text.finite({**vars(version), "created": iso(version.created), "address": address})
     return view
-
-
-def _first_image(folder: Path) -> str | None:
-    """The first image right in a folder; sub-folders are not worth a look for a card."""
-    try:
-        with os.scandir(folder) as entries:
-            names = (one.name for one in entries if not one.name.startswith("."))
-            return min((name for name in names if Path(name).suffix.lower() in EXTENSIONS), default=None)
-    except OSError:
-        return None
