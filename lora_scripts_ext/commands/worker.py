@@ -7,6 +7,7 @@ import signal
 from collections.abc import Sequence
 
 from .. import terminal
+from ..api import webhooks
 from ..errors import UserError
 from ..jobs import lanes
 from ..jobs.environment import Standalone
@@ -129,12 +130,15 @@ def _run(database: Database, worker: Worker, changes: _Changes, options: argpars
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    hooks = webhooks.of_service_file(database, Queue(database))
+    hooks.start()
     if options.until_empty:
         worker.run(until_empty=True)
     else:
         environment = Standalone(options.data_dir.resolve())
         with watching(database, environment, wake=worker.wake, on_error=terminal.print_message):
             worker.run()
+    hooks.stop()
     if stops:
         terminal.print_message("Stopping: running jobs save and go back into the queue; press again to end them now.")
         worker.give_back(hurry=lambda: len(stops) > 1)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..api import service as api
+from ..api import webhooks
 from ..config import Config
 from ..errors import UserError
 from ..hosts.webui import notices
@@ -63,6 +64,11 @@ class Service:
             self.queue.pause(True)
         self._thread.start()
         self._watcher.start()
+        try:
+            webhooks.of_service_file(self.database, self.queue).start()
+        except UserError as error:
+            # Training goes on without them.
+            paths.print_line(str(error))
 
     def train(self, config: Config) -> Job:
         """Queue a training; it is started as soon as nothing else runs.
