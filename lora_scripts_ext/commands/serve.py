@@ -17,7 +17,7 @@ from .. import crash, terminal
 from ..api import webhooks
 from ..api.origin import is_loopback
 from ..errors import UserError
-from ..jobs.environment import Standalone
+from ..jobs.environment import Environment, Standalone
 from ..jobs.worker import Worker
 from ..library.database import Database
 from ..library.keys import Keys
@@ -122,6 +122,7 @@ class _Server:
         self._socket = listening
         self._queue = Queue(database)
         self._worker: Worker | None = None
+        self._environment: Environment | None = None
         self._stops: list[int] = []
         self._webhooks = webhooks.of_service_file(database, self._queue)
         self._end = threading.Event()
@@ -139,6 +140,7 @@ class _Server:
         roots = tuple(self._options.allowed_root)
         folder = self._database.folder
         environment = Standalone(folder, str(Path(base_model).resolve()) if base_model else "", roots)
+        self._environment = environment
         service = Service(self._database, environment, queue=self._queue, wake=self._wake)
         address = self._socket.getsockname()
         access = on_loopback() if is_loopback(address[0]) else with_key(Keys(self._database), service.threads)
@@ -173,13 +175,16 @@ class _Server:
         # torch, which knows the devices, takes seconds to be imported: the API answers meanwhile.
         from ..jobs import lanes
         from ..jobs.launcher import ProcessLauncher
+        from ..jobs.watching import watching
 
+        assert self._environment is not None, "run() sets it first"
         names = lanes.of_this_machine()
         launcher = ProcessLauncher(self._database.folder, _NICENESS)
         worker = Worker(self._queue, launcher, names, runner="worker", on_error=terminal.print_message)
         self._worker = worker
         if not self._end.is_set():
-            worker.run()
+            with watching(self._database, self._environment, wake=self._wake, on_error=terminal.print_message):
+                worker.run()
         worker.give_back(hurry=lambda: len(self._stops) > 1)
 
     def _wake(self) -> None:

@@ -7,13 +7,13 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from .. import json_text
 from ..errors import Conflict, NotFound, UserError
 from ..owner import Owner
-from . import rebuild, window
+from . import models, rebuild, window
 from .database import Database
 from .job import ENDED, OWNED, Attempt, Change, Claim, Job, NewJob, Page, State, StopRequest
 
@@ -312,11 +312,12 @@ class Queue:
             return job.fence == claim.fence and job.state in OWNED
 
     def finish(self, claim: Claim, state: State, reason: str = "", result: dict[str, Any] | None = None) -> None:
-        """The job has ended with ``state``.
+        """The job has ended with ``state``; what a training of a model came to is a version of it from now on.
 
         Raises:
             LeaseLost: the claim does not hold any more.
         """
+        version = models.version_columns(replace(claim.job, state=state, result=result or {}))
         with self._database.writing() as connection:
             job = _require(connection, claim)
             if state == "stopped" and job.stop == "cancel":
@@ -324,6 +325,8 @@ class Queue:
             connection.execute("UPDATE jobs SET result = ? WHERE id = ?", [json_text.dumps(result or {}), job.id])
             _end_attempt(connection, job.id, claim.fence, state, reason)
             _change(connection, job.id, state, reason)
+            if version is not None:
+                models.insert_version(connection, job, version)
             ended = _get(connection, job.id)
         self._record(ended)
 

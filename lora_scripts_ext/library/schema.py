@@ -91,7 +91,7 @@ CREATE TABLE versions (
     created      REAL NOT NULL,
     UNIQUE (model, number)
 );
-CREATE INDEX versions_job ON versions (job);
+CREATE UNIQUE INDEX versions_job ON versions (job);
 
 CREATE TABLE watches (
     id           TEXT PRIMARY KEY,
@@ -134,7 +134,9 @@ CREATE TABLE uploads (
     model        TEXT NOT NULL REFERENCES models(id) ON DELETE CASCADE,
     name         TEXT NOT NULL,
     size         INTEGER NOT NULL,
-    created      REAL NOT NULL
+    sha256       TEXT NOT NULL DEFAULT '',
+    created      REAL NOT NULL,
+    changed      REAL NOT NULL
 );
 
 CREATE TABLE deliveries (
