@@ -13,7 +13,7 @@ import pytest
 
 from lora_scripts_ext.__main__ import main
 from lora_scripts_ext.errors import Conflict, UserError
-from lora_scripts_ext.jobs import of_model
+from lora_scripts_ext.jobs import drafts, of_model
 from lora_scripts_ext.jobs.submit import Submission
 from lora_scripts_ext.jobs.view import job_view
 from lora_scripts_ext.library import archive, restore
@@ -33,7 +33,7 @@ def filled(tmp_path_factory, checkpoint):
     place = Place(folder / "data")
     models = Models(place.queue._database)
     small = shop.settings(folder, checkpoint, folder)
-    small = {key: value for key, value in small.items() if key not in (*of_model.OF_THE_MODEL, "device")}
+    small = {key: value for key, value in small.items() if key not in (*drafts.OF_THE_MODEL, "device")}
     small |= {
         "device": "cpu",
         "num_repeats": 1,

@@ -12,7 +12,7 @@ from ..captions.editing import Row
 from ..captions.fields import TEMPLATE, Fields, join
 from ..captions.history import Change
 from ..errors import UserError
-from ..jobs import of_model
+from ..jobs import drafts
 from ..library.models import Models
 from . import model_schemas as schemas
 from .images import listing, view
@@ -33,7 +33,7 @@ def add(router: APIRouter, service: Service) -> None:
     def put_caption(id: str, name: str, caption: CaptionIn) -> dict[str, Any]:
         """As a text, or as the fields that it is made of."""
         model = models.get(id)
-        place = of_model.place(models, service.environment, model)
+        place = drafts.place(models, service.environment, model)
         listing(service, models, model).item(name)
         history.apply(place, lambda rows: [_written(row, caption) for row in rows], f"Caption of {name}", [name])
         return view(router.prefix, model, place.folder, listing(service, models, model).item(name))
@@ -43,7 +43,7 @@ def add(router: APIRouter, service: Service) -> None:
         """The tags of the captions that are trained on; and what can be undone."""
         model = models.get(id)
         words = listing(service, models, model).words()
-        folder = of_model.images_folder(models, service.environment, model)
+        folder = drafts.images_folder(models, service.environment, model)
         return {
             "words": [{"word": word, "images": count} for word, count in words],
             "undoable": history.undoable(folder),
@@ -55,7 +55,7 @@ def add(router: APIRouter, service: Service) -> None:
     def change_captions(id: str, wanted: CaptionsChangeIn) -> dict[str, Any]:
         """With `preview` nothing is written."""
         model = models.get(id)
-        place = of_model.place(models, service.environment, model)
+        place = drafts.place(models, service.environment, model)
         edit, what = _edit(wanted)
         images = wanted.images
         if images is None and wanted.search.strip():
@@ -71,7 +71,7 @@ def add(router: APIRouter, service: Service) -> None:
     )
     def undo_captions(id: str) -> dict[str, Any]:
         """The last one that was not undone yet; captions that were changed since stay."""
-        place = of_model.place(models, service.environment, models.get(id))
+        place = drafts.place(models, service.environment, models.get(id))
         undone = history.undo(place)
         if undone is None:
             return _changed([], [], [])

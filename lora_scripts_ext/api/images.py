@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from ..errors import NotFound
 from ..images import decode, thumbnail
-from ..jobs import of_model
+from ..jobs import drafts, of_model
 from ..library.model import Model
 from ..library.models import Models
 from ..library.uploads import Uploads
@@ -48,7 +48,7 @@ def add(router: APIRouter, service: Service) -> None:
 
 def listing(service: Service, models: Models, model: Model) -> Listing:
     """The model's images as they are now."""
-    return listings.listing(of_model.place(models, service.environment, model), model.trigger_word)
+    return listings.listing(drafts.place(models, service.environment, model), model.trigger_word)
 
 
 def view(prefix: str, model: Model, folder: Path, item: Item) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _add_list(router: APIRouter, service: Service, models: Models) -> None:
         model = models.get(id)
         found = listing(service, models, model)
         items = [item for item in found.shown(show, search) if item.name > cursor]
-        folder = of_model.images_folder(models, service.environment, model)
+        folder = drafts.images_folder(models, service.environment, model)
         return {
             "items": [view(router.prefix, model, folder, item) for item in items[:limit]],
             "counts": found.counts(),
@@ -104,7 +104,7 @@ def _add_list(router: APIRouter, service: Service, models: Models) -> None:
     def exclude_images(id: str, wanted: ExclusionIn) -> dict[str, Any]:
         """Excluded images are not trained on; their files stay."""
         model = models.get(id)
-        listings.exclude(of_model.place(models, service.environment, model), wanted.images, wanted.excluded)
+        listings.exclude(drafts.place(models, service.environment, model), wanted.images, wanted.excluded)
         return listing(service, models, model).counts()
 
     @router.get(
@@ -162,7 +162,7 @@ def _taken(service: Service, models: Models, model: Model, path: Path, size: int
 
 
 def _path(service: Service, models: Models, id: str, name: str) -> Path:
-    return of_model.image_file(of_model.images_folder(models, service.environment, models.get(id)), name)
+    return of_model.image_file(drafts.images_folder(models, service.environment, models.get(id)), name)
 
 
 def _shown(path: Path, size: int, name: str) -> Response:

@@ -17,7 +17,7 @@ from .. import json_text, time_text
 from ..captions import trigger_word
 from ..captions.history import Place
 from ..errors import NotFound, UserError
-from ..jobs import of_model
+from ..jobs import drafts, of_model
 from ..jobs.submit import Submission
 from ..jobs.view import iso, job_view
 from ..library.job import Job
@@ -66,7 +66,7 @@ def add(router: APIRouter, service: Service) -> None:
 def _add_collection(router: APIRouter, service: Service, models: Models) -> None:
     @router.post("/models", status_code=201, tags=_TAGS, response_model=schemas.WholeModel, summary="Make a model")
     def add_model(new: ModelIn) -> Response:
-        of_model.check_draft(new.config)
+        drafts.check_draft(new.config)
         folder = _folder(service, new.folder)
         if folder:
             # Many images are read before the transaction, and remembered.
@@ -102,7 +102,7 @@ def _add_one(router: APIRouter, service: Service, models: Models) -> None:
     def change_model(id: str, change: ModelChangeIn) -> dict[str, Any]:
         """A draft may be incomplete or wrong: `problem` says so, and it is kept."""
         fields = {name: value for name, value in given(change).items() if value is not None}
-        of_model.check_draft(fields.get("config", {}))
+        drafts.check_draft(fields.get("config", {}))
         if "folder" in fields:
             fields["folder"] = _folder(service, fields["folder"])
         return _whole(service, router.prefix, models, models.change(id, **fields))
@@ -186,7 +186,7 @@ def _folder(service: Service, folder: str) -> str:
 def _whole(service: Service, prefix: str, models: Models, model: Model) -> dict[str, Any]:
     view = _view(service, prefix, models, model, models.states([model])[model.id])
     try:
-        counts = listing(of_model.place(models, service.environment, model), model.trigger_word).counts()
+        counts = listing(drafts.place(models, service.environment, model), model.trigger_word).counts()
         problem = of_model.problem(models, service.environment, model)
     except UserError as error:
         counts, problem = None, str(error)

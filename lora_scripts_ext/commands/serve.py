@@ -14,9 +14,10 @@ from types import FrameType
 from typing import Any
 
 from .. import crash, terminal
+from ..api import webhooks
 from ..api.origin import is_loopback
 from ..errors import UserError
-from ..jobs.environment import Standalone
+from ..jobs.environment import Environment, Standalone
 from ..jobs.worker import Worker
 from ..library.database import Database
 from ..library.keys import Keys
@@ -121,7 +122,9 @@ class _Server:
         self._socket = listening
         self._queue = Queue(database)
         self._worker: Worker | None = None
+        self._environment: Environment | None = None
         self._stops: list[int] = []
+        self._webhooks = webhooks.of_service_file(database, self._queue)
         self._end = threading.Event()
         self._failure: Exception | None = None
 
@@ -137,6 +140,7 @@ class _Server:
         roots = tuple(self._options.allowed_root)
         folder = self._database.folder
         environment = Standalone(folder, str(Path(base_model).resolve()) if base_model else "", roots)
+        self._environment = environment
         service = Service(self._database, environment, queue=self._queue, wake=self._wake)
         address = self._socket.getsockname()
         access = on_loopback() if is_loopback(address[0]) else with_key(Keys(self._database), service.threads)
@@ -155,10 +159,12 @@ class _Server:
             signal.signal(number, self._signal)
         for thread in threads:
             thread.start()
+        self._webhooks.start()
         terminal.print_json({"url": _url(address)})
         while not self._end.wait(1.0):
             pass
         service.close()
+        self._webhooks.stop()
         server.should_exit = True
         self._stop_worker()
         for thread in threads:
@@ -169,13 +175,16 @@ class _Server:
         # torch, which knows the devices, takes seconds to be imported: the API answers meanwhile.
         from ..jobs import lanes
         from ..jobs.launcher import ProcessLauncher
+        from ..jobs.watching import watching
 
+        assert self._environment is not None, "run() sets it first"
         names = lanes.of_this_machine()
         launcher = ProcessLauncher(self._database.folder, _NICENESS)
         worker = Worker(self._queue, launcher, names, runner="worker", on_error=terminal.print_message)
         self._worker = worker
         if not self._end.is_set():
-            worker.run()
+            with watching(self._database, self._environment, wake=self._wake, on_error=terminal.print_message):
+                worker.run()
         worker.give_back(hurry=lambda: len(self._stops) > 1)
 
     def _wake(self) -> None:

@@ -22,6 +22,8 @@ from .model import KINDS, Model, ModelPage, State, Version
 FOLDER, TRASH = "models", "trash"
 #: a model as it was last changed, in its own folder: for a library that is made again
 RECORD = "model.json"
+# The kinds of jobs that make versions.
+_TRAINING = ("train", "update")
 _LONGEST_TRIGGER = 200
 _MOST_CONFIG = 64 << 10
 _CHANGEABLE = ("name", "kind", "trigger_word", "folder", "config")
@@ -214,7 +216,7 @@ def record_missing_versions(database: Database) -> None:
     """Record the versions of all trainings that are done, of models that are there."""
     with database.reading() as connection:
         rows = connection.execute(
-            "SELECT * FROM jobs WHERE kind = 'train' AND state = 'done' AND model IS NOT NULL ORDER BY created"
+            f"SELECT * FROM jobs WHERE kind IN {_TRAINING} AND state = 'done' AND model IS NOT NULL ORDER BY created"
         ).fetchall()
     for row in rows:
         record_version(database, Job.of(row))
@@ -226,13 +228,15 @@ def version_columns(job: Job) -> dict[str, Any] | None:
     To be called before the transaction that :func:`insert_version` is part of: a large file takes its time.
     """
     lora = job.result.get("lora")
-    if job.kind != "train" or job.state != "done" or job.model is None or not lora:
+    if job.kind not in _TRAINING or job.state != "done" or job.model is None or not lora:
         return None
     # Beside the file that lies where LoRAs are used, the run's own stays in its folder.
-    own = Path(job.output_dir) / Path(lora).name
+    own = Path(job.result.get("file") or Path(job.output_dir) / Path(lora).name)
     file = own if own.is_file() else Path(lora)
     facts = {key: job.result.get(key) for key in ("steps", "loss", "seconds", "checkpoints", "previews")}
-    facts |= {"size": _size(file), "config": job.config}
+    facts |= {"size": _size(file), "config": job.config.get("train", job.config)}
+    if job.kind == "update":
+        facts |= {"refused": not job.result["published"], "held_out": job.result["held_out"]}
     return {
         "id": secrets.token_hex(6), "model": job.model, "job": job.id, "file": str(file), "sha256": _digest(file),
         "published": "" if file == Path(lora) else str(lora), "facts": json_text.dumps(facts), "created": _now(),
@@ -271,7 +275,7 @@ def from_folders(database: Database) -> None:
 
 def _parent(connection: sqlite3.Connection, job: Job) -> str | None:
     """The version that the training started from."""
-    start = job.config.get("init_lora")
+    start = job.result.get("init_lora") or job.config.get("init_lora")
     row = connection.execute(
         "SELECT id FROM versions WHERE model = ? AND ? IN (file, published) ORDER BY number DESC", [job.model, start]
     ).fetchone()
@@ -300,7 +304,7 @@ def _state(connection: sqlite3.Connection, model: str) -> State:
     """By the training that runs, else the one that waits, else the one that ended last (unless it was cancelled)."""
     row = connection.execute(
         f"""
-        SELECT * FROM jobs WHERE model = ? AND kind = 'train' AND state != 'cancelled' ORDER BY
+        SELECT * FROM jobs WHERE model = ? AND kind IN {_TRAINING} AND state != 'cancelled' ORDER BY
         CASE WHEN state IN {OWNED} THEN 0 WHEN state = 'queued' THEN 1 ELSE 2 END,
         (SELECT MAX(seq) FROM changes WHERE changes.job = jobs.id) DESC LIMIT 1
         """,

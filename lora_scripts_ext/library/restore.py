@@ -37,7 +37,7 @@ _MOST_SHRUNK, _ALWAYS = 200, 16 << 20
 _KEPT_FREE = 256 << 20
 _CHUNK = 1 << 20
 _DRIVE = re.compile("[A-Za-z]:")
-_OWN = {"jobs", MODELS}
+_OWN = ("jobs", MODELS)
 _ID = re.compile("[0-9a-f]{6,64}")
 # What holds paths of the data folder: events and records of jobs, records of models, saved states of runs.
 _WITH_PATHS = re.compile(r"jobs/.+\.jsonl?|models/[^/]+/model\.json|.+/state/[^/]+/state\.json")
