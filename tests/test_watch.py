@@ -63,10 +63,11 @@ def test_a_first_version_then_new_images_then_a_second_one(place):
 
 
 def test_a_version_that_is_worse_is_not_published_and_the_next_continues_from_the_one_before(place):
+    place.watch(train={"learning_rate": 0.05})
     write_images(place.arrivals, 0, 8)
     first = place.update()
     write_images(place.arrivals, 8, 4)
-    place.watch(train={"learning_rate": 0.2, "lr_scheduler": "constant"})
+    place.watch(train={"learning_rate": 1.0, "lr_scheduler": "constant"})
     refused = place.update()
     assert "held_out" in refused.result, refused.reason
     losses = refused.result["held_out"]
@@ -78,7 +79,7 @@ def test_a_version_that_is_worse_is_not_published_and_the_next_continues_from_th
     assert (newest.number, newest.published, newest.facts["refused"]) == (2, "", True)
 
     assert place.update().reason == "There are no new images."
-    place.watch()
+    place.watch(train={"learning_rate": 0.05})
     write_images(place.arrivals, 12, 4)
     third = place.update()
     assert (third.result["from_version"], third.result["init_lora"]) == (1, first.result["file"])
@@ -124,17 +125,11 @@ def test_bad_images_are_excluded_once_and_what_a_person_takes_back_stays(place):
 STAGES = [
     "before:images/blue_car_09.png",
     "after:watch/taken.json",
-    "before:images/metadata.csv",
     "after:images/metadata.csv",
-    "before:split.json",
     "after:split.json",
     "after:state/step-00000002",
-    "before:state/step-00000006",
-    "after:state/step-00000006",
     "before:/cars.safetensors",
-    "before:published/cars.safetensors",
     "after:published/cars.safetensors",
-    "before:watch/seen.json",
     "after:watch/seen.json",
 ]
 

@@ -8,14 +8,16 @@ import typing
 from typing import Any, Literal
 
 from fastapi import APIRouter
+from starlette.responses import Response
 
-from .. import config, form_fields, presets
+from .. import config, form_fields, json_text, presets
 from ..config import FIELDS, Config
 from ..config_check import PATHS
 from ..errors import NotFound
 from ..jobs.estimate import estimate
 from ..jobs.kinds import registry
 from . import schemas
+from .route import json_body
 from .schemas import EstimateIn
 from .service import Service
 
@@ -28,9 +30,9 @@ def add(router: APIRouter, service: Service) -> None:
     """Add the routes."""
 
     @router.get("/config/schema", tags=_TAGS, response_model=schemas.ConfigSchema, summary="The keys of a training")
-    def get_schema() -> dict[str, Any]:
+    def get_schema() -> Response:
         """What a form needs: label, help, type, choices, range, default, group."""
-        return schema()
+        return json_body(_schema())
 
     @router.get("/presets", tags=_TAGS, response_model=schemas.Presets, summary="List presets")
     def list_presets() -> dict[str, Any]:
@@ -54,10 +56,10 @@ def add(router: APIRouter, service: Service) -> None:
 
 
 @functools.cache
-def schema() -> dict[str, Any]:
-    """All keys in the order of the form, then those that no form asks for."""
+def _schema() -> bytes:
+    """All keys in the order of the form, then those that no form asks for, as JSON."""
     keys = [*form_fields.KEYS, *(key for key in FIELDS if key not in form_fields.KEYS)]
-    return {"keys": [_key(key) for key in keys], "groups": list(form_fields.FOLDED)}
+    return json_text.dumps({"keys": [_key(key) for key in keys], "groups": list(form_fields.FOLDED)}).encode()
 
 
 def _key(key: str) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from starlette.responses import Response
 
 from .. import crash, json_text
 from ..errors import Conflict, NotFound, Refused, TrainingError, UserError
+from ..jobs.perform import is_full
+from ..library.uploads import TooLarge
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -115,6 +117,8 @@ def problem(error: Exception, folder: Path) -> Problem:
         return Problem("invalid", "A value is no text that can be kept, or a number that is too large.")
     if isinstance(error, RecursionError):
         return Problem("bad_json", "The JSON is nested too deeply.")
+    if is_full(error):
+        return Problem("busy", "The server's disk is full; free some space there.", headers={"Retry-After": "60"})
     if isinstance(error, sqlite3.OperationalError):
         text = "The library cannot be read or written for the moment."
         return Problem("busy", text, headers={"Retry-After": "5"})
@@ -134,7 +138,9 @@ def field_of(sentence: str) -> str | None:
 def _of_ours(error: Exception) -> Problem:
     text = str(error)
     code = "invalid"
-    for kind, name in ((NotFound, "not_found"), (Conflict, "conflict"), (Refused, "forbidden")):
+    for kind, name in (
+        (NotFound, "not_found"), (Conflict, "conflict"), (Refused, "forbidden"), (TooLarge, "too_large"),
+    ):  # fmt: skip
         if isinstance(error, kind):
             code = name
     return Problem(code, text, field=getattr(error, "field", "") or field_of(text))

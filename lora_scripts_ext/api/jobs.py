@@ -16,7 +16,7 @@ from . import schemas
 from .errors import Problem, problem
 from .files import with_addresses
 from .idempotency import Answer
-from .route import json_response
+from .route import json_body, json_response
 from .schemas import JobChangeIn, JobIn, JobsIn, MoveIn, RetryIn
 from .service import Service
 
@@ -51,19 +51,27 @@ def _add_collection(router: APIRouter, service: Service) -> None:
         model: str = Query("", max_length=64, description="Only jobs for this model."),
         limit: int = Query(100, ge=1, le=service.limits.page),
         cursor: str = Query("", max_length=40, description="`next` of the page before."),
-    ) -> dict[str, Any]:
-        # One reading, so that the list and what each job waits for are of one moment.
-        with service.database.reading():
-            page = queue.page(states=state, kind=kind, model=model, limit=limit, cursor=cursor)
-            return {"items": [job_view(queue, job) for job in page.jobs], "next": page.next}
+    ) -> Response:
+        def page() -> bytes:
+            # One reading, so that the list and what each job waits for are of one moment.
+            with service.database.reading():
+                found = queue.page(states=state, kind=kind, model=model, limit=limit, cursor=cursor)
+                items = [job_view(queue, job) for job in found.jobs]
+            return json_text.dumps({"items": items, "next": found.next}).encode()
+
+        return json_body(service.remembered.get(("jobs", tuple(state), kind, model, limit, cursor), page))
 
 
 def _add_one(router: APIRouter, service: Service) -> None:
     queue = service.queue
 
     @router.get("/jobs/{id}", tags=_TAGS, response_model=schemas.WholeJob, summary="Look at a job")
-    def get_job(id: str) -> dict[str, Any]:
-        return _whole(service, queue.get(id))
+    def get_job(id: str) -> Response:
+        def job() -> bytes:
+            with service.database.reading():
+                return json_text.dumps(_whole(service, queue.get(id))).encode()
+
+        return json_body(service.remembered.get(("job", id), job))
 
     @router.patch("/jobs/{id}", tags=_TAGS, response_model=schemas.WholeJob, summary="Change a queued job")
     def change_job(id: str, change: JobChangeIn) -> dict[str, Any]:

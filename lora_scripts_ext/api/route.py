@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
-_BLOCK_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def reads_body_itself(endpoint: Endpoint) -> Endpoint:
@@ -36,8 +36,12 @@ def reads_body_itself(endpoint: Endpoint) -> Endpoint:
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """``value`` as JSON; not kept by caches unless ``headers`` say so."""
-    body = json_text.dumps(value).encode()
-    return Response(body, status, {**_BLOCK_HEADERS, **(headers or {})}, media_type="application/json")
+    return json_body(json_text.dumps(value).encode(), status, headers)
+
+
+def json_body(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """What is JSON already as the answer."""
+    return Response(body, status, {**_HEADERS, **(headers or {})}, media_type="application/json")
 
 
 def route_class(service: Service, access: Access) -> type[APIRoute]:
@@ -156,4 +160,4 @@ async def _once(service: Service, caller: Caller, request: Request, inner: Handl
 
 def _again(answer: Answer) -> Response:
     headers = {"Idempotency-Replayed": "true", **({"Location": answer.location} if answer.location else {})}
-    return Response(answer.body.encode(), answer.status, {**_BLOCK_HEADERS, **headers}, media_type="application/json")
+    return json_body(answer.body.encode(), answer.status, headers)

@@ -10,6 +10,7 @@ from ..library.queue import Queue
 from .feed import Feed
 from .idempotency import Requests
 from .limits import Limits, RateLimit
+from .remembered import Remembered
 from .reports import Reports
 from .threads import Threads
 
@@ -27,6 +28,7 @@ class Service:
         feed: tells event streams that something has changed.
         requests: those with an ``Idempotency-Key``.
         reports: of jobs, with their curves.
+        remembered: answers that are given again until the library changes.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Service:
         self.feed = Feed(self.queue, database.folder, limits.streams)
         self.requests = Requests(database)
         self.reports = Reports(database.folder)
+        self.remembered = Remembered(database)
         self.reads = RateLimit(limits.reads, limits.read_burst)
         self.writes = RateLimit(limits.writes, limits.write_burst)
 

@@ -25,6 +25,8 @@ from . import data_dir
 
 _PORT = 7880
 _BACKLOG = 512
+# The API must answer at once also where a training takes every processor.
+_NICENESS = 10
 _POCKET = Path(__file__).resolve().parents[2] / "pocket" / "model" / "pocket.safetensors"
 
 
@@ -173,7 +175,7 @@ class _Server:
 
         assert self._environment is not None, "run() sets it first"
         names = lanes.of_this_machine()
-        launcher = ProcessLauncher(self._database.folder)
+        launcher = ProcessLauncher(self._database.folder, _NICENESS)
         worker = Worker(self._queue, launcher, names, runner="worker", on_error=terminal.print_message)
         self._worker = worker
         if not self._end.is_set():

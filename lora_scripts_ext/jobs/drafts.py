@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .. import presets
 from ..captions.history import Place
 from ..errors import UserError
 from ..library.model import Model
 from ..library.models import Models
-from . import presets
 from .environment import Environment
 
 #: keys of a training that come from the model itself, so that a draft cannot set them
@@ -29,7 +29,7 @@ def check_draft(config: dict[str, Any]) -> None:
 def training_config(models: Models, model: Model, changes: dict[str, Any] | None = None) -> dict[str, Any]:
     """The keys of a training of ``model``, without ``output_dir``: its kind's preset, its draft, then ``changes``."""
     return {
-        **presets.values(model.kind),
+        **presets.values(presets.NAMES[model.kind]),
         **model.config,
         **(changes or {}),
         "train_data_dir": str(models.images(model)),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import config as configs
 from ..errors import NotFound, Refused, UserError
 from ..images import folder as folders
 from ..images.exclusive import changing
+from ..images.kinds import EXTENSIONS
 from ..images.skipped import Skipped
 from ..library.job import Job
 from ..library.model import Model
@@ -22,6 +23,7 @@ from ..preparation import upload
 from ..preparation.archive import Unpacked
 from .drafts import check_draft, images_folder, place, training_config
 from .environment import Environment
+from .kinds import registry
 from .submit import Submission, submit
 
 _RUNS = "runs"
@@ -33,14 +35,24 @@ def problem(models: Models, environment: Environment, model: Model) -> str:
 
     Images are not looked at.
     """
-    config = {"base_model": environment.base_model(), **training_config(models, model)}
+    output_dir = str(models.home(model.id) / _RUNS / "0")
+    config = {**training_config(models, model), "output_dir": output_dir}
     try:
-        configs.from_dict({**config, "base_model": config["base_model"] or "any", "output_dir": "any"})
+        registry.by_name("train").plan(config, environment, "config")
     except UserError as error:
         return str(error)
-    if not config["base_model"]:
-        return "config: base_model is missing; choose a checkpoint."
     return ""
+
+
+def cover(models: Models, environment: Environment, model: Model) -> str | None:
+    """The name of an image for the model's card: the first right in its folder; None where there is none."""
+    try:
+        folder = environment.readable(model.folder) if model.folder else models.images(model)
+        with os.scandir(folder) as entries:
+            names = [one.name for one in entries if not one.name.startswith(".")]
+    except (OSError, UserError):
+        return None
+    return min((name for name in names if Path(name).suffix.lower() in EXTENSIONS), default=None)
 
 
 def image_file(folder: Path, name: str) -> Path:
@@ -55,6 +67,19 @@ def image_file(folder: Path, name: str) -> Path:
     return path
 
 
+def require_own_folder(model: Model) -> None:
+    """Refuse files for a model whose images lie in a folder of the server's.
+
+    Raises:
+        Refused: they do.
+    """
+    if model.folder:
+        raise Refused(
+            f"{model.name}: its images lie in a folder of the server, where nothing is written; put the files there, "
+            "or let the model have its own folder."
+        )
+
+
 def take_in(models: Models, environment: Environment, model: Model, file: Path) -> Unpacked:
     """Import a file that was sent, an image, a caption file or a zip of them, into the model's folder.
 
@@ -62,11 +87,7 @@ def take_in(models: Models, environment: Environment, model: Model, file: Path) 
         UserError: nothing in it can be taken.
         Refused: the model's images lie in a folder of the server's.
     """
-    if model.folder:
-        raise Refused(
-            f"{model.name}: its images lie in a folder of the server, where nothing is written; put the files there, "
-            "or let the model have its own folder."
-        )
+    require_own_folder(model)
     folder = images_folder(models, environment, model)
     with changing(folder, "import"):
         taken = upload.import_files([file], folder, progress=lambda done, total, what: None, check=lambda: None)

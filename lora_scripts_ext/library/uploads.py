@@ -172,9 +172,9 @@ class Uploads:
             received = file.seek(0, os.SEEK_END)
             if received != offset:
                 raise WrongOffset(f"offset: {received} bytes are there, not {offset}; go on from there.", received)
+            with self._database.writing() as connection:
+                connection.execute("UPDATE uploads SET changed = ? WHERE id = ?", [_now(), upload])
             yield Part(file, found.size - received)
-        with self._database.writing() as connection:
-            connection.execute("UPDATE uploads SET changed = ? WHERE id = ?", [_now(), upload])
 
     @contextmanager
     def complete(self, upload: str) -> Iterator[tuple[Upload, Path]]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +25,8 @@ from .measure import Measures, measure
 from .verdict import Reason, Verdict
 
 _CACHE = "report.json"
+# Folders of which is remembered what lies in them.
+_FOLDERS = 8
 _VERSION = 2
 _HOW = {
     "same": "looks the same as",
@@ -102,7 +106,8 @@ def report(
         check: called between images; what it raises ends the work, what is measured stays.
     """
     results = _measured(folder, names, resolution, progress, check)
-    return _judged(names, results, resolution, captions, count_tokens, longest, trigger)
+    copies = _copies({name: one for name, one in results.items() if isinstance(one, Measures)})
+    return _judged(names, results, copies, resolution, captions, count_tokens, longest, trigger)
 
 
 @dataclass(frozen=True)
@@ -139,33 +144,41 @@ def last_report(
 
     ``excluded`` are further images, which are not trained on. None where the folder has never been checked.
     """
-    resolution, remembered = _cached(folder)
+    resolution, remembered = _as_left(folder)
     if not resolution:
         return None
     known = {
-        name: _result(remembered[name])
+        name: remembered[name]
         for name in (*names, *excluded)
-        if name in remembered and remembered[name]["stamp"] == _stamp(folder / name)
+        if name in remembered and remembered[name][0] == _stamp(folder / name)
     }
+    results = {name: result for name, (_, result) in known.items()}
+    # Sorted, so that one that is excluded changes nothing.
+    measured = tuple(
+        (name, known[name][0], one) for name in sorted(known) if isinstance(one := results[name], Measures)
+    )
+    everything = _copies_as_left(folder, measured)
     used = [name for name in names if name in known]
-    result = _judged(used, known, resolution, captions, count_tokens, longest, trigger)
+    copies = _copies_among(set(used), everything, results)
+    result = _judged(used, results, copies, resolution, captions, count_tokens, longest, trigger)
     others = [name for name in excluded if name in known]
-    # Only theirs: of an image that is trained on, a better copy that is excluded is no fault.
-    everything = _judged([*used, *others], known, resolution, captions, count_tokens, longest, trigger)
-    return LastReport(result, everything.verdicts[len(used) :], resolution)
+    # Of an image that is trained on, a better copy that is excluded is no fault; the other way round it is.
+    unused = _judged(others, results, everything, resolution, captions, count_tokens, longest, trigger)
+    return LastReport(result, unused.verdicts, resolution)
 
 
 def _judged(
     names: Sequence[str],
     results: Mapping[str, Measures | str],
+    copies: Mapping[str, tuple[str, Reason]],
     resolution: int,
     captions: Mapping[str, str],
     count_tokens: Callable[[str], int],
     longest: int,
     trigger: str,
 ) -> Report:
+    """The report on ``names``, of which everything is known."""
     measured = {name: one for name in names if isinstance(one := results[name], Measures)}
-    copies = _copies(measured)
     # Where nothing is captioned yet one warning for the dataset replaces one for each image.
     captioned = any(captions.get(name) for name in names)
     verdicts = []
@@ -194,6 +207,63 @@ def _copies(measured: Mapping[str, Measures]) -> dict[str, tuple[str, Reason]]:
         names[other]: (names[kept], Reason("duplicate", "bad", f"{_HOW[how]} {names[kept]}"))
         for kept, other, how in duplicates.pairs(list(measured.values()))
     }
+
+
+def _copies_among(
+    chosen: Collection[str], copies: Mapping[str, tuple[str, Reason]], results: Mapping[str, Measures | str]
+) -> dict[str, tuple[str, Reason]]:
+    """The copies among the ``chosen`` images, by those among all: only where one of them is missing is looked anew."""
+    among: dict[str, tuple[str, Reason]] = {}
+    for kept, others in _copies_by_original(copies).items():
+        group = [name for name in (kept, *others) if name in chosen]
+        if len(group) == 1 + len(others):
+            among |= {name: copies[name] for name in others}
+        else:
+            among |= _copies({name: one for name in sorted(group) if isinstance(one := results[name], Measures)})
+    return among
+
+
+def _copies_as_left(folder: Path, measured: tuple[tuple[str, str, Measures], ...]) -> Mapping[str, tuple[str, Reason]]:
+    """As ``_copies``, of names with their stamps; what was found for a folder last is kept."""
+    key = tuple((name, stamp) for name, stamp, _ in measured)
+    with _LOCK:
+        known = _FOUND.get(folder)
+    if known is not None and known[0] == key:
+        return known[1]
+    found = _copies({name: one for name, _, one in measured})
+    _keep(_FOUND, folder, (key, found))
+    return found
+
+
+def _as_left(folder: Path) -> tuple[int, Mapping[str, tuple[str, Measures | str]]]:
+    """For which size images were measured, and each one's stamp and result; read again only when the file changes."""
+    try:
+        stat = (folder / HIDDEN / _CACHE).stat()
+    except OSError:
+        return 0, {}
+    stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    with _LOCK:
+        known = _LEFT.get(folder)
+    if known is not None and known[0] == stamp:
+        return known[1]
+    resolution, remembered = _cached(folder)
+    left = resolution, {name: (str(one["stamp"]), _result(one)) for name, one in remembered.items()}
+    _keep(_LEFT, folder, (stamp, left))
+    return left
+
+
+_Value = TypeVar("_Value")
+_LOCK = threading.Lock()
+_LEFT: OrderedDict[Path, tuple[Any, tuple[int, Mapping[str, tuple[str, Measures | str]]]]] = OrderedDict()
+_FOUND: OrderedDict[Path, tuple[Any, Mapping[str, tuple[str, Reason]]]] = OrderedDict()
+
+
+def _keep(kept: OrderedDict[Path, _Value], folder: Path, value: _Value) -> None:
+    with _LOCK:
+        kept[folder] = value
+        kept.move_to_end(folder)
+        while len(kept) > _FOLDERS:
+            kept.popitem(last=False)
 
 
 def _copies_by_original(copies: Mapping[str, tuple[str, Reason]]) -> dict[str, tuple[str, ...]]:

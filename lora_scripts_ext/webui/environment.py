@@ -38,6 +38,10 @@ class WebUI:
         """See ``Environment.endpoint``."""
         return paths.service(url)
 
+    def captioner_model(self, model: str) -> str:
+        """See ``Environment.captioner_model``."""
+        return paths.captioner_model(model)
+
     def base_model(self) -> str:
         """The checkpoint that is chosen."""
         return paths.loaded_checkpoint()

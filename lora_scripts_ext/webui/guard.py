@@ -15,6 +15,7 @@ import secrets
 
 from fastapi import HTTPException, Request
 
+from ..api.access import Caller
 from ..api.origin import same_site
 from . import paths
 
@@ -33,6 +34,16 @@ def allowed(request: Request) -> None:
         raise HTTPException(403, "This request comes from another site's page; the LoRA Trainer answers only its own.")
     if not _known(request):
         raise HTTPException(401, "Log in to the WebUI first, or send the user and password of --api-auth.")
+
+
+async def caller(request: Request) -> Caller:
+    """Let a request of the API through.
+
+    Raises:
+        HTTPException: as ``allowed``.
+    """
+    allowed(request)
+    return Caller()
 
 
 def _known(request: Request) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from fastapi.responses import Response
 
+from ..api.app import routes as api_routes
 from ..errors import UserError
 from ..images import decode, thumbnail
 from . import guard, paths
@@ -38,6 +39,10 @@ def add(_blocks: Any, app: FastAPI) -> None:
         return Response(_png(path, full), media_type="image/png", headers={"Cache-Control": "no-cache"})
 
     app.include_router(router)
+    try:
+        app.include_router(api_routes(service().api, guard.caller))
+    except UserError as error:
+        paths.print_line(f"the API is not available: {error}")
 
 
 def _report() -> dict[str, Any]:

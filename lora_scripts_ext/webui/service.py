@@ -6,6 +6,7 @@ import threading
 from dataclasses import asdict
 from typing import Any
 
+from ..api import service as api
 from ..config import Config
 from ..errors import UserError
 from ..hosts.webui import notices
@@ -47,6 +48,7 @@ class Service:
             on_tick=self._schedule.look,
             on_error=paths.print_line,
         )
+        self.api = api.Service(self.database, self.environment, queue=self.queue, wake=self.worker.wake)
         self._followers: dict[str, Follower] = {}
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self.worker.run, name="lora-trainer-worker", daemon=True)
