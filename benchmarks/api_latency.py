@@ -93,7 +93,9 @@ def _train(url: str, headers: dict[str, str], others: int) -> str:
     until = time.monotonic() + 300
     while not _step(url, headers, job):
         if time.monotonic() > until:
-            raise SystemExit(_ask(url, headers, "GET", f"{PREFIX}/jobs/{job}")["reason"] or "the training does not begin")
+            raise SystemExit(
+                _ask(url, headers, "GET", f"{PREFIX}/jobs/{job}")["reason"] or "the training does not begin"
+            )
         time.sleep(0.5)
     return job
 

@@ -18,7 +18,7 @@ LAYERS = [
     {"adapters", "dataset", "captioning", "hosts"},
     {"preparation", "training"},
     {"jobs"},
-    {"api"},
+    {"api", "cluster"},
     {"commands", "webui"},
 ]
 # What files beside the packages may import.

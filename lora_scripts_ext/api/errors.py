@@ -101,8 +101,7 @@ class Problem(Exception):
 
 
 def problem(error: Exception, folder: Path) -> Problem:
-    """What a client is told of ``error``, which is being handled; of an unexpected one the traceback goes to
-    ``folder``/crash.log."""
+    """What a client is told of ``error``; of an unexpected one the traceback goes to ``folder``/crash.log."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, UserError | TrainingError):
@@ -110,6 +109,8 @@ def problem(error: Exception, folder: Path) -> Problem:
     if isinstance(error, RequestValidationError):
         return _of_validation(error)
     if isinstance(error, HTTPException):
+        if error.status_code == 400 and "parsing the body" in str(error.detail):
+            return Problem("bad_json", "The body is no JSON in UTF-8, or is nested too deeply.")
         code = _STATUS_CODES.get(error.status_code, "bad_request" if error.status_code < 500 else "unexpected")
         headers = {**(error.headers or {})}
         return Problem(code, str(error.detail), headers=headers)
@@ -122,7 +123,11 @@ def problem(error: Exception, folder: Path) -> Problem:
     if isinstance(error, sqlite3.OperationalError):
         text = "The library cannot be read or written for the moment."
         return Problem("busy", text, headers={"Retry-After": "5"})
-    crash.write(folder)
+    try:
+        # It was caught in another thread.
+        raise error
+    except Exception:  # noqa: BLE001 - only to be written down
+        crash.write(folder)
     # Its own text may hold anything, such as a path or a part of a request.
     return Problem("unexpected", f"The server ran into an error of its own ({type(error).__name__}).")
 

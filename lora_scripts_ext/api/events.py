@@ -18,7 +18,7 @@ from .. import json_text
 from ..errors import NotFound
 from ..jobs import event_log
 from ..jobs.view import iso
-from ..library.job import Change
+from ..library.job import ENDED, Change
 from .errors import Problem
 from .service import Service
 
@@ -145,7 +145,7 @@ def _look_at_job(service: Service, id: str, start: Position) -> Look:
     path = event_log.folder(service.database.folder, id) / event_log.NAME
     lines = list(itertools.islice(event_log.read(path, start.offset), _AT_ONCE))
     position, events, last = start, [], {"changes": 0, "lines": 0}
-    # Each source keeps its order, whatever the clock did; of what is equal the events come first.
+    # Each source keeps its order, whatever the clock did.
     sources: list[Sequence[Change | event_log.Line]] = [lines, changes]
     for one in heapq.merge(*sources, key=_time):
         if isinstance(one, Change):
@@ -167,9 +167,11 @@ def _look_at_all(service: Service, start: Position) -> Look:
     return Look(events, more=len(changes) == _AT_ONCE, over=False)
 
 
-def _time(one: Change | event_log.Line) -> float:
-    """When it happened, to the millisecond."""
-    return round(one.at, 3) if isinstance(one, Change) else float(one.event.get("time", 0))
+def _time(one: Change | event_log.Line) -> tuple[float, int]:
+    """When it happened, to the millisecond; in the same one a job begins before its events and ends after them."""
+    if isinstance(one, Change):
+        return round(one.at, 3), 2 if one.state in ENDED else 0
+    return float(one.event.get("time", 0)), 1
 
 
 def _change(change: Change) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from ..errors import NotFound
 from ..jobs import event_log
 from ..library.job import Job
+from . import schemas
 from .route import json_response
 from .service import Service
 from .threads import Threads
@@ -39,9 +40,9 @@ def add(router: APIRouter, service: Service) -> None:
         folder = event_log.folder(data_dir, queue.get(id).id)
         return Response(_tail(folder / _LOG, bytes), headers=_headers(), media_type="text/plain; charset=utf-8")
 
-    @router.get("/jobs/{id}/files", tags=_TAGS, summary="The files of a job that can be fetched")
+    @router.get("/jobs/{id}/files", tags=_TAGS, response_model=schemas.JobFiles, summary="List a job's files")
     def list_files(id: str) -> Response:
-        """Previews, checkpoints, LoRAs, JSON, each with its path and size."""
+        """Previews, checkpoints, LoRAs, JSON: what can be fetched."""
         job = queue.get(id)
         found = {path: size for folder in _folders(data_dir, job) for path, size in _listed(folder)}
         items = [
@@ -126,7 +127,7 @@ def _listed(folder: Path) -> list[tuple[str, int]]:
     files = []
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        if path.suffix.lower() in _TYPES and name.parts[0] not in ("cache", "state") and path.is_file():
+        if name.parts[0] not in ("cache", "state") and _below(folder, str(name)) is not None:
             files.append((name.as_posix(), path.stat().st_size))
     return files
 
@@ -137,15 +138,24 @@ def _file(data_dir: Path, job: Job, path: str) -> Path:
     Raises:
         NotFound: there is none that may be fetched.
     """
-    if "\0" not in path and Path(path).suffix.lower() in _TYPES:
-        for folder in _folders(data_dir, job):
-            root = folder.resolve()
-            # Links and .. may lead elsewhere.
-            file = (root / path).resolve()
-            if file.is_relative_to(root) and file.suffix.lower() in _TYPES and file.is_file():
-                return file
+    for folder in _folders(data_dir, job):
+        file = _below(folder, path)
+        if file is not None:
+            return file
     kinds = ", ".join(sorted(_TYPES))
     raise NotFound(f"path: job {job.id} has no file {path[:200]!r} of a kind that can be fetched ({kinds}).")
+
+
+def _below(folder: Path, path: str) -> Path | None:
+    """The file at ``path`` below ``folder``, if there is one that may be fetched; links and .. may lead elsewhere."""
+    try:
+        root = folder.resolve()
+        file = (root / path).resolve()
+        fetched = file.is_relative_to(root) and file.suffix.lower() in _TYPES and file.is_file()
+    except (OSError, ValueError, RuntimeError):
+        # No file can have such a name, or links lead in a circle.
+        return None
+    return file if fetched else None
 
 
 def _tail(path: Path, most: int) -> bytes:

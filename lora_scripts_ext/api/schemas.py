@@ -162,6 +162,20 @@ class Report(BaseModel):
     warnings: list[str]
 
 
+class JobFile(BaseModel):
+    """A file of a job."""
+
+    path: str
+    bytes: int
+    address: str = Field(description="From where it is fetched, below this server.")
+
+
+class JobFiles(BaseModel):
+    """The files of a job that can be fetched."""
+
+    items: list[JobFile]
+
+
 class ConfigKey(BaseModel):
     """A key of a training's config."""
 

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from .. import crash, terminal
+from ..api import webhooks
 from ..api.origin import is_loopback
 from ..errors import UserError
 from ..jobs.environment import Environment, Standalone
@@ -123,6 +124,7 @@ class _Server:
         self._worker: Worker | None = None
         self._environment: Environment | None = None
         self._stops: list[int] = []
+        self._webhooks = webhooks.of_service_file(database, self._queue)
         self._end = threading.Event()
         self._failure: Exception | None = None
 
@@ -157,10 +159,12 @@ class _Server:
             signal.signal(number, self._signal)
         for thread in threads:
             thread.start()
+        self._webhooks.start()
         terminal.print_json({"url": _url(address)})
         while not self._end.wait(1.0):
             pass
         service.close()
+        self._webhooks.stop()
         server.should_exit = True
         self._stop_worker()
         for thread in threads:

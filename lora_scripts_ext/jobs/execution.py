@@ -12,8 +12,9 @@ from typing import Any
 
 from ..errors import UserError
 from ..library.job import Claim, StopRequest
-from ..library.queue import LeaseLost, Queue
+from ..library.queue import LeaseLost
 from . import event_log
+from .records import Records
 from .report import Report
 
 _BEAT_SECONDS = 1.0
@@ -24,7 +25,7 @@ class Execution:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: Records,
         claim: Claim,
         data_dir: Path,
         *,

@@ -10,19 +10,20 @@ from typing import Any
 
 from .. import crash
 from ..errors import TrainingError, UserError
-from ..library.queue import LeaseLost, Queue
+from ..library.queue import LeaseLost
 from .environment import Environment
 from .execution import Execution
 from .kinds import registry
 from .kinds.kind import Stopped
 from .outcome import Outcome
+from .records import Records
 
 _DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FULL_PAUSE = 60.0
 _WAIT_SECONDS, _WAITS = 5.0, 120
 
 
-def perform(queue: Queue, execution: Execution, environment: Environment) -> None:
+def perform(queue: Records, execution: Execution, environment: Environment) -> None:
     """Run the job of an entered ``execution`` and record its end; only ``SystemExit`` and the like get out."""
     claim = execution.claim
     try:
@@ -37,10 +38,10 @@ def perform(queue: Queue, execution: Execution, environment: Environment) -> Non
     except Exception as error:  # noqa: BLE001 - the last place where a crash can become a sentence
         if is_full(error):
             reason = crash.sentence(error, None)
-            _patiently(lambda: queue.interrupted(claim, reason, _FULL_PAUSE))
+            patiently(lambda: queue.interrupted(claim, reason, _FULL_PAUSE))
             return
         outcome = Outcome("failed", crash.sentence(error, crash.write(execution.folder)))
-    _patiently(lambda: _record(queue, execution, outcome))
+    patiently(lambda: _record(queue, execution, outcome))
 
 
 def is_full(error: BaseException) -> bool:
@@ -50,7 +51,7 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, sqlite3.OperationalError) and "full" in str(error)
 
 
-def _record(queue: Queue, execution: Execution, outcome: Outcome) -> None:
+def _record(queue: Records, execution: Execution, outcome: Outcome) -> None:
     claim = execution.claim
     if outcome.state == "stopped" and execution.request == "requeue":
         queue.requeue(claim, "Its worker was stopped; it continues from its last state.")
@@ -58,7 +59,7 @@ def _record(queue: Queue, execution: Execution, outcome: Outcome) -> None:
         queue.finish(claim, outcome.state, outcome.reason, outcome.result)
 
 
-def _patiently(record: Callable[[], Any]) -> None:
+def patiently(record: Callable[[], Any]) -> None:
     """Write to the library, again and again while it cannot be written: what came of a job must not be lost."""
     for _ in range(_WAITS):
         try:

@@ -81,6 +81,10 @@ class Worker:
         self._stop.set()
         self._wake.set()
 
+    def use(self, lane_names: Sequence[str]) -> None:
+        """From now on start jobs in these lanes; what runs in others goes on there. Called from ``on_tick``."""
+        self._lanes = tuple(lane_names)
+
     def give_back(self, hurry: Callable[[], bool] = lambda: False) -> None:
         """Let every running job save and go back into the queue; ``hurry``: kill those that are left."""
         for _, running in self._running.values():

@@ -51,6 +51,25 @@ def locked(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
+def seconds_until_free(folder: Path) -> float:
+    """How long a lock in ``folder`` that a run on another machine has left still counts as held; 0 where there is none.
+
+    Unlike ``locked`` this is no error: such a run may have died with its machine.
+    """
+    path = folder / NAME
+    try:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            holder = _holder(handle)
+        finally:
+            os.close(handle)
+        age = time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
+    elsewhere = holder is not None and holder.alive() is None
+    return max(_SILENT_SECONDS - age, 0.0) if elsewhere else 0.0
+
+
 def _acquired(path: Path) -> int:
     """The lock file, open, locked and holding this process's name."""
     try:

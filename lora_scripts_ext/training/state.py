@@ -32,6 +32,8 @@ _FREE_KEYS = {
     "reg_data_dir", "mask_dir", "base_model", "vae", "clip_l", "t5xxl", "text_model_dir", "device",
     "gradient_checkpointing", "fp8_base", "mixed_precision",
 }  # fmt: skip
+# The file may lie elsewhere on another machine; its content is in the weights already.
+_FILE_KEYS = {"init_lora"}
 # What counts as their product with the number of processes, and as the number of steps.
 _COMBINED_KEYS = {"batch_size", "gradient_accumulation_steps", "epochs", "max_steps"}
 
@@ -174,7 +176,7 @@ def _check_identity(path: Path, facts: dict[str, Any], now: dict[str, Any]) -> N
     for key, value in now.items():
         # A key that is newer than the state had its default then.
         then = before.get(key, configs.default(key) if key in configs.FIELDS else None)
-        if then == value:
+        if then == value or (key in _FILE_KEYS and Path(str(then)).name == Path(str(value)).name):
             continue
         change = f"was {then!r} when this state was saved and is {value!r} now"
         if key in ("base model", "images and captions"):

@@ -77,3 +77,4 @@ class StateSaver(Listener):
         states.save(context.output.state_dir, state, self._identity)
         self._saved_at = _clock()
         self._interval = min(max(_TIMES_COST * (self._saved_at - began), _SHORTEST_SECONDS), _LONGEST_SECONDS)
+        self._log.emit({"event": "state", "step": context.progress.step})

@@ -48,7 +48,7 @@ class WebUI:
 
     def waits_for(self, job: Job) -> str:
         """Why a job cannot be started on the model that is chosen now, as a sentence; empty where it can."""
-        requested = job.config.get("base_model", "") if job.kind == "train" else ""
+        requested = job.config.get("base_model", "")
         chosen = paths.loaded_checkpoint()
         if not requested or (chosen and os.path.realpath(requested) == os.path.realpath(chosen)):
             return ""

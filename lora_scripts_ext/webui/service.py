@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..api import service as api
+from ..api import webhooks
 from ..config import Config
 from ..errors import UserError
 from ..hosts.webui import notices
@@ -14,6 +15,7 @@ from ..jobs import event_log, submit
 from ..jobs.kinds.train import has_state
 from ..jobs.launcher import ThreadLauncher
 from ..jobs.report import Follower
+from ..jobs.watching import Watcher
 from ..jobs.worker import Worker
 from ..library import rebuild
 from ..library.database import Database
@@ -48,6 +50,7 @@ class Service:
             on_tick=self._schedule.look,
             on_error=paths.print_line,
         )
+        self._watcher = Watcher(self.database, self.environment, wake=self.worker.wake, on_error=paths.print_line)
         self.api = api.Service(self.database, self.environment, queue=self.queue, wake=self.worker.wake)
         self._followers: dict[str, Follower] = {}
         self._lock = threading.Lock()
@@ -60,6 +63,12 @@ class Service:
         if self._schedule.waits_after_restart() and self.queue.counts().get("queued"):
             self.queue.pause(True)
         self._thread.start()
+        self._watcher.start()
+        try:
+            webhooks.of_service_file(self.database, self.queue).start()
+        except UserError as error:
+            # Training goes on without them.
+            paths.print_line(str(error))
 
     def train(self, config: Config) -> Job:
         """Queue a training; it is started as soon as nothing else runs.

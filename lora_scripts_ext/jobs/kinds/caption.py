@@ -40,6 +40,8 @@ class Caption(Kind):
 
     name = "caption"
     lane = "device"
+    reads = ("train_data_dir", "metadata_path", "words", "model")
+    writes = ("train_data_dir", "metadata_path")
 
     def plan(self, config: dict[str, Any], environment: Environment, where: str) -> Plan:
         """Check the config."""

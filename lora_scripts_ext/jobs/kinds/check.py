@@ -32,6 +32,8 @@ class Check(Kind):
 
     name = "check"
     lane = "files"
+    reads = ("train_data_dir", "metadata_path")
+    writes = ("train_data_dir",)
 
     def plan(self, config: dict[str, Any], environment: Environment, where: str) -> Plan:
         """Check the config."""

@@ -62,6 +62,8 @@ class Generate(Kind):
 
     name = "generate"
     lane = "device"
+    reads = ("base_model", "lora")
+    writes = ("output_dir",)
 
     def plan(self, config: dict[str, Any], environment: Environment, where: str) -> Plan:
         """Check the config."""

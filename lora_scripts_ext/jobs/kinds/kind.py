@@ -36,10 +36,17 @@ class Kind(ABC):
     Attributes:
         name: by which it is asked for.
         lane: whether it needs the ``device`` (one job at a time), or only ``files``.
+        reads: the config's keys of the files and folders that it reads; None where it reads more than these name, so
+            that it only runs where the data folder is.
+        writes: those that it changes.
+        caches: the key of a folder of what can be computed again; empty where there is none.
     """
 
     name: ClassVar[str]
     lane: ClassVar[Literal["device", "files"]]
+    reads: ClassVar[tuple[str, ...] | None] = None
+    writes: ClassVar[tuple[str, ...]] = ()
+    caches: ClassVar[str] = ""
 
     @abstractmethod
     def plan(self, config: dict[str, Any], environment: Environment, where: str) -> Plan:

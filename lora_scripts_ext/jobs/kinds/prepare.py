@@ -35,6 +35,8 @@ class Prepare(Kind):
 
     name = "prepare"
     lane = "files"
+    reads = ("input",)
+    writes = ("output_dir",)
 
     def plan(self, config: dict[str, Any], environment: Environment, where: str) -> Plan:
         """Check the config."""

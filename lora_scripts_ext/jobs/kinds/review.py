@@ -30,6 +30,8 @@ class Review(Kind):
 
     name = "review"
     lane = "device"
+    reads = ("base_model", "loras")
+    writes = ("output_dir",)
 
     def plan(self, config: dict[str, Any], environment: Environment, where: str) -> Plan:
         """Check the config."""

@@ -21,6 +21,9 @@ class Train(Kind):
 
     name = "train"
     lane = "device"
+    reads = tuple(key for key in PATHS if key not in ("output_dir", "cache_dir"))
+    writes = ("output_dir",)
+    caches = "cache_dir"
 
     def plan(self, config: dict[str, Any], environment: Environment, where: str) -> Plan:
         """Check the config; ``base_model`` and ``output_dir`` may be left to the server."""

@@ -1,0 +1,1 @@
+"""Jobs on a Ray cluster: the library stays with the worker that asks for the cluster, the nodes only compute."""
