@@ -1,15 +1,27 @@
 """Watch folders: what is taken in, trained and published, and what happens when a process is killed."""
 
+import dataclasses
+import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
+import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
+from lora_scripts_ext.captions.store import CaptionStore
+from lora_scripts_ext.commands import watch as command
+from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.images import excluded
-from lora_scripts_ext.jobs import update_record, watching
+from lora_scripts_ext.jobs import update_record, watch_options, watching
+from lora_scripts_ext.preparation import intake
 
 from .watched import Watched, write_image, write_images
 
@@ -134,7 +146,7 @@ STAGES = [
 ]
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="processes are forked here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked here")
 def test_an_update_that_is_killed_at_every_stage_ends_as_one_that_never_was(tmp_path, checkpoint):
     results = []
     for name, kills in (("killed", STAGES), ("whole", [])):
@@ -159,3 +171,127 @@ def test_an_update_that_is_killed_at_every_stage_ends_as_one_that_never_was(tmp_
     assert [version.number for version in place.models.versions(place.model.id)] == [2, 1]
     assert len(list(place.models.images(place.model).glob("*.png"))) == 12
     assert not list(place.published.parent.glob("*.bak"))
+
+
+def test_what_is_taken_in(tmp_path):
+    source, into = tmp_path / "new", tmp_path / "images"
+    into.mkdir()
+    write_images(source, 0, 2)
+    write_image(source / "10_vans" / "van.png", 5)
+    write_image(into / "red_car_00.png", 77)
+    (source / "metadata.csv").write_text("filename,prompt\nred_car_00.png,a red car\n", encoding="utf-8")
+    (source / "blue_car_01.txt").write_text("a blue car", encoding="utf-8")
+    with zipfile.ZipFile(source / "more.zip", "w") as archive:
+        archive.write(source / "10_vans" / "van.png", "old_truck.png")
+        archive.writestr("old_truck.txt", "an old truck")
+        archive.writestr("evil/../../up.png", b"")
+    (source / "broken.zip").write_bytes(b"PK no")
+    for name in ("half.png.part", "photo.jpg.crdownload"):
+        shutil.copyfile(source / "red_car_00.png", source / name)
+    (source / "empty.png").touch()
+    taken = intake.Taken(tmp_path / "taken.json")
+    found = intake.stamps(source)
+    assert set(found) == {"red_car_00.png", "blue_car_01.png", "10_vans/van.png", "more.zip", "broken.zip"}
+    result = intake.take_in(source, into, taken.new(found), taken, progress=silent, check=silent)
+    # The one that was there has another content; "10_vans" says how often its images are shown.
+    names = ["10_vans/van.png", "blue_car_01.png", "old_truck.png", "red_car_00_2.png"]
+    assert sorted(result.names) == names
+    assert {one.name for one in result.skipped} == {"evil/../../up.png", "broken.zip"}
+    captions = CaptionStore.open(into)
+    assert [captions.entry(name).prompt for name in names] == ["", "a blue car", "an old truck", "a red car"]
+    assert sorted(path.name for path in into.rglob("*.png")) == sorted(
+        ["van.png", "blue_car_01.png", "old_truck.png", "red_car_00.png", "red_car_00_2.png"]
+    )
+    # A second time, also without the list of what was taken, nothing is stored twice.
+    for again in (intake.Taken(tmp_path / "taken.json"), intake.Taken(tmp_path / "lost.json")):
+        intake.take_in(source, into, again.new(found), again, progress=silent, check=silent)
+        assert again.new(found) == {}
+    assert len(list(into.rglob("*.png"))) == 5
+    write_image(source / "blue_car_01.png", 6)
+    changed = taken.new(intake.stamps(source))
+    assert set(changed) == {"blue_car_01.png"}
+
+
+def test_a_folder_of_the_users_own_is_watched_in_place(place):
+    own = place.arrivals
+    model = place.models.create("vans", "car", trigger_word="vnz", folder=str(own), config=place.model.config)
+    with pytest.raises(UserError, match="lie in"):
+        watch_options.checked({"folder": str(place.home)}, place.models, place.environment, model)
+    config = watch_options.checked(
+        {"captioner": "names", "settle_seconds": 0.2}, place.models, place.environment, model
+    )
+    place.watches.put(model.id, config["folder"], config)
+    write_images(own, 0, 8)
+    home = place.models.home(model.id)
+    assert len(update_record.pending(home, own, own)) == 8
+    watching.run_now(place.queue, place.environment, model.id)
+    done = place.perform()
+    assert done.result["published"], done.reason
+    assert (home / "published" / "vans.safetensors").is_file()
+    assert update_record.pending(home, own, own) == {}
+
+
+def test_the_command_line(place, capsys):
+    def watch(*arguments, code=0):
+        assert command.main([*arguments, "--data-dir", str(place.folder)]) == code
+        return capsys.readouterr()
+
+    place.watches.remove(place.model.id)
+    assert watch("list").out == ""
+    assert "cars has no watch" not in watch("remove", "cars", code=2).err
+    added = json.loads(
+        watch("add", "Cars", "--folder", str(place.arrivals), "--hour", "12:30", "--set", "captioner=names",
+              "--set", "new_images=9", "--train", "learning_rate=5e-5").out
+    )  # fmt: skip
+    assert (added["hour"], added["captioner"], added["new_images"]) == ("12:30", "names", 9)
+    assert added["train"] == {"learning_rate": "5e-5"} or added["train"] == {"learning_rate": 5e-05}
+    assert json.loads(watch("list").out) == added
+    queued = json.loads(watch("run-now", place.model.id).out)
+    job = place.queue.get(queued["id"])
+    assert (job.kind, job.config["train"]["learning_rate"]) == ("update", 5e-05)
+    assert "has not ended" in watch("run-now", "cars", code=2).err
+    assert "no model" in watch("run-now", "boats", code=2).err
+    assert "did you mean" in watch("add", "cars", "--set", "hours=3", code=2).err
+    watch("remove", "cars")
+    assert watch("list").out == ""
+
+
+def test_the_page_on_watch_folders_has_every_key_with_its_default():
+    page = (ROOT / "docs" / "watch.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", page, re.MULTILINE))
+    fields = dataclasses.fields(watch_options.WatchOptions)
+    defaults = {
+        field.name: field.default if field.default is not dataclasses.MISSING else field.default_factory()
+        for field in fields
+    }
+    assert rows == {key: f"`{value}`" if value != "" else "*empty*" for key, value in defaults.items()}
+
+
+def test_the_fetch_command_of_the_page_fetches_the_cars_once(tmp_path):
+    page = (ROOT / "docs" / "watch.md").read_text(encoding="utf-8")
+    (tmp_path / "fetch_cars.py").write_text(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], encoding="utf-8")
+    served = tmp_path / "shop"
+    write_image(served / "photos" / "17-front.png", 3)
+    cars = [
+        {"id": 17, "make": "Fiat", "model": "500", "colour": "red", "photos": ["/photos/17-front.png", "/gone.png"]}
+    ]
+    (served / "cars.json").write_text(json.dumps(cars), encoding="utf-8")
+    handler = partial(Quiet, directory=str(served))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/cars.json"
+        command = [sys.executable, str(tmp_path / "fetch_cars.py"), url, str(tmp_path / "new")]
+        first, second = (subprocess.run(command, capture_output=True, text=True) for _ in range(2))
+        server.shutdown()
+    assert (first.returncode, first.stdout.splitlines()[-1]) == (1, "1 photos fetched, 1 failed")
+    assert second.stdout.splitlines()[-1] == "0 photos fetched, 1 failed"
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["17-1.png", "17-1.txt"]
+    assert (tmp_path / "new" / "17-1.txt").read_text() == "a red Fiat 500"
+    assert (tmp_path / "new" / "17-1.png").read_bytes() == (served / "photos" / "17-front.png").read_bytes()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files without writing about it."""
+
+    def log_message(self, *_):
+        pass
