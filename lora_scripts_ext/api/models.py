@@ -145,6 +145,8 @@ def _add_job(
     def queue_job(id: str, wanted: ModelJobIn = ModelJobIn()) -> Response:  # noqa: B008 - it is not changed
         model = models.get(id)
         request = _submission(service, kind, wanted)
+        if kind in ("check", "prepare"):
+            request = of_model.with_resolution(service.environment, models, model, request)
         with service.database.writing():
             job = function(service.queue, service.environment, models, model, request)
             view = job_view(service.queue, job, whole=True)
