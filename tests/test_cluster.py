@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+import re
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 
 from lora_scripts_ext.cluster import blobs, node, parcels
 from lora_scripts_ext.cluster.blobs import Blobs, sha256
@@ -246,3 +249,16 @@ def test_without_ray_the_worker_says_what_to_install(tmp_path, monkeypatch, caps
     assert worker.main(["--ray", "auto", "--data-dir", str(tmp_path)]) == 2
     message = capsys.readouterr().err
     assert "[ray]" in message and message.count("\n") == 1
+
+
+def test_the_page_has_whole_manifests_and_every_option():
+    page = (Path(__file__).parents[1] / "docs" / "ray.md").read_text(encoding="utf-8")
+    manifests = list(yaml.safe_load_all(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1]))
+    kinds = ["RayCluster", "PersistentVolumeClaim", "Deployment", "NetworkPolicy"]
+    assert [one["kind"] for one in manifests] == kinds
+    policy = manifests[3]["spec"]["podSelector"]["matchLabels"]
+    cluster, deployment = manifests[0]["spec"], manifests[2]["spec"]["template"]
+    for template in (cluster["headGroupSpec"]["template"], cluster["workerGroupSpecs"][0]["template"], deployment):
+        assert policy.items() <= template["metadata"]["labels"].items()
+    options = {option for action in worker.parser()._actions for option in action.option_strings if "--" in option}
+    assert options - {"--help"} == set(re.findall(r"`(--[a-z-]+)", page.partition("## On one LAN")[0]))
