@@ -4,9 +4,10 @@
 full-size model with random weights, in float32 on the CPU. The last line of stdout is one JSON object; memory is the
 resident set in MiB.
 
-In Forge and Neo also ``--gpu``, and with it, in Forge, ``--gpu-weights MIB`` (its slider); ``--low-bits float8-e4m3fn``
-(Diffusion in Low Bits) and ``--recompute`` (gradient checkpointing). The exit code is 1 where the run changes the
-WebUI's images.
+In Forge and Neo also ``--gpu``, and with it ``--gpu-weights MIB``, beyond which weights wait in the computer's memory
+(Forge's slider; in Neo, memory that is kept free); ``--low-bits float8-e4m3fn`` (Diffusion in Low Bits) and
+``--recompute`` (gradient checkpointing). What follows ``--`` are further flags of the WebUI. The exit code is 1 where
+the run changes the WebUI's images.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def main() -> int:
         python = webui / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         inside = Path(__file__).with_name("inside_webui.py")
         command = [str(python), str(inside), kind, "measure", values["base_model"], str(folder), str(run_file)]
+        command += options.flags
         device = {"WEBUI_DEVICE": "cuda" if options.gpu else "cpu"}
         done = subprocess.run(command, cwd=webui, env={**os.environ, **device}, stdout=subprocess.PIPE, text=True)
         print(done.stdout, end="")
@@ -71,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--family", choices=("sd1", "sdxl"), default="sd1", help="SDXL in Forge and Neo only")
     parser.add_argument("--gpu", action="store_true", help="Forge or Neo on the graphics card")
     parser.add_argument(
-        "--gpu-weights", type=int, default=0, metavar="MIB", help="Forge's slider; 0 leaves it to Forge"
+        "--gpu-weights", type=int, default=0, metavar="MIB", help="weights on the card; 0 leaves it to the WebUI"
     )
     parser.add_argument("--low-bits", default="Automatic", help="the setting of the name")
     parser.add_argument("--recompute", action="store_true", help="gradient checkpointing")
@@ -79,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--pictures", type=int, default=10)
+    parser.add_argument("flags", nargs="*", help="of the WebUI")
     return parser
 
 

@@ -14,15 +14,17 @@ from pathlib import Path
 
 import torch
 
+KIND = sys.argv[1]
 ORDER = json.loads(Path(sys.argv[5]).read_text(encoding="utf-8"))
 VALUES = ORDER["run"]
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "webui"))
-webui = importlib.import_module("inside_a1111" if sys.argv[1] == "a1111" else "inside_forge")
+webui = importlib.import_module("inside_a1111" if KIND == "a1111" else "inside_forge")
 
 from modules import processing, shared
 
 from benchmarks.memory import Peak, resident
 from lora_scripts_ext import config as configs
+from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.training import run, speed
 from lora_scripts_ext.training.estimate import estimate
 
@@ -41,10 +43,11 @@ def draw() -> str:
     return hashlib.sha256(image.convert("RGB").tobytes()).hexdigest()
 
 
-def timed(name: str) -> dict[str, float]:
-    """One run: seconds until its first step begins, and between its last steps; memory before, at its peak, after."""
+def timed(name: str) -> dict[str, object]:
+    """One run: seconds until its first step begins, and between its last steps; memory before, at its peak, after; the
+    UNet's state as its first step ends."""
     config = configs.from_dict(VALUES | {"output_name": name})
-    before, peak, started, ends = resident(), Peak(), [], []
+    before, peak, started, ends, state = resident(), Peak(), [], [], {}
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()
@@ -57,6 +60,7 @@ def timed(name: str) -> dict[str, float]:
         # Called as a step ends; its event comes later.
         if started:
             ends.append(time.perf_counter())
+            state.update({} if state else unet_state())
         return False
 
     run.train(config, webui.Host(), report=hear, should_stop=should_stop)
@@ -67,26 +71,46 @@ def timed(name: str) -> dict[str, float]:
         "peak_mib": round(peak.end() / _MIB),
         "after_mib": round(resident() / _MIB),
         "device_peak_mib": round(torch.cuda.max_memory_allocated() / _MIB) if torch.cuda.is_available() else None,
+        **state,
     }
 
 
+def unet_state() -> dict[str, object]:
+    """In Forge and Neo: the share of the UNet's weights that wait in the computer's memory, and what computes its
+    attention."""
+    if KIND == "a1111":
+        return {}
+    from backend.nn import unet as blocks
+
+    unet = shared.sd_model.forge_objects_original.unet
+    sizes = {parameter: parameter.numel() * parameter.element_size() for parameter in unet.model.parameters()}
+    waiting = sum(size for parameter, size in sizes.items() if parameter.device.type != unet.load_device.type)
+    return {"waiting": round(waiting / sum(sizes.values()), 2), "attention": blocks.attention_function.__name__}
+
+
 def keep_on_device(mib: int) -> None:
-    """Forge's slider "GPU Weights": as much of the device is for weights; what does not fit is swapped in and out."""
+    """Forge's slider "GPU Weights", or Neo's reserve: as much of the device is for weights; what does not fit is
+    swapped in and out."""
     from backend import memory_management
 
-    memory_management.current_inference_memory = memory_management.total_vram * _MIB - mib * _MIB
     memory_management.unload_all_models()
+    if KIND == "forge":
+        memory_management.current_inference_memory = memory_management.total_vram * _MIB - mib * _MIB
+        return
+    needed = memory_management.minimum_inference_memory() - memory_management.extra_reserved_memory()
+    memory_management.EXTRA_RESERVED_VRAM = memory_management.get_free_memory() - needed - mib * _MIB
 
 
-if __name__ == "__main__":
-    if ORDER["gpu_weights"]:
-        keep_on_device(ORDER["gpu_weights"])
-    pixels_before = draw()
+def measured() -> dict[str, object]:
+    """Estimate and two runs, or why the model cannot be trained on."""
     config = configs.from_dict(VALUES)
-    estimated = estimate(config, webui.inspection(config))
+    try:
+        estimated = estimate(config, webui.inspection(config))
+    except UserError as error:
+        return {"refused": str(error)}
     rate = speed.flops_per_second(estimated.model.device, estimated.model.dtype)
     weights = [parameter for root in webui.roots() for parameter in root.parameters()]
-    report = {
+    return {
         "model_mib": round(sum(weight.numel() * weight.element_size() for weight in weights) / _MIB),
         "estimate": {
             "extra_mib": round(estimated.extra_bytes / _MIB),
@@ -95,5 +119,12 @@ if __name__ == "__main__":
         "first_run": timed("first"),
         "second_run": timed("second"),
     }
+
+
+if __name__ == "__main__":
+    if ORDER["gpu_weights"]:
+        keep_on_device(ORDER["gpu_weights"])
+    pixels_before, outside = draw(), unet_state()
+    report = {"outside": outside, **measured()}
     report["picture_as_before"] = draw() == pixels_before
     print(json.dumps(report))

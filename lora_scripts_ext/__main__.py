@@ -10,8 +10,12 @@ from . import terminal
 
 #: command -> its module in ``commands``, what it does
 COMMANDS = {
+    "serve": ("serve", "serve the API, and run the queued jobs"),
     "jobs": ("jobs", "queue trainings and other jobs, list, order, stop and retry them"),
     "worker": ("worker", "run the queued jobs on this machine, or on a Ray cluster"),
+    "watch": ("watch", "take in a model's new images and train its next version every night"),
+    "keys": ("keys", "make, list and revoke the keys of the API"),
+    "openapi": ("openapi", "print the OpenAPI document of the API"),
     "library": ("library", "export, import and check the library of models and jobs"),
 }
 

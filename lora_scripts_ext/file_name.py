@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from pathlib import Path
 
 #: Bytes in UTF-8: file systems end at 255. A run appends up to 25 to its name (``-step00000100.safetensors``), and a
@@ -51,6 +52,11 @@ def problem(name: str, also_forbidden: str = "") -> str | None:
     if length > LONGEST:
         return f"it takes {length} bytes in UTF-8, at most {LONGEST} are allowed; use a shorter one"
     return None
+
+
+def alike(name: str) -> str:
+    """The same text for two names that Windows or macOS takes for the same: case and composed accents do not count."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def too_long(path: str) -> str | None:

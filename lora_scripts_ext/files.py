@@ -74,6 +74,22 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder in ``parent`` that is deleted on every way out; :func:`sweep` deletes what a crash left."""
+    parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=parent, prefix=_prefix(), suffix=_SUFFIX))
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder of this name is one that is being written, or was when its writer ended."""
+    return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+
+
 def sweep(folder: Path) -> None:
     """Delete temporary files and folders in ``folder`` whose writers no longer run."""
     for left in folder.glob(f"{_PREFIX}*{_SUFFIX}"):

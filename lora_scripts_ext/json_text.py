@@ -9,8 +9,12 @@ from typing import Any
 
 def dumps(value: Any, indent: int | None = None) -> str:
     """``value`` as JSON, not escaped to ASCII unless a string cannot be encoded as UTF-8 (lone surrogates)."""
-    value = finite(value)
-    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    try:
+        text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    except ValueError:
+        # Rare enough not to look for it every time.
+        value = finite(value)
+        text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -28,6 +28,11 @@ class Owner:
         """This process."""
         return _of(os.getpid())
 
+    @classmethod
+    def of(cls, pid: int) -> Owner:
+        """The process with this id on this machine."""
+        return cls(pid, _started(pid) or "", socket.gethostname())
+
     def alive(self) -> bool | None:
         """Whether the process still runs; None where that cannot be known, as on another machine."""
         if self.host != socket.gethostname() or not self.started:
@@ -54,7 +59,7 @@ def tag_is_alive(tag: str) -> bool | None:
 @functools.lru_cache(2)
 def _of(pid: int) -> Owner:
     # A forked child has another process id, and so its own entry.
-    return Owner(pid, _started(pid) or "", socket.gethostname())
+    return Owner.of(pid)
 
 
 def _digest(text: str) -> str:

@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 
 # The first number of a key for ``derive``.
-NOISE, DROPOUT = 1, 2
+NOISE, DROPOUT, HELD_OUT = 1, 2, 3
 
 
 def generator(*key: int | str) -> np.random.Generator:

@@ -130,6 +130,10 @@ class Linear(nn.Module):
     in_features = 4
 
 
+class SVDQW4A4Linear(nn.Module):
+    """Named as Nunchaku's, which can be imported on CUDA cards only."""
+
+
 class ForgeOperationsFP8:
     class Linear(nn.Linear):
         """Computes in fp8, though its weights are ordinary ones."""
@@ -139,6 +143,7 @@ class ForgeOperationsFP8:
     ("module", "sentence"),
     [
         (Linear(), "fp16, bf16 or fp8 without scales"),
+        (SVDQW4A4Linear(), "has quantised weights (Nunchaku's int4)"),
         (ForgeOperationsFP8.Linear(4, 4), "start the WebUI without --fast-fp8"),
         (torch.compile(nn.Linear(4, 4)), "compiled by torch.compile"),
         (nn.Linear(4, 4), None),

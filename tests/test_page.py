@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from lora_scripts_ext.commands import train
 
 from . import shop
-from .page.served import GRADIOS, HERE, ROOT, python_with, serving
+from .page.served import GRADIOS, HERE, ROOT, launched, python_with, serving
 
 pytestmark = pytest.mark.skipif(sys.version_info >= (3, 12), reason="the WebUIs' packages are for Python 3.10 and 3.11")
 
@@ -146,6 +147,54 @@ def test_images_are_shown_and_a_click_on_start_trains_a_lora(page):
     assert report["notice"] is None
     assert (page.folder / "Lora" / "brand.safetensors").is_file()
     assert len(report["previews"]) >= 2
+
+
+def test_a_training_outlives_the_webui_it_was_started_in(tmp_path):
+    process, port = launched(GRADIOS[1], tmp_path)
+    try:
+        page = Page(port, tmp_path)
+        for name in ("long", "next"):
+            page.does("lt_start", form(page, output_name=name, epochs=40, lora_dropout=0.2))
+        wait_for(page, lambda report: report.get("step", 0) >= 10)
+    finally:
+        process.kill()
+        process.wait(30)
+    process, port = launched(GRADIOS[1], tmp_path)
+    try:
+        page = Page(port, tmp_path)
+        report = wait_for(page, lambda report: report["status"] == "training")
+        assert (report["name"], [job["name"] for job in report["waiting"]]) == ("long", ["next"])
+        wait_for(page, lambda report: set(report["made"]) == {"long", "next"})
+    finally:
+        process.terminate()
+        process.wait(30)
+    loras = [load_file(tmp_path / "Lora" / f"{name}.safetensors") for name in ("long", "next")]
+    assert all(loras[0][key].equal(loras[1][key]) for key in loras[1])
+
+
+def test_resume_continues_the_stopped_training_whatever_the_form_holds(tmp_path):
+    with serving(GRADIOS[0], tmp_path) as port:
+        page = Page(port, tmp_path)
+        assert "no stopped training" in page.does("lt_resume", page.held())["lt_message"]
+        page.does("lt_start", form(page, output_name="kept", epochs=100, seed=9))
+        wait_for(page, lambda report: report.get("step", 0) >= 3)
+        page.does("lt_stop", page.held())
+        stopped = wait_for(page, lambda report: report["status"] == "stopped")
+        fresh = Page(port, tmp_path)
+        assert "kept continues" in fresh.does("lt_resume", fresh.held())["lt_message"]
+        again = wait_for(fresh, lambda report: report["status"] == "training")
+        assert again["name"] == "kept" and again["step"] >= stopped["step"]
+        page.does("lt_stop", page.held())
+        wait_for(page, lambda report: report["status"] == "stopped")
+
+
+def wait_for(page: Page, reached) -> dict:
+    """The report as soon as it is as ``reached`` wants it."""
+    deadline = time.monotonic() + 240
+    while not reached(report := page.request_json("lora-trainer/report")):
+        assert time.monotonic() < deadline and report["status"] != "failed", report
+        time.sleep(0.1)
+    return report
 
 
 @pytest.mark.parametrize("gradio", GRADIOS)

@@ -15,6 +15,13 @@ from .page.served import GRADIOS, HERE, python_with, serving
 
 pytestmark = pytest.mark.skipif(sys.version_info >= (3, 12), reason="the WebUIs' packages are for Python 3.10 and 3.11")
 PASSWORD = {"Authorization": "Basic " + base64.b64encode(b"me:secret").decode()}
+#: of the page and of the API, reading and changing
+ROUTES = [
+    ("lora-trainer/report", "GET"),
+    ("lora-trainer/stop", "POST"),
+    ("lora-trainer/v1/jobs", "GET"),
+    ("lora-trainer/v1/queue/continue", "POST"),
+]
 FOREIGN = [
     {"Origin": "http://elsewhere.example"},
     {"Origin": "https://127.0.0.1:1"},
@@ -75,7 +82,7 @@ def with_login(request, tmp_path_factory):
 
 @pytest.mark.parametrize("headers", FOREIGN)
 def test_another_sites_page_gets_nothing_and_changes_nothing(client, headers):
-    for path, method in (("lora-trainer/report", "GET"), ("lora-trainer/stop", "POST"), (client.image_path(), "GET")):
+    for path, method in (*ROUTES, (client.image_path(), "GET")):
         assert client.status(path, method, headers) == 403
 
 
@@ -86,13 +93,12 @@ def test_requests_of_the_page_and_of_programs_are_served(client):
         {"Origin": "https://Shop.example", "Host": "shop.example:443"},
     ]  # fmt: skip
     for headers in own:
-        assert client.status("lora-trainer/report", "GET", headers) == 200, headers
-        assert client.status("lora-trainer/stop", "POST", headers) == 200, headers
-        assert client.status(client.image_path(), "GET", headers) == 200, headers
+        for path, method in (*ROUTES, (client.image_path(), "GET")):
+            assert client.status(path, method, headers) == 200, (path, headers)
 
 
 def test_with_only_the_apis_password_scripts_need_it_and_no_login_box_opens(locked):
-    for path, method in (("lora-trainer/report", "GET"), ("lora-trainer/stop", "POST"), (locked.image_path(), "GET")):
+    for path, method in (*ROUTES, (locked.image_path(), "GET")):
         for headers in (
             {},
             {"Authorization": "Basic !"},
@@ -116,14 +122,14 @@ def test_with_only_the_apis_password_the_page_still_shows_the_progress(locked):
 def test_with_a_login_its_cookie_is_needed(with_login):
     status, response_headers, _ = with_login.request("lora-trainer/report")
     assert (status, response_headers["WWW-Authenticate"]) == (401, None)
-    assert with_login.status("lora-trainer/stop", "POST") == 401
+    assert all(with_login.status(path, method) == 401 for path, method in ROUTES)
     form = urllib.parse.urlencode({"username": "me", "password": "secret"}).encode()
     jar = urllib.request.HTTPCookieProcessor()
     opener = urllib.request.build_opener(jar)
     opener.open(f"http://{with_login.host}/login", form, timeout=60).close()
     cookies = {"Cookie": "; ".join(f"{one.name}={one.value}" for one in jar.cookiejar)}
     assert with_login.status("lora-trainer/report", "GET", cookies) == 200
-    assert with_login.status("lora-trainer/stop", "POST", cookies) == 200
+    assert all(with_login.status(path, method, cookies) == 200 for path, method in ROUTES)
     assert with_login.status("lora-trainer/stop", "POST", {"Cookie": "access-token=guessed"}) == 401
 
 

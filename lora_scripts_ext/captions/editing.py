@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from .caption import parts
 from .fields import TEMPLATE, Fields, join
-from .store import CaptionStore
+from .store import CaptionStore, Entry
 
 
 class Row(NamedTuple):
@@ -35,12 +35,13 @@ HEADERS = Row._fields
 
 def rows(store: CaptionStore) -> list[Row]:
     """All captions, in the order of the images."""
-    table = []
-    for name in store.names:
-        entry = store.entry(name)
-        fields = entry.fields
-        table.append(Row(name, entry.prompt, fields.subject, ", ".join(fields.attributes), fields.scene, fields.style))
-    return table
+    return [row_of(name, store.entry(name)) for name in store.names]
+
+
+def row_of(name: str, entry: Entry) -> Row:
+    """The row of one image."""
+    fields = entry.fields
+    return Row(name, entry.prompt, fields.subject, ", ".join(fields.attributes), fields.scene, fields.style)
 
 
 def holding(table: Iterable[Row], text: str) -> list[Row]:

@@ -1,25 +1,20 @@
-"""A point in time as a user writes it."""
+"""A point in time as an argument."""
 
 from __future__ import annotations
 
 import argparse
-from datetime import datetime, timedelta
+
+from .. import time_text
+from ..errors import UserError
 
 
 def seconds(text: str) -> float:
-    """Seconds since the epoch of an ISO time, of ``HH:MM`` (the next one), or of such seconds themselves.
+    """Seconds since the epoch; see ``time_text``.
 
     Raises:
-        argparse.ArgumentTypeError: it is none of them.
+        argparse.ArgumentTypeError: it is no time.
     """
-    now = datetime.now().astimezone()
     try:
-        if text.replace(".", "", 1).isdigit():
-            return float(text)
-        if len(text) <= 5:
-            hour, minute = map(int, text.split(":"))
-            today = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-            return (today if today > now else today + timedelta(days=1)).timestamp()
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-    except (ValueError, OverflowError, OSError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write it like 2026-11-27T22:00 or 22:00") from error
+        return time_text.seconds(text, "the time")
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from error

@@ -7,10 +7,14 @@ import signal
 from collections.abc import Sequence
 
 from .. import terminal
+from ..api import webhooks
 from ..errors import UserError
 from ..jobs import lanes
+from ..jobs.environment import Standalone
 from ..jobs.launcher import ProcessLauncher
+from ..jobs.watching import watching
 from ..jobs.worker import Worker
+from ..library.database import Database
 from ..library.queue import Queue
 from . import data_dir
 
@@ -19,8 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the worker; returns the exit code: 0 all done, 1 a job failed meanwhile, 2 bad input, 130 stopped."""
     options = parser().parse_args(arguments)
     try:
-        queue = Queue(data_dir.opened(options.data_dir))
-        return _on_ray(queue, options) if options.ray else _here(queue, options)
+        database = data_dir.opened(options.data_dir)
+        return _on_ray(database, options) if options.ray else _here(database, options)
     except (UserError, OSError) as error:
         terminal.print_error(error)
         return terminal.BAD_INPUT
@@ -74,8 +78,9 @@ class _Changes:
             terminal.print_message(f"{change.job}  {change.state:9}  {change.reason}".rstrip())
 
 
-def _here(queue: Queue, options: argparse.Namespace) -> int:
+def _here(database: Database, options: argparse.Namespace) -> int:
     """Run jobs on this machine."""
+    queue = Queue(database)
     changes = _Changes(queue)
     worker = Worker(
         queue,
@@ -85,14 +90,15 @@ def _here(queue: Queue, options: argparse.Namespace) -> int:
         on_tick=changes.print,
         on_error=terminal.print_message,
     )
-    return _run(queue, worker, changes, options.until_empty)
+    return _run(database, worker, changes, options)
 
 
-def _on_ray(queue: Queue, options: argparse.Namespace) -> int:
+def _on_ray(database: Database, options: argparse.Namespace) -> int:
     """Run jobs on a cluster, as many at once as it has room for at the time."""
     from ..cluster import connection
     from ..cluster.launcher import RayLauncher
 
+    queue = Queue(database)
     cluster = connection.connect(options.ray)
     try:
         changes, share = _Changes(queue), cluster.share(options.gpus_per_job, options.cpus_per_job)
@@ -111,12 +117,12 @@ def _on_ray(queue: Queue, options: argparse.Namespace) -> int:
             worker.use(connection.lane_names(now))
 
         worker = Worker(queue, launcher, [], runner="worker", on_tick=tick, on_error=terminal.print_message)
-        return _run(queue, worker, changes, options.until_empty)
+        return _run(database, worker, changes, options)
     finally:
         cluster.close()
 
 
-def _run(queue: Queue, worker: Worker, changes: _Changes, until_empty: bool) -> int:
+def _run(database: Database, worker: Worker, changes: _Changes, options: argparse.Namespace) -> int:
     stops: list[int] = []
 
     def stop(number: int, _: object) -> None:
@@ -125,12 +131,20 @@ def _run(queue: Queue, worker: Worker, changes: _Changes, until_empty: bool) -> 
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    worker.run(until_empty=until_empty)
+    hooks = webhooks.of_service_file(database, Queue(database))
+    hooks.start()
+    if options.until_empty:
+        worker.run(until_empty=True)
+    else:
+        environment = Standalone(options.data_dir.resolve())
+        with watching(database, environment, wake=worker.wake, on_error=terminal.print_message):
+            worker.run()
+    hooks.stop()
     if stops:
         terminal.print_message("Stopping: running jobs save and go back into the queue; press again to end them now.")
         worker.give_back(hurry=lambda: len(stops) > 1)
         return terminal.STOPPED
-    if queue.paused():
+    if Queue(database).paused():
         terminal.print_message("The queue is paused; `jobs continue` lets it go on.")
     changes.print()
     return terminal.FAILED if changes.failed else terminal.DONE

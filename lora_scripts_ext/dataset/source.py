@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -46,6 +46,17 @@ class Dataset:
     def buckets(self) -> dict[Size, int]:
         """Number of images in each bucket (width, height)."""
         return dict(sorted(Counter(example.bucket for example in self.examples).items()))
+
+    def only(self, names: Collection[str]) -> Dataset:
+        """With the training images of these names alone, and all regularisation images.
+
+        Raises:
+            UserError: none of them is there.
+        """
+        examples = tuple(one for one in self.examples if one.regularisation or one.name in names)
+        if all(one.regularisation for one in examples):
+            raise UserError("train_data_dir: none of the images to train on is there any more; check the folder.")
+        return replace(self, examples=examples)
 
 
 def read(config: Config, resolution: Sequence[int], vae_factor: int) -> Dataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from .. import file_name
 from ..errors import UserError
@@ -63,6 +63,22 @@ def scan(root: Path, key: str, leave_out: Iterable[Path] = ()) -> tuple[list[str
             else:
                 skipped.append(Skipped(image_filter.name(path), reason))
     return sorted(names), sorted(skipped, key=lambda one: one.name)
+
+
+def inside(root: Path, name: str) -> Path | None:
+    """The file of the image that :func:`scan` calls ``name``; None where it could not be among them."""
+    # Of Windows also another drive, and what is hidden behind a file's name.
+    odd = "\0" in name or (os.name == "nt" and set(name) & set("\\:"))
+    parts = PurePosixPath(name).parts
+    if odd or not parts or parts[0] == "/" or any(part.startswith(".") or _passed_over(part) for part in parts):
+        return None
+    path = root / name
+    try:
+        real = path.resolve()
+        there = real.is_relative_to(root.resolve()) and real.is_file()
+    except (OSError, RuntimeError):
+        return None
+    return path if there and _kind(path, path.suffix.lower()) is None else None
 
 
 def no_images(key: str, root: Path, skipped: Sequence[Skipped]) -> UserError:

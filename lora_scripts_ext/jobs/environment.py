@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from ..contract import Host, Inspection
+
+
+#: how models are called on the hub
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 class Environment(Protocol):
@@ -43,6 +48,13 @@ class Environment(Protocol):
 
         Raises:
             UserError: they may not.
+        """
+
+    def captioner_model(self, model: str) -> str:
+        """A captioner's model: a folder, made absolute, that may be read, or its name on the hub.
+
+        Raises:
+            UserError: it may not be read.
         """
 
     def base_model(self) -> str:
@@ -92,6 +104,11 @@ class Standalone:
     def endpoint(self, url: str) -> str:
         """See :meth:`Environment.endpoint`."""
         return url
+
+    def captioner_model(self, model: str) -> str:
+        """See :meth:`Environment.captioner_model`."""
+        by_name = not model or (HUB_NAME.fullmatch(model) and not Path(model).is_dir())
+        return model if by_name else str(self.readable(model))
 
     def base_model(self) -> str:
         """See :meth:`Environment.base_model`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -43,8 +44,10 @@ class Launcher(Protocol):
 class ProcessLauncher:
     """A process for each job: one that crashes takes nothing with it, and the device's memory is free afterwards."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, niceness: int = 0) -> None:
+        """``niceness``: how much a job's process steps back where processors are scarce, 0 to 19; not on Windows."""
         self._data_dir = data_dir
+        self._niceness = niceness
 
     def start(self, claim: Claim) -> Running:
         """See :meth:`Launcher.start`."""
@@ -58,7 +61,14 @@ class ProcessLauncher:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env=_environment(claim)
             )
+        self._step_back(process)
         return _Process(process)
+
+    def _step_back(self, process: subprocess.Popen[bytes]) -> None:
+        if self._niceness and hasattr(os, "setpriority"):
+            # It may have ended already.
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, process.pid, self._niceness)
 
 
 class _Process:

@@ -39,7 +39,7 @@ def submit(queue: Queue, environment: Environment, submissions: Sequence[Submiss
         UserError: one of them cannot be used.
     """
     taken = _folders_in_queue(queue)
-    return queue.add([_planned(one, environment, taken) for one in submissions])
+    return queue.add([planned(one, environment, taken) for one in submissions])
 
 
 def submit_files(
@@ -55,8 +55,8 @@ def submit_files(
         source = str(file.absolute())
         try:
             config = configs.load(file).changed()
-            planned = _planned(_with(template, config, source), environment, taken)
-            results.append((queue.add([planned])[0], None))
+            job = planned(_with(template, config, source), environment, taken)
+            results.append((queue.add([job])[0], None))
         except UserError as error:
             broken = NewJob(template.kind, file.stem, {}, source=source, problem=str(error), runner=template.runner)
             results.append((queue.add([broken])[0], error))
@@ -85,8 +85,12 @@ def _with(template: Submission, config: dict[str, Any], source: str) -> Submissi
     return Submission(**values)
 
 
-def _planned(one: Submission, environment: Environment, taken: set[str]) -> NewJob:
-    """The job, with an output folder that no other job of the queue writes into; ``taken`` gains it."""
+def planned(one: Submission, environment: Environment, taken: set[str]) -> NewJob:
+    """The job, with an output folder that no other job of the queue writes into; ``taken`` gains it.
+
+    Raises:
+        UserError: it cannot be used.
+    """
     plan = registry.by_name(one.kind).plan(one.config, environment, one.source or "config")
     config, name, output_dir = plan.config, one.name or plan.name, plan.output_dir
     if output_dir in taken:

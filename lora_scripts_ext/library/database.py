@@ -41,6 +41,7 @@ class Database:
         self.warnings: list[str] = []
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
+        self._watching: sqlite3.Connection | None = None
         self._lock = threading.Lock()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -59,6 +60,9 @@ class Database:
             for connection in self._connections:
                 connection.close()
             self._connections.clear()
+            if self._watching is not None:
+                self._watching.close()
+                self._watching = None
             self._local = threading.local()
 
     @contextmanager
@@ -88,6 +92,14 @@ class Database:
         except BaseException:
             _roll_back(connection)
             raise
+
+    def version(self) -> int:
+        """A number that changes with every change of the file, whichever thread or process makes it."""
+        with self._lock:
+            if self._watching is None:
+                # One that never writes: SQLite does not count a connection's own changes.
+                self._watching = _connect(self.path)
+            return int(self._watching.execute("PRAGMA data_version").fetchone()[0])
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

@@ -7,13 +7,13 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from .. import json_text
-from ..errors import UserError
+from ..errors import Conflict, NotFound, UserError
 from ..owner import Owner
-from . import rebuild, window
+from . import models, rebuild, window
 from .database import Database
 from .job import ENDED, OWNED, Attempt, Change, Claim, Job, NewJob, Page, State, StopRequest
 
@@ -159,7 +159,7 @@ class Queue:
             elif before in ids:
                 index = ids.index(before)
             else:
-                raise UserError(f"before: job {before} does not wait in the queue; reload the list and try again.")
+                raise Conflict(f"before: job {before} does not wait in the queue; reload the list and try again.")
             if others:
                 beside = others[min(index, len(others) - 1)]
                 connection.execute("UPDATE jobs SET priority = ? WHERE id = ?", [beside["priority"], job])
@@ -201,9 +201,9 @@ class Queue:
         with self._database.writing() as connection:
             found = _get(connection, job)
             if found.state == "done":
-                raise UserError(f"Job {job} is done; add a new one to do it again.")
+                raise Conflict(f"Job {job} is done; add a new one to do it again.")
             if not found.ended:
-                raise UserError(f"Job {job} is {found.state}; only one that has ended can be tried again.")
+                raise Conflict(f"Job {job} is {found.state}; only one that has ended can be tried again.")
             if config is not None:
                 connection.execute(
                     "UPDATE jobs SET config = ?, name = ?, output_dir = ? WHERE id = ?",
@@ -226,7 +226,7 @@ class Queue:
         """
         with self._database.writing() as connection:
             if not _get(connection, job).ended:
-                raise UserError(f"Job {job} has not ended; cancel it first.")
+                raise Conflict(f"Job {job} has not ended; cancel it first.")
             connection.execute("DELETE FROM jobs WHERE id = ?", [job])
 
     def claim(self, lane: str, owner: Owner, accepts: Callable[[Job], bool] = lambda job: True) -> Claim | None:
@@ -312,11 +312,12 @@ class Queue:
             return job.fence == claim.fence and job.state in OWNED
 
     def finish(self, claim: Claim, state: State, reason: str = "", result: dict[str, Any] | None = None) -> None:
-        """The job has ended with ``state``.
+        """The job has ended with ``state``; what a training of a model came to is a version of it from now on.
 
         Raises:
             LeaseLost: the claim does not hold any more.
         """
+        version = models.version_columns(replace(claim.job, state=state, result=result or {}))
         with self._database.writing() as connection:
             job = _require(connection, claim)
             if state == "stopped" and job.stop == "cancel":
@@ -325,6 +326,8 @@ class Queue:
             _end_attempt(connection, job.id, claim.fence, state, reason)
             _change(connection, job.id, state, reason)
             ended = _get(connection, job.id)
+            if version is not None:
+                models.insert_version(connection, ended, version)
         self._record(ended)
 
     def requeue(self, claim: Claim, reason: str, pause: float = 0.0) -> None:
@@ -420,7 +423,7 @@ class Queue:
             elif request == "cancel" and found.state in ("failed", "stopped"):
                 _change(connection, job, state, reason)
             else:
-                raise UserError(f"Job {job} is {found.state} already; there is nothing to stop.")
+                raise Conflict(f"Job {job} is {found.state} already; there is nothing to stop.")
             changed = _get(connection, job)
         self._record(changed)
         return changed
@@ -442,14 +445,14 @@ _ORDER = f"""
 def _get(connection: sqlite3.Connection, job: str) -> Job:
     row = connection.execute("SELECT * FROM jobs WHERE id = ?", [job]).fetchone()
     if row is None:
-        raise UserError(f"There is no job {job}; `jobs list` and GET /jobs show them all.")
+        raise NotFound(f"There is no job {job}; `jobs list` and GET /jobs show them all.")
     return Job.of(row)
 
 
 def _queued(connection: sqlite3.Connection, job: str) -> Job:
     found = _get(connection, job)
     if found.state != "queued":
-        raise UserError(f"Job {job} is {found.state}; only one that waits in the queue can be changed.")
+        raise Conflict(f"Job {job} is {found.state}; only one that waits in the queue can be changed.")
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files, json_text
+from . import models
 from .database import Database
 from .job import Job
 
@@ -21,14 +22,18 @@ _AGAIN = "Queued again: the library was damaged and has been made again from the
 
 def record(data_dir: Path, job: Job) -> None:
     """Write down what a library that is made again needs of a job: what was asked for, and how it has ended."""
-    values: dict[str, Any] = {**{key: getattr(job, key) for key in _KEPT}, "config": job.config}
+    values: dict[str, Any] = {**{key: getattr(job, key) for key in _KEPT}, "config": job.config, "model": job.model}
     if job.ended:
         values["end"] = {"state": job.state, "reason": job.reason, "result": job.result}
     files.write_text(data_dir / "jobs" / job.id / RECORD, json_text.dumps(values, indent=1))
 
 
 def from_folders(database: Database) -> None:
-    """Fill an empty library with the jobs whose folders are there; those that had not ended are queued again."""
+    """Fill an empty library with the models and jobs whose folders are there.
+
+    Jobs that had not ended are queued again.
+    """
+    models.from_folders(database)
     records = [(path.parent, _read(path)) for path in sorted((database.folder / "jobs").glob(f"*/{RECORD}"))]
     now = time.time()
     with database.writing() as connection:
@@ -42,12 +47,15 @@ def from_folders(database: Database) -> None:
                 "config": json_text.dumps(values["config"]), "state": end["state"], "reason": end["reason"],
                 "result": json_text.dumps(end["result"]), "fence": attempt, "begun": begun, "changed": now,
             }  # fmt: skip
+            known = connection.execute("SELECT id FROM models WHERE id = ?", [values.get("model")]).fetchone()
+            row["model"] = known["id"] if known is not None else None
             names = ", ".join(row)
             connection.execute(f"INSERT INTO jobs ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
             connection.execute(
                 "INSERT INTO changes (job, at, state, reason) VALUES (?, ?, ?, ?)",
                 [row["id"], now, row["state"], row["reason"]],
             )
+    models.record_missing_versions(database)
 
 
 def _attempts(events: Path) -> tuple[int, bool]:

@@ -91,7 +91,7 @@ CREATE TABLE versions (
     created      REAL NOT NULL,
     UNIQUE (model, number)
 );
-CREATE INDEX versions_job ON versions (job);
+CREATE UNIQUE INDEX versions_job ON versions (job);
 
 CREATE TABLE watches (
     id           TEXT PRIMARY KEY,
@@ -123,6 +123,8 @@ CREATE TABLE requests (
     digest       TEXT NOT NULL,
     status       INTEGER,
     body         TEXT NOT NULL DEFAULT '',
+    location     TEXT NOT NULL DEFAULT '',
+    owner        TEXT NOT NULL,
     created      REAL NOT NULL,
     PRIMARY KEY (key, client)
 );
@@ -132,7 +134,9 @@ CREATE TABLE uploads (
     model        TEXT NOT NULL REFERENCES models(id) ON DELETE CASCADE,
     name         TEXT NOT NULL,
     size         INTEGER NOT NULL,
-    created      REAL NOT NULL
+    sha256       TEXT NOT NULL DEFAULT '',
+    created      REAL NOT NULL,
+    changed      REAL NOT NULL
 );
 
 CREATE TABLE deliveries (

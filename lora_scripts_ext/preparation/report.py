@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +25,8 @@ from .measure import Measures, measure
 from .verdict import Reason, Verdict
 
 _CACHE = "report.json"
+# Folders of which is remembered what lies in them.
+_FOLDERS = 8
 _VERSION = 2
 _HOW = {
     "same": "looks the same as",
@@ -102,8 +106,79 @@ def report(
         check: called between images; what it raises ends the work, what is measured stays.
     """
     results = _measured(folder, names, resolution, progress, check)
-    measured = {name: one for name, one in results.items() if isinstance(one, Measures)}
-    copies = _copies(measured)
+    copies = _copies({name: one for name, one in results.items() if isinstance(one, Measures)})
+    return _judged(names, results, copies, resolution, captions, count_tokens, longest, trigger)
+
+
+@dataclass(frozen=True)
+class LastReport:
+    """The report as the folder is now, as far as its images have been measured.
+
+    Attributes:
+        report: of the images that are trained on and have been measured.
+        excluded: verdicts of measured images that are excluded.
+        resolution: side in pixels of the last check.
+    """
+
+    report: Report
+    excluded: tuple[Verdict, ...]
+    resolution: int
+
+
+def is_checked(folder: Path) -> bool:
+    """Whether a check has left what it measured in the folder."""
+    return (folder / HIDDEN / _CACHE).is_file()
+
+
+def last_report(
+    folder: Path,
+    names: Sequence[str],
+    excluded: Sequence[str],
+    *,
+    captions: Mapping[str, str],
+    count_tokens: Callable[[str], int],
+    longest: int,
+    trigger: str = "",
+) -> LastReport | None:
+    """As ``report``, without measuring anything: images that are new or changed since the last one are left out.
+
+    ``excluded`` are further images, which are not trained on. None where the folder has never been checked.
+    """
+    resolution, remembered = _as_left(folder)
+    if not resolution:
+        return None
+    known = {
+        name: remembered[name]
+        for name in (*names, *excluded)
+        if name in remembered and remembered[name][0] == _stamp(folder / name)
+    }
+    results = {name: result for name, (_, result) in known.items()}
+    # Sorted, so that one that is excluded changes nothing.
+    measured = tuple(
+        (name, known[name][0], one) for name in sorted(known) if isinstance(one := results[name], Measures)
+    )
+    everything = _copies_as_left(folder, measured)
+    used = [name for name in names if name in known]
+    copies = _copies_among(set(used), everything, results)
+    result = _judged(used, results, copies, resolution, captions, count_tokens, longest, trigger)
+    others = [name for name in excluded if name in known]
+    # Of an image that is trained on, a better copy that is excluded is no fault; the other way round it is.
+    unused = _judged(others, results, everything, resolution, captions, count_tokens, longest, trigger)
+    return LastReport(result, unused.verdicts, resolution)
+
+
+def _judged(
+    names: Sequence[str],
+    results: Mapping[str, Measures | str],
+    copies: Mapping[str, tuple[str, Reason]],
+    resolution: int,
+    captions: Mapping[str, str],
+    count_tokens: Callable[[str], int],
+    longest: int,
+    trigger: str,
+) -> Report:
+    """The report on ``names``, of which everything is known."""
+    measured = {name: one for name in names if isinstance(one := results[name], Measures)}
     # Where nothing is captioned yet one warning for the dataset replaces one for each image.
     captioned = any(captions.get(name) for name in names)
     verdicts = []
@@ -134,6 +209,63 @@ def _copies(measured: Mapping[str, Measures]) -> dict[str, tuple[str, Reason]]:
     }
 
 
+def _copies_among(
+    chosen: Collection[str], copies: Mapping[str, tuple[str, Reason]], results: Mapping[str, Measures | str]
+) -> dict[str, tuple[str, Reason]]:
+    """The copies among the ``chosen`` images, by those among all: only where one of them is missing is looked anew."""
+    among: dict[str, tuple[str, Reason]] = {}
+    for kept, others in _copies_by_original(copies).items():
+        group = [name for name in (kept, *others) if name in chosen]
+        if len(group) == 1 + len(others):
+            among |= {name: copies[name] for name in others}
+        else:
+            among |= _copies({name: one for name in sorted(group) if isinstance(one := results[name], Measures)})
+    return among
+
+
+def _copies_as_left(folder: Path, measured: tuple[tuple[str, str, Measures], ...]) -> Mapping[str, tuple[str, Reason]]:
+    """As ``_copies``, of names with their stamps; what was found for a folder last is kept."""
+    key = tuple((name, stamp) for name, stamp, _ in measured)
+    with _LOCK:
+        known = _FOUND.get(folder)
+    if known is not None and known[0] == key:
+        return known[1]
+    found = _copies({name: one for name, _, one in measured})
+    _keep(_FOUND, folder, (key, found))
+    return found
+
+
+def _as_left(folder: Path) -> tuple[int, Mapping[str, tuple[str, Measures | str]]]:
+    """For which size images were measured, and each one's stamp and result; read again only when the file changes."""
+    try:
+        stat = (folder / HIDDEN / _CACHE).stat()
+    except OSError:
+        return 0, {}
+    stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    with _LOCK:
+        known = _LEFT.get(folder)
+    if known is not None and known[0] == stamp:
+        return known[1]
+    resolution, remembered = _cached(folder)
+    left = resolution, {name: (str(one["stamp"]), _result(one)) for name, one in remembered.items()}
+    _keep(_LEFT, folder, (stamp, left))
+    return left
+
+
+_Value = TypeVar("_Value")
+_LOCK = threading.Lock()
+_LEFT: OrderedDict[Path, tuple[Any, tuple[int, Mapping[str, tuple[str, Measures | str]]]]] = OrderedDict()
+_FOUND: OrderedDict[Path, tuple[Any, Mapping[str, tuple[str, Reason]]]] = OrderedDict()
+
+
+def _keep(kept: OrderedDict[Path, _Value], folder: Path, value: _Value) -> None:
+    with _LOCK:
+        kept[folder] = value
+        kept.move_to_end(folder)
+        while len(kept) > _FOLDERS:
+            kept.popitem(last=False)
+
+
 def _copies_by_original(copies: Mapping[str, tuple[str, Reason]]) -> dict[str, tuple[str, ...]]:
     kept: dict[str, tuple[str, ...]] = {}
     for name, (better, _) in copies.items():
@@ -152,7 +284,7 @@ def _measured(
     def measured_one(name: str) -> Measures | str:
         known = remembered.get(name)
         if known is not None and known["stamp"] == stamps[name]:
-            return known["reason"] if "reason" in known else _from_json(known["measures"])
+            return _result(known)
         try:
             return measure(folder / name, resolution)
         except decode.Unreadable as error:
@@ -168,7 +300,9 @@ def _measured(
             progress(done, len(names), "pictures")
             check()
     finally:
-        _remember(folder, resolution, results, stamps)
+        # Excluded images are not looked at again, and what is known of them stays.
+        others = {name: one for name, one in remembered.items() if name not in results and (folder / name).is_file()}
+        _remember(folder, resolution, results, stamps, others)
     return results
 
 
@@ -182,24 +316,40 @@ def _stamp(path: Path) -> str:
 
 def _remembered(folder: Path, resolution: int) -> dict[str, dict[str, Any]]:
     """What was measured before; nothing where that is damaged or was for another size."""
+    measured_at, remembered = _cached(folder)
+    return remembered if measured_at == resolution else {}
+
+
+def _cached(folder: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """For which size images were measured, and what; 0 where there is nothing, or it is damaged."""
     try:
         cached = json.loads((folder / HIDDEN / _CACHE).read_text(encoding="utf-8"))
-        if (cached["version"], cached["resolution"]) != (_VERSION, resolution):
-            return {}
+        if cached["version"] != _VERSION:
+            return 0, {}
         for one in cached["pictures"].values():
-            if "reason" not in one:
-                _from_json(one["measures"])
+            one["stamp"], _result(one)
+        return int(cached["resolution"]), cached["pictures"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-    return cached["pictures"]
+        return 0, {}
 
 
-def _remember(folder: Path, resolution: int, results: Mapping[str, Measures | str], stamps: Mapping[str, str]) -> None:
+def _result(known: Mapping[str, Any]) -> Measures | str:
+    """What was measured of an image, or why that was not possible."""
+    return str(known["reason"]) if "reason" in known else _from_json(known["measures"])
+
+
+def _remember(
+    folder: Path,
+    resolution: int,
+    results: Mapping[str, Measures | str],
+    stamps: Mapping[str, str],
+    others: Mapping[str, dict[str, Any]],
+) -> None:
     images = {
         name: {"stamp": stamps[name], **({"reason": one} if isinstance(one, str) else {"measures": _to_json(one)})}
         for name, one in results.items()
     }
-    cached = {"version": _VERSION, "resolution": resolution, "pictures": images}
+    cached = {"version": _VERSION, "resolution": resolution, "pictures": {**others, **images}}
     # A folder that cannot be written to is measured again each time.
     with contextlib.suppress(OSError):
         files.write_text(folder / HIDDEN / _CACHE, json.dumps(cached))

@@ -25,6 +25,11 @@ class Objective(ABC):
         """Draw one timestep, a scalar on the CPU, for latents of ``shape`` [channels, height, width]."""
 
     @abstractmethod
+    def timestep_at(self, share: float, shape: Sequence[int]) -> Tensor:
+        """The timestep below which ``share`` (0 to 1, exclusive) of those lie that :meth:`sample_timestep` draws, a
+        scalar on the CPU: the quantile."""
+
+    @abstractmethod
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """The model's input, x_t."""
 
@@ -48,6 +53,10 @@ class Diffusion(Objective):
         """int64, uniform over the schedule."""
         return torch.randint(len(self._alphas_cumprod), (), generator=generator)
 
+    def timestep_at(self, share: float, shape: Sequence[int]) -> Tensor:
+        """int64, see :meth:`Objective.timestep_at`."""
+        return torch.tensor(int(share * len(self._alphas_cumprod)))
+
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """See :func:`add_noise`."""
         return add_noise(latents, noise, self._alphas_cumprod[timesteps])
@@ -70,9 +79,11 @@ class Flow(Objective):
 
     def sample_timestep(self, generator: torch.Generator, shape: Sequence[int]) -> Tensor:
         """float32 in 0 to 1, where 1 is noise: logit-normal (arXiv 2403.03206, eq. 19), shifted as for sampling."""
-        shift = self._family.timestep_shift(self._variant, shape[1] * shape[2])
-        unshifted = torch.sigmoid(torch.randn((), generator=generator))
-        return shift * unshifted / (1 + (shift - 1) * unshifted)
+        return self._shifted(torch.sigmoid(torch.randn((), generator=generator)), shape)
+
+    def timestep_at(self, share: float, shape: Sequence[int]) -> Tensor:
+        """float32, see :meth:`Objective.timestep_at`."""
+        return self._shifted(torch.sigmoid(torch.special.ndtri(torch.tensor(share))), shape)
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """x_t = (1 - t)·x_0 + t·noise."""
@@ -85,6 +96,10 @@ class Flow(Objective):
     def min_snr_weight(self, timesteps: Tensor, gamma: float) -> Tensor:
         """Ones: the paper weights epsilon and v; for a flow the distribution of the timesteps does that."""
         return torch.ones_like(timesteps)
+
+    def _shifted(self, unshifted: Tensor, shape: Sequence[int]) -> Tensor:
+        shift = self._family.timestep_shift(self._variant, shape[1] * shape[2])
+        return shift * unshifted / (1 + (shift - 1) * unshifted)
 
 
 def of(model: ModelInfo) -> Objective:
@@ -114,15 +129,17 @@ def draw(
     shape: Sequence[int],
     sample_timestep: Callable[[torch.Generator, Sequence[int]], Tensor],
     noise_offset: float,
+    stream: int = NOISE,
 ) -> Draw:
     """Draw for the examples at ``positions`` of the step's effective batch; ``shape`` is one latent's [c, h, w].
 
     Each example has its own generator: how the batch is split over micro-batches and processes changes nothing.
     ``noise_offset`` adds one normal number per channel (https://www.crosslabs.org/blog/diffusion-with-offset-noise).
+    ``stream`` is one of ``random_streams``: those of training and of held-out images have nothing in common.
     """
     latents, noises, timesteps = [], [], []
     for position in positions:
-        generator = torch.Generator().manual_seed(derive(seed, NOISE, step, position))
+        generator = torch.Generator().manual_seed(derive(seed, stream, step, position))
         timesteps.append(sample_timestep(generator, shape))
         latent, noise = torch.randn((2, *shape), generator=generator).unbind()
         if noise_offset:

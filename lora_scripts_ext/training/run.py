@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -57,6 +57,7 @@ class Result:
         steps: steps done in all, those before a resume included.
         seconds: this process's wall time.
         loss: mean over the last epoch.
+        published: where the finished file was copied to for use; None where it was not.
     """
 
     lora: Path | None
@@ -67,6 +68,7 @@ class Result:
     skipped: list[Skipped]
     stopped: bool
     previews: list[Path] = field(default_factory=list)
+    published: Path | None = None
 
 
 def train(
@@ -77,6 +79,9 @@ def train(
     report: Report = _silent,
     should_stop: Callable[[], bool] = lambda: False,
     before_publishing: Callable[[], None] = lambda: None,
+    names: Collection[str] | None = None,
+    approve: Callable[[Session, Path], bool] = lambda session, lora: True,
+    publish_dir: Path | None = None,
 ) -> Result:
     """Train a LoRA as ``config`` says on the model ``host`` holds.
 
@@ -87,6 +92,10 @@ def train(
         report: called with every event as it happens.
         should_stop: called after every step.
         before_publishing: called before the finished file is copied to where LoRAs belong; by raising it prevents that.
+        names: the training images to use of those in ``train_data_dir``; None uses all.
+        approve: called with the open model, the adapter detached, and the finished file; if it returns False the file
+            stays in ``output_dir`` and is not published.
+        publish_dir: where the finished file is copied to if the host has no folder of its own for LoRAs.
 
     Raises:
         UserError: the input is wrong.
@@ -107,25 +116,34 @@ def train(
         session = stack.enter_context(host.open(config))
         report = report if world.is_main else _silent
         meter = memory.Meter(session.model.device)
-        store, fit = _prepare(config, session, world, report, should_stop)
+        store, fit = _prepare(config, session, world, report, should_stop, names)
         run = Run(config, session, store, world, report, should_stop, resume, meter, fit)
         stack.callback(run.close)
         recomputed = config.gradient_checkpointing
-        stack.enter_context(
-            attached(run.context.adapter, session.targets(), session.blocks(), gradient_checkpointing=recomputed)
-        )
-        result = run.train(started)
-        if world.is_main and result.lora is not None and not result.stopped:
+        with attached(run.context.adapter, session.targets(), session.blocks(), gradient_checkpointing=recomputed):
+            result = run.train(started)
+        if world.is_main and result.lora is not None and not result.stopped and approve(session, result.lora):
             before_publishing()
-            published = publication.publish(result.lora, host.lora_dir(), run.warn)
+            published = publication.publish(result.lora, _publish_dir(host, output_dir, publish_dir), run.warn)
             # Before the model is given back: whoever waits for it may name the new file in his prompt.
             host.publish(published)
-            result = replace(result, lora=published)
+            result = replace(result, lora=published, published=published)
     return result
 
 
+def _publish_dir(host: Host, output_dir: Path, otherwise: Path | None) -> Path:
+    """Where a finished LoRA is copied to; ``otherwise`` where the host leaves it in ``output_dir``."""
+    folder = host.lora_dir()
+    return otherwise if otherwise is not None and folder.resolve() == output_dir.resolve() else folder
+
+
 def _prepare(
-    config: Config, session: Session, world: World, report: Report, should_stop: Callable[[], bool]
+    config: Config,
+    session: Session,
+    world: World,
+    report: Report,
+    should_stop: Callable[[], bool],
+    names: Collection[str] | None,
 ) -> tuple[Store, Fit | None]:
     """Read the images and bring them to the device; with several processes the first fills the cache for all.
 
@@ -133,6 +151,8 @@ def _prepare(
     """
     model = session.model
     dataset = source.read(config, config.sides(model.resolution), model.vae_factor)
+    if names is not None:
+        dataset = dataset.only(names)
     for warning in dataset.warnings:
         report({"event": "warning", "text": warning})
 

@@ -38,13 +38,17 @@ class WebUI:
         """See ``Environment.endpoint``."""
         return paths.service(url)
 
+    def captioner_model(self, model: str) -> str:
+        """See ``Environment.captioner_model``."""
+        return paths.captioner_model(model)
+
     def base_model(self) -> str:
         """The checkpoint that is chosen."""
         return paths.loaded_checkpoint()
 
     def waits_for(self, job: Job) -> str:
         """Why a job cannot be started on the model that is chosen now, as a sentence; empty where it can."""
-        requested = job.config.get("base_model", "") if job.kind == "train" else ""
+        requested = job.config.get("base_model", "")
         chosen = paths.loaded_checkpoint()
         if not requested or (chosen and os.path.realpath(requested) == os.path.realpath(chosen)):
             return ""

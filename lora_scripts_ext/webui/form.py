@@ -10,56 +10,13 @@ import gradio as gr
 import yaml
 
 from .. import config as configs
-from .. import config_file
-from ..config import FIELDS, Config
+from .. import config_file, form_fields
+from ..config import Config
 from ..errors import UserError
 from . import paths
 
-#: what the page shows at once: its label and help there
-SHOWN = {
-    "train_data_dir": (
-        "Folder with your images",
-        "Where it is on the computer that runs this WebUI. 50 to 200 sharp, varied images are a good start. A text "
-        "file of the same name beside an image, or a metadata.csv, says what it shows.",
-    ),
-    "output_name": ("Name", "What the LoRA is called, as a file and in a prompt. Empty: my_lora."),
-    "trigger_word": (
-        "Trigger word",
-        "A word of your own that calls the look, such as mybrnd. It is put in front of every caption; write it into "
-        "prompts later. May be empty.",
-    ),
-}
-#: what is folded away, by heading
-FOLDED = {
-    "How long and how strong": [
-        "epochs", "num_repeats", "batch_size", "gradient_accumulation_steps", "max_steps", "learning_rate",
-        "lr_scheduler", "lr_warmup_steps", "lr_cycles", "lr_power", "optimizer", "optimizer_args", "weight_decay",
-        "max_grad_norm", "seed",
-    ],
-    "What is trained": [
-        "lora_rank", "lora_alpha", "lora_dropout", "target", "train_text_encoder", "text_encoder_lr", "clip_skip",
-        "init_lora",
-    ],
-    "Images": [
-        "resolution", "enable_bucket", "bucket_step", "min_bucket_side", "max_bucket_side", "bucket_no_upscale",
-        "crop", "crop_variants", "flip", "masked_loss", "unmasked_weight",
-        "normalize_masked_area_loss", "mask_dir", "reg_data_dir", "prior_loss_weight",
-    ],
-    "Captions": [
-        "metadata_path", "caption_encoding", "shuffle_caption", "keep_tokens", "caption_variants", "caption_dropout",
-    ],
-    "Loss and memory": [
-        "gradient_checkpointing", "min_snr_gamma", "noise_offset", "loss", "huber_delta", "prediction_type",
-        "zero_terminal_snr",
-    ],
-    "Checkpoints and previews": [
-        "save_epochs", "save_steps", "keep_checkpoints", "save_precision", "save_captions", "preview_epochs",
-        "preview_prompts", "preview_negative", "preview_seed", "preview_steps", "preview_cfg_scale", "preview_sampler",
-    ],
-}  # fmt: skip
-#: words of keys that are no plain words
-_SPELLED = {"Lora": "LoRA", "lora": "LoRA", "Lr": "Learning rate", "lr": "learning rate", "snr": "SNR"}
-KEYS = [*SHOWN, *(key for keys in FOLDED.values() for key in keys)]
+#: what is folded away, by heading, and every key in the order of the fields
+FOLDED, KEYS = form_fields.FOLDED, form_fields.KEYS
 #: those that name a file or folder of this computer
 PATHS = ("train_data_dir", "metadata_path", "reg_data_dir", "mask_dir", "init_lora")
 _TYPES = typing.get_type_hints(Config)
@@ -68,7 +25,7 @@ _TYPES = typing.get_type_hints(Config)
 def field(key: str, value: Any) -> gr.components.Component:
     """The component that asks for *key*, holding *value*, with its help text."""
     kind, value = _TYPES[key], to_field(key, value)
-    label, help_text = SHOWN.get(key) or (_label(key), FIELDS[key].metadata["help"])
+    label, help_text = form_fields.label(key), form_fields.help_text(key)
     arguments = {"label": label, "value": value, "info": help_text, "elem_id": f"lt_{key}"}
     if kind is bool:
         return gr.Checkbox(**arguments)
@@ -77,11 +34,6 @@ def field(key: str, value: Any) -> gr.components.Component:
     if kind in (int, float):
         return gr.Number(precision=0 if kind is int else None, **arguments)
     return gr.Textbox(lines=3 if key == "preview_prompts" else 1, **arguments)
-
-
-def _label(key: str) -> str:
-    """A YAML key as words: a sentence about ``lora_rank`` leads to the field "LoRA rank"."""
-    return " ".join(_SPELLED.get(word, word) for word in key.capitalize().split("_"))
 
 
 def to_field(key: str, value: Any) -> Any:

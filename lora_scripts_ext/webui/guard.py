@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import base64
 import secrets
-from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
 
+from ..api.access import Caller
+from ..api.origin import same_site
 from . import paths
 
 #: what the page's own requests carry: in this header, or as ``page`` in the query of an image's address
 KEY = secrets.token_urlsafe(24)
 HEADER = "X-LoRA-Trainer-Page"
-_PORTS = {"http": ":80", "https": ":443"}
 
 
 def allowed(request: Request) -> None:
@@ -30,26 +30,20 @@ def allowed(request: Request) -> None:
     Raises:
         HTTPException: 403 for another site's, 401 for one without the login or password that the WebUI asks for.
     """
-    if not _same_site(request):
+    if not same_site(request.headers):
         raise HTTPException(403, "This request comes from another site's page; the LoRA Trainer answers only its own.")
     if not _known(request):
         raise HTTPException(401, "Log in to the WebUI first, or send the user and password of --api-auth.")
 
 
-def _same_site(request: Request) -> bool:
-    """Whether no page of another origin is behind the request; programs other than browsers say nothing of that."""
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site in ("same-origin", "none")
-    origin = request.headers.get("origin")
-    if origin is None:
-        return True
-    url = urlsplit(origin)
-    port = _PORTS.get(url.scheme, "")
-    # A page cannot send X-Forwarded-Host to another origin; a proxy before the WebUI does.
-    hosts = [request.headers.get("host", ""), *request.headers.get("x-forwarded-host", "").split(",")]
-    own = {host.strip().lower().removesuffix(port) for host in hosts if host.strip()}
-    return url.netloc.lower().removesuffix(port) in own
+async def caller(request: Request) -> Caller:
+    """Let a request of the API through.
+
+    Raises:
+        HTTPException: as ``allowed``.
+    """
+    allowed(request)
+    return Caller()
 
 
 def _known(request: Request) -> bool:

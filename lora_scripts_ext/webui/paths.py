@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from ..contract import Host, Inspection
 from ..errors import UserError
 from ..hosts.webui.which import model_module
 from ..jobs import lanes as job_lanes
-
-_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+from ..jobs.environment import HUB_NAME
 
 
 def make_host(stop: Callable[[], None]) -> Host:
@@ -144,7 +142,7 @@ def captioner_model(model: str) -> str:
     Raises:
         UserError: it is a folder that may not be read.
     """
-    by_name = not _open_to_others() or _HUB_NAME.fullmatch(model)
+    by_name = not _open_to_others() or HUB_NAME.fullmatch(model)
     return model if not model or (by_name and not Path(model).is_dir()) else str(readable(model))
 
 

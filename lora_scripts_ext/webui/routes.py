@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from fastapi.responses import Response
-from PIL import Image
 
+from ..api.app import routes as api_routes
 from ..errors import UserError
-from ..images import decode
+from ..images import decode, thumbnail
 from . import guard, paths
 from .service import service
 
-_THUMBNAIL = 160
-# A page requests all thumbnails at once, and a photo takes up to half a gigabyte while it is decoded.
-_DECODING = threading.Semaphore(2)
-_REMEMBERED = 2048
 _THREADS = 4
 
 
@@ -46,6 +39,10 @@ def add(_blocks: Any, app: FastAPI) -> None:
         return Response(_png(path, full), media_type="image/png", headers={"Cache-Control": "no-cache"})
 
     app.include_router(router)
+    try:
+        app.include_router(api_routes(service().api, guard.caller))
+    except UserError as error:
+        paths.print_line(f"the API is not available: {error}")
 
 
 def _report() -> dict[str, Any]:
@@ -66,24 +63,8 @@ def _png(path: str, full: bool) -> bytes:
         raise HTTPException(404, "no image")
     try:
         file = paths.servable(path)
-        if not full:
-            return _thumbnail(file, file.stat().st_mtime_ns)
-        with _DECODING:
-            return _packed(decode.decode(file.read_bytes()).pixels)
+        return thumbnail.whole(file) if full else thumbnail.small(file, kind="PNG")
     except UserError as error:
         raise HTTPException(403, str(error)) from error
     except (OSError, decode.Unreadable) as error:
         raise HTTPException(404, f"{PurePath(path).name} cannot be read") from error
-
-
-@functools.lru_cache(_REMEMBERED)
-def _thumbnail(path: Path, _changed: int) -> bytes:
-    """Remembered until the file changes; some 30 kB each."""
-    with _DECODING:
-        return _packed(decode.small(path, _THUMBNAIL))
-
-
-def _packed(pixels: Image.Image) -> bytes:
-    out = BytesIO()
-    pixels.save(out, format="PNG")
-    return out.getvalue()

@@ -6,6 +6,10 @@ import threading
 from dataclasses import asdict
 from typing import Any
 
+from starlette.requests import Request
+
+from ..api import service as api
+from ..api import webhooks
 from ..config import Config
 from ..errors import UserError
 from ..hosts.webui import notices
@@ -13,6 +17,7 @@ from ..jobs import event_log, submit
 from ..jobs.kinds.train import has_state
 from ..jobs.launcher import ThreadLauncher
 from ..jobs.report import Follower
+from ..jobs.watching import Watcher
 from ..jobs.worker import Worker
 from ..library import rebuild
 from ..library.database import Database
@@ -47,6 +52,10 @@ class Service:
             on_tick=self._schedule.look,
             on_error=paths.print_line,
         )
+        self._watcher = Watcher(self.database, self.environment, wake=self.worker.wake, on_error=paths.print_line)
+        self.api = api.Service(
+            self.database, self.environment, queue=self.queue, wake=self.worker.wake, server_ends=_server_ends
+        )
         self._followers: dict[str, Follower] = {}
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self.worker.run, name="lora-trainer-worker", daemon=True)
@@ -58,6 +67,12 @@ class Service:
         if self._schedule.waits_after_restart() and self.queue.counts().get("queued"):
             self.queue.pause(True)
         self._thread.start()
+        self._watcher.start()
+        try:
+            webhooks.of_service_file(self.database, self.queue).start()
+        except UserError as error:
+            # Training goes on without them.
+            paths.print_line(str(error))
 
     def train(self, config: Config) -> Job:
         """Queue a training; it is started as soon as nothing else runs.
@@ -168,6 +183,12 @@ class Service:
 def _notice() -> dict[str, Any] | None:
     notice = notices.newest()
     return asdict(notice) if notice is not None else None
+
+
+def _server_ends(request: Request) -> bool:
+    """Whether gradio closes the server, as at Reload UI, which waits until every connection has ended."""
+    server = getattr(getattr(request.app, "blocks", None), "server", None)
+    return bool(getattr(server, "should_exit", False))
 
 
 _lock = threading.Lock()

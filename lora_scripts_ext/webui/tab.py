@@ -9,11 +9,12 @@ from typing import Any
 import gradio as gr
 
 from .. import config as configs
+from .. import presets
 from ..dataset.example import Example
 from ..errors import UserError
 from ..jobs.estimate import estimate as estimate_run
 from ..library.job import Job
-from . import dataset, estimate_text, form, guard, paths, presets, thumbnails
+from . import dataset, estimate_text, form, guard, paths, thumbnails
 from .messages import sentence
 from .service import service
 

@@ -41,22 +41,31 @@ def python_with(gradio: str) -> Path:
     return python
 
 
-@contextmanager
-def serving(gradio: str, folder: Path, login: str = "", **flags: object) -> Iterator[int]:
-    """The tab's port; ``folder`` gets ``images`` and ``tiny.safetensors``, and ``Lora`` what is trained.
+def launched(gradio: str, folder: Path, login: str = "", **flags: object) -> tuple[subprocess.Popen[str], int]:
+    """The server's process and port; ``folder`` gets ``images`` and ``tiny.safetensors``, and ``Lora`` what is trained.
 
     ``login`` is ``user:password`` of the page; ``flags`` are what the WebUI was started with.
     """
-    shop.write_images(folder / "images")
-    model = models.write_checkpoint(folder / "tiny.safetensors", "sd1")
+    model = folder / "tiny.safetensors"
+    if not model.exists():
+        shop.write_images(folder / "images")
+        models.write_checkpoint(model, "sd1")
     command = [str(python_with(gradio)), str(HERE / "serve.py"), str(model), str(folder), login, json.dumps(flags)]
     quiet = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
-    with (folder / "log.txt").open("w") as log:
+    with (folder / "log.txt").open("a") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=quiet)
-        try:
-            port = process.stdout.readline()
-            assert port, (folder / "log.txt").read_text()[-3000:]
-            yield int(port)
-        finally:
-            process.terminate()
-            process.wait(30)
+    assert process.stdout is not None
+    port = process.stdout.readline()
+    assert port, (folder / "log.txt").read_text()[-3000:]
+    return process, int(port)
+
+
+@contextmanager
+def serving(gradio: str, folder: Path, login: str = "", **flags: object) -> Iterator[int]:
+    """The tab's port; see :func:`launched`."""
+    process, port = launched(gradio, folder, login, **flags)
+    try:
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -12,12 +12,32 @@ import serve
 import yaml
 from fastapi import HTTPException
 
+from lora_scripts_ext import config_check
 from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.jobs.kinds import registry
 from lora_scripts_ext.webui import captions, dataset, form, paths, routes, tab
+from lora_scripts_ext.webui.environment import WebUI
 
 PATHS = json.loads(sys.argv[5])
 KEYS = ("train_data_dir", "metadata_path", "reg_data_dir", "mask_dir", "init_lora", "output_name")
+# What a job may be given over the API.
+KIND_KEYS = {
+    "train": (*config_check.PATHS, "pretrained_model_name_or_path", "network_weights"),
+    "caption": ("train_data_dir", "metadata_path", "words", "model"),
+    "prepare": ("input", "output_dir"),
+    "check": ("train_data_dir", "metadata_path"),
+    "generate": ("base_model", "lora", "output_dir"),
+    "review": ("base_model", "loras", "output_dir"),
+}
 ALLOWED = serve.FLAGS["lora_trainer_allowed_root"][0]
+SAFE = {
+    "train": {"train_data_dir": ALLOWED, "base_model": f"{ALLOWED}/x", "output_dir": f"{ALLOWED}/out"},
+    "caption": {"train_data_dir": ALLOWED},
+    "prepare": {"input": ALLOWED, "output_dir": f"{ALLOWED}/out"},
+    "check": {"train_data_dir": ALLOWED},
+    "generate": {"base_model": f"{ALLOWED}/x", "prompts": ["a"]},
+    "review": {"base_model": f"{ALLOWED}/x", "prompts": ["a"], "loras": [ALLOWED]},
+}
 opened = []
 
 
@@ -49,7 +69,7 @@ for module, names in ((os, ("stat", "lstat", "readlink", "listdir", "scandir", "
 for path in PATHS:
     for key in KEYS:
         fields = values(key, path)
-        outputs += [text_of(tab._look(*fields)), text_of(tab._start(resume=False)(*fields))]
+        outputs += [text_of(tab._look(*fields)), text_of(tab._start(*fields))]
         if key != "output_name":
             config = {"train_data_dir": ALLOWED, "output_dir": path, key: path}
             outputs += [text_of(tab._import(yaml.safe_dump(config)))]
@@ -57,6 +77,14 @@ for path in PATHS:
             outputs += [text_of(handler(*fields)) for handler in (dataset._check, dataset._leave, dataset._take)]
             outputs += [text_of(dataset._ready(*fields, next(iter(dataset._CROPS)), "{name}", False))]
             outputs += [text_of(captions._show(*fields, "")), text_of(captions._save(*fields, "", []))]
+    for kind, keys in KIND_KEYS.items():
+        for key in keys:
+            config = {**SAFE[kind], key: [path] if key == "loras" else path}
+            try:
+                registry.by_name(kind).plan(config, WebUI(), "config")
+                outputs.append(f"{kind} takes {key}: {path}")
+            except UserError as error:
+                outputs.append(f"lt_bad {error}")
     try:
         captions._captioner_options("blip", path, "", "", "")
     except UserError as error:

@@ -95,18 +95,6 @@ def write_full(folder: Path, webui: Path, kind: str) -> Path:
     return path
 
 
-def scale(path: Path, block: str = ".transformer_blocks.") -> None:
-    """Keep the matrices of the blocks of this name in fp8 with a scale each, as ComfyUI's quantised files."""
-    tensors = load_file(path)
-    for name in [name for name in tensors if block in name and tensors[name].ndim == 2]:
-        weight, layer = tensors[name].float(), name.removesuffix(".weight")
-        factor = weight.abs().max() / torch.finfo(torch.float8_e4m3fn).max
-        tensors[name] = (weight / factor).to(torch.float8_e4m3fn)
-        tensors[f"{layer}.weight_scale"] = factor
-        tensors[f"{layer}.comfy_quant"] = torch.tensor(list(b'{"format": "float8_e4m3fn"}'), dtype=torch.uint8)
-    save_file(tensors, path)
-
-
 def _take_a_mask(path: Path) -> None:
     """Make an inpainting model of a plain one: one channel more for the mask, four for the masked image."""
     tensors = load_file(path)

@@ -59,7 +59,7 @@ def digest(data: bytes) -> str:
 
 def raw(tensor: torch.Tensor) -> bytes:
     """A tensor's bytes; numpy knows no fp8."""
-    return tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def tensors_digest() -> str:
@@ -212,7 +212,8 @@ def estimated() -> dict[str, object]:
         return tensor
 
     with webui.Host().open(config) as session:
-        adapter = Adapter(select(session.targets(), config.target, False), config.lora_rank)
+        device = session.model.device
+        adapter = Adapter(select(session.targets(), config.target, False), config.lora_rank, device=device)
         frozen = [parameter for root in webui.roots() for parameter in root.parameters()]
         weights = {tensor.untyped_storage().data_ptr() for tensor in (*frozen, adapter.weights)}
         conditioning = session.encode_text(["a"] * config.batch_size)
@@ -261,7 +262,7 @@ def merged(lora: Path, config: Config) -> dict[str, object]:
     with webui.Host().open(config) as session, torch.no_grad():
         noisy = torch.randn(2, channels(session), 32, 48, generator=generator)
         targets = select(session.targets(), config.target, config.train_text_encoder)
-        adapter = Adapter(targets, config.lora_rank, config.alpha)
+        adapter = Adapter(targets, config.lora_rank, config.alpha, device=session.model.device)
         adapter.load(file.read(lora))
         bare = prediction(session)
         with adapter.attached():

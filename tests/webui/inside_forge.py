@@ -11,7 +11,8 @@ from typing import Any
 NEO = sys.argv[1] == "neo"
 CHECKPOINT, OUT = (Path(name).resolve() for name in sys.argv[3:5])
 FLAGS = ["--skip-prepare-environment", "--skip-version-check", "--disable-console-progressbars"]
-if os.environ.get("WEBUI_DEVICE", "cpu") == "cpu":
+ON_A_CARD = os.environ.get("WEBUI_DEVICE", "cpu") != "cpu"
+if not ON_A_CARD:
     FLAGS += ["--cpu" if NEO else "--always-cpu", "--skip-torch-cuda-test"]
 FLAGS += ["--ckpt-dirs", str(CHECKPOINT.parent)] if NEO else ["--ckpt", str(CHECKPOINT)]
 sys.argv = ["launch.py", *FLAGS, "--data-dir", str(OUT / "webui"), *sys.argv[6:]]
@@ -44,8 +45,8 @@ from lora_scripts_ext.hosts.webui.forge.session import ForgeSession, load  # noq
 
 #: new weights are made for the layers that a LoRA changes, and the old ones put back
 MOVED_BY_MERGING = ("addresses", "objects")
-#: Neo makes new parameters over the same memory whenever it brings a model to its device
-MOVED_BY_LOADING = ("objects",) if NEO else ()
+#: Neo makes new parameters over the same memory whenever it brings a model to its device; a card's memory is another
+MOVED_BY_LOADING = MOVED_BY_MERGING if ON_A_CARD else ("objects",) if NEO else ()
 
 # What registers the Lora extension's tag, among others; the launcher does it before it builds the page.
 script_callbacks.before_ui_callback()

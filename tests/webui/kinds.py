@@ -37,6 +37,11 @@ def python(kind: str) -> Path:
     return root(kind) / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
+def imports(kind: str, module: str) -> bool:
+    """Whether the WebUI's Python has this module."""
+    return subprocess.run([str(python(kind)), "-c", f"import {module}"], capture_output=True).returncode == 0
+
+
 def choosing(kind: str, checkpoint: Path) -> list[str]:
     """The flags by which the WebUI finds *checkpoint*; in Neo, which lists the folder, a setting chooses it later."""
     return ["--ckpt-dirs", str(checkpoint.parent)] if kind == "neo" else ["--ckpt", str(checkpoint)]

@@ -3,8 +3,9 @@
 ``low_bits``: trains, with gradient checkpointing, on a UNet that is kept in fp8.
 ``lazy``: estimates a run before the model that is chosen is loaded.
 ``facts``: what the model predicts.
-``refused``: tries to train on a model that cannot be trained on; ``quantised``, ``rectified``, and the name of a class
-of the WebUI's engines (``chroma.Chroma``): on the model as if it were one.
+``refused``: tries to train on a model that cannot be trained on; ``quantised``, ``fast_fp8``, ``compiled``, and the
+name of a class of the WebUI's engines (``chroma.Chroma``): on the model as if it were one.
+``compiling``: trains where the WebUI compiles the UNet to draw.
 The last line of stdout is one JSON object.
 """
 
@@ -13,8 +14,9 @@ from __future__ import annotations
 import importlib
 import json
 
+import torch
 from inside import MODE, PROMPT, changes, digest, draw, settings, state, webui
-from modules import call_queue, sd_models, shared
+from modules import call_queue, scripts, sd_models, shared
 from PIL import Image
 
 from lora_scripts_ext.errors import UserError
@@ -63,13 +65,32 @@ def quantised() -> dict[str, object]:
     return refused()
 
 
-def rectified() -> dict[str, object]:
-    """As ``refused``, on a model with the predictor that Neo gives to SDXL files called "rectified"."""
-    from backend.modules.k_prediction import PredictionDiscreteFlow
+def fast_fp8() -> dict[str, object]:
+    """As ``refused``, on a UNet made as on a card that computes in fp8."""
+    from backend import memory_management
 
-    unet = shared.sd_model.forge_objects_original.unet.model
-    unet.predictor = PredictionDiscreteFlow(shared.sd_model.model_config)
+    memory_management.supports_fp8_compute = lambda device=None: True
+    sd_models.model_data.forge_hash = ""
+    sd_models.forge_model_reload()
     return refused()
+
+
+def compiled() -> dict[str, object]:
+    """As ``refused``, on a UNet that an extension has compiled for good."""
+    unet = shared.sd_model.forge_objects_original.unet.model
+    unet.diffusion_model = torch.compile(unet.diffusion_model, backend="eager")
+    return refused()
+
+
+def compiling() -> dict[str, object]:
+    """As ``low_bits``, where the WebUI's own extension compiles the UNet for each call of its own."""
+    script = next(one.script_class for one in scripts.scripts_data if "Compile" in one.script_class.__name__)
+    unet = shared.sd_model.forge_objects_original.unet.model
+    script._wrap_apply_model(unet, {"backend": "eager", "dynamic": False})
+    wrapped = unet.apply_model
+    report = low_bits()
+    drawn = torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    return {**report, "compiled": [drawn, unet.apply_model is wrapped]}
 
 
 def of_another_kind() -> dict[str, object]:
@@ -90,5 +111,5 @@ def refused() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    modes = (lazy, facts, low_bits, refused, quantised, rectified)
+    modes = (lazy, facts, low_bits, refused, quantised, fast_fp8, compiled, compiling)
     print(json.dumps({mode.__name__: mode for mode in modes}.get(MODE, of_another_kind)()))

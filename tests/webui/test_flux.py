@@ -14,7 +14,7 @@ from lora_scripts_ext.models.vae import vae_sources
 from lora_scripts_ext.models.weights import take_all
 from tests import shop
 
-from . import checkpoints, flux
+from . import flux, quantised
 from .kinds import assert_restored, inside, marked
 from .test_host import assert_same_as_standalone
 
@@ -93,7 +93,7 @@ def test_weights_in_few_bits_are_trained_on_and_stay_as_they_are(kind, stored, s
 @pytest.mark.parametrize("kind", [marked("neo")])
 def test_a_text_encoder_in_scaled_fp8_is_used_as_it_is(kind, data, tmp_path):
     model = flux.write(tmp_path / "model")
-    checkpoints.scale(model, ".DenseReluDense.")
+    quantised.quantise(model, block=".DenseReluDense.")
     report = inside(kind, "low_bits", model, tmp_path / "out", data, driver=DRIVER)
     assert report["changed"] == []
     assert report["txt2img"] != report["base"]

@@ -16,10 +16,18 @@ from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 from lora_scripts_ext.training import run
 from tests import shop
 
-from . import checkpoints
-from .kinds import FAMILIES, assert_restored, checkpoint, inside, marked, root
+from . import checkpoints, flux, quantised
+from .kinds import FAMILIES, assert_restored, checkpoint, imports, inside, marked, root
 
 BURDENED, LIMITS = "burdened_a1111.py", "limits_forge.py"
+INSTEAD = ", through which no gradient goes; load a version of it in fp16, bf16 or fp8 without scales"
+COMFY = ("float8_e4m3fn", "scaled_fp8", "int8_tensorwise", "nvfp4", "mxfp8")
+#: settings of the WebUI, by what they make of a model
+CHOICES = {
+    "fp8": {"fp8_storage": "Enable"},
+    "bnb": {"forge_unet_storage_dtype": "bnb-nf4"},
+    "fast_fp8": {"forge_unet_storage_dtype": "float8-e4m3fn"},
+}
 
 
 @pytest.fixture(
@@ -59,7 +67,8 @@ def test_the_model_is_restored_bit_for_bit_however_a_run_ends(matrix):
 @pytest.mark.parametrize(
     ("kind", "mode", "setting"),
     [marked(kind, "bare", "Automatic") for kind in ("forge", "neo")]
-    + [marked(kind, "matrix", "Automatic (fp16 LoRA)") for kind in ("forge", "neo")],
+    # Forge does that only where the weights are kept in fewer bits.
+    + [marked("forge", "matrix", "float8-e4m3fn (fp16 LoRA)"), marked("neo", "matrix", "Automatic (fp16 LoRA)")],
 )
 def test_the_same_where_no_lora_is_in_the_weights_or_they_act_on_the_fly(kind, mode, setting, tmp_path):
     data = shop.write_images(tmp_path / "data", count=4, side=64)
@@ -182,7 +191,10 @@ def test_what_the_last_prompt_and_the_settings_put_on_the_model_is_not_trained_o
         marked("forge", "inpainting", [], "takes more than text"),
         marked("forge", "quantised", [], "set Diffusion in Low Bits to Automatic"),
         marked("neo", "inpainting", [], "takes more than text"),
-        marked("neo", "scaled", [], "load a version of it in fp16, bf16 or fp8 without scales"),
+        *(marked("neo", quantised_as, [], f"(ComfyUI's scaled fp8, nvfp4 or int8){INSTEAD}") for quantised_as in COMFY),
+        marked("neo", "bnb", [], f"(bitsandbytes' nf4 or fp4){INSTEAD}"),
+        marked("neo", "fast_fp8", ["--fast-fp8"], "start the WebUI without --fast-fp8"),
+        marked("neo", "compiled", [], "is compiled by torch.compile"),
         marked("neo", "rectified", [], "predicts in a way (const) that is not supported"),
         marked("forge", "chroma.Chroma", [], "of a kind (Chroma) that cannot be trained on"),
         marked("neo", "mugen.Mugen", [], "of a kind (Mugen) that cannot be trained on"),
@@ -191,18 +203,43 @@ def test_what_the_last_prompt_and_the_settings_put_on_the_model_is_not_trained_o
 )
 def test_what_cannot_be_trained_on_is_a_sentence(kind, what, flags, sentence, tmp_path):
     data = shop.write_images(tmp_path / "data", count=1)
-    model = checkpoint(kind, tmp_path / "model", "sd1", inpainting=what == "inpainting")
-    if what == "scaled":
-        checkpoints.scale(model)
+    if what == "bnb" and not imports(kind, "bitsandbytes"):
+        pytest.skip("bitsandbytes is not installed in the WebUI")
+    # By its folder's name Neo tells what such a model predicts.
+    folder, family = ("rectified", "sdxl") if what == "rectified" else ("model", "sd1")
+    model = checkpoint(kind, tmp_path / folder, family, inpainting=what == "inpainting")
+    if what in COMFY:
+        quantised.quantise(model, what)
     settings = tmp_path / "out" / "webui" / "config.json"
     settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps({"fp8_storage": "Enable" if what == "fp8" else "Disable"}))
+    settings.write_text(json.dumps(CHOICES.get(what, {})))
     driver = BURDENED if kind == "a1111" else LIMITS
-    mode = what if what in ("quantised", "rectified") or "." in what else "refused"
+    mode = what if what in ("quantised", "fast_fp8", "compiled") or "." in what else "refused"
     report = inside(kind, mode, model, tmp_path / "out", data, *flags, driver=driver)
     assert sentence in report["error"]
     assert report["changed"] == []
     assert not (tmp_path / "out" / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "family", "expected"),
+    [
+        marked("a1111", "sd1", ("SD1", None, [])),
+        marked("forge", "sd1", ("SD1", "SdVersion.SD1", [])),
+        marked("neo", "sd1", ("sd", None, ["sd"])),
+        marked("forge", "sdxl", ("SDXL", "SdVersion.SDXL", [])),
+        marked("neo", "sdxl", ("xl", None, ["xl"])),
+        marked("forge", "flux", ("Flux", "SdVersion.Flux", [])),
+        marked("neo", "flux", ("flux", None, ["flux"])),
+        marked("neo", "chroma", (None, None, ["sd", "xl", "flux"])),
+    ],
+)
+def test_the_webui_knows_from_the_card_what_a_lora_is_for(kind, family, expected, tmp_path):
+    data = shop.write_images(tmp_path / "data", count=2, side=64)
+    write = {"flux": flux.write, "chroma": flux.write_chroma}.get(family)
+    model = write(tmp_path / "model") if write else checkpoint(kind, tmp_path / "model", family)
+    report = inside(kind, "card", model, tmp_path / "out", data, driver="cards.py")
+    assert (report["kind"], report["filtered by"], report["shown"]) == expected
 
 
 @pytest.mark.parametrize("kind", [marked("forge"), marked("neo")])
@@ -237,6 +274,29 @@ def test_a_model_that_is_chosen_but_not_loaded_yet_is_loaded_to_estimate_a_run(k
     data = shop.write_images(tmp_path / "data", count=4, side=64)
     report = inside(kind, "lazy", checkpoint(kind, tmp_path / "model", "sd1"), tmp_path / "out", data, driver=LIMITS)
     assert report == {"steps": 3, "loaded": True, "locked": False}
+
+
+@pytest.mark.parametrize("kind", [marked("neo")])
+def test_layers_that_wait_in_the_cpus_memory_are_trained_on(kind, tmp_path):
+    data = shop.write_images(tmp_path / "data", count=4, side=64)
+    model = checkpoint(kind, tmp_path / "model", "sd1")
+    report = inside(kind, "partial", model, tmp_path / "out", data, driver="partial_neo.py")
+    waiting = report["waiting"]
+    assert waiting["whole"] == waiting["kept"] == 0
+    assert 0 < waiting["recomputed"] == waiting["outside"]
+    assert max(report["errors"]) < 1e-4
+    assert report["image as before"]
+
+
+@pytest.mark.parametrize("kind", [marked("neo")])
+def test_a_model_that_the_webui_compiles_while_it_draws_is_trained_on(kind, tmp_path):
+    data = shop.write_images(tmp_path / "data", count=4, side=64)
+    model = checkpoint(kind, tmp_path / "model", "sd1")
+    report = inside(kind, "compiling", model, tmp_path / "out", data, driver=LIMITS)
+    assert report["compiled"] == [True, True]
+    assert report["changed"] == []
+    assert report["preview"] == report["txt2img"] != report["base"]
+    assert report["base after"] == report["base"]
 
 
 @pytest.mark.parametrize("kind", [marked("a1111"), marked("forge"), marked("neo")])

@@ -54,10 +54,8 @@ class Caption(Kind):
             raise UserError(f"{where}: captioner is {options['captioner']!r}, expected one of {', '.join(NAMES)}.")
         fields.check(options["template"])
         options["endpoint"] = environment.endpoint(options["endpoint"]) if options["endpoint"] else ""
-        paths = ["train_data_dir", "metadata_path", "words"]
-        if options["model"] and Path(options["model"]).is_dir():
-            paths.append("model")
-        options |= {key: absolute(options[key], environment) for key in paths}
+        options["model"] = environment.captioner_model(options["model"])
+        options |= {key: absolute(options[key], environment) for key in ("train_data_dir", "metadata_path", "words")}
         return Plan(f"Caption {folder_name(options['train_data_dir'])}", options)
 
     def run(self, job: Job, execution: Execution, environment: Environment) -> Outcome:

@@ -105,6 +105,5 @@ def checked(kind: type[DrawingOptions], config: dict[str, Any], environment: Env
     options = asdict(read(kind, values, where, required=("base_model", "prompts")))
     if not all(prompt.strip() for prompt in options["prompts"]):
         raise UserError(f"{where}: prompts holds an empty one; remove it.")
-    if Path(options["base_model"]).exists():
-        options["base_model"] = absolute(options["base_model"], environment)
+    options["base_model"] = absolute(options["base_model"], environment)
     return options

@@ -16,8 +16,8 @@ Options = TypeVar("Options")
 def option(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
     """A key: its value when it is not given, what it is for, its inclusive bounds."""
     metadata = {"help": help, "low": low, "high": high, "above": None}
-    if isinstance(default, list):
-        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    if isinstance(default, list | dict):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -10,8 +10,10 @@ from .kind import Kind
 from .prepare import Prepare
 from .review import Review
 from .train import Train
+from .update import Update
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Train(), Caption(), Prepare(), Check(), Generate(), Review())}
+_ALL = (Train(), Caption(), Prepare(), Check(), Generate(), Review(), Update())
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 
 
 def by_name(name: str) -> Kind:

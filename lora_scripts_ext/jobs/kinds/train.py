@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import config as configs
-from ...config import Config
+from ... import config_names
 from ...config_check import PATHS
 from ...errors import UserError
 from ...library.job import Job
@@ -27,14 +27,16 @@ class Train(Kind):
 
     def plan(self, config: dict[str, Any], environment: Environment, where: str) -> Plan:
         """Check the config; ``base_model`` and ``output_dir`` may be left to the server."""
-        values = dict(config)
+        # Other trainers' names for the keys, too.
+        values, notes = config_names.translated(config, where)
         if not values.get("base_model") and environment.base_model():
             values["base_model"] = environment.base_model()
         if not values.get("output_dir") and values.get("output_name"):
             values["output_dir"] = str(environment.data_dir / _run_folder(str(values["output_name"]), where))
-        parsed = configs.from_dict(values, where)
-        complete = {**parsed.changed(), **{key: absolute(path, environment) for key, path in _paths(parsed).items()}}
-        return Plan(parsed.name, complete, complete["output_dir"], parsed.notes)
+        # First of all: no path is looked at before it is known that it may be.
+        paths = {key: absolute(values[key], environment) for key in PATHS if isinstance(values.get(key), str)}
+        parsed = configs.from_dict({**values, **paths}, where)
+        return Plan(parsed.name, parsed.changed(), parsed.output_dir, (*notes, *parsed.notes))
 
     def run(self, job: Job, execution: Execution, environment: Environment) -> Outcome:
         """Train to the end, or until stopped."""
@@ -69,11 +71,6 @@ def has_state(output_dir: Path) -> bool:
     from ...training import state as states
 
     return bool(states.saved(states.folder_in(output_dir)))
-
-
-def _paths(config: Config) -> dict[str, str]:
-    """The config's files and folders, the base model among them unless it is no path."""
-    return {key: path for key in PATHS if (path := getattr(config, key))}
 
 
 def _run_folder(name: str, where: str) -> Path:

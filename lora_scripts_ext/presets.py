@@ -1,4 +1,4 @@
-"""What the choice at "What is it?" fills in: the configs that ship, without their paths."""
+"""What suits a brand's look, a product, a character or a car: the configs that ship, without their paths."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 
 import yaml
 
-from ..config import FIELDS, default
+from .config import FIELDS, default
 
-_FOLDER = Path(__file__).resolve().parents[2] / "configs"
+_FOLDER = Path(__file__).resolve().parents[1] / "configs"
 KINDS = {
     "A brand's look": "brand_style.yaml",
     "One product": "product.yaml",
     "A character or object": "character.yaml",
     "A car": "car.yaml",
 }
+#: what programs call them -> what people do
+NAMES = {file.removesuffix(".yaml"): title for title, file in KINDS.items()}
 _OWN = ("train_data_dir", "metadata_path", "base_model", "output_dir", "trigger_word", "preview_prompts")
 
 

@@ -1,0 +1,277 @@
+"""What requests about models, images, captions and uploads hold, and what the answers look like; see ``schemas``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from .schemas import JobChangeIn
+
+Kind = Literal["brand_style", "product", "character", "car"]
+Standing = Literal["draft", "queued", "training", "done", "failed", "stopped"]
+Grade = Literal["good", "doubtful", "bad"]
+_NAME = "What the LoRA is called, as a file and in a prompt."
+_KIND = "Which preset it is trained with."
+_TRIGGER = "Word at the start of every caption and of prompts; GET /trigger-word suggests and checks one."
+_FOLDER = "Folder of the server with its images; empty: they are sent here and lie in the data folder."
+_DRAFT = "What is different from the preset: keys of GET /config/schema."
+_IMAGES = "Their names; without it all that `search` finds."
+
+
+class ModelIn(BaseModel, extra="forbid"):
+    """A model to be made."""
+
+    name: str = Field(max_length=300, description=_NAME)
+    kind: Kind = Field(default="product", description=_KIND)
+    trigger_word: str = Field(default="", max_length=300, description=_TRIGGER)
+    folder: str = Field(default="", max_length=4000, description=_FOLDER)
+    config: dict[str, Any] = Field(default_factory=dict, description=_DRAFT)
+
+
+class ModelChangeIn(BaseModel, extra="forbid"):
+    """What is to be changed of a model; what is left out stays."""
+
+    name: str | None = Field(default=None, max_length=300, description=_NAME)
+    kind: Kind | None = Field(default=None, description=_KIND)
+    trigger_word: str | None = Field(default=None, max_length=300, description=_TRIGGER)
+    folder: str | None = Field(default=None, max_length=4000, description=_FOLDER)
+    config: dict[str, Any] | None = Field(default=None, description=f"The whole draft. {_DRAFT}")
+
+
+class ModelJobIn(JobChangeIn, extra="forbid"):
+    """A job for a model."""
+
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="What is different from the draft, or the options of this kind of job."
+    )
+    name: str = Field(default="", max_length=200, description="What lists call it.")
+
+
+class ExclusionIn(BaseModel, extra="forbid"):
+    """Images that are to be trained on or not."""
+
+    images: list[str] = Field(description="Their names.")
+    excluded: bool = Field(default=True, description="false takes them in again.")
+
+
+class FieldsIn(BaseModel, extra="forbid"):
+    """What a caption is made of."""
+
+    subject: str = Field(default="", max_length=2000)
+    attributes: list[str] = Field(default_factory=list)
+    scene: str = Field(default="", max_length=2000)
+    style: str = Field(default="", max_length=2000)
+
+
+class CaptionIn(BaseModel, extra="forbid"):
+    """A caption: its text, or the fields that it is made of, or both."""
+
+    text: str | None = Field(default=None, max_length=20_000, description="Without the trigger word; empty: none.")
+    fields: FieldsIn | None = None
+    template: str = Field(default="", max_length=1000, description="How fields become the text.")
+
+
+class CaptionsChangeIn(BaseModel, extra="forbid"):
+    """A change of many captions."""
+
+    operation: Literal["replace", "add_tag", "remove_tag"]
+    find: str = Field(default="", max_length=2000, description="For replace: what is replaced, as it is written.")
+    replacement: str = Field(default="", max_length=2000)
+    tag: str = Field(default="", max_length=2000, description="For add_tag and remove_tag.")
+    images: list[str] | None = Field(default=None, description=_IMAGES)
+    search: str = Field(default="", max_length=2000, description="As in GET /models/{id}/images.")
+    preview: bool = Field(default=False, description="Only say what would become of them.")
+
+
+class UploadIn(BaseModel, extra="forbid"):
+    """A file to be sent in parts."""
+
+    name: str = Field(max_length=1000, description="Of an image, a caption file, or a .zip of them.")
+    size: int = Field(description="In bytes.")
+    sha256: str = Field(default="", max_length=64, description="Of the whole file, hex; checked when it is complete.")
+
+
+class Version(BaseModel):
+    """A finished training of a model."""
+
+    id: str
+    model: str
+    number: int = Field(description="1 for the first.")
+    job: str | None
+    parent: str | None = Field(description="Id of the version that it continued from.")
+    file: str
+    sha256: str
+    published: str = Field(description="Where it was copied to for use; empty where it was not.")
+    facts: dict[str, Any] = Field(description="Steps, loss, seconds, size in bytes, config.")
+    created: str
+    address: str = Field(description="Where the file can be fetched.")
+
+
+class Versions(BaseModel):
+    """The versions of a model, the newest first."""
+
+    items: list[Version]
+
+
+class ModelState(BaseModel):
+    """How far a model is."""
+
+    standing: Standing
+    share: float | None = Field(description="Of the steps done, 0 to 1, while it trains.")
+    reason: str
+    job: str | None
+    versions: int
+
+
+class Model(BaseModel):
+    """A model."""
+
+    id: str
+    name: str
+    kind: Kind
+    trigger_word: str
+    folder: str
+    config: dict[str, Any]
+    created: str
+    changed: str
+    state: ModelState
+    cover: str | None = Field(description="Address of a small image.")
+
+
+class ImageCounts(BaseModel):
+    """How many images there are."""
+
+    images: int
+    included: int
+    excluded: int
+    good: int
+    doubtful: int
+    bad: int
+    unchecked: int
+    captioned: int
+    without_caption: int
+    skipped: int
+
+
+class WholeModel(Model):
+    """A model with its images counted."""
+
+    counts: ImageCounts | None = Field(description="null where the folder cannot be read.")
+    problem: str = Field(description="Why it cannot be trained like this, as a sentence; empty where it can.")
+
+
+class ModelPage(BaseModel):
+    """Some models, the last changed first."""
+
+    items: list[Model]
+    total: int
+    next: str | None
+
+
+class TriggerWord(BaseModel):
+    """A word, and what the text encoder makes of it."""
+
+    word: str
+    tokens: int
+    known: list[str] = Field(description="Words in it that the base model knows.")
+    advice: str
+    used: bool = Field(description="Whether another model has it.")
+
+
+class Reason(BaseModel):
+    """A finding on an image."""
+
+    code: str
+    grade: Grade
+    text: str
+
+
+class Image(BaseModel):
+    """An image of a model."""
+
+    name: str
+    address: str
+    thumbnail: str
+    width: int | None = Field(description="null where the file is broken.")
+    height: int | None
+    bytes: int
+    excluded: bool
+    caption: str
+    fields: dict[str, Any]
+    by: str = Field(description="The captioner that wrote the caption; empty: a person or another tool.")
+    verdict: Grade | None = Field(description="Of the last check; null where it has not been checked.")
+    reasons: list[Reason]
+
+
+class ImagePage(BaseModel):
+    """Some images, by name."""
+
+    items: list[Image]
+    counts: ImageCounts
+    skipped: list[dict[str, Any]] = Field(description="What looks like an image and cannot be used, with the reason.")
+    warnings: list[str]
+    next: str | None
+
+
+class ModelReport(BaseModel):
+    """The quality report on a model's images."""
+
+    checked: bool
+    resolution: int | None
+    counts: ImageCounts
+    pictures: list[dict[str, Any]]
+    duplicates: list[dict[str, Any]]
+    advice: list[str]
+    settings: dict[str, Any] | None
+
+
+class CaptionChange(BaseModel):
+    """What becomes of a caption."""
+
+    image: str
+    before: str
+    after: str
+
+
+class CaptionsChanged(BaseModel):
+    """What has become of captions, or would."""
+
+    changed: int
+    changes: list[CaptionChange] = Field(description="The first 500.")
+    kept: list[str] = Field(description="Images that were not undone, as they have been changed since.")
+    undoable: list[str] = Field(description="What can be undone, the last first.")
+
+
+class Captions(BaseModel):
+    """The words of a model's captions."""
+
+    words: list[dict[str, Any]] = Field(description="Tags with the number of images that have them, most first.")
+    undoable: list[str]
+
+
+class Taken(BaseModel):
+    """What came of a file that was sent."""
+
+    images: list[str] = Field(description="Names of what was taken in, images and captions.")
+    skipped: list[dict[str, Any]]
+    counts: ImageCounts
+
+
+class Upload(BaseModel):
+    """A file that is being sent."""
+
+    id: str
+    model: str
+    name: str
+    size: int
+    sha256: str
+    received: int = Field(description="Bytes that are there: where the next part begins.")
+    created: str
+    changed: str
+
+
+class Uploads(BaseModel):
+    """The open uploads of a model."""
+
+    items: list[Upload]

@@ -1,0 +1,71 @@
+"""``python -m lora_scripts_ext library``: models and jobs with all their files as one archive, and checks of them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from .. import terminal
+from ..errors import UserError
+from ..library import archive, restore, verification
+from . import data_dir
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``library``; returns the exit code: 0 done, 1 ``check`` found something, 2 bad input, 130 stopped."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except (UserError, OSError) as error:
+        terminal.print_error(error)
+        return terminal.BAD_INPUT
+    except KeyboardInterrupt:
+        terminal.print_message("stopped; nothing has changed.")
+        return terminal.STOPPED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lora_scripts_ext library", description="Models and jobs with all their files."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, function, help in (
+        ("export", _export, "write the whole library into one .zip file"),
+        ("import", _import, "read such a file into a data folder that has no models or jobs yet"),
+        ("check", _check, "check the tables and the files that they name"),
+    ):
+        sub = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+        data_dir.add_option(sub)
+        sub.set_defaults(command=function)
+        if name != "check":
+            sub.add_argument("file", type=terminal.path, metavar="FILE.zip")
+    return parser
+
+
+def _export(options: argparse.Namespace) -> int:
+    summary = archive.export_library(data_dir.opened(options.data_dir), options.file, terminal.count)
+    return _done(summary, file=str(options.file))
+
+
+def _import(options: argparse.Namespace) -> int:
+    if not options.file.is_file():
+        raise UserError(f"{options.file}: there is no such file; check the path.")
+    summary = restore.import_library(data_dir.opened(options.data_dir), options.file, terminal.count)
+    return _done(summary, data_dir=str(options.data_dir))
+
+
+def _check(options: argparse.Namespace) -> int:
+    found = verification.problems(data_dir.opened(options.data_dir), terminal.count)
+    for text in found:
+        terminal.print_message(text)
+    terminal.print_json({"problems": found})
+    return terminal.FAILED if found else terminal.DONE
+
+
+def _done(summary: archive.Summary, **more: Any) -> int:
+    for note in summary.notes:
+        terminal.print_message(f"note: {note}")
+    terminal.print_json({**more, **asdict(summary)})
+    return terminal.DONE

@@ -1,0 +1,210 @@
+"""What is done with a model of the library: images taken in, jobs that caption, check, prepare and train."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .. import config as configs
+from ..errors import NotFound, Refused, UserError
+from ..images import folder as folders
+from ..images.exclusive import changing
+from ..images.kinds import EXTENSIONS
+from ..images.skipped import Skipped
+from ..library.job import Job
+from ..library.model import Model
+from ..library.models import Models
+from ..library.queue import Queue
+from ..preparation import upload
+from ..preparation.archive import Unpacked
+from .drafts import check_draft, images_folder, place, training_config
+from .environment import Environment
+from .kinds import registry
+from .submit import Submission, submit
+
+_RUNS = "runs"
+_MOST_RUNS = 100_000
+
+
+def problem(models: Models, environment: Environment, model: Model) -> str:
+    """Why the model cannot be trained with its draft, as a sentence; empty where it can.
+
+    Images are not looked at.
+    """
+    try:
+        registry.by_name("train").plan(_probe(models, model), environment, "config")
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def cover(models: Models, environment: Environment, model: Model) -> str | None:
+    """The name of an image for the model's card: the first right in its folder; None where there is none."""
+    try:
+        folder = environment.readable(model.folder) if model.folder else models.images(model)
+        with os.scandir(folder) as entries:
+            names = [one.name for one in entries if not one.name.startswith(".")]
+    except (OSError, UserError):
+        return None
+    return min((name for name in names if Path(name).suffix.lower() in EXTENSIONS), default=None)
+
+
+def image_file(folder: Path, name: str) -> Path:
+    """The file of an image by its name in ``folder``.
+
+    Raises:
+        NotFound: there is none, or it does not lie in the folder.
+    """
+    path = folders.inside(folder, name)
+    if path is None:
+        raise NotFound(f"There is no image {name[:200]!r} in this folder; reload the list.")
+    return path
+
+
+def require_own_folder(model: Model) -> None:
+    """Refuse files for a model whose images lie in a folder of the server's.
+
+    Raises:
+        Refused: they do.
+    """
+    if model.folder:
+        raise Refused(
+            f"{model.name}: its images lie in a folder of the server, where nothing is written; put the files there, "
+            "or let the model have its own folder."
+        )
+
+
+def take_in(models: Models, environment: Environment, model: Model, file: Path) -> Unpacked:
+    """Import a file that was sent, an image, a caption file or a zip of them, into the model's folder.
+
+    Raises:
+        UserError: nothing in it can be taken.
+        Refused: the model's images lie in a folder of the server's.
+    """
+    require_own_folder(model)
+    folder = images_folder(models, environment, model)
+    try:
+        with changing(folder, "import"):
+            taken = upload.import_files([file], folder, progress=lambda done, total, what: None, check=lambda: None)
+    except UserError as error:
+        # Where it lies for the moment means nothing to who has sent it.
+        raise type(error)(str(error).replace(str(file), file.name)) from error
+    if not taken.names:
+        first = taken.skipped[0] if taken.skipped else Skipped(file.name, "is empty")
+        raise UserError(f"{first.name} {first.reason}. Nothing was taken in.")
+    return taken
+
+
+def with_resolution(environment: Environment, models: Models, model: Model, request: Submission) -> Submission:
+    """The request with the side that the model is trained at, for a check or a preparation that names none.
+
+    The base model is looked at, unless the draft says it.
+    """
+    if "resolution" in request.config:
+        return request
+    wanted = model.config.get("resolution")
+    side = max(wanted) if isinstance(wanted, list) and wanted else wanted
+    if not isinstance(side, int):
+        try:
+            plan = registry.by_name("train").plan(_probe(models, model), environment, "config")
+            side = environment.inspection(configs.from_dict(plan.config)).resolution
+        except UserError:
+            # What is wrong with the base model is said when it is trained on.
+            return request
+    return replace(request, config={**request.config, "resolution": side})
+
+
+def train(queue: Queue, environment: Environment, models: Models, model: Model, request: Submission) -> Job:
+    """Queue a training of ``model`` as ``request`` says, whose config are changes to the draft.
+
+    Every training has a folder of its own beside the model's images, so that versions do not replace each other.
+
+    Raises:
+        UserError: the config cannot be used.
+    """
+    check_draft(request.config)
+    config = training_config(models, model, request.config)
+    config["train_data_dir"] = str(images_folder(models, environment, model))
+    with _new_run(models.home(model.id)) as output_dir:
+        config["output_dir"] = str(output_dir)
+        return submit(queue, environment, [_of(model, request, "train", config)])[0]
+
+
+def caption(queue: Queue, environment: Environment, models: Models, model: Model, request: Submission) -> Job:
+    """Queue captioning the model's images; the config has the captioner and what to overwrite.
+
+    Raises:
+        UserError: the config cannot be used.
+    """
+    # Without the trigger word, which training puts in front.
+    config = _with_place(models, environment, model, request)
+    return submit(queue, environment, [_of(model, request, "caption", config)])[0]
+
+
+def check(queue: Queue, environment: Environment, models: Models, model: Model, request: Submission) -> Job:
+    """Queue a check of the model's images.
+
+    Raises:
+        UserError: the config cannot be used.
+    """
+    config = {"trigger_word": model.trigger_word, **_with_place(models, environment, model, request)}
+    return submit(queue, environment, [_of(model, request, "check", config)])[0]
+
+
+def prepare(queue: Queue, environment: Environment, models: Models, model: Model, request: Submission) -> Job:
+    """Queue making copies of the model's images that are ready to train on, in a new folder beside them.
+
+    Raises:
+        UserError: the config cannot be used.
+    """
+    config = {**request.config, "input": str(images_folder(models, environment, model))}
+    if encoding := model.config.get("caption_encoding"):
+        config.setdefault("caption_encoding", encoding)
+    with _new_run(models.home(model.id), "prepared") as output_dir:
+        config["output_dir"] = str(output_dir)
+        return submit(queue, environment, [_of(model, request, "prepare", config)])[0]
+
+
+def _probe(models: Models, model: Model) -> dict[str, Any]:
+    """A training's config to look at, with a folder that is not made."""
+    return {**training_config(models, model), "output_dir": str(models.home(model.id) / _RUNS / "0")}
+
+
+def _with_place(models: Models, environment: Environment, model: Model, request: Submission) -> dict[str, Any]:
+    where = place(models, environment, model)
+    return {
+        **request.config,
+        "train_data_dir": str(where.folder),
+        "metadata_path": str(where.metadata or ""),
+        "caption_encoding": where.encoding,
+    }
+
+
+def _of(model: Model, request: Submission, kind: str, config: dict[str, Any]) -> Submission:
+    name = request.name or (model.name if kind == "train" else f"{kind.capitalize()} {model.name}")
+    return replace(request, kind=kind, config=config, name=name, model=model.id)
+
+
+@contextmanager
+def _new_run(home: Path, kind: str = _RUNS) -> Iterator[Path]:
+    """A new folder for a job of the model; removed again if the job cannot be queued."""
+    parent = home / kind
+    parent.mkdir(parents=True, exist_ok=True)
+    taken = [int(path.name) for path in parent.iterdir() if path.name.isascii() and path.name.isdigit()]
+    for number in range(max(taken, default=0) + 1, _MOST_RUNS):
+        # Made here, so that no other request takes the same.
+        with contextlib.suppress(FileExistsError):
+            (parent / str(number)).mkdir()
+            break
+    folder = parent / str(number)
+    try:
+        yield folder
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise

@@ -1,0 +1,140 @@
+"""``DATA_DIR/service.yaml``: what only the operator of the service may set, and no request can change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from .. import config_file
+from ..config_check import shown
+from ..errors import UserError
+from ..library import hour
+from ..library.job import ENDED
+from .kinds.options import option, read
+
+NAME = "service.yaml"
+_KEYS = ("fetch", "webhooks")
+_EVENTS = ("starting", "running", "queued", *ENDED)
+_LONGEST_NAME = 64
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """A program that brings new images, run at its hour; no shell takes part.
+
+    Attributes:
+        command: the program and its arguments.
+        hour: ``HH:MM``.
+        timeout_minutes: after which it is ended, with everything it has started.
+    """
+
+    command: tuple[str, ...]
+    hour: str
+    timeout_minutes: float
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """An address that is told of jobs.
+
+    Attributes:
+        secret: signs what is sent; empty where ``secret_from``, the name of an environment variable, holds it.
+        events: the states of jobs that are told of.
+    """
+
+    url: str
+    secret: str
+    secret_from: str
+    events: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ServiceFile:
+    """The file's entries by their names."""
+
+    fetch: dict[str, Fetch] = field(default_factory=dict)
+    webhooks: dict[str, Webhook] = field(default_factory=dict)
+
+
+def load(data_dir: Path) -> ServiceFile:
+    """Read the file; without one there are no entries.
+
+    Raises:
+        UserError: it cannot be read, or says something that is not understood.
+    """
+    path = data_dir / NAME
+    if not path.exists():
+        return ServiceFile()
+    values = config_file.read(path)
+    if unknown := [key for key in values if key not in _KEYS]:
+        raise UserError(f"{path}: unknown key {shown(unknown[0])}; the keys are {', '.join(_KEYS)}.")
+    return ServiceFile(
+        _entries(path, values, "fetch", _fetch),
+        _entries(path, values, "webhooks", _webhook),
+    )
+
+
+@dataclass(frozen=True)
+class _FetchOptions:
+    command: list[str] = option([], "The program and its arguments, each an item of a list.")
+    hour: str = option("01:00", "Time of day.")
+    timeout_minutes: float = option(60.0, "Minutes after which it is ended.", low=0.01, high=24 * 60)
+
+
+@dataclass(frozen=True)
+class _WebhookOptions:
+    url: str = option("", "Address that is told of jobs.")
+    secret: str = option("", "What signs the messages.")
+    secret_from: str = option("", "Environment variable that holds the secret.")
+    events: list[str] = option(["done", "failed"], "States of jobs that are told of.")
+
+
+def _entries(
+    path: Path, values: dict[str, Any], key: str, make: Callable[[dict[str, Any], str], Entry]
+) -> dict[str, Entry]:
+    named = values.get(key)
+    if named is None:
+        return {}
+    if not isinstance(named, dict):
+        raise UserError(f"{path}: {key} is {shown(named)}; write a name below it, and the entry's keys below that.")
+    entries = {}
+    for name, entry in named.items():
+        where = f"{path}: {key}: {name}"
+        if len(name) > _LONGEST_NAME or not name.isprintable():
+            raise UserError(f"{path}: {key}: the name {shown(name)} is too long or not printable; choose another.")
+        if not isinstance(entry, dict):
+            raise UserError(f"{where} is {shown(entry)}; write its keys below the name.")
+        entries[name] = make(entry, where)
+    return entries
+
+
+def _fetch(entry: dict[str, Any], where: str) -> Fetch:
+    # One text would have to be taken apart as a shell does.
+    if not isinstance(entry.get("command"), list):
+        raise UserError(f"{where}: command must be a list such as [python, /srv/fetch_cars.py]; no shell reads it.")
+    options = read(_FetchOptions, entry, where, required=("command",))
+    if not options.command[0]:
+        raise UserError(f"{where}: command begins with an empty text; name the program.")
+    return Fetch(tuple(options.command), hour.tidy(options.hour, f"{where}: hour"), options.timeout_minutes)
+
+
+def _webhook(entry: dict[str, Any], where: str) -> Webhook:
+    options = read(_WebhookOptions, entry, where, required=("url",))
+    try:
+        parts = urlsplit(options.url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise UserError(
+            f"{where}: url is {shown(options.url)}; write a whole address such as https://example.com/hook."
+        )
+    if bool(options.secret) == bool(options.secret_from):
+        raise UserError(f"{where}: give either secret or secret_from, the environment variable that holds it.")
+    if wrong := [event for event in options.events if event not in _EVENTS]:
+        raise UserError(f"{where}: events has {shown(wrong[0])}; the states of jobs are {', '.join(_EVENTS)}.")
+    return Webhook(options.url, options.secret, options.secret_from, tuple(options.events))

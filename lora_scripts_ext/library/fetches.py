@@ -1,0 +1,115 @@
+"""When each fetch command was run last, and by whom: once a night, whatever number of processes share the library."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from dataclasses import asdict, dataclass, replace
+
+from .. import json_text
+from ..owner import Owner
+from . import hour
+from .database import Database
+from .watches import is_due
+
+# A night in which the machine goes down again and again.
+_MOST_TRIES = 3
+_now = time.time
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A night's run of a command.
+
+    Attributes:
+        day: whose hour it was run at (``YYYY-MM-DD``).
+        tries: how often it was started for that day.
+        owner: the process that runs it.
+        child: the command's own process, once it is there.
+        code: its exit code; negative, as ``subprocess`` has it, where a signal ended it.
+        outcome: how it ended, as a sentence; empty while it runs.
+        started, ended: in seconds since the epoch.
+    """
+
+    day: str
+    tries: int
+    owner: Owner
+    child: Owner | None = None
+    code: int | None = None
+    outcome: str = ""
+    started: float = 0.0
+    ended: float | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended, and the process that runs it may be alive."""
+        return self.ended is None and self.owner.alive() is not False
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that has been taken on for ``day``; ``died``: the one before, if its process ended in the middle."""
+
+    day: str
+    died: Fetched | None
+
+
+class Fetches:
+    """The runs of the fetch commands. Methods may be called from any thread and process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, name: str) -> Fetched | None:
+        """The last run of a command; None where there was none."""
+        with self._database.reading() as connection:
+            return _get(connection, name)
+
+    def begin(self, name: str, at: str, owner: Owner) -> Begun | None:
+        """Take it upon ``owner`` to run the command whose hour is ``at``; None where it is not due, or another process
+        was first.
+
+        A command that has never been run waits for the next time that its hour comes.
+        """
+        now = _now()
+        with self._database.writing() as connection:
+            last, day = _get(connection, name), hour.newest(at, now)
+            if last is None:
+                _set(connection, name, Fetched(day, 0, owner, None, None, "Waits for its hour.", now, now))
+                return None
+            died = last if last.ended is None and not last.is_running else None
+            again = died is not None and died.tries < _MOST_TRIES
+            if last.is_running or not (again or is_due(last.day, day)):
+                return None
+            _set(connection, name, Fetched(day, died.tries + 1 if died and died.day == day else 1, owner, started=now))
+            return Begun(day, died)
+
+    def started(self, name: str, child: Owner) -> None:
+        """The command's own process is there."""
+        with self._database.writing() as connection:
+            if (last := _get(connection, name)) is not None:
+                _set(connection, name, replace(last, child=child))
+
+    def ended(self, name: str, outcome: str, code: int | None, *, again: bool = False) -> None:
+        """The command has ended; ``again``: in the middle, so that it is due at once."""
+        with self._database.writing() as connection:
+            if (last := _get(connection, name)) is not None:
+                day = "" if again else last.day
+                _set(connection, name, replace(last, day=day, outcome=outcome, code=code, ended=_now()))
+
+
+def _get(connection: sqlite3.Connection, name: str) -> Fetched | None:
+    row = connection.execute("SELECT value FROM settings WHERE key = ?", [f"fetch:{name}"]).fetchone()
+    if row is None:
+        return None
+    values = json.loads(row[0])
+    child = values["child"]
+    return Fetched(**{
+        **values, "owner": Owner(**values["owner"]), "child": None if child is None else Owner(**child),
+    })  # fmt: skip
+
+
+def _set(connection: sqlite3.Connection, name: str, run: Fetched) -> None:
+    value = json_text.dumps(asdict(run))
+    connection.execute("INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)", [f"fetch:{name}", value])

@@ -1,0 +1,394 @@
+"""The models of the library and their versions. Every change is one transaction."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import config_check, file_name, files, json_text
+from ..errors import Conflict, NotFound, UserError
+from .database import Database
+from .job import ENDED, OWNED, Job
+from .model import KINDS, Model, ModelPage, State, Version
+
+#: in the data folder: of each model a folder with its images and trainings, of deleted ones the same
+FOLDER, TRASH = "models", "trash"
+#: a model as it was last changed, in its own folder: for a library that is made again
+RECORD = "model.json"
+# The kinds of jobs that make versions.
+_TRAINING = ("train", "update")
+_LONGEST_TRIGGER = 200
+_MOST_CONFIG = 64 << 10
+_CHANGEABLE = ("name", "kind", "trigger_word", "folder", "config")
+_now = time.time
+
+
+class Models:
+    """The models of a library. Methods may be called from any thread and process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(
+        self,
+        name: str,
+        kind: str,
+        *,
+        trigger_word: str = "",
+        folder: str = "",
+        config: dict[str, Any] | None = None,
+    ) -> Model:
+        """Add a model.
+
+        Raises:
+            UserError: a value cannot be used.
+            Conflict: there is a model of that name.
+        """
+        now = _now()
+        fields = _checked(
+            {"name": name, "kind": kind, "trigger_word": trigger_word, "folder": folder, "config": config or {}}
+        )
+        values = {"id": secrets.token_hex(6), **fields, "created": now, "changed": now}
+        with self._database.writing() as connection:
+            _require_free(connection, name, "")
+            names = ", ".join(values)
+            marks = ", ".join("?" * len(values))
+            connection.execute(f"INSERT INTO models ({names}) VALUES ({marks})", list(values.values()))
+            created = _get(connection, str(values["id"]))
+        self._record(created)
+        return created
+
+    def get(self, model: str) -> Model:
+        """The model with this id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with self._database.reading() as connection:
+            return _get(connection, model)
+
+    def page(self, *, search: str = "", kind: str = "", limit: int = 50, cursor: str = "") -> ModelPage:
+        """Models, the last changed first, at most ``limit`` after ``cursor``, which is ``next`` of the page before.
+
+        Args:
+            search: only those with these words in name or trigger word, in any case.
+            kind: only those of this kind.
+            limit: most on a page.
+            cursor: empty for the first page.
+
+        Raises:
+            UserError: the cursor is none of ours.
+        """
+        words = search.casefold().split()
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT * FROM models ORDER BY changed DESC, id DESC").fetchall()
+        # Here rather than in SQL, which knows no case but that of ASCII.
+        found = [
+            row
+            for row in rows
+            if (not kind or row["kind"] == kind)
+            and all(word in f"{row['name']} {row['trigger_word']}".casefold() for word in words)
+        ]
+        after = _cursor(cursor) if cursor else None
+        left = [row for row in found if after is None or (row["changed"], row["id"]) < after]
+        models = [Model.of(row) for row in left[:limit]]
+        return ModelPage(models, len(found), f"{models[-1].changed!r},{models[-1].id}" if left[limit:] else None)
+
+    def change(self, model: str, **fields: Any) -> Model:
+        """Change ``name``, ``kind``, ``trigger_word``, ``folder`` or ``config`` (the whole draft).
+
+        Raises:
+            NotFound: there is no such model.
+            UserError: a value cannot be used.
+            Conflict: another model has the name, or the folder is in use.
+        """
+        values = _checked({key: value for key, value in fields.items() if key in _CHANGEABLE})
+        with self._database.writing() as connection:
+            before = _get(connection, model)
+            if "name" in values:
+                _require_free(connection, values["name"], model)
+            if values.get("folder", before.folder) != before.folder:
+                _require_idle(connection, before, "its folder can be changed when they have ended")
+            sets = ", ".join(f"{key} = ?" for key in (*values, "changed"))
+            connection.execute(f"UPDATE models SET {sets} WHERE id = ?", [*values.values(), _now(), model])
+            changed = _get(connection, model)
+        self._record(changed)
+        return changed
+
+    def delete(self, model: str, *, trash: bool = False) -> Path | None:
+        """Forget a model and its versions. Its files stay; with ``trash`` those in the data folder are moved.
+
+        Returns:
+            Where they were moved to.
+
+        Raises:
+            NotFound: there is no such model.
+            Conflict: a job of it has not ended.
+            OSError: the files cannot be moved; the model is still there.
+        """
+        own = self.home(model)
+        moved = self._database.folder / TRASH / f"{model}-{time.strftime('%Y%m%d-%H%M%S')}"
+        with self._database.writing() as connection:
+            _require_idle(connection, _get(connection, model), "stop or cancel them first")
+            connection.execute("DELETE FROM models WHERE id = ?", [model])
+            with contextlib.suppress(OSError):
+                (own / RECORD).unlink(missing_ok=True)
+            if not trash or not own.is_dir():
+                return None
+            # Within the transaction: if the files cannot be moved, the model stays.
+            moved.parent.mkdir(parents=True, exist_ok=True)
+            own.rename(moved)
+        return moved
+
+    def home(self, model: str) -> Path:
+        """The model's folder in the data folder; it need not exist."""
+        return self._database.folder.absolute() / FOLDER / model
+
+    def images(self, model: Model) -> Path:
+        """The folder of its images; it need not exist."""
+        return Path(model.folder) if model.folder else self.home(model.id) / "images"
+
+    def states(self, models: Sequence[Model]) -> dict[str, State]:
+        """How far each of the models is, by id."""
+        with self._database.reading() as connection:
+            return {model.id: _state(connection, model.id) for model in models}
+
+    def versions(self, model: str) -> list[Version]:
+        """The versions of a model, the newest first.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        with self._database.reading() as connection:
+            _get(connection, model)
+            rows = connection.execute("SELECT * FROM versions WHERE model = ? ORDER BY number DESC", [model])
+            return [Version.of(row) for row in rows]
+
+    def version(self, model: str, number: int) -> Version:
+        """One version of a model.
+
+        Raises:
+            NotFound: there is none of this number.
+        """
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT * FROM versions WHERE model = ? AND number = ?", [model, number])
+            if (found := row.fetchone()) is None:
+                raise NotFound(f"Model {model} has no version {number}; GET /models/{model}/versions lists them.")
+            return Version.of(found)
+
+    def published(self, version: str, path: str) -> None:
+        """A version's file has been copied to ``path`` for use; empty where it has been taken back."""
+        with self._database.writing() as connection:
+            connection.execute("UPDATE versions SET published = ? WHERE id = ?", [path, version])
+
+    def trigger_words(self, *, but: str = "") -> set[str]:
+        """The trigger words of all models but the one with this id, casefolded."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT trigger_word FROM models WHERE id != ?", [but])
+            return {row[0].casefold() for row in rows if row[0]}
+
+    def _record(self, model: Model) -> None:
+        """Write down what a library that is made again needs; not worth failing for."""
+        with contextlib.suppress(OSError):
+            files.write_text(self.home(model.id) / RECORD, json_text.dumps(vars(model), indent=1))
+
+
+def record_version(database: Database, job: Job) -> Version | None:
+    """The version that a training of a model came to, recorded now unless it is already.
+
+    None where the job is no training, has not come to a LoRA, or works for no model that is still there.
+    """
+    columns = version_columns(job)
+    if columns is None:
+        return None
+    with database.writing() as connection:
+        return insert_version(connection, job, columns)
+
+
+def record_missing_versions(database: Database) -> None:
+    """Record the versions of all trainings that are done, of models that are there."""
+    with database.reading() as connection:
+        rows = connection.execute(
+            f"SELECT * FROM jobs WHERE kind IN {_TRAINING} AND state = 'done' AND model IS NOT NULL ORDER BY created"
+        ).fetchall()
+    for row in rows:
+        record_version(database, Job.of(row))
+
+
+def version_columns(job: Job) -> dict[str, Any] | None:
+    """What the table keeps of the LoRA that ``job`` came to, its file read; None where it came to none.
+
+    To be called before the transaction that :func:`insert_version` is part of: a large file takes its time.
+    """
+    lora = job.result.get("lora")
+    if job.kind not in _TRAINING or job.state != "done" or job.model is None or not lora:
+        return None
+    # Beside the file that lies where LoRAs are used, the run's own stays in its folder.
+    own = Path(job.result.get("file") or Path(job.output_dir) / Path(lora).name)
+    file = own if own.is_file() else Path(lora)
+    facts = {key: job.result.get(key) for key in ("steps", "loss", "seconds", "checkpoints", "previews")}
+    facts |= {"size": _size(file), "config": job.config.get("train", job.config)}
+    if job.kind == "update":
+        facts |= {"refused": not job.result["published"], "held_out": job.result["held_out"]}
+    return {
+        "id": secrets.token_hex(6), "model": job.model, "job": job.id, "file": str(file), "sha256": _digest(file),
+        "published": "" if file == Path(lora) else str(lora), "facts": json_text.dumps(facts), "created": _now(),
+    }  # fmt: skip
+
+
+def insert_version(connection: sqlite3.Connection, job: Job, columns: dict[str, Any]) -> Version | None:
+    """Record a version unless there is one of this job; None where its model is not there any more."""
+    if connection.execute("SELECT 1 FROM models WHERE id = ?", [job.model]).fetchone() is None:
+        return None
+    if connection.execute("SELECT 1 FROM versions WHERE job = ?", [job.id]).fetchone() is None:
+        highest = "SELECT COALESCE(MAX(number), 0) FROM versions WHERE model = ?"
+        number = connection.execute(highest, [job.model]).fetchone()[0] + 1
+        values = {**columns, "number": number, "parent": _parent(connection, job)}
+        marks = ", ".join("?" * len(values))
+        connection.execute(f"INSERT INTO versions ({', '.join(values)}) VALUES ({marks})", list(values.values()))
+        connection.execute("UPDATE models SET changed = ? WHERE id = ?", [_now(), job.model])
+    return Version.of(connection.execute("SELECT * FROM versions WHERE job = ?", [job.id]).fetchone())
+
+
+def from_folders(database: Database) -> None:
+    """Fill a library that is made again with the models whose records are in their folders."""
+    with database.writing() as connection:
+        for path in sorted((database.folder / FOLDER).glob(f"*/{RECORD}")):
+            try:
+                values = json.loads(path.read_text(encoding="utf-8"))
+                row = {"id": path.parent.name, "changed": _now()}
+                row |= {key: values[key] for key in ("name", "kind", "trigger_word", "folder", "created")}
+                row["config"] = json_text.dumps(values["config"])
+                marks = ", ".join("?" * len(row))
+                connection.execute(f"INSERT INTO models ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+            except (OSError, ValueError, LookupError, TypeError, sqlite3.IntegrityError):
+                # One record that cannot be used must not cost the others.
+                continue
+
+
+def _parent(connection: sqlite3.Connection, job: Job) -> str | None:
+    """The version that the training started from."""
+    start = job.result.get("init_lora") or job.config.get("init_lora")
+    row = connection.execute(
+        "SELECT id FROM versions WHERE model = ? AND ? IN (file, published) ORDER BY number DESC", [job.model, start]
+    ).fetchone()
+    return str(row[0]) if row is not None and start else None
+
+
+def _size(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return None
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with file.open("rb") as content:
+            while block := content.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def _state(connection: sqlite3.Connection, model: str) -> State:
+    """By the training that runs, else the one that waits, else the one that ended last (unless it was cancelled)."""
+    row = connection.execute(
+        f"""
+        SELECT * FROM jobs WHERE model = ? AND kind IN {_TRAINING} AND state != 'cancelled' ORDER BY
+        CASE WHEN state IN {OWNED} THEN 0 WHEN state = 'queued' THEN 1 ELSE 2 END,
+        (SELECT MAX(seq) FROM changes WHERE changes.job = jobs.id) DESC LIMIT 1
+        """,
+        [model],
+    ).fetchone()
+    newest = connection.execute("SELECT * FROM versions WHERE model = ? ORDER BY number DESC LIMIT 1", [model])
+    version = next((Version.of(one) for one in newest), None)
+    count = connection.execute("SELECT COUNT(*) FROM versions WHERE model = ?", [model]).fetchone()[0]
+    if row is None:
+        return State("done" if version else "draft", versions=count, newest=version)
+    job = Job.of(row)
+    if job.state in OWNED:
+        return State("training", _share(job), "", job.id, count, version)
+    standing: Any = job.state
+    return State(standing, None, job.reason if job.ended else "", job.id, count, version)
+
+
+def _share(job: Job) -> float:
+    steps = job.progress.get("steps")
+    return min(1.0, job.progress.get("step", 0) / steps) if steps else 0.0
+
+
+def _checked(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields as columns.
+
+    Raises:
+        UserError: a value cannot be used.
+    """
+    values = dict(fields)
+    if "name" in fields:
+        _check_name(fields["name"])
+    if "kind" in fields and fields["kind"] not in KINDS:
+        raise UserError(f"kind: {str(fields['kind'])[:40]!r} is none of {', '.join(KINDS)}.")
+    if "trigger_word" in fields:
+        values["trigger_word"] = _checked_trigger(fields["trigger_word"])
+    if "folder" in fields and not file_name.is_text(fields["folder"]):
+        raise UserError(f"folder: {fields['folder']!r} is no path; correct it.")
+    if "config" in fields:
+        values["config"] = text = json_text.dumps(fields["config"])
+        if len(text) > _MOST_CONFIG:
+            raise UserError(f"config: it has {len(text)} characters, at most {_MOST_CONFIG} are kept; shorten it.")
+    return values
+
+
+def _check_name(name: str) -> None:
+    problem = file_name.problem(name)
+    if problem:
+        raise UserError(f"name: {config_check.shown(name)} cannot be a file's name on every system: {problem}.")
+
+
+def _checked_trigger(word: str) -> str:
+    """On one line, single spaces."""
+    word = " ".join(word.split())
+    if not file_name.is_text(word) or not word.isprintable():
+        raise UserError("trigger_word: it holds characters that cannot be seen; type it again.")
+    if len(word) > _LONGEST_TRIGGER:
+        raise UserError(f"trigger_word: it has {len(word)} characters, at most {_LONGEST_TRIGGER} are taken.")
+    return word
+
+
+def _require_free(connection: sqlite3.Connection, name: str, model: str) -> None:
+    """Refuse a name of another model; letters that file systems may take for the same count as the same."""
+    wanted = file_name.alike(name)
+    for row in connection.execute("SELECT id, name FROM models WHERE id != ?", [model]):
+        if file_name.alike(row["name"]) == wanted:
+            raise Conflict(f"name: there is a model called {row['name']!r} already; choose another name.")
+
+
+def _require_idle(connection: sqlite3.Connection, model: Model, what_to_do: str) -> None:
+    query = f"SELECT COUNT(*) FROM jobs WHERE model = ? AND state NOT IN {ENDED}"
+    if count := connection.execute(query, [model.id]).fetchone()[0]:
+        raise Conflict(f"{model.name}: {count} jobs of this model wait or run; {what_to_do}.")
+
+
+def _get(connection: sqlite3.Connection, model: str) -> Model:
+    row = connection.execute("SELECT * FROM models WHERE id = ?", [model]).fetchone()
+    if row is None:
+        raise NotFound(f"There is no model {model}; GET /models lists them all.")
+    return Model.of(row)
+
+
+def _cursor(cursor: str) -> tuple[float, str]:
+    changed, _, last = cursor.partition(",")
+    try:
+        return float(changed), last
+    except ValueError as error:
+        raise UserError(f"cursor: {cursor[:40]!r} is none of this list; leave it out to begin at the start.") from error

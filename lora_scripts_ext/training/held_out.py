@@ -1,0 +1,212 @@
+"""The loss on held-out images, which are not trained on: whether what a LoRA has learned holds for others, too."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .. import memory
+from ..config import Config
+from ..contract import Conditioning, Session
+from ..dataset import source
+from ..dataset.plan import Visit
+from ..dataset.store import Store
+from ..parallel import Check, Progress
+from ..random_streams import HELD_OUT, generator
+from . import objective
+from .lora_applied import applied
+
+_LEAST, _MOST, _SHARE = 2, 16, 0.1
+# Pairs of noise and timestep in all: with fewer, the few images that are held out say little.
+_DRAWS = 64
+# Of the device's free memory, for at most 16 images.
+_CACHE_SHARE = 0.1
+
+
+def choose(
+    contents: Mapping[str, str],
+    seed: int,
+    *,
+    eligible: Collection[str] | None = None,
+    before: Collection[str] = (),
+) -> list[str]:
+    """Which images to hold out: a tenth, at least 2 and at most 16, sorted by name; none where there are too few.
+
+    It is the content that decides, so that the choice stays as the dataset grows, whatever its files are called.
+
+    Args:
+        contents: a hash of the content of every image, by name.
+        seed: of the choice.
+        eligible: the images that may be held out, None for all: not those that look like others, or that the LoRA to
+            compare with has been trained on. Half of them at most are chosen.
+        before: the contents held out so far, which stay so.
+    """
+    pool = [name for name in contents if eligible is None or name in eligible]
+    first: dict[str, str] = {}
+    for name in sorted(pool):
+        first.setdefault(contents[name], name)
+    ranked = sorted(first.values(), key=lambda name: (contents[name] not in before, _rank(seed, contents[name])))
+    kept = sum(contents[name] in before for name in ranked)
+    wanted = min(max(_LEAST, round(_SHARE * len(contents))), _MOST)
+    count = max(min(wanted, len(ranked) // 2), min(wanted, kept))
+    return sorted(ranked[:count]) if count >= _LEAST else []
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The loss on held-out images.
+
+    Attributes:
+        by_image: the mean of each image, in the order of the store.
+    """
+
+    by_image: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Over all images."""
+        return math.fsum(self.by_image) / len(self.by_image)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two LoRAs on the same images, noise and timesteps.
+
+    Attributes:
+        difference: mean loss of the first minus that of the second.
+        tolerance: the standard error of the difference: from one choice of held-out images to another it varies as
+            much.
+    """
+
+    difference: float
+    tolerance: float
+
+    @property
+    def no_worse(self) -> bool:
+        """Whether the first is no worse than the second, as far as so many images can tell."""
+        return self.difference <= self.tolerance
+
+
+def compare(first: Losses, second: Losses) -> Comparison:
+    """Compare image by image, which leaves out how hard each image is for both."""
+    differences = [one - other for one, other in zip(first.by_image, second.by_image, strict=True)]
+    mean = math.fsum(differences) / len(differences)
+    variance = math.fsum((one - mean) ** 2 for one in differences) / max(1, len(differences) - 1)
+    return Comparison(mean, math.sqrt(variance / len(differences)))
+
+
+class HeldOutLoss:
+    """The training loss on the training images of a store, with fixed crops, captions, noise and timesteps.
+
+    Called again and again, as after every epoch, it differs by what the adapter has learned alone.
+    """
+
+    def __init__(self, config: Config, session: Session, store: Store, *, draws: int = _DRAWS) -> None:
+        """``draws``: pairs of noise and timestep in all, which the images share; at least one for each."""
+        self._config = config
+        self._session = session
+        self._store = store
+        self._objective = objective.of(session.model)
+        self._images = [index for index, one in enumerate(store.examples) if not one.regularisation]
+        self._rounds = math.ceil(draws / len(self._images))
+        self._shares = stratified(config.seed, len(self._images), self._rounds)
+
+    @classmethod
+    def of_images(
+        cls,
+        config: Config,
+        session: Session,
+        names: Collection[str],
+        *,
+        progress: Progress = lambda done, total, what: None,
+        check: Check = lambda: None,
+    ) -> HeldOutLoss:
+        """On the images of these names in ``train_data_dir``, encoded or read from the cache.
+
+        Raises:
+            UserError: none of them can be used.
+        """
+        own = replace(config, reg_data_dir="")
+        model = session.model
+        dataset = source.read(own, own.sides(model.resolution), model.vae_factor).only(names)
+        budget = memory.free(model.device, _CACHE_SHARE)
+        store = Store.build(dataset, session, own, progress=progress, check=check, budget_bytes=budget)
+        session.release_encoders(text=not config.train_text_encoder)
+        return cls(own, session, store)
+
+    @torch.no_grad()
+    def __call__(self) -> Losses:
+        """The loss of the model as it is now: with the adapter that is attached, if there is one."""
+        total = torch.zeros(len(self._images))
+        for visits in self._batches():
+            batch = torch.stack([self._losses(visits, number) for number in range(self._rounds)]).mean(0)
+            total[[visit.position for visit in visits]] = batch.cpu()
+        return Losses(tuple(total.tolist()))
+
+    def of_file(self, lora: Path | None) -> Losses:
+        """The loss with the LoRA in a file, or, with None, of the base model; no adapter must be attached.
+
+        Raises:
+            UserError: the file cannot be read, or is for another model.
+        """
+        with nullcontext() if lora is None else applied(self._session, lora):
+            return self()
+
+    def _batches(self) -> Iterator[list[Visit]]:
+        """All images, in groups of one bucket that a training step would compute together."""
+        buckets: dict[tuple[int, int], list[Visit]] = {}
+        for position, index in enumerate(self._images):
+            buckets.setdefault(self._store.examples[index].bucket, []).append(Visit(index, 0, 0, position))
+        size = self._config.batch_size
+        for visits in buckets.values():
+            yield from (visits[first : first + size] for first in range(0, len(visits), size))
+
+    def _losses(self, visits: Sequence[Visit], number: int) -> Tensor:
+        """The loss of each image in round ``number``, float32 [visits] on the device."""
+        config, device = self._config, self._session.model.device
+        batch = self._store.batch(visits, device)
+        positions = [visit.position for visit in visits]
+        shape = batch.mean.shape[1:]
+        sample = objective.draw(
+            config.seed, number, positions, shape, self._objective.sample_timestep, config.noise_offset, HELD_OUT
+        )
+        at = [self._objective.timestep_at(self._shares[number][position], shape) for position in positions]
+        timesteps, noise = torch.stack(at).to(device), sample.noise.to(device)
+        latents = batch.mean + batch.std * sample.latent.to(device)
+        conditioning = batch.conditioning
+        if conditioning is None:
+            text = self._session.encode_text(batch.captions)
+            conditioning = Conditioning(text.context, text.pooled, batch.time_ids)
+        noisy = self._objective.add_noise(latents, noise, timesteps)
+        prediction = self._session.predict(noisy, timesteps, conditioning)
+        weight = None
+        if batch.mask is not None:
+            weight = objective.mask_weight(batch.mask, config.unmasked_weight, config.normalize_masked_area_loss)
+        target = self._objective.target(latents, noise, timesteps)
+        losses = objective.per_example_loss(prediction, target, config.loss, config.huber_delta, weight)
+        if config.min_snr_gamma:
+            losses = losses * self._objective.min_snr_weight(timesteps, config.min_snr_gamma)
+        return losses
+
+
+def stratified(seed: int, images: int, rounds: int) -> list[list[float]]:
+    """Shares in 0 to 1 (exclusive), [rounds][images]: one in each of ``rounds`` x ``images`` equal strata, and of every
+    image one in each of ``rounds`` equal strata."""
+    draw = generator(seed, "held out")
+    shares = []
+    for number in range(rounds):
+        within = (draw.permutation(images) + draw.random(images)) / images
+        # The largest float below 1, or rounding could reach the end of the last stratum.
+        shares.append([min((number + one) / rounds, 1 - 2**-53) for one in within.tolist()])
+    return shares
+
+
+def _rank(seed: int, content: str) -> str:
+    return hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()

@@ -1,0 +1,22 @@
+"""A queue whose workers are killed at random moments."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("spared", [[], ["--spare-jobs"]], ids=["all processes", "the worker alone"])
+def test_nothing_is_lost_and_nothing_done_twice(spared):
+    command = [sys.executable, str(ROOT / "benchmarks" / "kill_queue.py"), "--seed", "3", *spared]
+    size = ["--jobs", "3", "--kills", "4", "--steps", "12", "--longest", "14"]
+    done = subprocess.run([*command, *size], capture_output=True, text=True, timeout=900)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == 0, result
+    assert result["states"] == {"done": 2, "failed": 1}
+    assert result["same_bytes"] and "there is no folder" in result["bad"]
