@@ -96,7 +96,7 @@ def _here(database: Database, options: argparse.Namespace) -> int:
 def _on_ray(database: Database, options: argparse.Namespace) -> int:
     """Run jobs on a cluster, as many at once as it has room for at the time."""
     from ..cluster import connection
-    from ..cluster.launcher import RayLauncher
+    from ..cluster.launcher import RayLauncher, may_start
 
     queue = Queue(database)
     cluster = connection.connect(options.ray)
@@ -116,7 +116,9 @@ def _on_ray(database: Database, options: argparse.Namespace) -> int:
                 terminal.print_message(f"The cluster has room for {now} jobs at once; {needs}.")
             worker.use(connection.lane_names(now))
 
-        worker = Worker(queue, launcher, [], runner="worker", on_tick=tick, on_error=terminal.print_message)
+        worker = Worker(
+            queue, launcher, [], runner="worker", may_start=may_start, on_tick=tick, on_error=terminal.print_message
+        )  # fmt: skip
         return _run(database, worker, changes, options)
     finally:
         cluster.close()
