@@ -35,6 +35,11 @@ class TriggerWord:
     advice: str
 
 
+def load() -> None:
+    """Load the tokenizer, which takes seconds, before it is needed."""
+    _tokenizer()
+
+
 def looked_up(word: str) -> TriggerWord:
     """``word`` as CLIP's tokenizer reads it."""
     tokenizer = _tokenizer()
