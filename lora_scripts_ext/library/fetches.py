@@ -79,15 +79,18 @@ class Fetches:
         A command that has never been run waits for the next time that its hour comes.
         """
         now = _now()
+        day = hour.newest(at, now)
+        # Asked every few seconds: nearly always without a transaction that others would have to wait for.
+        if not _is_due(self.get(name), day):
+            return None
         with self._database.writing() as connection:
-            last, day = _get(connection, name), hour.newest(at, now)
+            last = _get(connection, name)
             if last is None:
                 _set(connection, name, Fetched(day, 0, owner, None, None, "Waits for its hour.", now, now))
                 return None
-            died = last if last.ended is None and not last.is_running else None
-            again = died is not None and died.tries < _MOST_TRIES
-            if last.is_running or not (again or is_due(last.day, day)):
+            if not _is_due(last, day):
                 return None
+            died = last if last.ended is None else None
             tries = died.tries + 1 if died is not None and died.day == day else 1
             _set(connection, name, Fetched(day, tries, owner, started=now, until=now + seconds + _GRACE_SECONDS))
             return Begun(day, died)
@@ -104,6 +107,14 @@ class Fetches:
             if (last := _get(connection, name)) is not None:
                 day = "" if again else last.day
                 _set(connection, name, replace(last, day=day, outcome=outcome, code=code, ended=_now()))
+
+
+def _is_due(last: Fetched | None, day: str) -> bool:
+    """Whether there is something to do about a command whose hour has come on ``day``."""
+    if last is None:
+        return True
+    again = last.ended is None and last.tries < _MOST_TRIES
+    return not last.is_running and (again or is_due(last.day, day))
 
 
 def _get(connection: sqlite3.Connection, name: str) -> Fetched | None:
