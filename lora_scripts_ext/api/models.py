@@ -28,7 +28,7 @@ from . import model_schemas as schemas
 from .files import send
 from .idempotency import Answer
 from .model_schemas import ModelChangeIn, ModelIn, ModelJobIn
-from .route import json_response
+from .route import json_response, reads_files
 from .schemas import WholeJob, given
 from .service import Service
 
@@ -53,6 +53,7 @@ def add(router: APIRouter, service: Service) -> None:
     @router.get(
         "/trigger-word", tags=["models"], response_model=schemas.TriggerWord, summary="Suggest or check a trigger word"
     )
+    @reads_files
     def get_trigger_word(
         name: str = Query("", max_length=300, description="Of a model, to suggest a word for."),
         word: str = Query("", max_length=300, description="To be checked instead."),
@@ -65,6 +66,7 @@ def add(router: APIRouter, service: Service) -> None:
 
 def _add_collection(router: APIRouter, service: Service, models: Models) -> None:
     @router.post("/models", status_code=201, tags=_TAGS, response_model=schemas.WholeModel, summary="Make a model")
+    @reads_files
     def add_model(new: ModelIn) -> Response:
         drafts.check_draft(new.config)
         folder = _folder(service, new.folder)
@@ -80,6 +82,7 @@ def _add_collection(router: APIRouter, service: Service, models: Models) -> None
         return json_response(view, 201, {"Location": location})
 
     @router.get("/models", tags=_TAGS, response_model=schemas.ModelPage, summary="List models")
+    @reads_files
     def list_models(
         search: str = Query("", max_length=300, description="Words in the name or the trigger word."),
         kind: str = Query("", max_length=40),
@@ -95,10 +98,12 @@ def _add_collection(router: APIRouter, service: Service, models: Models) -> None
 
 def _add_one(router: APIRouter, service: Service, models: Models) -> None:
     @router.get("/models/{id}", tags=_TAGS, response_model=schemas.WholeModel, summary="Look at a model")
+    @reads_files
     def get_model(id: str) -> dict[str, Any]:
         return _whole(service, router.prefix, models, models.get(id))
 
     @router.patch("/models/{id}", tags=_TAGS, response_model=schemas.WholeModel, summary="Change a model or its draft")
+    @reads_files
     def change_model(id: str, change: ModelChangeIn) -> dict[str, Any]:
         """A draft may be incomplete or wrong: `problem` says so, and it is kept."""
         fields = {name: value for name, value in given(change).items() if value is not None}
@@ -156,6 +161,7 @@ def _add_job(
         return json_response(view, 201, {"Location": location})
 
     queue_job.__name__ = f"{kind}_model"
+    reads_files(queue_job)
     router.post(f"/models/{{id}}/{kind}", status_code=201, tags=_TAGS, response_model=WholeJob, summary=summary)(
         queue_job
     )

@@ -26,13 +26,18 @@ from .connection import Cluster, Share
 from .node import Node
 from .outbox import Name
 from .parcels import Digests
-from .roots import Root, of_job, replaced
+from .roots import Root, obstacle, of_job, replaced
 
 Files = Literal["auto", "shared", "copied"]
 _POLL_SECONDS = 0.3
 _ANSWER_SECONDS = 300.0
 _UNREACHABLE_SECONDS = 90.0
 _MARKER = "shared-with-nodes.txt"
+
+
+def may_start(job: Job) -> str:
+    """Why a job cannot run on a cluster, as a sentence; empty where it can."""
+    return obstacle(registry.by_name(job.kind))
 
 
 class NodeLost(Exception):

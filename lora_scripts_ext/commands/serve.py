@@ -16,6 +16,7 @@ from typing import Any
 from .. import crash, terminal
 from ..api import webhooks
 from ..api.origin import is_loopback
+from ..captions import trigger_word
 from ..errors import UserError
 from ..jobs.environment import Environment, Standalone
 from ..jobs.worker import Worker
@@ -159,6 +160,8 @@ class _Server:
             signal.signal(number, self._signal)
         for thread in threads:
             thread.start()
+        # Once, so that no request waits for it.
+        threading.Thread(target=trigger_word.load, name="lora-trainer-tokenizer", daemon=True).start()
         self._webhooks.start()
         terminal.print_json({"url": _url(address)})
         while not self._end.wait(1.0):
