@@ -18,7 +18,7 @@ from PIL import Image
 from lora_scripts_ext.api.access import on_loopback
 from lora_scripts_ext.api.app import PREFIX, standalone
 from lora_scripts_ext.api.service import Service
-from lora_scripts_ext.jobs.environment import Standalone
+from lora_scripts_ext.jobs.environment import Bounds, Standalone
 from lora_scripts_ext.library.database import Database
 from lora_scripts_ext.library.models import Models
 from lora_scripts_ext.owner import Owner
@@ -33,7 +33,7 @@ PARTS = 3
 @pytest.fixture
 def service(tmp_path):
     folder = tmp_path / "data"
-    service = Service(Database(folder), Standalone(folder, str(tmp_path / "base.safetensors"), (tmp_path,)))
+    service = Service(Database(folder), Standalone(folder, str(tmp_path / "base.safetensors"), Bounds((tmp_path,))))
     yield service
     service.close()
 
