@@ -6,6 +6,7 @@ import io
 import json
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,7 @@ from lora_scripts_ext.preparation import check
 
 from . import photos, shop
 
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "openapi.json"
 PARTS = 3
 
 
@@ -396,7 +398,8 @@ def test_images_in_a_folder_of_the_server_are_read_not_written(client, service, 
 def test_answers_are_as_the_document_says(client, service, filled):
     jsonschema = pytest.importorskip("jsonschema")
     check.check(service.database.folder / "models" / filled / "images", None, 512, "", lambda *_: None)
-    document = client("GET", "/openapi.json")
+    # The document of the pinned FastAPI: pydantic 1 does not say what may be null.
+    document = json.loads(DOCUMENT.read_text(encoding="utf-8"))
     finish_training(client, service, filled)
     upload = client("POST", f"/models/{filled}/uploads", 201, json={"name": "a.png", "size": 9})["id"]
     change = {"operation": "add_tag", "tag": "new"}
