@@ -318,7 +318,7 @@ class _RemoteJob:
                 if "creation task" in str(error):
                     last = (str(error).strip().splitlines() or [""])[-1]
                     raise UserError(
-                        f"A node could not start the job ({last}); install the same version of LoRA Trainer there, with "
+                        f"A node could not start the job ({last}); install the same version of LoRA Trainer there: "
                         "pip install '.[ray]'."
                     ) from error
                 raise self._lost(error) from error
