@@ -315,6 +315,12 @@ class _RemoteJob:
                 self._execution.require_lease()
                 time.sleep(_POLL_SECONDS)
             except errors.RayActorError as error:
+                if "creation task" in str(error):
+                    last = (str(error).strip().splitlines() or [""])[-1]
+                    raise UserError(
+                        f"A node could not start the job ({last}); install the same version of LoRA Trainer there: "
+                        "pip install '.[ray]'."
+                    ) from error
                 raise self._lost(error) from error
 
     def _lost(self, error: Exception) -> NodeLost:
