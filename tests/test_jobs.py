@@ -182,6 +182,17 @@ def test_a_job_that_may_not_start_now_says_why(place, data, checkpoint, tmp_path
     assert place.queue.get(job.id).state == "queued"
 
 
+def test_a_job_that_cannot_be_started_is_not_left_to_no_one(place, data, checkpoint, tmp_path):
+    class Full:
+        def start(self, claim):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    job = place.add(settings(data, checkpoint, tmp_path / "out"))
+    Worker(place.queue, Full(), [LANE], runner="worker").tick()
+    waiting = place.queue.get(job.id)
+    assert waiting.state == "queued" and "No space left" in waiting.reason and waiting.retry_at
+
+
 def test_a_job_looks_the_same_to_every_program(place, data, checkpoint, tmp_path):
     place.add(settings(data, checkpoint, tmp_path / "out", max_steps=1))
     view = job_view(place.queue, place.perform(), whole=True)
