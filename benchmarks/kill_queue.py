@@ -37,11 +37,11 @@ def main() -> int:
     options = _parser().parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        configs = _write_configs(folder, options)
-        _run("jobs", "add", *map(str, configs), "--data-dir", str(folder / "data"))
+        configs = write_configs(folder, options)
+        run("jobs", "add", *map(str, configs), "--data-dir", str(folder / "data"))
         started = time.monotonic()
         kills = _kill_until_done(folder / "data", options)
-        result = _check(folder, options) | {"kills": kills, "seconds": round(time.monotonic() - started)}
+        result = check(folder, options) | {"kills": kills, "seconds": round(time.monotonic() - started)}
     print(json.dumps(result))
     return 0 if result["ok"] else 1
 
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _write_configs(folder: Path, options: argparse.Namespace) -> list[Path]:
+def write_configs(folder: Path, options: argparse.Namespace) -> list[Path]:
     """A config for each job; all but the bad one train the same."""
     paths = []
     for number in range(options.jobs):
@@ -94,7 +94,7 @@ def _kill_until_done(data_dir: Path, options: argparse.Namespace) -> int:
                 kills += 1
 
 
-def _check(folder: Path, options: argparse.Namespace) -> dict[str, object]:
+def check(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     """Whether every job has ended once, with the bytes of a run that was never killed."""
     queue = Queue(Database(folder / "data"))
     jobs = queue.page(limit=1000).jobs
@@ -130,7 +130,7 @@ def _weights(path: Path) -> str:
     return hashlib.sha256(content[8 + header :]).hexdigest()
 
 
-def _run(*arguments: str) -> None:
+def run(*arguments: str) -> None:
     subprocess.run([*COMMAND, *arguments], env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -189,6 +189,14 @@ def test_a_client_that_goes_away_gives_its_place_back(service, client, monkeypat
     api.wait_until(lambda: service.feed.count == 0)
 
 
+def test_a_server_that_ends_is_not_kept_by_a_stream(tmp_path):
+    ends = []
+    service = api.make_service(tmp_path, server_ends=lambda request: bool(ends))
+    with api.serving(service) as client, client.stream("events") as stream:
+        ends.append(True)
+        assert list(stream) == []
+
+
 def test_closing_the_service_ends_every_stream(service, client):
     job = api.add_job(service)
     with client.stream(f"jobs/{job.id}/events") as stream:

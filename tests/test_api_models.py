@@ -219,7 +219,10 @@ def test_a_file_in_parts(client, filled):
     problem(client, "POST", f"/models/{filled}/uploads", 422, "invalid", json={"name": "a.png", "size": 0})
     problem(client, "POST", f"/models/{filled}/uploads", 413, "too_large", json={"name": "a.png", "size": 5 << 30})
     problem(client, "POST", "/models/no/uploads", 404, "not_found", json={"name": "a.png", "size": 1})
-    upload = client("POST", f"/models/{filled}/uploads", 201, json={"name": "a.png", "size": 9})
+    upload = client("POST", f"/models/{filled}/uploads", 201, json={"name": "a.zip", "size": 9})
+    client("PUT", f"/uploads/{upload['id']}?offset=0", content=b"not a zip")
+    broken = problem(client, "POST", f"/uploads/{upload['id']}/complete", 422, "invalid")
+    assert broken["detail"].startswith("a.zip: this is not a zip")
     client("DELETE", f"/uploads/{upload['id']}", 204)
 
 
@@ -341,9 +344,11 @@ def test_jobs_of_a_model_take_its_preset_draft_and_trigger_word(client, service,
     assert again.json()["id"] == job["id"]
     second = client("POST", f"/models/{filled}/train", 201)
     assert second["config"]["output_dir"].endswith(f"models/{filled}/runs/2")
+    client("PATCH", f"/models/{filled}", json={"config": {"resolution": [768, 512]}})
     for kind in ("check", "caption", "prepare"):
         queued = client("POST", f"/models/{filled}/{kind}", 201)
         assert (queued["kind"], queued["model"]) == (kind, filled)
+        assert queued["config"].get("resolution", 768) == 768
     assert client("GET", f"/models/{filled}")["state"]["standing"] == "queued"
     assert len(client("GET", f"/jobs?model={filled}")["items"]) == 5
     problem(client, "POST", f"/models/{filled}/train", 422, "invalid", json={"config": {"trigger_word": "x"}})

@@ -155,8 +155,10 @@ def test_threads_send_what_happens_while_they_run(service):
         job = api.add_job(service)
         service.queue.stop(job.id)
         api.wait_until(lambda: received)
+        last = api.add_job(service)
+        service.queue.stop(last.id)
         sender.stop()
-    assert [json.loads(body)["job"]["id"] for _, _, body in received] == [job.id]
+    assert [json.loads(body)["job"]["id"] for _, _, body in received] == [job.id, last.id]
 
 
 def test_secrets_come_from_the_environment():

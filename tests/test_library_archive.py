@@ -13,7 +13,7 @@ import pytest
 
 from lora_scripts_ext.__main__ import main
 from lora_scripts_ext.errors import Conflict, UserError
-from lora_scripts_ext.jobs import of_model
+from lora_scripts_ext.jobs import drafts, of_model
 from lora_scripts_ext.jobs.submit import Submission
 from lora_scripts_ext.jobs.view import job_view
 from lora_scripts_ext.library import archive, restore
@@ -33,7 +33,7 @@ def filled(tmp_path_factory, checkpoint):
     place = Place(folder / "data")
     models = Models(place.queue._database)
     small = shop.settings(folder, checkpoint, folder)
-    small = {key: value for key, value in small.items() if key not in (*of_model.OF_THE_MODEL, "device")}
+    small = {key: value for key, value in small.items() if key not in (*drafts.OF_THE_MODEL, "device")}
     small |= {
         "device": "cpu",
         "num_repeats": 1,
@@ -269,13 +269,24 @@ def fails_the_second_time():
 def test_an_import_that_was_killed_is_cleared_away_by_the_next(exported, tmp_path):
     database = Database(tmp_path)
     # As a process leaves it that is killed before the tables are written.
-    (tmp_path / "import.json").write_text(json.dumps({"names": ["jobs", "models", "../other"]}), encoding="utf-8")
+    journal = {"id": "1", "names": ["jobs", "models", "../other"]}
+    (tmp_path / "import.json").write_text(json.dumps(journal), encoding="utf-8")
     for name in ("jobs", "models"):
         (tmp_path / name / "half").mkdir(parents=True)
     restore.import_library(database, exported)
     assert not (tmp_path / "jobs" / "half").exists()
     assert not (tmp_path / "import.json").exists()
     assert Models(database).page().total == 2
+    # Killed right after the tables were written: nothing may be deleted, whatever is in the library by then.
+    with database.reading() as connection:
+        journal["id"] = connection.execute("SELECT value FROM settings WHERE key = 'imported'").fetchone()[0]
+    (tmp_path / "import.json").write_text(json.dumps(journal), encoding="utf-8")
+    with database.writing() as connection:
+        connection.execute("DELETE FROM models")
+        connection.execute("DELETE FROM jobs")
+    with pytest.raises(Conflict, match="jobs"):
+        restore.import_library(database, exported)
+    assert list((tmp_path / "models").iterdir())
 
 
 def test_a_large_file_is_streamed_with_64_bit_sizes(tmp_path, monkeypatch):

@@ -20,10 +20,12 @@ from ..jobs import event_log
 from ..jobs.view import iso
 from ..library.job import ENDED, Change
 from .errors import Problem
+from .feed import Subscription
 from .service import Service
 
 _TAGS = ["events"]
 _HEARTBEAT_SECONDS = 15.0
+_LOOK_SECONDS = 1.0
 # A client that vanished without a word, behind some proxies, would hold its stream for ever; others continue at once.
 _LONGEST_SECONDS = 3600.0
 # Of each source in one look, so that a long history is not held in memory as a whole.
@@ -120,10 +122,19 @@ async def _follow(
                 yield f"id: {position}\nevent: {kind}\ndata: {json_text.dumps(data)}\n\n"
             if found.over and not found.more:
                 return
-            if not found.more and not await subscription.wait(_HEARTBEAT_SECONDS):
-                if await request.is_disconnected():
+            if not found.more and not await _news(service, request, subscription):
+                if subscription.closed or service.server_ends(request) or await request.is_disconnected():
                     return
                 yield ": heartbeat\n\n"
+
+
+async def _news(service: Service, request: Request, subscription: Subscription) -> bool:
+    """Wait for news; False when it is time for a heartbeat, or the stream is to end."""
+    until = time.monotonic() + _HEARTBEAT_SECONDS
+    while (left := until - time.monotonic()) > 0 and not service.server_ends(request):
+        if await subscription.wait(min(left, _LOOK_SECONDS)):
+            return True
+    return False
 
 
 def _look_at_job(service: Service, id: str, start: Position) -> Look:

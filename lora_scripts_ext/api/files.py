@@ -38,7 +38,7 @@ def add(router: APIRouter, service: Service) -> None:
         id: str, bytes: int = Query(65536, ge=1, le=2**20, description="At most so much of its end.")
     ) -> Response:
         folder = event_log.folder(data_dir, queue.get(id).id)
-        return Response(_tail(folder / _LOG, bytes), headers=_headers(), media_type="text/plain; charset=utf-8")
+        return Response(_tail(folder / _LOG, bytes), headers=_headers(), media_type="text/plain")
 
     @router.get("/jobs/{id}/files", tags=_TAGS, response_model=schemas.JobFiles, summary="List a job's files")
     def list_files(id: str) -> Response:

@@ -29,7 +29,8 @@ from .files import send
 from .idempotency import Answer
 from .model_schemas import ModelChangeIn, ModelIn, ModelJobIn
 from .route import json_response
-from .schemas import WholeJob, given
+from .configs import estimated
+from .schemas import Estimate, WholeJob, given
 from .service import Service
 
 _TAGS = ["models"]
@@ -98,6 +99,15 @@ def _add_one(router: APIRouter, service: Service, models: Models) -> None:
     def get_model(id: str) -> dict[str, Any]:
         return _whole(service, router.prefix, models, models.get(id))
 
+    @router.get(
+        "/models/{id}/estimate", tags=_TAGS, response_model=Estimate, summary="What training a model would take"
+    )
+    def estimate_model(id: str) -> dict[str, Any]:
+        """With its draft as it is; nothing is trained."""
+        model = models.get(id)
+        config = drafts.training_config(models, model)
+        return estimated(service, {**config, "output_dir": str(models.home(model.id) / "runs" / "estimate")})
+
     @router.patch("/models/{id}", tags=_TAGS, response_model=schemas.WholeModel, summary="Change a model or its draft")
     def change_model(id: str, change: ModelChangeIn) -> dict[str, Any]:
         """A draft may be incomplete or wrong: `problem` says so, and it is kept."""
@@ -145,6 +155,8 @@ def _add_job(
     def queue_job(id: str, wanted: ModelJobIn = ModelJobIn()) -> Response:  # noqa: B008 - it is not changed
         model = models.get(id)
         request = _submission(service, kind, wanted)
+        if kind in ("check", "prepare"):
+            request = of_model.with_resolution(service.environment, models, model, request)
         with service.database.writing():
             job = function(service.queue, service.environment, models, model, request)
             view = job_view(service.queue, job, whole=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from starlette.requests import Request
+
 from ..jobs.environment import Environment
 from ..library.database import Database
 from ..library.queue import Queue
@@ -23,6 +25,7 @@ class Service:
         queue: its jobs.
         environment: where jobs run.
         wake: lets the worker look into the queue at once.
+        server_ends: whether the server of a request waits for its connections to end, so that streams must.
         limits: what is accepted.
         threads: for what blocks.
         feed: tells event streams that something has changed.
@@ -38,6 +41,7 @@ class Service:
         *,
         queue: Queue | None = None,
         wake: Callable[[], None] = lambda: None,
+        server_ends: Callable[[Request], bool] = lambda request: False,
         limits: Limits = Limits(),  # noqa: B008 - it cannot change
     ) -> None:
         """Start nothing yet; ``queue`` is that of ``database`` unless given."""
@@ -45,6 +49,7 @@ class Service:
         self.environment = environment
         self.queue = queue or Queue(database)
         self.wake = wake
+        self.server_ends = server_ends
         self.limits = limits
         self.threads = Threads()
         self.feed = Feed(self.queue, database.folder, limits.streams)

@@ -32,6 +32,7 @@ _GIVEN_UP_SECONDS = 24 * 3600.0
 _KEPT_SECONDS = 7 * 24 * 3600.0
 # While one is being sent no other process sends it, too.
 _LEASE_SECONDS = exchange.SECONDS + 30.0
+_LAST_SECONDS = 5.0
 _AT_ONCE = 200
 
 
@@ -101,14 +102,20 @@ class Webhooks:
             thread.start()
 
     def stop(self) -> None:
-        """Send nothing more; what is left is sent by the next server."""
+        """Send what is left now, but not for long; the rest is sent by the next server."""
         self._stop.set()
+        until = time.monotonic() + _LAST_SECONDS
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, until - time.monotonic()))
 
     def collect(self) -> None:
         """Turn new changes of jobs into deliveries, each once, whichever process does it."""
+        with self._database.reading() as connection:
+            if self._queue.newest_change() == _place(connection):
+                return
         with self._database.writing() as connection:
-            row = connection.execute("SELECT value FROM settings WHERE key = ?", [_PLACE]).fetchone()
-            changes = self._queue.changes(after=int(row["value"]) if row else 0, limit=_AT_ONCE)
+            changes = self._queue.changes(after=_place(connection), limit=_AT_ONCE)
             now = time.time()
             for change in changes:
                 wanted = [name for name, hook in self._hooks.items() if change.state in hook.events]
@@ -145,17 +152,18 @@ class Webhooks:
         return True
 
     def _run(self, name: str) -> None:
-        seen = -1
-        while not self._stop.wait(_POLL_SECONDS):
+        seen, ends = -1, False
+        while not ends:
+            ends = self._stop.wait(_POLL_SECONDS)
             try:
                 version = self._database.version()
                 if version != seen:
                     seen = version
                     self.collect()
-                while not self._stop.is_set() and self.send(name):
+                while self.send(name):
                     pass
-            except sqlite3.OperationalError:
-                # Locked, or on a full disk: what was not noted is sent again.
+            except (sqlite3.Error, UserError):
+                # Locked, or on a full disk, or closed at the end: what was not noted is sent again.
                 seen = -1
 
     def _take(self, name: str) -> Delivery | None:
@@ -191,11 +199,18 @@ class Webhooks:
         return ""
 
     def _message(self, change: Change) -> dict[str, Any]:
+        # In the same transaction: a job that is removed takes its changes with it.
         job = job_view(self._queue, self._queue.get(change.job))
         return {
             "seq": change.seq, "event": f"job.{change.state}", "at": iso(change.at), "state": change.state,
             "reason": change.reason, "job": job,
         }  # fmt: skip
+
+
+def _place(connection: sqlite3.Connection) -> int:
+    """The number of the last change that was collected."""
+    row = connection.execute("SELECT value FROM settings WHERE key = ?", [_PLACE]).fetchone()
+    return int(row["value"]) if row else 0
 
 
 def of_service_file(database: Database, queue: Queue) -> Webhooks:

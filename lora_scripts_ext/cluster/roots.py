@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..base_models.inference_yaml import read_inference_yaml
 from ..errors import UserError
 from ..images import excluded
 from ..jobs import event_log
@@ -30,7 +31,7 @@ class Root:
     Attributes:
         folder: on the worker's machine, absolute.
         place: on the node, relative to the job's working folder.
-        only: names of the files in ``folder`` that belong to it; empty for all, in sub-folders too.
+        only: the files that belong to it, relative to ``folder``; empty for all, in sub-folders too.
         written: whether the job changes something in it.
         without: absolute paths below ``folder`` that are roots of their own, or stay on the worker's machine.
         ignored: names in ``folder`` that belong to neither machine's copy.
@@ -111,10 +112,20 @@ def _paths(config: Mapping[str, Any], kind: Kind) -> list[tuple[str, bool, bool]
 def _root(path: str, is_file: bool, written: bool, number: int) -> Root:
     if is_file:
         file = Path(path)
-        # A checkpoint's settings lie beside it under its name.
-        return Root(str(file.parent), f"files/{number}", (file.name, f"{file.stem}.yaml"), written)
+        return Root(str(file.parent), f"files/{number}", (file.name, *_beside(file)), written)
     stays = tuple(f"{path}/{name}" for name in _STAYS) if written else ()
     return Root(path, f"files/{number}/{Path(path).name}", written=written, without=stays)
+
+
+def _beside(file: Path) -> Iterator[str]:
+    """What a checkpoint needs besides itself: its settings under its name, and the tokenizers that these name."""
+    if not file.with_suffix(".yaml").is_file():
+        return
+    yield f"{file.stem}.yaml"
+    for folder in read_inference_yaml(file).text_folders:
+        if folder is not None and folder.is_relative_to(file.parent):
+            inside = folder.relative_to(file.parent).as_posix()
+            yield from (f"{inside}/{name}" for name in names(folder))
 
 
 def _holds(root: Root, path: str) -> bool:

@@ -107,10 +107,10 @@ def _wait(process: subprocess.Popen[bytes], fetch: Fetch, should_stop: Callable[
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End it, first with the request to do so."""
     if sys.platform != "win32":
+        owner, until = Owner.of(process.pid), time.monotonic() + _GRACE_SECONDS
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGTERM)
         # Not waited for, which would free its number for another group before ours is killed.
-        owner, until = Owner.of(process.pid), time.monotonic() + _GRACE_SECONDS
         while owner.alive() is not False and time.monotonic() < until:
             time.sleep(_POLL_SECONDS)
     end_group(process.pid)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .. import config as configs
 from ..errors import NotFound, Refused, UserError
 from ..images import folder as folders
 from ..images.exclusive import changing
@@ -35,10 +36,8 @@ def problem(models: Models, environment: Environment, model: Model) -> str:
 
     Images are not looked at.
     """
-    output_dir = str(models.home(model.id) / _RUNS / "0")
-    config = {**training_config(models, model), "output_dir": output_dir}
     try:
-        registry.by_name("train").plan(config, environment, "config")
+        registry.by_name("train").plan(_probe(models, model), environment, "config")
     except UserError as error:
         return str(error)
     return ""
@@ -89,12 +88,35 @@ def take_in(models: Models, environment: Environment, model: Model, file: Path) 
     """
     require_own_folder(model)
     folder = images_folder(models, environment, model)
-    with changing(folder, "import"):
-        taken = upload.import_files([file], folder, progress=lambda done, total, what: None, check=lambda: None)
+    try:
+        with changing(folder, "import"):
+            taken = upload.import_files([file], folder, progress=lambda done, total, what: None, check=lambda: None)
+    except UserError as error:
+        # Where it lies for the moment means nothing to who has sent it.
+        raise type(error)(str(error).replace(str(file), file.name)) from error
     if not taken.names:
         first = taken.skipped[0] if taken.skipped else Skipped(file.name, "is empty")
         raise UserError(f"{first.name} {first.reason}. Nothing was taken in.")
     return taken
+
+
+def with_resolution(environment: Environment, models: Models, model: Model, request: Submission) -> Submission:
+    """The request with the side that the model is trained at, for a check or a preparation that names none.
+
+    The base model is looked at, unless the draft says it.
+    """
+    if "resolution" in request.config:
+        return request
+    wanted = model.config.get("resolution")
+    side = max(wanted) if isinstance(wanted, list) and wanted else wanted
+    if not isinstance(side, int):
+        try:
+            plan = registry.by_name("train").plan(_probe(models, model), environment, "config")
+            side = environment.inspection(configs.from_dict(plan.config)).resolution
+        except UserError:
+            # What is wrong with the base model is said when it is trained on.
+            return request
+    return replace(request, config={**request.config, "resolution": side})
 
 
 def train(queue: Queue, environment: Environment, models: Models, model: Model, request: Submission) -> Job:
@@ -131,8 +153,6 @@ def check(queue: Queue, environment: Environment, models: Models, model: Model, 
         UserError: the config cannot be used.
     """
     config = {"trigger_word": model.trigger_word, **_with_place(models, environment, model, request)}
-    if isinstance(side := model.config.get("resolution"), int):
-        config.setdefault("resolution", side)
     return submit(queue, environment, [_of(model, request, "check", config)])[0]
 
 
@@ -148,6 +168,11 @@ def prepare(queue: Queue, environment: Environment, models: Models, model: Model
     with _new_run(models.home(model.id), "prepared") as output_dir:
         config["output_dir"] = str(output_dir)
         return submit(queue, environment, [_of(model, request, "prepare", config)])[0]
+
+
+def _probe(models: Models, model: Model) -> dict[str, Any]:
+    """A training's config to look at, with a folder that is not made."""
+    return {**training_config(models, model), "output_dir": str(models.home(model.id) / _RUNS / "0")}
 
 
 def _with_place(models: Models, environment: Environment, model: Model, request: Submission) -> dict[str, Any]:

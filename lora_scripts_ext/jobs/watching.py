@@ -143,7 +143,7 @@ class Watcher:
 
     def _planned(self, watch: Watch) -> NewJob | None:
         try:
-            return planned(submission(watch.model, self._environment), self._environment, set())
+            return update(self._environment, watch.model)
         except Conflict:
             # The night before has not ended yet, or somebody was faster.
             return None
@@ -203,19 +203,25 @@ def watching(
         watcher.stop()
 
 
-def submission(model: str, environment: Environment) -> Submission:
-    """What is queued for a model at its hour."""
-    return Submission("update", {"model": model}, model=model, runner=environment.runner)
+def update(environment: Environment, model: str) -> NewJob:
+    """What is queued for a model at its hour.
+
+    Raises:
+        NotFound: there is no such model, or it has no watch.
+        Conflict: an update of it waits or runs already.
+        UserError: it cannot be trained.
+    """
+    submission = Submission("update", {"model": model}, model=model, runner=environment.runner)
+    return planned(submission, environment, set())
 
 
 def run_now(queue: Queue, environment: Environment, model: str) -> Job:
     """Queue an update at once, however few new images there are.
 
     Raises:
-        NotFound: there is no such model, or it has no watch.
-        Conflict: an update of it waits or runs already.
+        UserError: see :func:`update`.
     """
-    return queue.add([planned(submission(model, environment), environment, set())])[0]
+    return queue.add([update(environment, model)])[0]
 
 
 def _enough(found: dict[str, str], least: int) -> bool:

@@ -325,9 +325,9 @@ class Queue:
             connection.execute("UPDATE jobs SET result = ? WHERE id = ?", [json_text.dumps(result or {}), job.id])
             _end_attempt(connection, job.id, claim.fence, state, reason)
             _change(connection, job.id, state, reason)
-            if version is not None:
-                models.insert_version(connection, job, version)
             ended = _get(connection, job.id)
+            if version is not None:
+                models.insert_version(connection, ended, version)
         self._record(ended)
 
     def requeue(self, claim: Claim, reason: str, pause: float = 0.0) -> None:

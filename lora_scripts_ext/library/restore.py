@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
 import sqlite3
 import stat
@@ -27,6 +28,8 @@ from .relocation import Relocation
 
 #: what an import that was interrupted had put into the data folder
 _JOURNAL = "import.json"
+# The setting that holds the id of the import whose tables were written.
+_IMPORTED = "imported"
 _MOST_FILES = 1_000_000
 _MOST_MANIFEST = 64 << 20
 # Images and LoRA files do not shrink, tables and logs do, some fifty times.
@@ -34,7 +37,7 @@ _MOST_SHRUNK, _ALWAYS = 200, 16 << 20
 _KEPT_FREE = 256 << 20
 _CHUNK = 1 << 20
 _DRIVE = re.compile("[A-Za-z]:")
-_OWN = {"jobs", MODELS}
+_OWN = ("jobs", MODELS)
 _ID = re.compile("[0-9a-f]{6,64}")
 # What holds paths of the data folder: events and records of jobs, records of models, saved states of runs.
 _WITH_PATHS = re.compile(r"jobs/.+\.jsonl?|models/[^/]+/model\.json|.+/state/[^/]+/state\.json")
@@ -85,16 +88,16 @@ def _take(database: Database, folder: Path, archive: Path, manifest: dict[str, A
         if _WITH_PATHS.fullmatch(path.relative_to(folder / DATA).as_posix()) and path.is_file():
             _rewrite(path, relocation)
     notes = list(manifest["notes"]) + _finish(rows, data_dir)
-    with _in_place(folder / DATA, data_dir):
+    with _in_place(folder / DATA, data_dir) as import_id:
         try:
-            _insert(database, rows)
+            _insert(database, rows, import_id)
         except sqlite3.IntegrityError as error:
             raise UserError(f"{archive}: its tables contradict themselves ({error}); export it again.") from error
     lengths = {table: len(rows[table]) for table in ("models", "versions", "jobs")}
     return Summary(**lengths, files=count, bytes=size, notes=tuple(notes))
 
 
-def _insert(database: Database, rows: dict[str, list[dict[str, Any]]]) -> None:
+def _insert(database: Database, rows: dict[str, list[dict[str, Any]]], import_id: str) -> None:
     with database.writing() as connection:
         _require_no_rows(connection)
         connection.execute("PRAGMA defer_foreign_keys = ON")
@@ -103,6 +106,7 @@ def _insert(database: Database, rows: dict[str, list[dict[str, Any]]]) -> None:
             for row in rows[table]:
                 names, marks = ", ".join(row), ", ".join("?" * len(row))
                 connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(row.values()))
+        connection.execute("INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)", [_IMPORTED, import_id])
 
 
 def _require_empty(database: Database) -> None:
@@ -342,8 +346,12 @@ def _rewrite(path: Path, relocation: Relocation) -> None:
 
 
 @contextmanager
-def _in_place(source: Path, data_dir: Path) -> Iterator[None]:
-    """Move what is in ``source`` into the data folder; back again if what follows fails."""
+def _in_place(source: Path, data_dir: Path) -> Iterator[str]:
+    """Move what is in ``source`` into the data folder; back again if what follows fails.
+
+    Yields an id, to be written with the tables: by it is known whether they were.
+    """
+    import_id = secrets.token_hex(8)
     names = sorted(path.name for path in source.iterdir())
     for name in names:
         target = data_dir / name
@@ -351,11 +359,11 @@ def _in_place(source: Path, data_dir: Path) -> Iterator[None]:
             target.rmdir()
         if target.exists():
             raise Conflict(f"{target}: there is something of that name already; import into a new --data-dir.")
-    files.write_text(data_dir / _JOURNAL, json_text.dumps({"names": names}))
+    files.write_text(data_dir / _JOURNAL, json_text.dumps({"id": import_id, "names": names}))
     try:
         for name in names:
             files.move(source / name, data_dir / name)
-        yield
+        yield import_id
     except BaseException:
         for name in names:
             with contextlib.suppress(OSError):
@@ -370,12 +378,13 @@ def _clear_interrupted(database: Database) -> None:
     journal = database.folder / _JOURNAL
     if not journal.is_file():
         return
+    import_id, names = "", list[str]()
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        written = json.loads(journal.read_text(encoding="utf-8"))
+        import_id, names = str(written["id"]), [str(name) for name in written["names"]]
     with database.reading() as connection:
-        complete = connection.execute("SELECT 1 FROM models UNION ALL SELECT 1 FROM jobs").fetchone() is not None
-    if not complete:
-        names: list[str] = []
-        with contextlib.suppress(ValueError, LookupError, TypeError):
-            names = json.loads(journal.read_text(encoding="utf-8"))["names"]
+        row = connection.execute("SELECT value FROM settings WHERE key = ?", [_IMPORTED]).fetchone()
+    if row is None or row[0] != import_id:
         for name in names:
             with contextlib.suppress(ValueError):
                 if len(_safe(name)) == 1:

@@ -6,6 +6,8 @@ import threading
 from dataclasses import asdict
 from typing import Any
 
+from starlette.requests import Request
+
 from ..api import service as api
 from ..api import webhooks
 from ..config import Config
@@ -51,7 +53,9 @@ class Service:
             on_error=paths.print_line,
         )
         self._watcher = Watcher(self.database, self.environment, wake=self.worker.wake, on_error=paths.print_line)
-        self.api = api.Service(self.database, self.environment, queue=self.queue, wake=self.worker.wake)
+        self.api = api.Service(
+            self.database, self.environment, queue=self.queue, wake=self.worker.wake, server_ends=_server_ends
+        )
         self._followers: dict[str, Follower] = {}
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self.worker.run, name="lora-trainer-worker", daemon=True)
@@ -179,6 +183,12 @@ class Service:
 def _notice() -> dict[str, Any] | None:
     notice = notices.newest()
     return asdict(notice) if notice is not None else None
+
+
+def _server_ends(request: Request) -> bool:
+    """Whether gradio closes the server, as at Reload UI, which waits until every connection has ended."""
+    server = getattr(getattr(request.app, "blocks", None), "server", None)
+    return bool(getattr(server, "should_exit", False))
 
 
 _lock = threading.Lock()

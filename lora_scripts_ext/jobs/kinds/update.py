@@ -52,7 +52,8 @@ class Update(Kind):
             own = training_config(models, model, watch.config["train"])
             # The folder of the run takes the job's id once there is one.
             home = models.home(model.id)
-            own = {"cache_dir": str(home / "cache"), **own, "output_dir": str(home / "runs" / "update")}
+            own |= {"cache_dir": own.get("cache_dir") or str(home / "cache")}
+            own |= {"output_dir": str(home / "runs" / "update")}
             if not own.get("base_model"):
                 own["base_model"] = environment.base_model() or watch.state.get("base_model", "")
             train = Train().plan({**own, "train_data_dir": str(images)}, environment, f"{where}: {model.name}")
