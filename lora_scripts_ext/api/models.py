@@ -25,11 +25,11 @@ from ..library.model import Model, State, Version
 from ..library.models import Models
 from ..preparation.listing import listing
 from . import model_schemas as schemas
+from .configs import estimated
 from .files import send
 from .idempotency import Answer
 from .model_schemas import ModelChangeIn, ModelIn, ModelJobIn
 from .route import json_response
-from .configs import estimated
 from .schemas import Estimate, WholeJob, given
 from .service import Service
 

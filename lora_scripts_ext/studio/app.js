@@ -4,15 +4,18 @@ import {render} from "preact";
 import {html} from "./html.js";
 import {link, online, queue, route, start, system} from "./state.js";
 import {language, speak, t} from "./words.js";
+import {Model} from "./screens/model.js";
 import {Models} from "./screens/models.js";
 import {Queue} from "./screens/queue.js";
 
 /** @type {Record<string, (properties: {rest: string[]}) => any>} the first part of the address -> screen */
 const SCREENS = {models: Models, queue: Queue};
+/** @type {Record<string, (properties: {rest: string[]}) => any>} those that the navigation does not list */
+const BEHIND = {model: Model};
 
 function App() {
     const [first = "models", ...rest] = route.value;
-    const Screen = SCREENS[first] || Models;
+    const Screen = SCREENS[first] || BEHIND[first] || Models;
     return html`
         <${Header} current=${first in SCREENS ? first : "models"} />
         ${!online.value && html`<p class="strip bad" role="alert">${t("offline")}</p>`}

@@ -107,7 +107,8 @@ function Estimate({model}) {
     if (!found) return html`<div class="card"><h2>${t("train.estimate")}</h2><p class="soft">${t("loading")}</p></div>`;
     const rows = [
         ["train.steps", found.steps], ["train.time", duration(found.seconds)],
-        ["train.extra", t("train.memory", {size: (found.extra_bytes / GIGABYTE).toFixed(1)})],
+        ["train.needed", t("train.memory", {size: (found.memory_bytes / GIGABYTE).toFixed(1)})],
+        ["train.free", found.free_bytes === null ? "?" : t("train.memory", {size: (found.free_bytes / GIGABYTE).toFixed(1)})],
         ["train.file", `${(found.file_bytes / 2 ** 20).toFixed(1)} MB`],
     ];
     return html`<div class="card"><h2>${t("train.estimate")}</h2><dl class="fact">
