@@ -90,21 +90,27 @@ function Previews({job, previews}) {
 /** @param {any} properties */
 function Estimate({model}) {
     const [found, setFound] = useState(/** @type {any} */ (null));
+    const [problem, work] = useWork();
     const key = JSON.stringify([model.config, model.counts]);
     useEffect(() => {
         let current = true;
         setFound(null);
         // A pause, so that typing does not ask at every letter.
         const timer = setTimeout(async () => {
-            const answer = await attempt(() => get(`models/${model.id}/estimate`));
-            if (current) setFound(answer || null);
+            await work(async () => {
+                const answer = await get(`models/${model.id}/estimate`);
+                if (current) setFound(answer);
+            });
         }, 400);
         return () => {
             current = false;
             clearTimeout(timer);
         };
     }, [model.id, key]);
-    if (!found) return html`<div class="card"><h2>${t("train.estimate")}</h2><p class="soft">${t("loading")}</p></div>`;
+    if (!found) {
+        return html`<div class="card"><h2>${t("train.estimate")}</h2>
+            ${problem ? html`<${Wrong} problem=${problem} />` : html`<p class="soft">${t("loading")}</p>`}</div>`;
+    }
     const rows = [
         ["train.steps", found.steps], ["train.time", duration(found.seconds)],
         ["train.needed", t("train.memory", {size: (found.memory_bytes / GIGABYTE).toFixed(1)})],
