@@ -1,11 +1,15 @@
 """The schema of a config, presets, estimates, the server itself, and the document of all routes."""
 
 import json
+import re
+import time
 from pathlib import Path
 
 import pytest
 
 from lora_scripts_ext import __version__, config, presets
+from lora_scripts_ext.api import webhooks
+from lora_scripts_ext.api.errors import CODES
 from lora_scripts_ext.captioning import choose
 from lora_scripts_ext.commands import openapi
 from lora_scripts_ext.config import FIELDS, Config
@@ -125,3 +129,33 @@ def test_answers_are_as_the_document_says(service, client):
         jsonschema.Draft202012Validator(schema).validate(client.get(address).json)
     problem = {**document["components"]["schemas"]["Problem"]}
     jsonschema.Draft202012Validator(problem).validate(client.get("jobs/nobody").json)
+
+
+def test_the_page_has_every_code_with_its_status():
+    text = (DOCUMENT.parent / "api.md").read_text(encoding="utf-8")
+    found = {}
+    for codes, statuses in re.findall(r"^\| (`[a-z_`, ]+`) \| ([\d, ]+) \|", text, re.MULTILINE):
+        names, numbers = re.findall(r"`(\w+)`", codes), [int(one) for one in statuses.split(", ")]
+        found |= dict(zip(names, numbers * (len(names) if len(numbers) == 1 else 1), strict=True))
+    assert found == {code: status for code, (status, _) in CODES.items()}
+
+
+def test_the_page_has_every_route_of_jobs_and_configs():
+    document = json.loads(DOCUMENT.read_text(encoding="utf-8"))
+    pages = "".join((DOCUMENT.parent / name).read_text(encoding="utf-8") for name in ("api.md", "api-models.md"))
+    for path in document["paths"]:
+        last = path.rpartition("/")[2]
+        assert last in pages, path
+
+
+def test_the_pages_check_of_a_signature_is_right():
+    text = (DOCUMENT.parent / "api.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(import hashlib, hmac, time\n.*?)```", text, re.DOTALL)
+    names = {}
+    exec(code, names)
+    now = int(time.time())
+    header = webhooks.signature("secret", b"{}", now)
+    assert names["is_ours"]("secret", header, b"{}")
+    assert not names["is_ours"]("secret", header, b"{ }")
+    assert not names["is_ours"]("other", header, b"{}")
+    assert not names["is_ours"]("secret", webhooks.signature("secret", b"{}", now - 1000), b"{}")

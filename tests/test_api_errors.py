@@ -56,7 +56,7 @@ def problem(answer, status, code, field=None):
         ({"config": CONFIG, "priorty": 1}, "priorty", "there is no such field"),
         ({"config": CONFIG, "priority": 10**30}, "priority", "less than or equal to 1000000"),
         ({"config": CONFIG, "name": "n" * 201}, "name", "at most 200 characters"),
-        ({"config": []}, "config", "valid dict"),
+        ({"config": "text"}, "config", "valid dict"),
         (
             {"kind": "caption", "config": {"train_data_dir": "/p", "captioner": "me"}},
             "config.captioner",

@@ -6,6 +6,7 @@ import io
 import json
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from PIL import Image
 from lora_scripts_ext.api.access import on_loopback
 from lora_scripts_ext.api.app import PREFIX, standalone
 from lora_scripts_ext.api.service import Service
-from lora_scripts_ext.jobs.environment import Standalone
+from lora_scripts_ext.jobs.environment import Bounds, Standalone
 from lora_scripts_ext.library.database import Database
 from lora_scripts_ext.library.models import Models
 from lora_scripts_ext.owner import Owner
@@ -25,13 +26,14 @@ from lora_scripts_ext.preparation import check
 
 from . import photos, shop
 
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "openapi.json"
 PARTS = 3
 
 
 @pytest.fixture
 def service(tmp_path):
     folder = tmp_path / "data"
-    service = Service(Database(folder), Standalone(folder, str(tmp_path / "base.safetensors"), (tmp_path,)))
+    service = Service(Database(folder), Standalone(folder, str(tmp_path / "base.safetensors"), Bounds((tmp_path,))))
     yield service
     service.close()
 
@@ -359,12 +361,18 @@ def test_jobs_of_a_model_take_its_preset_draft_and_trigger_word(client, service,
     assert sorted(path.name for path in runs.iterdir()) == ["1", "2"]
 
 
-def test_versions_and_their_files(client, service, filled):
-    job = client("POST", f"/models/{filled}/train", 201)
+def finish_training(client, service, model):
+    """A training that is done; its job and its LoRA."""
+    job = client("POST", f"/models/{model}/train", 201)
     claim = service.queue.claim("here cpu", Owner.current())
-    lora = service.database.folder / "models" / filled / "runs" / "1" / "brand.safetensors"
+    lora = service.database.folder / "models" / model / "runs" / "1" / "brand.safetensors"
     lora.write_bytes(b"0123456789")
     service.queue.finish(claim, "done", "", {"lora": str(lora), "loss": float("nan")})
+    return job, lora
+
+
+def test_versions_and_their_files(client, service, filled):
+    job, lora = finish_training(client, service, filled)
     version = client("GET", f"/models/{filled}/versions")["items"][0]
     assert (version["number"], version["job"], version["facts"]["loss"]) == (1, job["id"], None)
     response = client.raw("GET", version["address"].removeprefix(PREFIX), headers={"Range": "bytes=2-4"})
@@ -385,6 +393,39 @@ def test_images_in_a_folder_of_the_server_are_read_not_written(client, service, 
     answer = client("GET", f"/models/{model['id']}")
     assert answer["counts"] is None and "allowed-root" in answer["problem"]
     problem(client, "GET", f"/models/{model['id']}/images", 422, "invalid")
+
+
+def test_answers_are_as_the_document_says(client, service, filled):
+    jsonschema = pytest.importorskip("jsonschema")
+    check.check(service.database.folder / "models" / filled / "images", None, 512, "", lambda *_: None)
+    # The document of the pinned FastAPI: pydantic 1 does not say what may be null.
+    document = json.loads(DOCUMENT.read_text(encoding="utf-8"))
+    finish_training(client, service, filled)
+    upload = client("POST", f"/models/{filled}/uploads", 201, json={"name": "a.png", "size": 9})["id"]
+    change = {"operation": "add_tag", "tag": "new"}
+    asked = [
+        ("GET", "/models", "/models", 200, None),
+        ("GET", "/models/{id}", f"/models/{filled}", 200, None),
+        ("PATCH", "/models/{id}", f"/models/{filled}", 200, {"kind": "car"}),
+        ("GET", "/models/{id}/versions", f"/models/{filled}/versions", 200, None),
+        ("GET", "/models/{id}/images", f"/models/{filled}/images", 200, None),
+        ("GET", "/models/{id}/report", f"/models/{filled}/report", 200, None),
+        ("GET", "/models/{id}/captions", f"/models/{filled}/captions", 200, None),
+        ("POST", "/models/{id}/captions", f"/models/{filled}/captions", 200, change),
+        ("POST", "/models/{id}/captions/undo", f"/models/{filled}/captions/undo", 200, None),
+        ("PUT", "/models/{id}/images/{name}/caption", f"/models/{filled}/images/00.png/caption", 200, {"text": "x"}),
+        ("POST", "/models/{id}/images/exclude", f"/models/{filled}/images/exclude", 200, {"images": ["00.png"]}),
+        ("POST", "/models/{id}/train", f"/models/{filled}/train", 201, None),
+        ("GET", "/models/{id}/uploads", f"/models/{filled}/uploads", 200, None),
+        ("GET", "/uploads/{id}", f"/uploads/{upload}", 200, None),
+        ("GET", "/trigger-word", "/trigger-word?name=a", 200, None),
+    ]
+    for method, path, address, status, body in asked:
+        answer = client(method, address, status, **({"json": body} if body else {}))
+        operation = document["paths"][PREFIX + path][method.lower()]
+        content = operation["responses"][str(status)]["content"]["application/json"]["schema"]
+        schema = {**content, "components": document["components"]}
+        jsonschema.Draft202012Validator(schema).validate(answer)
 
 
 def test_every_route_is_in_the_document(client):

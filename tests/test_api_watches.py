@@ -9,14 +9,14 @@ from fastapi.testclient import TestClient
 from lora_scripts_ext.api.access import on_loopback
 from lora_scripts_ext.api.app import PREFIX, standalone
 from lora_scripts_ext.api.service import Service
-from lora_scripts_ext.jobs.environment import Standalone
+from lora_scripts_ext.jobs.environment import Bounds, Standalone
 from lora_scripts_ext.library.database import Database
 
 
 @pytest.fixture
 def client(tmp_path):
     folder = tmp_path / "data"
-    service = Service(Database(folder), Standalone(folder, str(tmp_path / "base.safetensors"), (tmp_path,)))
+    service = Service(Database(folder), Standalone(folder, str(tmp_path / "base.safetensors"), Bounds((tmp_path,))))
     yield TestClient(standalone(service, on_loopback()), base_url="http://127.0.0.1")
     service.close()
 

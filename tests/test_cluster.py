@@ -2,25 +2,42 @@
 
 import dataclasses
 import json
+import re
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 
 from lora_scripts_ext.cluster import blobs, node, parcels
 from lora_scripts_ext.cluster.blobs import Blobs, sha256
 from lora_scripts_ext.cluster.connection import Share
+from lora_scripts_ext.cluster.launcher import may_start
 from lora_scripts_ext.cluster.outbox import Outbox
 from lora_scripts_ext.cluster.parcels import Digests
 from lora_scripts_ext.cluster.roots import of_job, replaced
 from lora_scripts_ext.commands import worker
+from lora_scripts_ext.config import Config
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.jobs.kinds import registry
-from lora_scripts_ext.jobs.kinds.kind import Kind
+from lora_scripts_ext.jobs.kinds.caption import CaptionOptions
+from lora_scripts_ext.jobs.kinds.check import CheckOptions
+from lora_scripts_ext.jobs.kinds.generate import GenerateOptions
+from lora_scripts_ext.jobs.kinds.prepare import PrepareOptions
+from lora_scripts_ext.jobs.kinds.review import ReviewOptions
 from lora_scripts_ext.library.queue import LeaseLost
 
 from .place import Place
+
+OPTIONS = {
+    kind: {field.name for field in dataclasses.fields(options)}
+    for kind, options in {
+        "train": Config, "caption": CaptionOptions, "check": CheckOptions, "generate": GenerateOptions,
+        "prepare": PrepareOptions, "review": ReviewOptions,
+    }.items()
+}  # fmt: skip
 
 
 def write(path, text="x"):
@@ -69,13 +86,17 @@ def test_every_file_of_a_job_has_one_place_on_a_node(job, tmp_path):
     assert [root.written for root in roots] == [True, False, True, False]
 
 
-def test_a_kind_that_reads_more_than_its_config_names_stays_where_the_data_are(job, tmp_path):
-    class Dance(Kind):
-        name, lane = "dance", "files"
-        plan = run = None
+def test_a_job_that_works_on_the_library_waits_for_a_worker_beside_it(job, tmp_path):
+    update = dataclasses.replace(job, kind="update")
+    assert "without --ray" in may_start(update) and may_start(job) == ""
+    with pytest.raises(UserError, match="without --ray"):
+        of_job(update, registry.by_name("update"), tmp_path)
 
-    with pytest.raises(UserError, match="share the data folder"):
-        of_job(dataclasses.replace(job, kind="dance"), Dance, tmp_path)
+
+def test_every_kind_names_keys_that_it_has(job):
+    for kind in registry.KINDS.values():
+        words = {*(kind.reads or ()), *kind.writes, *filter(None, [kind.caches])}
+        assert kind.reads is None or words <= OPTIONS[kind.name], kind.name
 
 
 class Trip:
@@ -246,3 +267,16 @@ def test_without_ray_the_worker_says_what_to_install(tmp_path, monkeypatch, caps
     assert worker.main(["--ray", "auto", "--data-dir", str(tmp_path)]) == 2
     message = capsys.readouterr().err
     assert "[ray]" in message and message.count("\n") == 1
+
+
+def test_the_page_has_whole_manifests_and_every_option():
+    page = (Path(__file__).parents[1] / "docs" / "ray.md").read_text(encoding="utf-8")
+    manifests = list(yaml.safe_load_all(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1]))
+    kinds = ["RayCluster", "PersistentVolumeClaim", "Deployment", "NetworkPolicy"]
+    assert [one["kind"] for one in manifests] == kinds
+    policy = manifests[3]["spec"]["podSelector"]["matchLabels"]
+    cluster, deployment = manifests[0]["spec"], manifests[2]["spec"]["template"]
+    for template in (cluster["headGroupSpec"]["template"], cluster["workerGroupSpecs"][0]["template"], deployment):
+        assert policy.items() <= template["metadata"]["labels"].items()
+    options = {option for action in worker.parser()._actions for option in action.option_strings if "--" in option}
+    assert options - {"--help"} == set(re.findall(r"`(--[a-z-]+)", page.partition("## On one LAN")[0]))

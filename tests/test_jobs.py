@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.jobs import event_log, submit
+from lora_scripts_ext.jobs.environment import Bounds, Standalone
 from lora_scripts_ext.jobs.execution import Execution
+from lora_scripts_ext.jobs.kinds import registry
 from lora_scripts_ext.jobs.launcher import ThreadLauncher
 from lora_scripts_ext.jobs.report import Report
 from lora_scripts_ext.jobs.view import job_view
@@ -180,6 +182,17 @@ def test_a_job_that_may_not_start_now_says_why(place, data, checkpoint, tmp_path
     assert place.queue.get(job.id).state == "queued"
 
 
+def test_a_job_that_cannot_be_started_is_not_left_to_no_one(place, data, checkpoint, tmp_path):
+    class Full:
+        def start(self, claim):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    job = place.add(settings(data, checkpoint, tmp_path / "out"))
+    Worker(place.queue, Full(), [LANE], runner="worker").tick()
+    waiting = place.queue.get(job.id)
+    assert waiting.state == "queued" and "No space left" in waiting.reason and waiting.retry_at
+
+
 def test_a_job_looks_the_same_to_every_program(place, data, checkpoint, tmp_path):
     place.add(settings(data, checkpoint, tmp_path / "out", max_steps=1))
     view = job_view(place.queue, place.perform(), whole=True)
@@ -257,3 +270,40 @@ def test_images_are_generated_with_a_lora_and_compared_on_a_sheet(place, data, c
     again = place.perform()
     changed = [path for path, time in before.items() if path.stat().st_mtime_ns != time]
     assert again.state == "done" and changed == [Path(done.result["images"][0])]
+
+
+def test_a_server_that_others_reach_reads_writes_and_sends_only_what_its_operator_allows(tmp_path, data, checkpoint):
+    outside, allowed = tmp_path / "outside", tmp_path / "allowed"
+    for folder in (outside, allowed, tmp_path / "library"):
+        folder.mkdir()
+    (allowed / "link").symlink_to(outside)
+    bounds = Bounds((allowed,), frozenset({("https://captions.example/v1", "CAPTIONS_KEY")}))
+    environment = Standalone(tmp_path / "library", str(checkpoint), bounds)
+    good = {"train_data_dir": str(allowed), "output_name": "brand"}
+    plan = registry.by_name("train").plan(good, environment, "config")
+    assert plan.config["base_model"] == str(checkpoint)
+    assert plan.output_dir == str(tmp_path / "library" / "brand")
+    for key in ("train_data_dir", "output_dir", "init_lora", "vae", "cache_dir", "network_weights"):
+        for path in (outside, allowed / "link" / "x", allowed / ".." / "outside"):
+            with pytest.raises(UserError, match="only below"):
+                registry.by_name("train").plan({**good, key: str(path)}, environment, "config")
+    caption = {"train_data_dir": str(allowed), "captioner": "endpoint"}
+    known = {"endpoint": "https://captions.example/v1", "key_from": "CAPTIONS_KEY"}
+    assert registry.by_name("caption").plan({**caption, **known}, environment, "config")
+    for change in ({"key_from": "AWS_SECRET_ACCESS_KEY"}, {"endpoint": "https://elsewhere.example"}):
+        with pytest.raises(UserError, match=r"service\.yaml"):
+            registry.by_name("caption").plan({**caption, **known, **change}, environment, "config")
+
+
+def test_a_model_trained_again_replaces_what_it_has_published(tmp_path):
+    warnings = []
+    for number, content in enumerate((b"first", b"second"), 1):
+        run_folder = tmp_path / "runs" / str(number)
+        run_folder.mkdir(parents=True)
+        publication.inherit(run_folder)
+        (run_folder / "brand.safetensors").write_bytes(content)
+        (run_folder / "brand.json").write_text("{}")
+        (tmp_path / "Lora").mkdir(exist_ok=True)
+        publication.publish(run_folder / "brand.safetensors", tmp_path / "Lora", warnings.append)
+    assert (tmp_path / "Lora" / "brand.safetensors").read_bytes() == b"second"
+    assert warnings == [] and not list((tmp_path / "Lora").glob("*.bak"))

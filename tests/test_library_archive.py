@@ -124,6 +124,13 @@ def test_keys_and_caches_stay_at_home(exported):
     assert any(name.endswith("runs/1/brand.safetensors") for name in names)
 
 
+def test_every_table_comes_along_or_is_private(filled):
+    with filled.queue._database.reading() as connection:
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    private = {"api_keys", "requests", "uploads", "deliveries", "sqlite_sequence"}
+    assert tables - private == set(restore._TABLES)
+
+
 def test_a_library_that_holds_something_is_not_touched(exported, tmp_path):
     database = Database(tmp_path)
     Models(database).create("mine", "car")

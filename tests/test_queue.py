@@ -329,3 +329,25 @@ def test_a_change_that_cannot_be_written_is_not_half_there(queue, tmp_path):
     with pytest.raises(sqlite3.OperationalError, match="full"):
         queue.add([new("x" * 100_000)])
     assert names(queue) == ["kept"]
+
+
+def test_what_comes_after_a_change_waits_until_that_is_kept(tmp_path):
+    database = Database(tmp_path)
+    seen = []
+
+    def note():
+        with Database(tmp_path).reading() as connection:
+            seen.append(connection.execute("SELECT COUNT(*) FROM settings").fetchone()[0])
+
+    with database.writing() as connection:
+        connection.execute("INSERT INTO settings (key, value) VALUES ('a', 'b')")
+        with database.writing():
+            database.afterwards(note)
+        assert seen == []
+    assert seen == [1]
+    database.afterwards(note)
+    assert seen == [1, 1]
+    with pytest.raises(RuntimeError), database.writing():
+        database.afterwards(note)
+        raise RuntimeError
+    assert seen == [1, 1]

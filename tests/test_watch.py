@@ -22,14 +22,20 @@ from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.images import excluded
 from lora_scripts_ext.jobs import update_record, watch_options, watching
 from lora_scripts_ext.preparation import intake
+from lora_scripts_ext.training import held_out
 
-from .watched import Watched, write_image, write_images
+from .watched import DRAWS, Watched, write_image, write_images
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def silent(*_):
     pass
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    monkeypatch.setattr(held_out, "_DRAWS", DRAWS)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from lora_scripts_ext.errors import NotFound, UserError
 from lora_scripts_ext.jobs import fetching, service_file, watching
 from lora_scripts_ext.jobs.service_file import Fetch
 from lora_scripts_ext.jobs.watching import Watcher
-from lora_scripts_ext.library import fetches, watches
+from lora_scripts_ext.library import fetches, rebuild, watches
 from lora_scripts_ext.library.database import Database
 from lora_scripts_ext.library.fetches import Fetches
 from lora_scripts_ext.owner import Owner
@@ -379,3 +379,27 @@ def test_a_broken_service_file_is_said_once_and_stops_nothing_else(place, clock,
     for _ in range(2):
         watcher.tick()
     assert len(errors) == 1 and service_file.NAME in errors[0] and len(updates(place)) == 1
+
+
+def test_a_library_that_is_made_again_knows_its_watches(place, clock):
+    place.watch(new_images=7, hour="03:00")
+    before = place.watches.get(place.model.id)
+    (place.folder / "library.sqlite3").write_bytes(b"no database")
+    for left in place.folder.glob("library.sqlite3-*"):
+        left.unlink()
+    again = watches.Watches(Database(place.folder, rebuild.from_folders))
+    assert again.get(place.model.id) == before
+    again.remove(place.model.id)
+    assert not list(place.home.glob("watch/watch.json"))
+
+
+def test_a_fetch_of_a_machine_that_has_gone_is_not_waited_for_for_ever(place, clock):
+    store = Fetches(place.database)
+    store.begin("cars", "02:00", Owner.current())
+    clock.set("2026-11-27T02:00")
+    assert store.begin("cars", "02:00", Owner(5, "then", "another machine"), 600.0) is not None
+    clock.set("2026-11-27T02:10")
+    assert store.get("cars").is_running and store.begin("cars", "02:00", Owner.current(), 600.0) is None
+    clock.set("2026-11-27T02:12")
+    assert not store.get("cars").is_running
+    assert store.begin("cars", "02:00", Owner.current(), 600.0).died.owner.host == "another machine"

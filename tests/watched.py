@@ -13,6 +13,7 @@ from lora_scripts_ext.library import queue
 from lora_scripts_ext.library.database import Database
 from lora_scripts_ext.library.models import Models
 from lora_scripts_ext.library.watches import Watches
+from lora_scripts_ext.training import held_out
 
 from .place import Place
 
@@ -23,6 +24,10 @@ TRAINING = {
     "device": "cpu", "max_steps": 6, "epochs": 3, "preview_epochs": 0, "save_epochs": 0, "save_steps": 0,
     "gradient_accumulation_steps": 1, "target": "attention", "flip": False, "crop": "center", "caption_dropout": 0.0,
 }  # fmt: skip
+
+
+#: of the held-out loss: fewer than usual, as tests have little time
+DRAWS = 8
 
 
 def write_image(path: Path, seed: int, side: int = 64) -> Path:
@@ -108,6 +113,7 @@ def attempts(library: Path, base_model: Path, kills: list[str]) -> list[int]:
                 dying(*kill.split(":"))
             # Or the queue would wait longer after every death.
             queue._LONGEST_PAUSE = 0.0
+            held_out._DRAWS = DRAWS
             place = Watched(library, base_model)
             place.queue.recover(lambda attempt: True)
             place.perform()

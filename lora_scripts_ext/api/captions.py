@@ -17,6 +17,7 @@ from ..library.models import Models
 from . import model_schemas as schemas
 from .images import listing, view
 from .model_schemas import CaptionIn, CaptionsChangeIn
+from .route import reads_files
 from .service import Service
 
 _TAGS = ["captions"]
@@ -30,6 +31,7 @@ def add(router: APIRouter, service: Service) -> None:
     @router.put(
         "/models/{id}/images/{name:path}/caption", tags=_TAGS, response_model=schemas.Image, summary="Write a caption"
     )
+    @reads_files
     def put_caption(id: str, name: str, caption: CaptionIn) -> dict[str, Any]:
         """As a text, or as the fields that it is made of."""
         model = models.get(id)
@@ -39,6 +41,7 @@ def add(router: APIRouter, service: Service) -> None:
         return view(router.prefix, model, place.folder, listing(service, models, model).item(name))
 
     @router.get("/models/{id}/captions", tags=_TAGS, response_model=schemas.Captions, summary="The words in use")
+    @reads_files
     def get_words(id: str) -> dict[str, Any]:
         """The tags of the captions that are trained on; and what can be undone."""
         model = models.get(id)
@@ -52,6 +55,7 @@ def add(router: APIRouter, service: Service) -> None:
     @router.post(
         "/models/{id}/captions", tags=_TAGS, response_model=schemas.CaptionsChanged, summary="Change many captions"
     )
+    @reads_files
     def change_captions(id: str, wanted: CaptionsChangeIn) -> dict[str, Any]:
         """With `preview` nothing is written."""
         model = models.get(id)
@@ -69,6 +73,7 @@ def add(router: APIRouter, service: Service) -> None:
     @router.post(
         "/models/{id}/captions/undo", tags=_TAGS, response_model=schemas.CaptionsChanged, summary="Undo a change"
     )
+    @reads_files
     def undo_captions(id: str) -> dict[str, Any]:
         """The last one that was not undone yet; captions that were changed since stay."""
         place = drafts.place(models, service.environment, models.get(id))

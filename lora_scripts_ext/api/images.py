@@ -25,7 +25,7 @@ from .errors import Problem
 from .files import send
 from .model_schemas import ExclusionIn
 from .models import image_address
-from .route import json_response, reads_body_itself
+from .route import json_response, reads_body_itself, reads_files
 from .service import Service
 
 _TAGS = ["images"]
@@ -76,6 +76,7 @@ def taken_view(service: Service, models: Models, model: Model, taken: Unpacked) 
 
 def _add_list(router: APIRouter, service: Service, models: Models) -> None:
     @router.get("/models/{id}/images", tags=_TAGS, response_model=schemas.ImagePage, summary="List a model's images")
+    @reads_files
     def list_images(
         id: str,
         show: listings.Show = _SHOW,
@@ -101,6 +102,7 @@ def _add_list(router: APIRouter, service: Service, models: Models) -> None:
         response_model=schemas.ImageCounts,
         summary="Exclude or include images",
     )
+    @reads_files
     def exclude_images(id: str, wanted: ExclusionIn) -> dict[str, Any]:
         """Excluded images are not trained on; their files stay."""
         model = models.get(id)
@@ -110,6 +112,7 @@ def _add_list(router: APIRouter, service: Service, models: Models) -> None:
     @router.get(
         "/models/{id}/report", tags=_TAGS, response_model=schemas.ModelReport, summary="The report on a model's images"
     )
+    @reads_files
     def get_report(id: str) -> dict[str, Any]:
         """As the images are now, as far as they have been checked: POST /models/{id}/check checks the rest."""
         found = listing(service, models, models.get(id))
@@ -130,7 +133,7 @@ def _add_files(router: APIRouter, service: Service, models: Models) -> None:
     ) -> Response:
         path = await service.threads.run(_path, service, models, id, name)
         if size or png:
-            return await service.threads.run(_shown, path, size, name)
+            return await service.file_threads.run(_shown, path, size, name)
         media_type = _TYPES.get(path.suffix.lower(), "application/octet-stream")
         return await send(service.threads, path, media_type, request.headers)
 
@@ -149,7 +152,7 @@ def _add_files(router: APIRouter, service: Service, models: Models) -> None:
         path, part = await service.threads.run(held.__enter__)
         try:
             await receive(service.threads, request, part)
-            return await service.threads.run(_taken, service, models, model, path, size)
+            return await service.file_threads.run(_taken, service, models, model, path, size)
         finally:
             await service.threads.run(held.__exit__, None, None, None)
 

@@ -29,7 +29,7 @@ from .configs import estimated
 from .files import send
 from .idempotency import Answer
 from .model_schemas import ModelChangeIn, ModelIn, ModelJobIn
-from .route import json_response
+from .route import json_response, reads_files
 from .schemas import Estimate, WholeJob, given
 from .service import Service
 
@@ -54,6 +54,7 @@ def add(router: APIRouter, service: Service) -> None:
     @router.get(
         "/trigger-word", tags=["models"], response_model=schemas.TriggerWord, summary="Suggest or check a trigger word"
     )
+    @reads_files
     def get_trigger_word(
         name: str = Query("", max_length=300, description="Of a model, to suggest a word for."),
         word: str = Query("", max_length=300, description="To be checked instead."),
@@ -66,6 +67,7 @@ def add(router: APIRouter, service: Service) -> None:
 
 def _add_collection(router: APIRouter, service: Service, models: Models) -> None:
     @router.post("/models", status_code=201, tags=_TAGS, response_model=schemas.WholeModel, summary="Make a model")
+    @reads_files
     def add_model(new: ModelIn) -> Response:
         drafts.check_draft(new.config)
         folder = _folder(service, new.folder)
@@ -81,6 +83,7 @@ def _add_collection(router: APIRouter, service: Service, models: Models) -> None
         return json_response(view, 201, {"Location": location})
 
     @router.get("/models", tags=_TAGS, response_model=schemas.ModelPage, summary="List models")
+    @reads_files
     def list_models(
         search: str = Query("", max_length=300, description="Words in the name or the trigger word."),
         kind: str = Query("", max_length=40),
@@ -96,12 +99,14 @@ def _add_collection(router: APIRouter, service: Service, models: Models) -> None
 
 def _add_one(router: APIRouter, service: Service, models: Models) -> None:
     @router.get("/models/{id}", tags=_TAGS, response_model=schemas.WholeModel, summary="Look at a model")
+    @reads_files
     def get_model(id: str) -> dict[str, Any]:
         return _whole(service, router.prefix, models, models.get(id))
 
     @router.get(
         "/models/{id}/estimate", tags=_TAGS, response_model=Estimate, summary="What training a model would take"
     )
+    @reads_files
     def estimate_model(id: str) -> dict[str, Any]:
         """With its draft as it is; nothing is trained."""
         model = models.get(id)
@@ -109,6 +114,7 @@ def _add_one(router: APIRouter, service: Service, models: Models) -> None:
         return estimated(service, {**config, "output_dir": str(models.home(model.id) / "runs" / "estimate")})
 
     @router.patch("/models/{id}", tags=_TAGS, response_model=schemas.WholeModel, summary="Change a model or its draft")
+    @reads_files
     def change_model(id: str, change: ModelChangeIn) -> dict[str, Any]:
         """A draft may be incomplete or wrong: `problem` says so, and it is kept."""
         fields = {name: value for name, value in given(change).items() if value is not None}
@@ -166,6 +172,7 @@ def _add_job(
         return json_response(view, 201, {"Location": location})
 
     queue_job.__name__ = f"{kind}_model"
+    reads_files(queue_job)
     router.post(f"/models/{{id}}/{kind}", status_code=201, tags=_TAGS, response_model=WholeJob, summary=summary)(
         queue_job
     )

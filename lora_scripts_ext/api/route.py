@@ -19,6 +19,7 @@ from . import idempotency
 from .access import READING, Access, Caller, require_scope
 from .errors import Problem, problem
 from .idempotency import Answer
+from .threads import Threads
 
 if TYPE_CHECKING:
     from .service import Service
@@ -31,6 +32,12 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 def reads_body_itself(endpoint: Endpoint) -> Endpoint:
     """Mark an ``async`` endpoint that reads ``request.stream()``, with its own limit on the size."""
     endpoint.reads_body_itself = True  # type: ignore[attr-defined]
+    return endpoint
+
+
+def reads_files(endpoint: Endpoint) -> Endpoint:
+    """Mark an endpoint that reads many files: it runs in other threads than those that are asked for the library."""
+    endpoint.reads_files = True  # type: ignore[attr-defined]
     return endpoint
 
 
@@ -51,7 +58,8 @@ def route_class(service: Service, access: Access) -> type[APIRoute]:
         def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
             self._reads_body_itself = getattr(endpoint, "reads_body_itself", False)
             if not inspect.iscoroutinefunction(endpoint):
-                endpoint = _in_thread(service, endpoint, options.get("status_code") or 200)
+                threads = service.file_threads if getattr(endpoint, "reads_files", False) else service.threads
+                endpoint = _in_thread(threads, endpoint, options.get("status_code") or 200)
             super().__init__(path, endpoint, **options)
 
         def get_route_handler(self) -> Handler:
@@ -71,7 +79,7 @@ def route_class(service: Service, access: Access) -> type[APIRoute]:
     return Route
 
 
-def _in_thread(service: Service, function: Callable[..., Any], status: int) -> Callable[..., Awaitable[Response]]:
+def _in_thread(threads: Threads, function: Callable[..., Any], status: int) -> Callable[..., Awaitable[Response]]:
     """A plain function as the coroutine that runs it in a thread, where its result also becomes JSON."""
 
     def respond(arguments: dict[str, Any]) -> Response:
@@ -79,7 +87,7 @@ def _in_thread(service: Service, function: Callable[..., Any], status: int) -> C
         return result if isinstance(result, Response) else json_response(result, status)
 
     async def endpoint(**arguments: Any) -> Response:
-        return await service.threads.run(respond, arguments)
+        return await threads.run(respond, arguments)
 
     # FastAPI would look for the names of string annotations in this module.
     hints = typing.get_type_hints(function, include_extras=True)

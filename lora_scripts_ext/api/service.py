@@ -28,6 +28,7 @@ class Service:
         server_ends: whether the server of a request waits for its connections to end, so that streams must.
         limits: what is accepted.
         threads: for what blocks.
+        file_threads: for what reads many files, so that nothing else waits for it.
         feed: tells event streams that something has changed.
         requests: those with an ``Idempotency-Key``.
         reports: of jobs, with their curves.
@@ -52,6 +53,7 @@ class Service:
         self.server_ends = server_ends
         self.limits = limits
         self.threads = Threads()
+        self.file_threads = Threads(8)
         self.feed = Feed(self.queue, database.folder, limits.streams)
         self.requests = Requests(database)
         self.reports = Reports(database.folder)
@@ -63,3 +65,4 @@ class Service:
         """End the event streams; the library stays open."""
         self.feed.close()
         self.threads.close()
+        self.file_threads.close()

@@ -19,7 +19,7 @@ from .errors import Problem
 from .idempotency import Answer
 from .images import taken_view
 from .model_schemas import UploadIn
-from .route import json_response, reads_body_itself
+from .route import json_response, reads_body_itself, reads_files
 from .service import Service
 
 _TAGS = ["uploads"]
@@ -82,6 +82,7 @@ def _add_one(router: APIRouter, service: Service, uploads: Uploads, models: Mode
     @router.post(
         "/uploads/{id}/complete", status_code=201, tags=_TAGS, response_model=schemas.Taken, summary="Take a file in"
     )
+    @reads_files
     def complete_upload(id: str) -> dict[str, Any]:
         """Images and captions go into the model's folder, zips unpacked; what cannot be used is listed with why."""
         model = models.get(uploads.get(id).model)

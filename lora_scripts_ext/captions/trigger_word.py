@@ -7,8 +7,11 @@ import re
 import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..models.tokenizer import Tokenizer
+if TYPE_CHECKING:
+    from ..models.tokenizer import Tokenizer
+
 
 _SHORTEST, _LONGEST = 4, 8
 _CONSONANTS = "bcdfghjklmnpqrstvwxz"
@@ -32,9 +35,14 @@ class TriggerWord:
     advice: str
 
 
+def load() -> None:
+    """Load the tokenizer, which takes seconds, before it is needed."""
+    _tokenizer()
+
+
 def looked_up(word: str) -> TriggerWord:
     """``word`` as CLIP's tokenizer reads it."""
-    tokenizer = Tokenizer.shipped()
+    tokenizer = _tokenizer()
     words = word.split()
     known = tuple(one for one in words if tokenizer.count(one) == 1)
     return TriggerWord(word, tokenizer.count(word), known, _advice(words, known, tokenizer))
@@ -45,7 +53,7 @@ def suggested(name: str, used: Collection[str] = ()) -> str:
 
     The same name gives the same word.
     """
-    tokenizer = Tokenizer.shipped()
+    tokenizer = _tokenizer()
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     stem = re.sub("[^a-z]|[aeiouy]", "", plain)[:_LONGEST]
     filler = (_CONSONANTS[byte % len(_CONSONANTS)] for byte in _bytes(name))
@@ -57,6 +65,13 @@ def suggested(name: str, used: Collection[str] = ()) -> str:
             return word
         word = word[: _LONGEST - 1] + next(filler) if word == stem else word[:-1] + next(filler)
     return word
+
+
+def _tokenizer() -> Tokenizer:
+    # It takes seconds to be imported, which programs that never ask for a word need not wait for.
+    from ..models.tokenizer import Tokenizer
+
+    return Tokenizer.shipped()
 
 
 def _bytes(name: str) -> bytes:

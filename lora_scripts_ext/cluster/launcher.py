@@ -26,13 +26,18 @@ from .connection import Cluster, Share
 from .node import Node
 from .outbox import Name
 from .parcels import Digests
-from .roots import Root, of_job, replaced
+from .roots import Root, obstacle, of_job, replaced
 
 Files = Literal["auto", "shared", "copied"]
 _POLL_SECONDS = 0.3
 _ANSWER_SECONDS = 300.0
 _UNREACHABLE_SECONDS = 90.0
 _MARKER = "shared-with-nodes.txt"
+
+
+def may_start(job: Job) -> str:
+    """Why a job cannot run on a cluster, as a sentence; empty where it can."""
+    return obstacle(registry.by_name(job.kind))
 
 
 class NodeLost(Exception):
@@ -310,6 +315,12 @@ class _RemoteJob:
                 self._execution.require_lease()
                 time.sleep(_POLL_SECONDS)
             except errors.RayActorError as error:
+                if "creation task" in str(error):
+                    last = (str(error).strip().splitlines() or [""])[-1]
+                    raise UserError(
+                        f"A node could not start the job ({last}); install the same version of LoRA Trainer there: "
+                        "pip install '.[ray]'."
+                    ) from error
                 raise self._lost(error) from error
 
     def _lost(self, error: Exception) -> NodeLost:

@@ -71,17 +71,21 @@ def names(folder: Path, only: Collection[str] = (), without: Collection[str] = (
                 yield path.relative_to(folder).as_posix()
 
 
+def obstacle(kind: Kind) -> str:
+    """Why jobs of a kind cannot run on a node, as a sentence; empty where they can."""
+    if kind.reads is not None:
+        return ""
+    return f"A job of the kind {kind.name} works on the library itself; it waits for a worker without --ray."
+
+
 def of_job(job: Job, kind: Kind, job_folder: Path) -> tuple[list[Root], dict[str, str]]:
     """The roots of a job, and for each path of its config its place on a node, relative to the working folder.
 
     Raises:
-        UserError: the job reads more than its config names.
+        UserError: the job is none for a node.
     """
-    if kind.reads is None:
-        raise UserError(
-            f"{job.name}: a job of the kind {job.kind} reads files that its config does not name; run it with a worker "
-            "without --ray, or share the data folder with all nodes."
-        )
+    if problem := obstacle(kind):
+        raise UserError(f"{job.name}: {problem}")
     own = Root(str(job_folder.absolute()), f"jobs/{job.id}", written=True, ignored=_OF_THE_WORKER)
     roots, places = [own], dict[str, str]()
     for path, is_file, written in _paths(job.config, kind):

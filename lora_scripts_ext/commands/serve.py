@@ -16,8 +16,10 @@ from typing import Any
 from .. import crash, terminal
 from ..api import webhooks
 from ..api.origin import is_loopback
+from ..captions import trigger_word
 from ..errors import UserError
-from ..jobs.environment import Environment, Standalone
+from ..jobs import service_file
+from ..jobs.environment import Bounds, Environment, Standalone
 from ..jobs.worker import Worker
 from ..library.database import Database
 from ..library.keys import Keys
@@ -65,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="DIR",
-        help="read and write only below this folder and the data folder; may be repeated (default: everywhere)",
+        help="read and write only below this folder and the data folder; may be repeated (default: everywhere, "
+        "or, where others can reach the server, the data folder alone)",
     )
     parser.add_argument("--no-worker", action="store_true", help="serve only; a `worker` elsewhere runs the jobs")
     return parser
@@ -137,12 +140,10 @@ class _Server:
         from ..api.service import Service
 
         base_model = self._options.base_model or (_POCKET if _POCKET.is_file() else "")
-        roots = tuple(self._options.allowed_root)
-        folder = self._database.folder
-        environment = Standalone(folder, str(Path(base_model).resolve()) if base_model else "", roots)
+        folder, address = self._database.folder, self._socket.getsockname()
+        environment = Standalone(folder, str(Path(base_model).absolute()) if base_model else "", self._bounds(address))
         self._environment = environment
         service = Service(self._database, environment, queue=self._queue, wake=self._wake)
-        address = self._socket.getsockname()
         access = on_loopback() if is_loopback(address[0]) else with_key(Keys(self._database), service.threads)
         server = uvicorn.Server(
             uvicorn.Config(
@@ -159,6 +160,8 @@ class _Server:
             signal.signal(number, self._signal)
         for thread in threads:
             thread.start()
+        # Once, so that no request waits for it.
+        threading.Thread(target=trigger_word.load, name="lora-trainer-tokenizer", daemon=True).start()
         self._webhooks.start()
         terminal.print_json({"url": _url(address)})
         while not self._end.wait(1.0):
@@ -170,6 +173,14 @@ class _Server:
         for thread in threads:
             thread.join()
         return self._code()
+
+    def _bounds(self, address: tuple[Any, ...]) -> Bounds | None:
+        """What jobs may do: on this machine alone what its user may, unless folders are named."""
+        if is_loopback(str(address[0])) and not self._options.allowed_root:
+            return None
+        endpoints = service_file.load(self._database.folder).endpoints.values()
+        roots = tuple(root.absolute() for root in self._options.allowed_root)
+        return Bounds(roots, frozenset((one.url, one.key_from) for one in endpoints))
 
     def _work(self) -> None:
         # torch, which knows the devices, takes seconds to be imported: the API answers meanwhile.

@@ -21,7 +21,7 @@ from . import data_dir
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the worker; returns the exit code: 0 all done, 1 a job failed meanwhile, 2 bad input, 130 stopped."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         database = data_dir.opened(options.data_dir)
         return _on_ray(database, options) if options.ray else _here(database, options)
@@ -30,16 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return terminal.BAD_INPUT
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of ``worker``."""
+    options = argparse.ArgumentParser(
         prog="python -m lora_scripts_ext worker",
         description="Run the queued jobs, one at a time on each device. Ctrl-C gives them back to the queue, saved.",
     )
-    data_dir.add_option(parser)
-    parser.add_argument(
+    data_dir.add_option(options)
+    options.add_argument(
         "--until-empty", action="store_true", help="end when no job is left that can run; else wait for new ones"
     )
-    ray = parser.add_argument_group("on a Ray cluster")
+    ray = options.add_argument_group("on a Ray cluster")
     ray.add_argument("--ray", metavar="ADDRESS", help="auto, HOST:PORT or ray://HOST:PORT; needs pip install '.[ray]'")
     ray.add_argument("--gpus-per-job", type=float, metavar="N", help="default: 1, or 0 on a cluster without GPUs")
     ray.add_argument(
@@ -57,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     ray.add_argument(
         "--node-cache", type=float, default=100, metavar="GB", help="what a node keeps between jobs (default: 100)"
     )
-    return parser
+    return options
 
 
 class _Changes:
@@ -95,7 +96,7 @@ def _here(database: Database, options: argparse.Namespace) -> int:
 def _on_ray(database: Database, options: argparse.Namespace) -> int:
     """Run jobs on a cluster, as many at once as it has room for at the time."""
     from ..cluster import connection
-    from ..cluster.launcher import RayLauncher
+    from ..cluster.launcher import RayLauncher, may_start
 
     queue = Queue(database)
     cluster = connection.connect(options.ray)
@@ -115,7 +116,9 @@ def _on_ray(database: Database, options: argparse.Namespace) -> int:
                 terminal.print_message(f"The cluster has room for {now} jobs at once; {needs}.")
             worker.use(connection.lane_names(now))
 
-        worker = Worker(queue, launcher, [], runner="worker", on_tick=tick, on_error=terminal.print_message)
+        worker = Worker(
+            queue, launcher, [], runner="worker", may_start=may_start, on_tick=tick, on_error=terminal.print_message
+        )  # fmt: skip
         return _run(database, worker, changes, options)
     finally:
         cluster.close()

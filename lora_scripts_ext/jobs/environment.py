@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..contract import Host, Inspection
@@ -43,8 +47,8 @@ class Environment(Protocol):
             UserError: it may not.
         """
 
-    def endpoint(self, url: str) -> str:
-        """``url``, if images may be sent there.
+    def endpoint(self, url: str, key_from: str) -> str:
+        """``url``, if images may be sent there, with the key in the environment variable ``key_from``.
 
         Raises:
             UserError: they may not.
@@ -61,17 +65,30 @@ class Environment(Protocol):
         """The base model of trainings that name none; empty where there is none."""
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What jobs may do where others than the machine's own users hand them in.
+
+    Attributes:
+        roots: folders that may be read and written, beside the data folder.
+        endpoints: where images may be sent, each with the environment variable that holds its key, or nothing.
+    """
+
+    roots: tuple[Path, ...] = ()
+    endpoints: frozenset[tuple[str, str]] = frozenset()
+
+
 class Standalone:
     """Outside of a WebUI: base models are read from files, and whoever may start a job may read what the process may,
-    unless ``roots`` bounds that."""
+    unless ``bounds`` says otherwise."""
 
     runner = "worker"
 
-    def __init__(self, data_dir: Path, base_model: str = "", roots: tuple[Path, ...] = ()) -> None:
-        """``roots``: the folders that jobs may read; empty for all."""
+    def __init__(self, data_dir: Path, base_model: str = "", bounds: Bounds | None = None) -> None:
+        """``base_model``: of trainings that name none; it may be read whatever the bounds."""
         self.data_dir = data_dir
         self._base_model = base_model
-        self._roots = tuple(root.resolve() for root in roots)
+        self._bounds = bounds
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The standalone host, which nothing stops but the job itself."""
@@ -87,22 +104,28 @@ class Standalone:
 
     def readable(self, path: str) -> Path:
         """See :meth:`Environment.readable`."""
-        from ..errors import UserError
-
         if "\0" in path:
             raise UserError(f"{path!r}: no file has such a name; correct it.")
-        absolute = Path(path).expanduser().absolute()
-        real = absolute.resolve()
-        inside = (self.data_dir.resolve(), *self._roots)
-        if self._roots and not any(real.is_relative_to(root) for root in inside):
+        # By its letters first: what lies outside is not even looked at.
+        absolute = Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 - pathlib would follow links
+        if self._bounds is None or str(absolute) == self._base_model:
+            return absolute
+        roots = (self.data_dir, *self._bounds.roots)
+        named = any(absolute.is_relative_to(root.absolute()) for root in roots)
+        if not named or not any(absolute.resolve().is_relative_to(root.resolve()) for root in roots):
             raise UserError(
-                f"{path}: this server reads only below {', '.join(map(str, inside))}; move it there, or start the "
-                "server with --allowed-root FOLDER."
+                f"{path}: this server reads and writes only below {', '.join(map(str, roots))}; move it there, or "
+                "start the server with --allowed-root FOLDER."
             )
         return absolute
 
-    def endpoint(self, url: str) -> str:
+    def endpoint(self, url: str, key_from: str) -> str:
         """See :meth:`Environment.endpoint`."""
+        if self._bounds is not None and (url, key_from) not in self._bounds.endpoints:
+            raise UserError(
+                f"endpoint: this server can be reached by others, so it sends images only to the endpoints in "
+                f"service.yaml, each with its own key_from; {url[:200]} is none of them."
+            )
         return url
 
     def captioner_model(self, model: str) -> str:

@@ -18,7 +18,7 @@ from ..images.kinds import EXTENSIONS
 from ..images.skipped import Skipped
 from ..library.job import Job
 from ..library.model import Model
-from ..library.models import Models
+from ..library.models import RUNS, Models
 from ..library.queue import Queue
 from ..preparation import upload
 from ..preparation.archive import Unpacked
@@ -27,7 +27,6 @@ from .environment import Environment
 from .kinds import registry
 from .submit import Submission, submit
 
-_RUNS = "runs"
 _MOST_RUNS = 100_000
 
 
@@ -172,7 +171,7 @@ def prepare(queue: Queue, environment: Environment, models: Models, model: Model
 
 def _probe(models: Models, model: Model) -> dict[str, Any]:
     """A training's config to look at, with a folder that is not made."""
-    return {**training_config(models, model), "output_dir": str(models.home(model.id) / _RUNS / "0")}
+    return {**training_config(models, model), "output_dir": str(models.home(model.id) / RUNS / "0")}
 
 
 def _with_place(models: Models, environment: Environment, model: Model, request: Submission) -> dict[str, Any]:
@@ -191,7 +190,7 @@ def _of(model: Model, request: Submission, kind: str, config: dict[str, Any]) ->
 
 
 @contextmanager
-def _new_run(home: Path, kind: str = _RUNS) -> Iterator[Path]:
+def _new_run(home: Path, kind: str = RUNS) -> Iterator[Path]:
     """A new folder for a job of the model; removed again if the job cannot be queued."""
     parent = home / kind
     parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from ..library.job import ENDED
 from .kinds.options import option, read
 
 NAME = "service.yaml"
-_KEYS = ("fetch", "webhooks")
+_KEYS = ("fetch", "webhooks", "endpoints")
 _EVENTS = ("starting", "running", "queued", *ENDED)
 _LONGEST_NAME = 64
 Entry = TypeVar("Entry")
@@ -53,11 +53,24 @@ class Webhook:
 
 
 @dataclass(frozen=True)
+class Endpoint:
+    """A captioning service that images may be sent to.
+
+    Attributes:
+        key_from: environment variable that holds its key; empty where it needs none.
+    """
+
+    url: str
+    key_from: str
+
+
+@dataclass(frozen=True)
 class ServiceFile:
     """The file's entries by their names."""
 
     fetch: dict[str, Fetch] = field(default_factory=dict)
     webhooks: dict[str, Webhook] = field(default_factory=dict)
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
 
 
 def load(data_dir: Path) -> ServiceFile:
@@ -75,6 +88,7 @@ def load(data_dir: Path) -> ServiceFile:
     return ServiceFile(
         _entries(path, values, "fetch", _fetch),
         _entries(path, values, "webhooks", _webhook),
+        _entries(path, values, "endpoints", _endpoint),
     )
 
 
@@ -91,6 +105,12 @@ class _WebhookOptions:
     secret: str = option("", "What signs the messages.")
     secret_from: str = option("", "Environment variable that holds the secret.")
     events: list[str] = option(["done", "failed"], "States of jobs that are told of.")
+
+
+@dataclass(frozen=True)
+class _EndpointOptions:
+    url: str = option("", "Address of an OpenAI-compatible service that images may be sent to.")
+    key_from: str = option("", "Environment variable that holds its key.")
 
 
 def _entries(
@@ -124,17 +144,25 @@ def _fetch(entry: dict[str, Any], where: str) -> Fetch:
 
 def _webhook(entry: dict[str, Any], where: str) -> Webhook:
     options = read(_WebhookOptions, entry, where, required=("url",))
-    try:
-        parts = urlsplit(options.url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        valid = False
-    if not valid:
-        raise UserError(
-            f"{where}: url is {shown(options.url)}; write a whole address such as https://example.com/hook."
-        )
+    _check_url(options.url, where)
     if bool(options.secret) == bool(options.secret_from):
         raise UserError(f"{where}: give either secret or secret_from, the environment variable that holds it.")
     if wrong := [event for event in options.events if event not in _EVENTS]:
         raise UserError(f"{where}: events has {shown(wrong[0])}; the states of jobs are {', '.join(_EVENTS)}.")
     return Webhook(options.url, options.secret, options.secret_from, tuple(options.events))
+
+
+def _endpoint(entry: dict[str, Any], where: str) -> Endpoint:
+    options = read(_EndpointOptions, entry, where, required=("url",))
+    _check_url(options.url, where)
+    return Endpoint(options.url, options.key_from)
+
+
+def _check_url(url: str, where: str) -> None:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise UserError(f"{where}: url is {shown(url)}; write a whole address such as https://example.com/hook.")

@@ -16,7 +16,6 @@ from ..preparation import intake
 
 _SPLIT, _SEEN, _CONTENTS = "split.json", "seen.json", "contents.json"
 # Beside a LoRA: the hashes of what was published from its folder.
-_PUBLISHED = "published.json"
 
 
 @dataclass(frozen=True)
@@ -140,13 +139,6 @@ def trained_on(version: Version | None, images: Path, known: Mapping[str, str]) 
         return set(split.seen) - set(split.held_out.values())
     begun = version.created - float(version.facts.get("seconds") or 0)
     return {content for name, content in known.items() if _arrived(images / name) <= begun}
-
-
-def carry_published(init: str, run_folder: Path) -> None:
-    """Let a new run folder know what was published from the one of the LoRA ``init``: that is ours to replace."""
-    before, now = Path(init).parent / _PUBLISHED, run_folder / _PUBLISHED
-    if init and before.is_file() and not now.exists():
-        files.copy(before, now)
 
 
 def _arrived(path: Path) -> float:

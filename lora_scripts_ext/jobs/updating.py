@@ -29,7 +29,7 @@ from ..library.models import Models
 from ..preparation import intake
 from ..preparation.check import bad, check
 from ..preparation.report import Report
-from ..training import held_out, run
+from ..training import held_out, publication, run
 from ..training import state as states
 from ..training.held_out import Comparison, HeldOutLoss, Losses
 from ..training.run import Result
@@ -201,7 +201,7 @@ class Updating:
             compared.append(self._losses(split, started, session, lora))
             return held_out.compare(compared[0]["new"], compared[0]["old"]).no_worse
 
-        update_record.carry_published(split.init, self._folder)
+        publication.inherit(self._folder)
         try:
             result = run.train(
                 started,

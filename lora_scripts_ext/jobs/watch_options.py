@@ -67,5 +67,5 @@ def checked(
         **asdict(options),
         "folder": str(folder),
         "hour": hour.tidy(options.hour, f"{where}: hour"),
-        "endpoint": environment.endpoint(options.endpoint) if options.endpoint else "",
+        "endpoint": environment.endpoint(options.endpoint, options.key_from) if options.endpoint else "",
     }

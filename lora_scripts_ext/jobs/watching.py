@@ -158,7 +158,7 @@ class Watcher:
             self._wake()
 
     def _fetch_if_due(self, name: str, fetch: Fetch) -> None:
-        begun = self._fetches.begin(name, fetch.hour, Owner.current())
+        begun = self._fetches.begin(name, fetch.hour, Owner.current(), 60 * fetch.timeout_minutes)
         if begun is not None:
             thread = threading.Thread(target=self._fetch, args=(name, fetch, begun), name=f"fetch {name}", daemon=True)
             self._fetching[name] = thread

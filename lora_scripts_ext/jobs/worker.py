@@ -19,6 +19,7 @@ _RECOVER_SECONDS = 2.0
 # How long an owner on another machine, which cannot be looked up, may be silent.
 _SILENT_SECONDS = 120.0
 _GRACE_SECONDS = 600.0
+_START_PAUSE = 30.0
 
 
 class Worker:
@@ -122,8 +123,13 @@ class Worker:
 
         claim = self._queue.claim(lane, Owner.current(), accepts)
         self._queue.note(obstacles)
-        if claim is not None:
+        if claim is None:
+            return
+        try:
             self._running[lane] = (claim, self._launcher.start(claim))
+        except OSError as error:
+            # No memory for a process, or a full disk: a job that was claimed must not be left to no one.
+            self._queue.interrupted(claim, f"It could not be started ({error.strerror}).", _START_PAUSE)
 
     def _reap(self) -> bool:
         """Forget what has ended; returns whether something still runs."""

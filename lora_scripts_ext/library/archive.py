@@ -22,6 +22,7 @@ from . import schema
 from .database import Database
 from .job import OWNED
 from .models import FOLDER as MODELS
+from .models import RUNS
 
 Progress = Callable[[int, int, str], None]
 #: version of what is below
@@ -177,6 +178,8 @@ def _files(folder: Path, place: str, runs: dict[str, bool], notes: list[str]) ->
     """The files of a folder, without what can be made again; ``runs``: folders of runs, and whether each is done."""
     for here, below, names in os.walk(folder):
         unwanted = {name for name in below if files.is_temporary(name)}
+        if Path(here).parent.name == RUNS and Path(here).parents[2].name == MODELS:
+            unwanted.add("cache")
         if here in runs:
             # Of a run that is done nothing is resumed.
             unwanted |= {"cache", "state"} if runs[here] else {"cache"}

@@ -86,12 +86,26 @@ class Database:
             yield connection
             return
         connection.execute("BEGIN IMMEDIATE")
+        afterwards: list[Callable[[], None]] = []
+        self._local.afterwards = afterwards
         try:
             yield connection
             connection.execute("COMMIT")
         except BaseException:
             _roll_back(connection)
             raise
+        finally:
+            self._local.afterwards = None
+        for function in afterwards:
+            function()
+
+    def afterwards(self, function: Callable[[], None]) -> None:
+        """Call ``function`` once the changes that this thread is making are kept; at once where it makes none."""
+        pending: list[Callable[[], None]] | None = getattr(self._local, "afterwards", None)
+        if pending is None:
+            function()
+        else:
+            pending.append(function)
 
     def version(self) -> int:
         """A number that changes with every change of the file, whichever thread or process makes it."""

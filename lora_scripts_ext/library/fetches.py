@@ -15,6 +15,8 @@ from .watches import is_due
 
 # A night in which the machine goes down again and again.
 _MOST_TRIES = 3
+# To end a command that takes too long, and to write that down.
+_GRACE_SECONDS = 60.0
 _now = time.time
 
 
@@ -30,6 +32,8 @@ class Fetched:
         code: its exit code; negative, as ``subprocess`` has it, where a signal ended it.
         outcome: how it ended, as a sentence; empty while it runs.
         started, ended: in seconds since the epoch.
+        until: when it has been ended at the latest, for an owner that cannot be looked up: one on another machine, or
+            on this one under another name.
     """
 
     day: str
@@ -40,11 +44,13 @@ class Fetched:
     outcome: str = ""
     started: float = 0.0
     ended: float | None = None
+    until: float = 0.0
 
     @property
     def is_running(self) -> bool:
         """Whether it has not ended, and the process that runs it may be alive."""
-        return self.ended is None and self.owner.alive() is not False
+        alive = self.owner.alive()
+        return self.ended is None and (_now() < self.until if alive is None else alive)
 
 
 @dataclass(frozen=True)
@@ -66,23 +72,27 @@ class Fetches:
         with self._database.reading() as connection:
             return _get(connection, name)
 
-    def begin(self, name: str, at: str, owner: Owner) -> Begun | None:
-        """Take it upon ``owner`` to run the command whose hour is ``at``; None where it is not due, or another process
-        was first.
+    def begin(self, name: str, at: str, owner: Owner, seconds: float = 0.0) -> Begun | None:
+        """Take it upon ``owner`` to run the command whose hour is ``at``, for at most ``seconds``; None where it is not
+        due, or another process was first.
 
         A command that has never been run waits for the next time that its hour comes.
         """
         now = _now()
+        day = hour.newest(at, now)
+        # Asked every few seconds: nearly always without a transaction that others would have to wait for.
+        if not _is_due(self.get(name), day):
+            return None
         with self._database.writing() as connection:
-            last, day = _get(connection, name), hour.newest(at, now)
+            last = _get(connection, name)
             if last is None:
                 _set(connection, name, Fetched(day, 0, owner, None, None, "Waits for its hour.", now, now))
                 return None
-            died = last if last.ended is None and not last.is_running else None
-            again = died is not None and died.tries < _MOST_TRIES
-            if last.is_running or not (again or is_due(last.day, day)):
+            if not _is_due(last, day):
                 return None
-            _set(connection, name, Fetched(day, died.tries + 1 if died and died.day == day else 1, owner, started=now))
+            died = last if last.ended is None else None
+            tries = died.tries + 1 if died is not None and died.day == day else 1
+            _set(connection, name, Fetched(day, tries, owner, started=now, until=now + seconds + _GRACE_SECONDS))
             return Begun(day, died)
 
     def started(self, name: str, child: Owner) -> None:
@@ -97,6 +107,14 @@ class Fetches:
             if (last := _get(connection, name)) is not None:
                 day = "" if again else last.day
                 _set(connection, name, replace(last, day=day, outcome=outcome, code=code, ended=_now()))
+
+
+def _is_due(last: Fetched | None, day: str) -> bool:
+    """Whether there is something to do about a command whose hour has come on ``day``."""
+    if last is None:
+        return True
+    again = last.ended is None and last.tries < _MOST_TRIES
+    return not last.is_running and (again or is_due(last.day, day))
 
 
 def _get(connection: sqlite3.Connection, name: str) -> Fetched | None:

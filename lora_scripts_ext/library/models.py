@@ -22,6 +22,8 @@ from .model import KINDS, Model, ModelPage, State, Version
 FOLDER, TRASH = "models", "trash"
 #: a model as it was last changed, in its own folder: for a library that is made again
 RECORD = "model.json"
+#: in a model's folder: a folder for each of its trainings
+RUNS = "runs"
 # The kinds of jobs that make versions.
 _TRAINING = ("train", "update")
 _LONGEST_TRIGGER = 200

@@ -7,6 +7,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from .job import ENDED, OWNED, Attempt, Change, Claim, Job, NewJob, Page, State,
 # else it may as well be the machine.
 _MOST_CRASHES, _MOST_DEATHS = 3, 20
 _LONGEST_PAUSE = 300.0
+_RECORDING_THREADS = 16
 # A change that lies this far in the future was made before the clock was set back.
 _CLOCK_TOLERANCE = 5.0
 _now = time.time
@@ -44,8 +46,7 @@ class Queue:
         """
         with self._database.writing() as connection:
             added = [self._insert(connection, job) for job in jobs]
-        for job in added:
-            self._record(job)
+        self._record(*added)
         return added
 
     def get(self, job: str) -> Job:
@@ -428,10 +429,20 @@ class Queue:
         self._record(changed)
         return changed
 
-    def _record(self, job: Job) -> None:
+    def _record(self, *jobs: Job) -> None:
         """Write down what a library that is made again needs; not worth failing for."""
-        with contextlib.suppress(OSError):
-            rebuild.record(self._database.folder, job)
+
+        def record(job: Job) -> None:
+            with contextlib.suppress(OSError):
+                rebuild.record(self._database.folder, job)
+
+        def record_all() -> None:
+            # Each waits for the disk several times.
+            with ThreadPoolExecutor(_RECORDING_THREADS) as pool:
+                list(pool.map(record, jobs))
+
+        # No other process should wait for that.
+        self._database.afterwards(record_all if len(jobs) != 1 else lambda: record(jobs[0]))
 
 
 # Owned first, then the queue in its order, then what has ended, the newest first.

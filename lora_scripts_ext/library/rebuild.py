@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files, json_text
-from . import models
+from . import models, watches
 from .database import Database
 from .job import Job
 
@@ -29,11 +29,12 @@ def record(data_dir: Path, job: Job) -> None:
 
 
 def from_folders(database: Database) -> None:
-    """Fill an empty library with the models and jobs whose folders are there.
+    """Fill an empty library with the models, watches and jobs whose folders are there.
 
     Jobs that had not ended are queued again.
     """
     models.from_folders(database)
+    watches.from_folders(database)
     records = [(path.parent, _read(path)) for path in sorted((database.folder / "jobs").glob(f"*/{RECORD}"))]
     now = time.time()
     with database.writing() as connection:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import sqlite3
 import time
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from .. import json_text
+from .. import files, json_text
 from ..errors import NotFound
-from . import hour
+from . import hour, models
 from .database import Database
 from .job import ENDED, Job, NewJob
-from .queue import Queue
 
+if TYPE_CHECKING:
+    from .queue import Queue
+
+#: a watch as it was last changed, in its model's folder: for a library that is made again
+RECORD = "watch/watch.json"
 _now = time.time
 
 
@@ -96,7 +102,10 @@ class Watches:
                 "UPDATE watches SET folder = ?, config = ?, state = ?, changed = ? WHERE model = ?",
                 [folder, json_text.dumps(config), json_text.dumps(state), now, model],
             )
-            return _get(connection, model)
+            watch = _get(connection, model)
+        with contextlib.suppress(OSError):
+            files.write_text(self._record(model), json_text.dumps(vars(watch), indent=1))
+        return watch
 
     def remove(self, model: str) -> None:
         """Watch no more; images and versions stay.
@@ -107,6 +116,11 @@ class Watches:
         with self._database.writing() as connection:
             _get(connection, model)
             connection.execute("DELETE FROM watches WHERE model = ?", [model])
+        with contextlib.suppress(OSError):
+            self._record(model).unlink(missing_ok=True)
+
+    def _record(self, model: str) -> Path:
+        return self._database.folder / models.FOLDER / model / RECORD
 
     def attend(self, watch: Watch, queue: Queue, job: NewJob | None) -> Job | None:
         """Note that the hour of ``watch`` has been attended to, and queue ``job`` for it if there is one.
@@ -128,6 +142,19 @@ class Watches:
                 state["job"] = added.id
             connection.execute("UPDATE watches SET state = ? WHERE id = ?", [json_text.dumps(state), watch.id])
             return added
+
+
+def from_folders(database: Database) -> None:
+    """Fill a library that is made again with the watches whose records are in the folders of its models."""
+    with database.writing() as connection:
+        for path in sorted((database.folder / models.FOLDER).glob(f"*/{RECORD}")):
+            # One record that cannot be used must not cost the others.
+            with contextlib.suppress(OSError, ValueError, LookupError, TypeError, sqlite3.IntegrityError):
+                values = json.loads(path.read_text(encoding="utf-8"))
+                row = {key: values[key] for key in ("id", "model", "folder", "created", "changed")}
+                row |= {key: json_text.dumps(values[key]) for key in ("config", "state")}
+                marks = ", ".join("?" * len(row))
+                connection.execute(f"INSERT INTO watches ({', '.join(row)}) VALUES ({marks})", list(row.values()))
 
 
 def running(connection: sqlite3.Connection, kind: str, model: str) -> str | None:

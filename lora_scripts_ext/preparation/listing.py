@@ -21,7 +21,6 @@ from ..images import decode, excluded, folder
 from ..images.bucket import Size
 from ..images.exclusive import changing
 from ..images.skipped import Skipped
-from ..models.tokenizer import Tokenizer
 from .report import LastReport, is_checked, last_report
 from .verdict import Verdict
 
@@ -104,24 +103,28 @@ def listing(place: Place, trigger: str = "") -> Listing:
     Raises:
         UserError: the folder is missing, or a file in it cannot be read.
     """
-    key = (place, trigger)
-    stamp = _stamp(place)
     with _LOCK:
-        known = _KNOWN.get(key)
-        if known is not None and known[0] == stamp:
-            _KNOWN.move_to_end(key)
-            return known[1]
-    read = _read(place, trigger)
-    with _LOCK:
-        _KNOWN[key] = (stamp, read)
-        _KNOWN.move_to_end(key)
-        while len(_KNOWN) > _FOLDERS:
-            _KNOWN.popitem(last=False)
-    return read
+        entry = _ENTRIES.setdefault((place, trigger), _Entry())
+        _ENTRIES.move_to_end((place, trigger))
+        if len(_ENTRIES) > _FOLDERS:
+            _ENTRIES.popitem(last=False)
+    # Of many who ask at once one reads, the others wait for what it finds.
+    with entry.lock:
+        stamp = _stamp(place)
+        if entry.listing is None or entry.stamp != stamp:
+            entry.listing, entry.stamp = _read(place, trigger), stamp
+        return entry.listing
+
+
+class _Entry:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.stamp = 0
+        self.listing: Listing | None = None
 
 
 _LOCK = threading.Lock()
-_KNOWN: OrderedDict[tuple[Place, str], tuple[int, Listing]] = OrderedDict()
+_ENTRIES: OrderedDict[tuple[Place, str], _Entry] = OrderedDict()
 
 
 def exclude(place: Place, names: Collection[str], unwanted: bool) -> None:
@@ -175,6 +178,9 @@ def _read(place: Place, trigger: str) -> Listing:
 def _last(place: Place, store: CaptionStore, unwanted: Collection[str], trigger: str) -> LastReport | None:
     if not is_checked(place.folder):
         return None
+    # Not needed for folders that have not been checked: it takes seconds to be imported.
+    from ..models.tokenizer import Tokenizer
+
     names = [name for name in store.names if name not in unwanted]
     captions = {name: store.entry(name).prompt or folder_meaning(place.folder, name)[1] for name in store.names}
     return last_report(
@@ -190,6 +196,8 @@ def _last(place: Place, store: CaptionStore, unwanted: Collection[str], trigger:
 
 @functools.lru_cache(_COUNTS)
 def _tokens(caption: str) -> int:
+    from ..models.tokenizer import Tokenizer
+
     return Tokenizer.shipped().count(caption)
 
 

@@ -108,14 +108,14 @@ class HeldOutLoss:
     Called again and again, as after every epoch, it differs by what the adapter has learned alone.
     """
 
-    def __init__(self, config: Config, session: Session, store: Store, *, draws: int = _DRAWS) -> None:
-        """``draws``: pairs of noise and timestep in all, which the images share; at least one for each."""
+    def __init__(self, config: Config, session: Session, store: Store, *, draws: int | None = None) -> None:
+        """``draws``: pairs of noise and timestep in all, which the images share; at least one for each. None: 64."""
         self._config = config
         self._session = session
         self._store = store
         self._objective = objective.of(session.model)
         self._images = [index for index, one in enumerate(store.examples) if not one.regularisation]
-        self._rounds = math.ceil(draws / len(self._images))
+        self._rounds = math.ceil((draws or _DRAWS) / len(self._images))
         self._shares = stratified(config.seed, len(self._images), self._rounds)
 
     @classmethod

@@ -47,6 +47,13 @@ def publish(lora: Path, folder: Path, warn: Callable[[str], None]) -> Path:
     return published
 
 
+def inherit(folder: Path) -> None:
+    """Let a run in ``folder`` replace what the runs beside it have published: they are versions of one model."""
+    hashes = [one for record in sorted(folder.parent.glob(f"*/{_RECORD}")) for one in _known(record)]
+    if hashes:
+        _remember(folder / _RECORD, hashes)
+
+
 def _copy_card(lora: Path, folder: Path, warn: Callable[[str], None]) -> None:
     try:
         card.copy(lora, folder)

@@ -34,7 +34,7 @@ class WebUI:
         """See ``Environment.readable``."""
         return paths.readable(path)
 
-    def endpoint(self, url: str) -> str:
+    def endpoint(self, url: str, key_from: str) -> str:
         """See ``Environment.endpoint``."""
         return paths.service(url)
 

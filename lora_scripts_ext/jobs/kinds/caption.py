@@ -53,7 +53,9 @@ class Caption(Kind):
         if options["captioner"] not in NAMES:
             raise UserError(f"{where}: captioner is {options['captioner']!r}, expected one of {', '.join(NAMES)}.")
         fields.check(options["template"])
-        options["endpoint"] = environment.endpoint(options["endpoint"]) if options["endpoint"] else ""
+        options["endpoint"] = (
+            environment.endpoint(options["endpoint"], options["key_from"]) if options["endpoint"] else ""
+        )
         options["model"] = environment.captioner_model(options["model"])
         options |= {key: absolute(options[key], environment) for key in ("train_data_dir", "metadata_path", "words")}
         return Plan(f"Caption {folder_name(options['train_data_dir'])}", options)

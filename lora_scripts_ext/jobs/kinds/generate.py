@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from ...contract import PreviewRequest
 from ...errors import UserError
 from ...library.job import Job
 from ..environment import Environment
@@ -14,6 +13,9 @@ from ..execution import Execution
 from ..outcome import Outcome
 from .kind import Kind, Plan, absolute, folder_name, stop_check
 from .options import option, read
+
+if TYPE_CHECKING:
+    from ...contract import PreviewRequest
 
 Sampler = Literal["Euler", "Euler a", "DDIM", "DPM++ 2M", "DPM++ 2M Karras"]
 
@@ -34,6 +36,9 @@ class DrawingOptions:
 
     def request(self, index: int, prompt: str, strength: float = 1.0) -> PreviewRequest:
         """The image with this number, from 0."""
+        # torch, which comes with it, is not needed to queue a job.
+        from ...contract import PreviewRequest
+
         return PreviewRequest(
             prompt=prompt,
             negative=self.negative_prompt,

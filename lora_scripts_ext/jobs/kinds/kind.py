@@ -36,8 +36,8 @@ class Kind(ABC):
     Attributes:
         name: by which it is asked for.
         lane: whether it needs the ``device`` (one job at a time), or only ``files``.
-        reads: the config's keys of the files and folders that it reads; None where it reads more than these name, so
-            that it only runs where the data folder is.
+        reads: the config's keys of the files and folders that it reads; None where it works on the library itself, so
+            that it only runs where that is.
         writes: those that it changes.
         caches: the key of a folder of what can be computed again; empty where there is none.
     """

@@ -40,9 +40,11 @@ class Train(Kind):
 
     def run(self, job: Job, execution: Execution, environment: Environment) -> Outcome:
         """Train to the end, or until stopped."""
-        from ...training import run
+        from ...training import publication, run
 
         config = configs.from_dict(job.config, job.name)
+        if job.model is not None:
+            publication.inherit(Path(config.output_dir))
         try:
             result = run.train(
                 config,
