@@ -45,22 +45,22 @@ def test_three_questions_make_a_model_whose_images_captions_and_settings_are_kep
     client, images = served
     page.get_by_role("button", name="New model").click()
     page.get_by_label("A car").check()
-    page.get_by_label("Name").fill("han")
-    page.get_by_label("Name").blur()
-    expect(page.get_by_label("Trigger word")).not_to_have_value("", timeout=60_000)
+    page.get_by_label("Name", exact=True).fill("han")
+    page.get_by_label("Name", exact=True).blur()
+    expect(page.get_by_label("Trigger word", exact=True)).not_to_have_value("", timeout=60_000)
     page.get_by_role("button", name="Create model").click()
     expect(page.get_by_role("heading", name="han")).to_be_visible(timeout=20_000)
     page.locator(".drop input").set_input_files([*sorted(map(str, images.glob("*.png"))), str(images / "metadata.csv")])
     expect(page.locator(".tile")).to_have_count(6, timeout=60_000)
     page.get_by_role("button", name="Exclude: 03.png").click()
     expect(page.get_by_role("button", name="Include again: 03.png")).to_be_visible(timeout=20_000)
-    page.get_by_role("link", name="Captions").click()
+    page.get_by_role("link", name="Captions", exact=True).click()
     expect(page.locator(".caption")).to_have_count(5, timeout=20_000)
     caption = page.get_by_label("Caption of 00.png")
     caption.fill(f"a phone, {HOSTILE}")
     caption.blur()
     expect(page.get_by_role("button", name=re.compile("<img src=x"))).to_be_visible(timeout=20_000)
-    page.get_by_role("link", name="Train").click()
+    page.get_by_role("link", name="Train", exact=True).click()
     page.get_by_text("All settings").click()
     page.get_by_label("LoRA rank").fill("0")
     page.get_by_label("LoRA rank").blur()
@@ -76,11 +76,11 @@ def test_three_questions_make_a_model_whose_images_captions_and_settings_are_kep
 
 def test_a_name_that_cannot_be_used_is_said_under_its_field(page):
     page.get_by_role("button", name="New model").click()
-    page.get_by_label("Name").fill("con")
+    page.get_by_label("Name", exact=True).fill("con")
     page.get_by_role("button", name="Create model").click()
     error = page.locator(".field.wrong", has_text="Name").get_by_role("alert")
     expect(error).to_contain_text("con", timeout=20_000)
-    expect(page.get_by_label("Name")).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_label("Name", exact=True)).to_have_attribute("aria-invalid", "true")
 
 
 def test_the_queue_is_ordered_paused_and_cleared_and_no_name_becomes_html(page, served):

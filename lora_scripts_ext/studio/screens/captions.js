@@ -51,7 +51,7 @@ export function Captions({model, jobs, refresh}) {
                 <${Wrong} problem=${problem} />
                 <div class="card"><h2>${t("captions.words")}</h2><div class="tags">
                     ${words.words.slice(0, 60).map((/** @type {any} */ one) => html`
-                        <button class="tag" onClick=${() => setSearch(`tag:${one.tag}`)}>${one.tag} <span class="soft">${one.images}</span></button>`)}
+                        <button class="tag" onClick=${() => setSearch(`tag:${one.word}`)}>${one.word} <span class="soft">${one.images}</span></button>`)}
                 </div></div>
                 <a class="button main" href=${link("model", model.id, "train")}>${t("captions.next")}</a>
             </aside>
