@@ -182,6 +182,13 @@ def test_a_job_that_may_not_start_now_says_why(place, data, checkpoint, tmp_path
     assert place.queue.get(job.id).state == "queued"
 
 
+def test_a_worker_does_not_wait_for_jobs_that_only_others_can_run(place, data, checkpoint, tmp_path):
+    place.add(settings(data, checkpoint, tmp_path / "theirs"), runner="webui")
+    place.add(settings(data, checkpoint, tmp_path / "ours", max_steps=1))
+    Worker(place.queue, ThreadLauncher(place.queue, place.environment), [LANE], runner="worker").run(until_empty=True)
+    assert {job.name: job.state for job in place.queue.page().jobs} == {"ours": "done", "theirs": "queued"}
+
+
 def test_a_job_that_cannot_be_started_is_not_left_to_no_one(place, data, checkpoint, tmp_path):
     class Full:
         def start(self, claim):

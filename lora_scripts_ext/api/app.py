@@ -6,11 +6,11 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from .. import __version__
-from . import captions, configs, events, files, images, jobs, models, queue, system, uploads, watches
+from . import captions, configs, events, files, images, jobs, models, queue, studio, system, uploads, watches
 from .access import Access
 from .errors import Problem
 from .route import route_class
@@ -43,6 +43,8 @@ def standalone(service: Service, access: Access) -> FastAPI:
     """An application with nothing but the routes."""
     app = FastAPI(title="LoRA Trainer", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     app.include_router(routes(service, access))
+    app.include_router(studio.routes(service.threads))
+    app.add_route("/", lambda request: RedirectResponse("lora-trainer/studio/"))
     app.add_exception_handler(404, _elsewhere)
     return app
 

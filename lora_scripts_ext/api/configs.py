@@ -47,12 +47,21 @@ def add(router: APIRouter, service: Service) -> None:
     @router.post("/estimate", tags=_TAGS, response_model=schemas.Estimate, summary="What a training would take")
     def get_estimate(wanted: EstimateIn) -> dict[str, Any]:
         """Images, steps, time, memory and file size; nothing is trained. Times are without previews."""
-        plan = registry.by_name("train").plan(wanted.config, service.environment, "config")
-        parsed = config.from_dict(plan.config, "config", plan.notes)
-        found = estimate(parsed, service.environment.inspection(parsed))
-        facts = found.run.to_dict()
-        del facts["dry_run"]
-        return {**facts, "seconds": found.seconds, "device": found.device_type, "notes": list(parsed.notes)}
+        return estimated(service, wanted.config)
+
+
+def estimated(service: Service, values: dict[str, Any]) -> dict[str, Any]:
+    """What a training with these keys would take, ready for JSON.
+
+    Raises:
+        UserError: it could not start.
+    """
+    plan = registry.by_name("train").plan(values, service.environment, "config")
+    parsed = config.from_dict(plan.config, "config", plan.notes)
+    found = estimate(parsed, service.environment.inspection(parsed))
+    facts = found.run.to_dict()
+    del facts["dry_run"]
+    return {**facts, "seconds": found.seconds, "device": found.device_type, "notes": list(parsed.notes)}
 
 
 @functools.cache

@@ -25,11 +25,12 @@ from ..library.model import Model, State, Version
 from ..library.models import Models
 from ..preparation.listing import listing
 from . import model_schemas as schemas
+from .configs import estimated
 from .files import send
 from .idempotency import Answer
 from .model_schemas import ModelChangeIn, ModelIn, ModelJobIn
 from .route import json_response, reads_files
-from .schemas import WholeJob, given
+from .schemas import Estimate, WholeJob, given
 from .service import Service
 
 _TAGS = ["models"]
@@ -101,6 +102,16 @@ def _add_one(router: APIRouter, service: Service, models: Models) -> None:
     @reads_files
     def get_model(id: str) -> dict[str, Any]:
         return _whole(service, router.prefix, models, models.get(id))
+
+    @router.get(
+        "/models/{id}/estimate", tags=_TAGS, response_model=Estimate, summary="What training a model would take"
+    )
+    @reads_files
+    def estimate_model(id: str) -> dict[str, Any]:
+        """With its draft as it is; nothing is trained."""
+        model = models.get(id)
+        config = drafts.training_config(models, model)
+        return estimated(service, {**config, "output_dir": str(models.home(model.id) / "runs" / "estimate")})
 
     @router.patch("/models/{id}", tags=_TAGS, response_model=schemas.WholeModel, summary="Change a model or its draft")
     @reads_files

@@ -61,12 +61,12 @@ class Worker:
         self._wake = threading.Event()
 
     def run(self, *, until_empty: bool = False) -> None:
-        """Work until stopped; with ``until_empty`` until no job is left that can run without a person's doing."""
+        """Work until stopped; with ``until_empty`` until no job is left that can run here without a person's doing."""
         while not self._stop.is_set():
             try:
                 self.tick()
                 self._on_tick()
-                if until_empty and not self._running and (self._queue.is_settled() or self._queue.paused()):
+                if until_empty and not self._running and self._is_settled():
                     return
             except sqlite3.OperationalError as error:
                 self._on_error(f"The library cannot be used for the moment ({error}); trying again.")
@@ -109,6 +109,12 @@ class Worker:
         """Put jobs whose owners are dead back into the queue."""
         self._queue.recover(self._is_dead)
         self._recovered_at = time.monotonic()
+
+    def _is_settled(self) -> bool:
+        def mine(job: Job) -> bool:
+            return job.runner in ("", self._runner) and not self._may_start(job)
+
+        return self._queue.paused() or self._queue.is_settled(mine)
 
     def _start(self, lane: str) -> None:
         obstacles: dict[str, str] = {}

@@ -383,12 +383,14 @@ class Queue:
                 recovered.append(_get(connection, job.id))
         return recovered
 
-    def is_settled(self) -> bool:
-        """Whether nothing runs and nothing waits but for what only a person can change."""
+    def is_settled(self, mine: Callable[[Job], bool] = lambda job: True) -> bool:
+        """Whether of the jobs that are ``mine`` none runs, and none waits but for what only a person can change."""
         with self._database.reading() as connection:
-            if connection.execute(f"SELECT 1 FROM jobs WHERE state IN {OWNED}").fetchone() is not None:
+            owned = connection.execute(f"SELECT * FROM jobs WHERE state IN {OWNED}").fetchall()
+            if any(mine(Job.of(row)) for row in owned):
                 return False
-            return all(_blocked(connection, row["after"]) for row in _queued_in_order(connection))
+            waiting = _queued_in_order(connection)
+            return all(_blocked(connection, row["after"]) or not mine(Job.of(row)) for row in waiting)
 
     def _insert(self, connection: sqlite3.Connection, new: NewJob) -> Job:
         if new.after is not None:

@@ -1,0 +1,136 @@
+// Every setting of a training, from the API's schema: searchable, what was changed marked, each with a way back.
+
+import {useEffect, useState} from "preact/hooks";
+import {get} from "../api.js";
+import {html} from "../html.js";
+import {attempt} from "../state.js";
+import {t} from "../words.js";
+import {Field, tied} from "./field.js";
+
+/**
+ * @param {{config: Record<string, any>, kind: string, onChange: (config: Record<string, any>) => unknown}} properties
+ *     `config` holds what differs from the preset of `kind`
+ */
+export function Settings({config, kind, onChange}) {
+    const [schema, setSchema] = useState(/** @type {any} */ (null));
+    const [preset, setPreset] = useState(/** @type {any} */ (null));
+    const [search, setSearch] = useState("");
+    useEffect(() => {
+        attempt(() => get("config/schema")).then((found) => found && setSchema(found));
+    }, []);
+    useEffect(() => {
+        attempt(() => get(`presets/${kind}`)).then((found) => found && setPreset(found.config));
+    }, [kind]);
+    if (!schema || !preset) return html`<div class="card soft">${t("loading")}</div>`;
+    const shown = schema.keys.filter((/** @type {any} */ key) => key.shown === "folded" && matches(key, search));
+    const set = (/** @type {string} */ name, /** @type {unknown} */ value) => {
+        const changed = {...config};
+        if (value === undefined || JSON.stringify(value) === JSON.stringify(usual(preset, name, schema))) delete changed[name];
+        else changed[name] = value;
+        return onChange(changed);
+    };
+    const groups = schema.groups.filter((/** @type {string} */ group) => shown.some((/** @type {any} */ key) => key.group === group));
+    const count = Object.keys(config).length;
+    return html`
+        <details class="card" open=${search !== "" || undefined}>
+            <summary><b>${t("settings.title")}</b> ${count > 0 && html`<span class="pill">${t("settings.changed", {count})}</span>`}</summary>
+            <div class="row"><input type="search" aria-label=${t("settings.search")} placeholder=${t("settings.search")} value=${search}
+                onInput=${(/** @type {any} */ event) => setSearch(event.target.value)} />
+                ${count > 0 && html`<button onClick=${() => onChange({})}>${t("settings.reset")}</button>`}</div>
+            ${groups.map((/** @type {string} */ group) => html`<h2>${group}</h2><div class="settings">
+                ${shown.filter((/** @type {any} */ key) => key.group === group).map((/** @type {any} */ key) => html`
+                    <${Setting} key=${key.key} schema=${key} value=${key.key in config ? config[key.key] : preset[key.key] ?? key.default}
+                        changed=${key.key in config} onChange=${(/** @type {unknown} */ value) => set(key.key, value)} />`)}
+            </div>`)}
+        </details>`;
+}
+
+/** @param {any} preset @param {string} name @param {any} schema */
+function usual(preset, name, schema) {
+    return name in preset ? preset[name] : schema.keys.find((/** @type {any} */ key) => key.key === name)?.default;
+}
+
+/** @param {any} key @param {string} search */
+function matches(key, search) {
+    const text = `${key.key} ${key.label} ${key.help}`.toLowerCase();
+    return search.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+}
+
+/** @param {any} properties */
+function Setting({schema, value, changed, onChange}) {
+    const [error, setError] = useState("");
+    const id = `setting-${schema.key}`;
+    const take = (/** @type {string} */ text) => {
+        const [parsed, wrong] = read(schema, text);
+        setError(wrong);
+        if (!wrong) onChange(parsed);
+    };
+    return html`
+        <div class=${changed ? "changed" : ""}>
+            <${Field} id=${id} label=${schema.label} hint=${schema.help} error=${error || undefined}>
+                <${Control} id=${id} schema=${schema} value=${value} error=${error} take=${take} onChange=${onChange} />
+            <//>
+            ${changed && html`<button class="quiet small" onClick=${() => onChange(undefined)}>${t("settings.back")}</button>`}
+        </div>`;
+}
+
+/** @param {any} properties */
+function Control({id, schema, value, error, take, onChange}) {
+    const ties = tied(id, error || undefined);
+    if (schema.type === "boolean" && !schema.nullable) {
+        return html`<input type="checkbox" ...${ties} checked=${value} onChange=${(/** @type {any} */ event) => onChange(event.target.checked)} />`;
+    }
+    if (schema.choices) {
+        return html`<select ...${ties} value=${value} onChange=${(/** @type {any} */ event) => onChange(event.target.value)}>
+            ${schema.choices.map((/** @type {string} */ choice) => html`<option value=${choice}>${choice}</option>`)}</select>`;
+    }
+    const lines = schema.key === "preview_prompts";
+    const text = write(schema, value);
+    return lines
+        ? html`<textarea rows="3" ...${ties} value=${text} onChange=${(/** @type {any} */ event) => take(event.target.value)}></textarea>`
+        : html`<input ...${ties} value=${text} inputmode=${["integer", "number"].includes(schema.type) ? "decimal" : undefined}
+            onChange=${(/** @type {any} */ event) => take(event.target.value)} />`;
+}
+
+/** @param {any} schema @param {any} value @returns {string} a value as its field shows it */
+function write(schema, value) {
+    if (value === null || value === undefined) return "";
+    if (schema.type === "array") return value.join(schema.items === "string" ? "\n" : ", ");
+    return schema.type === "object" ? (Object.keys(value).length ? JSON.stringify(value) : "") : String(value);
+}
+
+/**
+ * @param {any} schema
+ * @param {string} text
+ * @returns {[unknown, string]} the value, undefined for an empty field; and what is wrong with it
+ */
+function read(schema, text) {
+    const trimmed = text.trim();
+    if (!trimmed) return [undefined, ""];
+    if (schema.type === "array") {
+        const items = trimmed.split(schema.items === "string" ? /\n+/ : /[\s,x×]+/).filter(Boolean);
+        if (schema.items === "string") return [items, ""];
+        return items.every((one) => Number.isFinite(Number(one))) ? [items.map(Number), ""] : [null, t("settings.number")];
+    }
+    if (schema.type === "object") {
+        try {
+            return [JSON.parse(trimmed), ""];
+        } catch {
+            return [null, t("settings.json")];
+        }
+    }
+    if (schema.type === "boolean") return [trimmed === "true", trimmed === "true" || trimmed === "false" ? "" : t("settings.truth")];
+    if (schema.type !== "integer" && schema.type !== "number") return [trimmed, ""];
+    return number(schema, Number(trimmed));
+}
+
+/** @param {any} schema @param {number} value @returns {[unknown, string]} */
+function number(schema, value) {
+    if (!Number.isFinite(value) || (schema.type === "integer" && !Number.isInteger(value))) return [null, t("settings.number")];
+    const {minimum, maximum, above} = schema;
+    const low = (minimum !== null && value < minimum) || (above !== null && value <= above);
+    if (low || (maximum !== null && value > maximum)) {
+        return [null, t("settings.range", {low: minimum ?? above, high: maximum ?? "∞"})];
+    }
+    return [value, ""];
+}
