@@ -26,7 +26,8 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parents[1]
 PREFIX = "/lora-trainer/v1"
 CONFIG = {
-    "train_data_dir": str(ROOT / "pocket" / "brand"), "output_name": "latency", "max_steps": 100000, "epochs": 100000,
+    "train_data_dir": str(ROOT / "pocket" / "brand"), "output_name": "latency", "resolution": [64],
+    "max_steps": 100000, "epochs": 100000,
 }  # fmt: skip
 
 
