@@ -18,6 +18,7 @@ COMMANDS = {
     "openapi": ("openapi", "print the OpenAPI document of the API"),
     "library": ("library", "export, import and check the library of models and jobs"),
 }
+_SERVICE = ("fastapi", "uvicorn", "starlette", "pydantic")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,8 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in f"usage: python -m lora_scripts_ext COMMAND ...\n\ncommands:\n{help_text}".splitlines():
             write(line)
         return terminal.DONE if asked else terminal.BAD_INPUT
-    module = importlib.import_module(f".commands.{COMMANDS[words[0]][0]}", __package__)
-    code: int = module.main(words[1:])
+    try:
+        module = importlib.import_module(f".commands.{COMMANDS[words[0]][0]}", __package__)
+        code: int = module.main(words[1:])
+    except ModuleNotFoundError as error:
+        if error.name not in _SERVICE:
+            raise
+        terminal.print_message(
+            f"error: {words[0]} needs the package {error.name}, which is not installed here; install it with "
+            "`pip install .[service]`, or use the Python of .venv."
+        )
+        return terminal.BAD_INPUT
     return code
 
 

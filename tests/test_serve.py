@@ -34,6 +34,17 @@ def server(folder, *options):
         process.wait()
 
 
+def test_without_its_packages_it_is_a_sentence(monkeypatch, capsys):
+    from lora_scripts_ext import __main__
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "fastapi" or ".api" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "lora_scripts_ext.commands.openapi", raising=False)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    assert __main__.main(["openapi"]) == 2
+    assert "needs the package fastapi" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(os.name == "nt", reason="sends a signal")
 def test_a_training_is_followed_and_given_back_when_the_server_is_stopped(tmp_path):
     images = shop.write_images(tmp_path / "photos")
