@@ -20,7 +20,7 @@ from .job import ENDED, OWNED, Attempt, Change, Claim, Job, NewJob, Page, State,
 
 # A job whose process ends again and again without getting further is the likely cause if the worker goes on living,
 # else it may as well be the machine.
-_MOST_CRASHES, _MOST_DEATHS = 3, 20
+_MOST_CRASHES, _MOST_DEATHS = 3, 50
 _LONGEST_PAUSE = 300.0
 _RECORDING_THREADS = 16
 # A change that lies this far in the future was made before the clock was set back.

@@ -13,6 +13,7 @@ import yaml
 from fastapi import HTTPException
 
 from lora_scripts_ext import config_check
+from lora_scripts_ext.config_names import SAME
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.jobs.kinds import registry
 from lora_scripts_ext.webui import captions, dataset, form, paths, routes, tab
@@ -79,7 +80,8 @@ for path in PATHS:
             outputs += [text_of(captions._show(*fields, "")), text_of(captions._save(*fields, "", []))]
     for kind, keys in KIND_KEYS.items():
         for key in keys:
-            config = {**SAFE[kind], key: [path] if key == "loras" else path}
+            safe = {name: value for name, value in SAFE[kind].items() if name != SAME.get(key)}
+            config = {**safe, key: [path] if key == "loras" else path}
             try:
                 registry.by_name(kind).plan(config, WebUI(), "config")
                 outputs.append(f"{kind} takes {key}: {path}")
