@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from .owner import Owner, tag_is_alive
 
@@ -110,6 +111,11 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8, atomically."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def appending(path: Path) -> BinaryIO:
+    """Open a log to append to and read. A crash can leave its last line incomplete: who reads it must expect that."""
+    return path.open("ab+")
 
 
 def copy(source: Path, path: Path) -> None:

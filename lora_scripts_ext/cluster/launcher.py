@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from .. import __version__, crash
+from .. import __version__, crash, files
 from ..errors import TrainingError, UserError
 from ..jobs.execution import Execution
 from ..jobs.kinds import registry
@@ -253,7 +253,7 @@ class _RemoteJob:
         execution = self._execution
         here = [(str(root.on_node(self._node.work)), root.folder) for root in roots]
         events = output = fetched = 0
-        with (execution.folder / "output.log").open("ab") as log:
+        with files.appending(execution.folder / "output.log") as log:
             while True:
                 news = self._ask("news", execution.request, self._holds(), events, output, fetched)
                 log.write(news["output"])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import json_text
+from .. import files, json_text
 
 NAME = "events.jsonl"
 _BLOCK = 2**20
@@ -34,7 +34,7 @@ class Writer:
         """Open the file, creating its folder."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._attempt = attempt
-        self._file = path.open("ab+")
+        self._file = files.appending(path)
         self._end_broken_line()
 
     def write(self, event: dict[str, Any]) -> None:

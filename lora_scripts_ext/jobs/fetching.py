@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from .. import files
 from ..library.fetches import Fetched
 from ..owner import Owner
 from .service_file import Fetch
@@ -49,7 +50,7 @@ def run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     _drop_old_logs(folder)
-    with (folder / f"{day}.log").open("ab") as log:
+    with files.appending(folder / f"{day}.log") as log:
         _note(log, f"started: {' '.join(fetch.command)}")
         try:
             process = _start(fetch, folder)

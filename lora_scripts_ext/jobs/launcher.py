@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from .. import files
 from ..library.job import Claim
 from ..library.queue import Queue
 from . import event_log
@@ -59,7 +60,7 @@ class ProcessLauncher:
             sys.executable, "-m", "lora_scripts_ext.jobs.process",
             str(self._data_dir.resolve()), claim.job.id, str(claim.fence), claim.lane,
         ]  # fmt: skip
-        with (folder / "output.log").open("ab") as output:
+        with files.appending(folder / "output.log") as output:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env=_environment(claim)
             )
