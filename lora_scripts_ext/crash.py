@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import traceback
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from . import files, memory
 
 # Windows has no quota error.
 _DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+# Linux and macOS, the quota of either, Windows.
+_FULL_IN_RUST = re.compile(r"\(os error (28|122|69|112)\)")
 
 
 def sentence(error: Exception, details: Path | None) -> str:
@@ -20,10 +23,17 @@ def sentence(error: Exception, details: Path | None) -> str:
             "out of memory; set gradient_checkpointing: true or fp8_base: true and resume the run, or start again with "
             f"a smaller resolution{more}."
         )
-    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+    if disk_is_full(error):
         return f"the disk is full; free some space, then resume the run{more}."
     first_line = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {first_line}{more}."
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether the disk is full; safetensors says so in the text of an error of its own."""
+    if isinstance(error, OSError):
+        return error.errno in _DISK_FULL
+    return type(error).__name__ == "SafetensorError" and _FULL_IN_RUST.search(str(error)) is not None
 
 
 def write(folder: Path) -> Path | None:

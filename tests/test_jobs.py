@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from lora_scripts_ext.errors import UserError
@@ -90,9 +91,16 @@ def test_a_crash_is_a_sentence_too_and_leaves_its_details(place, data, checkpoin
     assert "Tried to allocate" in crash.read_text(encoding="utf-8")
 
 
-def test_a_full_disk_puts_the_job_back_into_the_queue(place, data, checkpoint, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_puts_the_job_back_into_the_queue(place, data, checkpoint, tmp_path, monkeypatch, error):
     def fail(*_args, **_options):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     monkeypatch.setattr(run, "Run", fail)
     place.add(settings(data, checkpoint, tmp_path / "out"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 import time
 from collections.abc import Callable
@@ -18,7 +17,6 @@ from .kinds.kind import Stopped
 from .outcome import Outcome
 from .records import Records
 
-_DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FULL_PAUSE = 60.0
 _WAIT_SECONDS, _WAITS = 5.0, 120
 
@@ -46,9 +44,7 @@ def perform(queue: Records, execution: Execution, environment: Environment) -> N
 
 def is_full(error: BaseException) -> bool:
     """Whether the disk is full: nothing that the job can do anything about."""
-    if isinstance(error, OSError):
-        return error.errno in _DISK_FULL
-    return isinstance(error, sqlite3.OperationalError) and "full" in str(error)
+    return crash.disk_is_full(error) or (isinstance(error, sqlite3.OperationalError) and "full" in str(error))
 
 
 def _record(queue: Records, execution: Execution, outcome: Outcome) -> None:
