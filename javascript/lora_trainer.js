@@ -5,8 +5,8 @@
     const HINTS = 8;
     const NOTICE = 12000;
     let last = "";
-    // When the last notice was said; null until the first report: what others were told is not said again.
-    let told = null;
+    // Time of the newest notice that was shown; null before the first report, as notices from before are not shown.
+    let noticed = null;
     // The cards that have been requested, and the list that was on the page then: the WebUI may put a new one there.
     const requested = new Map();
 
@@ -185,7 +185,7 @@
 
     function showNotice(report) {
         const time = report.notice ? report.notice.time : 0;
-        if (told !== null && time > told) {
+        if (noticed !== null && time > noticed) {
             const close = element("button", {type: "button", "aria-label": "Close"}, "\u00d7");
             const box = element("div", {class: "lt_notice", role: "alert"}, report.notice.text, close);
             document.querySelectorAll(".lt_notice").forEach((older) => older.remove());
@@ -193,7 +193,7 @@
             close.addEventListener("click", () => box.remove());
             setTimeout(() => box.remove(), NOTICE);
         }
-        told = Math.max(time, told || 0);
+        noticed = Math.max(time, noticed || 0);
     }
 
     async function poll() {

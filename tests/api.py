@@ -127,7 +127,7 @@ def wait_until(condition, seconds=20.0):
 
 def add_job(service, name="shoes", **fields):
     """A queued job that no worker knows what to do with."""
-    return service.queue.add([NewJob("train", name, {"max_steps": 3}, **fields)])[0]
+    return service.queue.add([NewJob("train", {"max_steps": 3}, name, **fields)])[0]
 
 
 def claimed(service, job):

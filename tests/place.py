@@ -9,7 +9,7 @@ from lora_scripts_ext.jobs.execution import Execution
 from lora_scripts_ext.jobs.perform import perform
 from lora_scripts_ext.jobs.report import Follower
 from lora_scripts_ext.library.database import Database
-from lora_scripts_ext.library.job import Claim, Job
+from lora_scripts_ext.library.job import Claim, Job, NewJob
 from lora_scripts_ext.library.queue import Queue
 from lora_scripts_ext.owner import Owner
 
@@ -26,7 +26,7 @@ class Place:
 
     def add(self, config: dict[str, Any], kind: str = "train", **fields: Any) -> Job:
         """Queue a job."""
-        return submit.submit(self.queue, self.environment, [submit.Submission(kind, config, **fields)])[0]
+        return submit.submit(self.queue, self.environment, [NewJob(kind, config, **fields)])[0]
 
     def claim(self) -> Claim | None:
         """The first job that may run, for this process."""

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -20,6 +21,7 @@ from lora_scripts_ext.jobs.launcher import ThreadLauncher
 from lora_scripts_ext.jobs.report import Report
 from lora_scripts_ext.jobs.view import job_view
 from lora_scripts_ext.jobs.worker import Worker
+from lora_scripts_ext.library.job import NewJob
 from lora_scripts_ext.library.queue import LeaseLost
 from lora_scripts_ext.training import publication, run
 
@@ -147,6 +149,17 @@ def test_a_config_is_checked_before_it_is_queued(place, data, checkpoint, tmp_pa
         with pytest.raises(UserError, match=words):
             place.add(config, kind)
     assert place.queue.page().jobs == []
+
+
+def test_how_a_config_was_read_is_said_where_the_job_waits(place, data, checkpoint, tmp_path):
+    config = settings(data, checkpoint, tmp_path / "out", save_every_n_epochs=1, network_module="networks.lora")
+    job = place.add(config)
+    assert "different from kohya" in job.reason
+    assert place.queue.changes(job.id)[0].reason == job.reason
+    file = tmp_path / "kohya.yaml"
+    file.write_text(yaml.safe_dump(config | {"output_dir": str(tmp_path / "other")}), encoding="utf-8")
+    ((job, error),) = submit.submit_files(place.queue, place.environment, [file], NewJob("train", {}))
+    assert error is None and "different from kohya" in job.reason
 
 
 def test_jobs_that_would_write_into_one_folder_get_names_of_their_own(place, data, checkpoint, tmp_path):

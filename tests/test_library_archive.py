@@ -14,10 +14,10 @@ import pytest
 from lora_scripts_ext.__main__ import main
 from lora_scripts_ext.errors import Conflict, UserError
 from lora_scripts_ext.jobs import drafts, of_model
-from lora_scripts_ext.jobs.submit import Submission
 from lora_scripts_ext.jobs.view import job_view
 from lora_scripts_ext.library import archive, restore
 from lora_scripts_ext.library.database import Database
+from lora_scripts_ext.library.job import NewJob
 from lora_scripts_ext.library.models import Models
 from lora_scripts_ext.library.queue import Queue
 from lora_scripts_ext.library.relocation import Relocation
@@ -61,7 +61,7 @@ def filled(tmp_path_factory, checkpoint):
 
 
 def train(place, models, model, **config):
-    return of_model.train(place.queue, place.environment, models, model, Submission("train", config))
+    return of_model.train(place.queue, place.environment, models, model, NewJob("train", config))
 
 
 @pytest.fixture(scope="module")

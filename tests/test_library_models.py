@@ -34,7 +34,7 @@ def queue(database):
 
 
 def train(queue, model, out, **config):
-    return queue.add([NewJob("train", model.name, config, output_dir=str(out), model=model.id)])[0]
+    return queue.add([NewJob("train", config, model.name, output_dir=str(out), model=model.id)])[0]
 
 
 def finished(queue, model, out, name="a.safetensors", **config):

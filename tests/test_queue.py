@@ -28,7 +28,7 @@ def queue(tmp_path):
 
 
 def new(name="job", **fields):
-    return NewJob("train", name, {"epochs": 1}, **fields)
+    return NewJob("train", {"epochs": 1}, name, **fields)
 
 
 def names(queue, **options):
@@ -314,7 +314,7 @@ def test_several_processes_may_open_a_new_library_at_once(tmp_path):
     code = (
         "import sys; from pathlib import Path; from lora_scripts_ext.library.database import Database;"
         "from lora_scripts_ext.library.queue import Queue; from lora_scripts_ext.library.job import NewJob;"
-        "Queue(Database(Path(sys.argv[1]))).add([NewJob('train', sys.argv[2], {})])"
+        "Queue(Database(Path(sys.argv[1]))).add([NewJob('train', {}, sys.argv[2])])"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(n)]) for n in range(6)]
     assert [process.wait() for process in processes] == [0] * 6

@@ -101,7 +101,7 @@ class Problem(Exception):
 
 
 def problem(error: Exception, folder: Path) -> Problem:
-    """What a client is told of ``error``; of an unexpected one the traceback goes to ``folder``/crash.log."""
+    """The answer for ``error``; the traceback of an unexpected one goes to ``folder``/crash.log."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, UserError | TrainingError):

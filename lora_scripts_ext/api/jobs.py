@@ -139,7 +139,7 @@ def _queued(service: Service, prefix: str, jobs: list[JobIn], *, alone: bool) ->
 def _planned(service: Service, job: JobIn, taken: set[str], where: str) -> NewJob:
     """A job that can be queued; ``where`` stands before the fields in errors."""
     try:
-        submission = submit.Submission(
+        submission = NewJob(
             job.kind, job.config, name=job.name.strip(), runner=service.environment.runner, model=job.model,
             after=job.after, priority=job.priority, not_before=_seconds(job.not_before), window=job.window,
         )  # fmt: skip

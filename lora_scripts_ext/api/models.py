@@ -18,9 +18,8 @@ from ..captions import trigger_word
 from ..captions.history import Place
 from ..errors import NotFound, UserError
 from ..jobs import drafts, of_model
-from ..jobs.submit import Submission
 from ..jobs.view import iso, job_view
-from ..library.job import Job
+from ..library.job import Job, NewJob
 from ..library.model import Model, State, Version
 from ..library.models import Models
 from ..preparation.listing import listing
@@ -178,9 +177,9 @@ def _add_job(
     )
 
 
-def _submission(service: Service, kind: str, wanted: ModelJobIn) -> Submission:
+def _submission(service: Service, kind: str, wanted: ModelJobIn) -> NewJob:
     not_before = None if wanted.not_before is None else time_text.seconds(wanted.not_before, "not_before")
-    return Submission(
+    return NewJob(
         kind, wanted.config, name=wanted.name.strip(), runner=service.environment.runner, after=wanted.after,
         priority=wanted.priority or 0, not_before=not_before, window=wanted.window or "",
     )  # fmt: skip

@@ -88,7 +88,7 @@ class Webhooks:
         """Begin to send; what happened before the hooks were first used is not sent."""
         with self._database.writing() as connection:
             if not self._hooks:
-                # Those that are added some day must not be told of everything since.
+                # Webhooks that are added later must not receive everything since.
                 connection.execute("DELETE FROM settings WHERE key = ?", [_PLACE])
             newest = str(self._queue.newest_change())
             connection.execute("INSERT OR IGNORE INTO settings (key, value) VALUES (?, ?)", [_PLACE, newest])

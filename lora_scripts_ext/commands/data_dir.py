@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from .. import terminal
@@ -22,6 +23,16 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         default=Path(os.environ.get(_VARIABLE) or "lora_trainer"),
         help=f"folder of the library, jobs and runs (default: ${_VARIABLE}, else lora_trainer)",
     )
+
+
+def subcommand(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, function: Callable[..., object], help: str
+) -> argparse.ArgumentParser:
+    """A command below another one, with ``--data-dir``; ``function`` is its ``command`` among the options."""
+    parser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    add_option(parser)
+    parser.set_defaults(command=function)
+    return parser
 
 
 def opened(folder: Path) -> Database:

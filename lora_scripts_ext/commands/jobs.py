@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from .. import terminal
@@ -11,7 +12,7 @@ from ..errors import UserError
 from ..jobs import submit
 from ..jobs.environment import Standalone
 from ..jobs.view import job_view
-from ..library.job import Job
+from ..library.job import Job, NewJob
 from ..library.queue import Queue
 from . import data_dir, times
 
@@ -31,13 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lora_scripts_ext jobs", description="Queue jobs and follow them.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
-    def command(name: str, function: Any, help: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-        data_dir.add_option(sub)
-        sub.set_defaults(command=function)
-        return sub
+    command = partial(data_dir.subcommand, parser.add_subparsers(metavar="COMMAND", required=True))
 
     add = command("add", _add, "queue a training for each YAML or TOML file")
     add.add_argument("files", nargs="+", type=terminal.path, metavar="FILE")
@@ -76,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(queue: Queue, options: argparse.Namespace) -> int:
-    template = submit.Submission(
+    template = NewJob(
         "train", {}, after=options.after, priority=options.priority, not_before=options.not_before,
         window=options.window,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from .. import terminal
@@ -26,13 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lora_scripts_ext keys", description="Manage the keys of the API.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
-    def command(name: str, function: Any, help: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-        data_dir.add_option(sub)
-        sub.set_defaults(command=function)
-        return sub
+    command = partial(data_dir.subcommand, parser.add_subparsers(metavar="COMMAND", required=True))
 
     add = command("add", _add, "make a key and print it; it cannot be shown again")
     add.add_argument("name", metavar="NAME", help="what it is for")

@@ -36,9 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         ("import", _import, "read such a file into a data folder that has no models or jobs yet"),
         ("check", _check, "check the tables and the files that they name"),
     ):
-        sub = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
-        data_dir.add_option(sub)
-        sub.set_defaults(command=function)
+        sub = data_dir.subcommand(commands, name, function, help)
         if name != "check":
             sub.add_argument("file", type=terminal.path, metavar="FILE.zip")
     return parser

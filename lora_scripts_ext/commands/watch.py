@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from .. import config_file, terminal
 from ..errors import UserError
@@ -36,13 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m lora_scripts_ext watch",
         description="Take in a model's new images and train its next version at night; docs/watch.md has examples.",
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
-    def command(name: str, function: Any, help: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-        data_dir.add_option(sub)
-        sub.set_defaults(command=function)
-        return sub
+    command = partial(data_dir.subcommand, parser.add_subparsers(metavar="COMMAND", required=True))
 
     add = command("add", _add, "watch a folder for a model, or change how it is watched")
     add.add_argument("model", metavar="MODEL", help="name or id of the model")

@@ -43,7 +43,7 @@ def run(
 ) -> tuple[str, int | None]:
     """Run the command in ``folder`` until it ends, its time is over, or it should stop.
 
-    Its output is appended to ``folder``/``day``.log. ``on_start`` is told its process.
+    Its output is appended to ``folder``/``day``.log. ``on_start`` is called with its process.
 
     Returns:
         How it ended, as a sentence, and its exit code; None where it could not be started.

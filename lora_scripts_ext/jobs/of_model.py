@@ -16,7 +16,7 @@ from ..images import folder as folders
 from ..images.exclusive import changing
 from ..images.kinds import EXTENSIONS
 from ..images.skipped import Skipped
-from ..library.job import Job
+from ..library.job import Job, NewJob
 from ..library.model import Model
 from ..library.models import RUNS, Models
 from ..library.queue import Queue
@@ -25,7 +25,7 @@ from ..preparation.archive import Unpacked
 from .drafts import check_draft, images_folder, place, training_config
 from .environment import Environment
 from .kinds import registry
-from .submit import Submission, submit
+from .submit import submit
 
 _MOST_RUNS = 100_000
 
@@ -99,7 +99,7 @@ def take_in(models: Models, environment: Environment, model: Model, file: Path) 
     return taken
 
 
-def with_resolution(environment: Environment, models: Models, model: Model, request: Submission) -> Submission:
+def with_resolution(environment: Environment, models: Models, model: Model, request: NewJob) -> NewJob:
     """The request with the side that the model is trained at, for a check or a preparation that names none.
 
     The base model is looked at, unless the draft says it.
@@ -118,7 +118,7 @@ def with_resolution(environment: Environment, models: Models, model: Model, requ
     return replace(request, config={**request.config, "resolution": side})
 
 
-def train(queue: Queue, environment: Environment, models: Models, model: Model, request: Submission) -> Job:
+def train(queue: Queue, environment: Environment, models: Models, model: Model, request: NewJob) -> Job:
     """Queue a training of ``model`` as ``request`` says, whose config are changes to the draft.
 
     Every training has a folder of its own beside the model's images, so that versions do not replace each other.
@@ -134,7 +134,7 @@ def train(queue: Queue, environment: Environment, models: Models, model: Model, 
         return submit(queue, environment, [_of(model, request, "train", config)])[0]
 
 
-def caption(queue: Queue, environment: Environment, models: Models, model: Model, request: Submission) -> Job:
+def caption(queue: Queue, environment: Environment, models: Models, model: Model, request: NewJob) -> Job:
     """Queue captioning the model's images; the config has the captioner and what to overwrite.
 
     Raises:
@@ -145,7 +145,7 @@ def caption(queue: Queue, environment: Environment, models: Models, model: Model
     return submit(queue, environment, [_of(model, request, "caption", config)])[0]
 
 
-def check(queue: Queue, environment: Environment, models: Models, model: Model, request: Submission) -> Job:
+def check(queue: Queue, environment: Environment, models: Models, model: Model, request: NewJob) -> Job:
     """Queue a check of the model's images.
 
     Raises:
@@ -155,7 +155,7 @@ def check(queue: Queue, environment: Environment, models: Models, model: Model, 
     return submit(queue, environment, [_of(model, request, "check", config)])[0]
 
 
-def prepare(queue: Queue, environment: Environment, models: Models, model: Model, request: Submission) -> Job:
+def prepare(queue: Queue, environment: Environment, models: Models, model: Model, request: NewJob) -> Job:
     """Queue making copies of the model's images that are ready to train on, in a new folder beside them.
 
     Raises:
@@ -174,7 +174,7 @@ def _probe(models: Models, model: Model) -> dict[str, Any]:
     return {**training_config(models, model), "output_dir": str(models.home(model.id) / RUNS / "0")}
 
 
-def _with_place(models: Models, environment: Environment, model: Model, request: Submission) -> dict[str, Any]:
+def _with_place(models: Models, environment: Environment, model: Model, request: NewJob) -> dict[str, Any]:
     where = place(models, environment, model)
     return {
         **request.config,
@@ -184,7 +184,7 @@ def _with_place(models: Models, environment: Environment, model: Model, request:
     }
 
 
-def _of(model: Model, request: Submission, kind: str, config: dict[str, Any]) -> Submission:
+def _of(model: Model, request: NewJob, kind: str, config: dict[str, Any]) -> NewJob:
     name = request.name or (model.name if kind == "train" else f"{kind.capitalize()} {model.name}")
     return replace(request, kind=kind, config=config, name=name, model=model.id)
 

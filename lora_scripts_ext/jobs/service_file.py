@@ -39,11 +39,11 @@ class Fetch:
 
 @dataclass(frozen=True)
 class Webhook:
-    """An address that is told of jobs.
+    """An address that receives what becomes of jobs.
 
     Attributes:
         secret: signs what is sent; empty where ``secret_from``, the name of an environment variable, holds it.
-        events: the states of jobs that are told of.
+        events: the states of jobs that are sent.
     """
 
     url: str
@@ -101,10 +101,10 @@ class _FetchOptions:
 
 @dataclass(frozen=True)
 class _WebhookOptions:
-    url: str = option("", "Address that is told of jobs.")
+    url: str = option("", "Address that receives what becomes of jobs.")
     secret: str = option("", "What signs the messages.")
     secret_from: str = option("", "Environment variable that holds the secret.")
-    events: list[str] = option(["done", "failed"], "States of jobs that are told of.")
+    events: list[str] = option(["done", "failed"], "States of jobs that are sent.")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,50 +15,34 @@ from .environment import Environment
 from .kinds import registry
 
 
-@dataclass(frozen=True)
-class Submission:
-    """What is asked for, as it came; see ``NewJob``. ``resume``: continue what an earlier run has left."""
-
-    kind: str
-    config: dict[str, Any]
-    name: str = ""
-    source: str = ""
-    runner: str = ""
-    model: str | None = None
-    after: str | None = None
-    priority: int = 0
-    not_before: float | None = None
-    window: str = ""
-    resume: bool = False
-
-
-def submit(queue: Queue, environment: Environment, submissions: Sequence[Submission]) -> list[Job]:
+def submit(queue: Queue, environment: Environment, jobs: Sequence[NewJob]) -> list[Job]:
     """Queue jobs, all or none.
 
     Raises:
         UserError: one of them cannot be used.
     """
-    taken = _folders_in_queue(queue)
-    return queue.add([planned(one, environment, taken) for one in submissions])
+    taken = queue.output_folders()
+    return queue.add([planned(one, environment, taken) for one in jobs])
 
 
 def submit_files(
-    queue: Queue, environment: Environment, files: Sequence[Path], template: Submission
+    queue: Queue, environment: Environment, files: Sequence[Path], template: NewJob
 ) -> list[tuple[Job, UserError | None]]:
     """Queue a training for each YAML or TOML file; one that cannot be used is recorded as failed, with the error.
 
     ``template`` has what all of them share: priority and schedule.
     """
-    taken = _folders_in_queue(queue)
+    taken = queue.output_folders()
     results: list[tuple[Job, UserError | None]] = []
     for file in files:
         source = str(file.absolute())
         try:
-            config = configs.load(file).changed()
-            job = planned(_with(template, config, source), environment, taken)
+            config = configs.load(file)
+            one = replace(template, config=config.changed(), source=source, note=" ".join(config.notes))
+            job = planned(one, environment, taken)
             results.append((queue.add([job])[0], None))
         except UserError as error:
-            broken = NewJob(template.kind, file.stem, {}, source=source, problem=str(error), runner=template.runner)
+            broken = NewJob(template.kind, {}, file.stem, source=source, problem=str(error), runner=template.runner)
             results.append((queue.add([broken])[0], error))
     return results
 
@@ -80,12 +64,7 @@ def retry(queue: Queue, environment: Environment, job: str, config: dict[str, An
     return queue.retry(job, plan.config, name=plan.name, output_dir=plan.output_dir)
 
 
-def _with(template: Submission, config: dict[str, Any], source: str) -> Submission:
-    values = {**vars(template), "config": config, "source": source}
-    return Submission(**values)
-
-
-def planned(one: Submission, environment: Environment, taken: set[str]) -> NewJob:
+def planned(one: NewJob, environment: Environment, taken: set[str]) -> NewJob:
     """The job, with an output folder that no other job of the queue writes into; ``taken`` gains it.
 
     Raises:
@@ -102,22 +81,5 @@ def planned(one: Submission, environment: Environment, taken: set[str]) -> NewJo
         name = f"{name}-{number}"
     if output_dir:
         taken.add(output_dir)
-    return NewJob(
-        kind=one.kind,
-        name=name,
-        config=config,
-        source=one.source,
-        output_dir=output_dir,
-        runner=one.runner,
-        model=one.model,
-        after=one.after,
-        priority=one.priority,
-        not_before=one.not_before,
-        window=one.window,
-        begun=one.resume,
-    )
-
-
-def _folders_in_queue(queue: Queue) -> set[str]:
-    """Where jobs that have not ended write."""
-    return queue.output_folders()
+    note = " ".join(filter(None, [one.note, *plan.notes]))
+    return replace(one, name=name, config=config, output_dir=output_dir, note=note)

@@ -287,7 +287,9 @@ def _file_of(version: Version | None) -> str:
     for path in (version.file, version.published):
         if path and Path(path).is_file():
             return path
-    raise Waiting(f"The file of version {version.number}, {version.file}, is not there; put it back, or train anew.")
+    raise Waiting(
+        f"The file of version {version.number}, {version.file}, is not there; put it back, or train a new version."
+    )
 
 
 def _sentence(split: Split, comparison: Comparison, losses: Mapping[str, Losses], published: Path | None) -> str:

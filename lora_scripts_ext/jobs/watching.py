@@ -22,7 +22,7 @@ from ..preparation.intake import Settling
 from . import fetching, service_file, update_record
 from .environment import Environment
 from .service_file import Fetch, ServiceFile
-from .submit import Submission, planned
+from .submit import planned
 
 _TICK_SECONDS = 5.0
 # How long files may go on changing before the night is given up.
@@ -59,7 +59,7 @@ class Watcher:
         self._fetches = Fetches(database)
         self._wake = wake
         self._on_error = on_error
-        self._told: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
         self._settling: dict[str, tuple[Settling, float]] = {}
         self._fetching: dict[str, threading.Thread] = {}
         self._stop = threading.Event()
@@ -94,13 +94,13 @@ class Watcher:
         """Do a piece of work; what is wrong with it is said, and it is tried again at the next look."""
         try:
             work()
-            self._told.pop(about, None)
+            self._reported.pop(about, None)
         except (UserError, OSError, sqlite3.OperationalError) as error:
-            self._tell(about, str(error))
+            self._report_once(about, str(error))
 
-    def _tell(self, about: str, text: str) -> None:
-        if self._told.get(about) != text:
-            self._told[about] = text
+    def _report_once(self, about: str, text: str) -> None:
+        if self._reported.get(about) != text:
+            self._reported[about] = text
             self._on_error(text)
 
     def _service(self) -> ServiceFile:
@@ -108,7 +108,7 @@ class Watcher:
             return service_file.load(self._environment.data_dir)
         except UserError as error:
             # Images that come by other ways are trained on all the same.
-            self._tell(service_file.NAME, str(error))
+            self._report_once(service_file.NAME, str(error))
             return ServiceFile()
 
     def _look(self, watch: Watch, service: ServiceFile) -> None:
@@ -116,7 +116,7 @@ class Watcher:
         if name in service.fetch:
             self._fetch_if_due(name, service.fetch[name])
         elif name:
-            self._tell(f"fetch {name}", f"{service_file.NAME} has no fetch command {name}; a watch needs it.")
+            self._report_once(f"fetch {name}", f"{service_file.NAME} has no fetch command {name}; a watch needs it.")
         if not watch.is_due(_now()):
             self._settling.pop(watch.id, None)
         elif not self._is_fetching(name):
@@ -150,7 +150,7 @@ class Watcher:
         except UserError as error:
             # Listed as failed, where a person looks in the morning.
             name = f"Update {self._models.get(watch.model).name}"
-            return NewJob("update", name, {"model": watch.model}, model=watch.model, problem=str(error))
+            return NewJob("update", {"model": watch.model}, name, model=watch.model, problem=str(error))
 
     def _queue_update(self, watch: Watch, job: NewJob | None) -> None:
         self._settling.pop(watch.id, None)
@@ -211,7 +211,7 @@ def update(environment: Environment, model: str) -> NewJob:
         Conflict: an update of it waits or runs already.
         UserError: it cannot be trained.
     """
-    submission = Submission("update", {"model": model}, model=model, runner=environment.runner)
+    submission = NewJob("update", {"model": model}, model=model, runner=environment.runner)
     return planned(submission, environment, set())
 
 

@@ -21,6 +21,7 @@ class NewJob:
 
     Attributes:
         config: what the kind of job takes; of ``train`` the keys of a training's YAML.
+        name: what lists call it; empty for the name that its kind gives it.
         source: the file that the config was read from.
         runner: the kind of process that may run it; empty for any.
         model: id of the model that it works for.
@@ -28,12 +29,13 @@ class NewJob:
         not_before: seconds since the epoch.
         window: times of day at which it may start, ``22:00-06:00``; empty for any.
         begun: continue from what an earlier run has left in ``output_dir``.
+        note: what the user should know about how the config was read; empty for nothing.
         problem: a sentence about a config that cannot be used: the job is recorded as failed.
     """
 
     kind: str
-    name: str
     config: dict[str, Any]
+    name: str = ""
     source: str = ""
     output_dir: str = ""
     runner: str = ""
@@ -43,6 +45,7 @@ class NewJob:
     not_before: float | None = None
     window: str = ""
     begun: bool = False
+    note: str = ""
     problem: str = ""
 
 

@@ -404,14 +404,14 @@ class Queue:
             "position": last + 1,
             "id": secrets.token_hex(6),
         }
-        del values["problem"]
+        del values["problem"], values["note"]
         values |= {"state": "queued", "created": _now(), "changed": _now()}
         names = ", ".join(values)
         connection.execute(f"INSERT INTO jobs ({names}) VALUES ({', '.join('?' * len(values))})", list(values.values()))
         if new.problem:
             _change(connection, values["id"], "failed", new.problem)
         else:
-            _change(connection, values["id"], "queued", "")
+            _change(connection, values["id"], "queued", new.note)
         return _get(connection, values["id"])
 
     def _request(self, job: str, request: StopRequest, state: State, reason: str) -> Job:

@@ -145,7 +145,9 @@ class Uploads:
         with self._database.reading() as connection:
             row = connection.execute("SELECT * FROM uploads WHERE id = ?", [upload]).fetchone()
         if row is None:
-            raise NotFound(f"There is no upload {upload[:40]}; it is complete, or was deleted after a day. Start anew.")
+            raise NotFound(
+                f"There is no upload {upload[:40]}; it is complete, or was deleted after a day; start a new upload."
+            )
         return Upload(**dict(row), received=_size(self._folder / upload / row["name"]))
 
     def of(self, model: str) -> list[Upload]:
@@ -268,7 +270,7 @@ def _appending(path: Path) -> Iterator[BinaryIO]:
     try:
         handle = path.open("ab", buffering=0)
     except FileNotFoundError as error:
-        raise NotFound(f"{path.name}: what was received of it is gone; start anew.") from error
+        raise NotFound(f"{path.name}: what was received of it is gone; start a new upload.") from error
     with handle as file:
         if file_lock.take(file.fileno()) is False:
             raise Busy(f"{path.name}: another request is sending or importing this file; wait for it.")

@@ -212,7 +212,7 @@ def _copies(measured: Mapping[str, Measures]) -> dict[str, tuple[str, Reason]]:
 def _copies_among(
     chosen: Collection[str], copies: Mapping[str, tuple[str, Reason]], results: Mapping[str, Measures | str]
 ) -> dict[str, tuple[str, Reason]]:
-    """The copies among the ``chosen`` images, by those among all: only where one of them is missing is looked anew."""
+    """The copies among the ``chosen`` images, by those among all: compared again only where one of them is missing."""
     among: dict[str, tuple[str, Reason]] = {}
     for kept, others in _copies_by_original(copies).items():
         group = [name for name in (kept, *others) if name in chosen]

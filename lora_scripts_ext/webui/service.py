@@ -21,7 +21,7 @@ from ..jobs.watching import Watcher
 from ..jobs.worker import Worker
 from ..library import rebuild
 from ..library.database import Database
-from ..library.job import OWNED, Job
+from ..library.job import OWNED, Job, NewJob
 from ..library.queue import Queue
 from . import paths, schedule
 from .environment import WebUI
@@ -80,7 +80,7 @@ class Service:
         Raises:
             UserError: the config cannot be used.
         """
-        submission = submit.Submission("train", config.changed(), runner=self.environment.runner)
+        submission = NewJob("train", config.changed(), runner=self.environment.runner)
         (job,) = submit.submit(self.queue, self.environment, [submission])
         self.queue.pause(False)
         self.worker.wake()
@@ -110,7 +110,7 @@ class Service:
         """
         if not has_state(paths.run_dir(config.name)):
             raise UserError("There is no stopped training to resume; press Start to begin a new one.")
-        submission = submit.Submission("train", config.changed(), runner=self.environment.runner, resume=True)
+        submission = NewJob("train", config.changed(), runner=self.environment.runner, begun=True)
         (job,) = submit.submit(self.queue, self.environment, [submission])
         self.worker.wake()
         return job

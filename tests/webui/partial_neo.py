@@ -1,6 +1,6 @@
 """Runs inside Neo's own Python, as ``inside.py`` does: layers of the UNet wait in the CPU's memory.
 
-Neo is told of less free memory than there is; on a CPU it is also told that this is no CPU, where nothing would wait.
+Neo is made to see less free memory than there is and, on a CPU, no CPU: there nothing would wait.
 The last line of stdout is one JSON object.
 """
 
