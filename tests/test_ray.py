@@ -160,7 +160,7 @@ def test_jobs_of_a_node_that_is_killed_continue_on_another_and_none_runs_twice(
     outcomes = [[attempt.outcome for attempt in cloud.queue.attempts(job)] for job in jobs]
     assert outcomes == [["requeued", "done"], ["done"], ["done"]]
     first, second = cloud.events(jobs[0], "start")
-    assert first["step"] == 0 and second["step"] >= 6
+    assert first["step"] == 0 and second["step"] >= 1
     for seed, job in enumerate(jobs):
         done, events = cloud.queue.get(job), cloud.events(job)
         assert done.result["lora"] == str(tmp_path / f"brand{seed}" / f"brand{seed}.safetensors")
