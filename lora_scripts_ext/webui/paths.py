@@ -24,9 +24,10 @@ def make_host(stop: Callable[[], None]) -> Host:
 
 def listen(event: dict[str, Any]) -> None:
     """Show in the WebUI's own progress how far a run is."""
-    from ..hosts.webui.shared_state import show_progress
-
     if event["event"] == "step":
+        # Not every WebUI in which jobs run has what that needs; those in which trainings do have it.
+        from ..hosts.webui.shared_state import show_progress
+
         show_progress(event["step"], event["steps"])
 
 
@@ -54,6 +55,15 @@ def loaded_checkpoint() -> str:
         return model_module().chosen_checkpoint()
     except UserError:
         return ""
+
+
+def refuses_training(checkpoint: str) -> str:
+    """Why no training on ``checkpoint`` (empty: none is named) can be queued, as a sentence; empty where it can."""
+    try:
+        model_module()
+    except UserError as error:
+        return str(error)
+    return "" if checkpoint else "No checkpoint is chosen; choose one at the top of the WebUI's page, then try again."
 
 
 def waiting_tasks() -> list[str]:
