@@ -67,7 +67,9 @@
         url.hash = stored();
         frame = element("iframe", {title: "LoRA Trainer", src: url.href});
         frame.addEventListener("load", () => {
-            const {contentWindow: inner} = frame;
+            const {contentWindow: inner, contentDocument: own} = frame;
+            // None of a page that is not ours.
+            if (!own) return;
             inner.addEventListener("hashchange", () => stored(inner.location.hash));
             follow();
         });

@@ -48,7 +48,9 @@ class Client:
 
     def train(self, name: str, **changes: object) -> str:
         """The id of a small training that is queued."""
-        settings = shop.settings(self.folder / "images", self.folder / "tiny.safetensors", self.folder / name, **changes)
+        settings = shop.settings(
+            self.folder / "images", self.folder / "tiny.safetensors", self.folder / name, **changes
+        )
         return self.api("jobs", "POST", kind="train", config=settings | {"output_name": name})["id"]
 
     def wait_for(self, job: str, *states: str, step: int = 0) -> dict:

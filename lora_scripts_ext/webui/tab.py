@@ -7,8 +7,9 @@ import gradio as gr
 from . import guard
 
 _HTML = (
-    "<div id='lora_trainer_studio' data-page='{key}'><p>The LoRA Trainer opens here. If it does not, reload the page with "
-    "JavaScript switched on, or open <a href='lora-trainer/studio/' target='_blank'>lora-trainer/studio/</a>.</p></div>"
+    "<div id='lora_trainer_studio' data-page='{key}'><p>The LoRA Trainer opens here. If it does not, reload the page "
+    "with JavaScript switched on, or open <a href='lora-trainer/studio/' target='_blank'>lora-trainer/studio/</a>.</p>"
+    "</div>"
 )
 
 

@@ -1,7 +1,7 @@
 """Serves the tab under whatever gradio is installed, in a double of the WebUI: ``CHECKPOINT FOLDER LOGIN FLAGS``.
 
-Training runs on the standalone host; with the flag ``strange`` it is a WebUI that the trainer knows nothing of. The first
-line of stdout is the port.
+Training runs on the standalone host; with the flag ``strange`` it is a WebUI that the trainer knows nothing of. The
+first line of stdout is the port.
 """
 
 from __future__ import annotations

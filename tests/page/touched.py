@@ -9,15 +9,15 @@ import os
 import sys
 
 import serve
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from lora_scripts_ext import config_check
 from lora_scripts_ext.config_names import SAME
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.jobs.kinds import registry
-from lora_scripts_ext.webui import paths, routes
+from lora_scripts_ext.webui import paths
 from lora_scripts_ext.webui.environment import WebUI
+from lora_scripts_ext.webui.service import service
+from tests import api
 
 PATHS = json.loads(sys.argv[5])
 # What a job may be given over the API.
@@ -38,7 +38,6 @@ SAFE = {
     "generate": {"base_model": f"{ALLOWED}/x", "prompts": ["a"]},
     "review": {"base_model": f"{ALLOWED}/x", "prompts": ["a"], "loras": [ALLOWED]},
 }
-API = "/lora-trainer/v1"
 opened = []
 
 
@@ -53,33 +52,41 @@ def watched(module, name):
     setattr(module, name, recorded)
 
 
-app = FastAPI()
-routes.add(None, app)
-client = TestClient(app)
-model = client.post(f"{API}/models", json={"name": "inside", "kind": "product", "folder": ALLOWED}).json()["id"]
-outputs = []
-for module, names in ((os, ("stat", "lstat", "readlink", "listdir", "scandir", "open")), (io, ("open",))):
-    for name in names:
-        watched(module, name)
-for path in PATHS:
+def planned(path):
+    """What each kind of job says to the path under each of its keys."""
     for kind, keys in KIND_KEYS.items():
         for key in keys:
             safe = {name: value for name, value in SAFE[kind].items() if name != SAME.get(key)}
             config = {**safe, key: [path] if key == "loras" else path}
             try:
                 registry.by_name(kind).plan(config, WebUI(), "config")
-                outputs.append(f"{kind} takes {key}: {path}")
+                yield f"{kind} takes {key}: {path}"
             except UserError as error:
-                outputs.append(str(error))
+                yield str(error)
+
+
+def requested(client, model, path):
+    """What the routes say to it."""
     for method, address, body in (
         ("POST", "models", {"name": "outside", "kind": "product", "folder": path}),
         ("POST", "estimate", {"config": {**SAFE["train"], "train_data_dir": path}}),
         ("POST", "jobs", {"kind": "check", "config": {"train_data_dir": path}}),
         ("PUT", f"models/{model}/watch", {"folder": path}),
     ):
-        outputs.append(f"{address}: {client.request(method, f'{API}/{address}', json=body).text}")
-    try:
-        paths.readable(path)
-    except UserError as error:
-        outputs.append(str(error))
+        yield f"{address}: {client.send(method, address, body).body.decode()}"
+
+
+outputs = []
+with api.serving(service().api) as client:
+    inside = {"name": f"inside {os.getpid()}", "kind": "product", "folder": ALLOWED}
+    model = client.post("models", inside).json["id"]
+    for module, names in ((os, ("stat", "lstat", "readlink", "listdir", "scandir", "open")), (io, ("open",))):
+        for name in names:
+            watched(module, name)
+    for path in PATHS:
+        outputs += [*planned(path), *requested(client, model, path)]
+        try:
+            outputs.append(f"readable: {paths.readable(path)}")
+        except UserError as error:
+            outputs.append(str(error))
 print(json.dumps({"opened": opened, "outputs": outputs}))
