@@ -30,7 +30,7 @@ from .kinds import registry
 from .submit import submit
 
 _MOST_RUNS = 100_000
-_COVERS = 4
+_COVERS, _COVER_FOLDERS = 4, 10
 
 
 def problem(models: Models, environment: Environment, model: Model) -> str:
@@ -55,14 +55,27 @@ def included(environment: Environment, models: Models, model: Model) -> int:
 
 
 def covers(models: Models, environment: Environment, model: Model) -> list[str]:
-    """Names of images for the model's card: the first four right in its folder, as far as there are any."""
+    """Names of images for the model's card: the first four right in its folder, else in its first sub-folder that has
+    any."""
     try:
         folder = environment.readable(model.folder) if model.folder else models.images(model)
-        with os.scandir(folder) as entries:
-            names = [one.name for one in entries if not one.name.startswith(".")]
+        images, subfolders = _first_images(folder)
+        for name in sorted(subfolders)[:_COVER_FOLDERS] if not images else []:
+            images = [f"{name}/{one}" for one in _first_images(folder / name)[0]]
+            if images:
+                break
     except (OSError, UserError):
         return []
-    return heapq.nsmallest(_COVERS, (name for name in names if Path(name).suffix.lower() in EXTENSIONS))
+    return images
+
+
+def _first_images(folder: Path) -> tuple[list[str], list[str]]:
+    """The names of a few images right in a folder, and of its sub-folders."""
+    with os.scandir(folder) as entries:
+        shown = [one for one in entries if not one.name.startswith(".")]
+        subfolders = [one.name for one in shown if one.is_dir(follow_symlinks=False)]
+    images = (one.name for one in shown if Path(one.name).suffix.lower() in EXTENSIONS)
+    return heapq.nsmallest(_COVERS, images), subfolders
 
 
 def image_file(folder: Path, name: str) -> Path:
