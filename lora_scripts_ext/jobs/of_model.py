@@ -13,7 +13,9 @@ from typing import Any
 
 from .. import config as configs
 from ..errors import NotFound, Refused, UserError
+from ..images import edited
 from ..images import folder as folders
+from ..images.edit import UNEDITED, Edit
 from ..images.exclusive import changing
 from ..images.kinds import EXTENSIONS
 from ..images.skipped import Skipped
@@ -54,15 +56,17 @@ def included(environment: Environment, models: Models, model: Model) -> int:
     return listings.listing(place(models, environment, model), model.trigger_word).counts()["included"]
 
 
-def covers(models: Models, environment: Environment, model: Model) -> list[str]:
-    """Names of images for the model's card: the first four right in its folder, as far as there are any."""
+def covers(models: Models, environment: Environment, model: Model) -> list[tuple[str, Edit]]:
+    """Images for the model's card, with their edits: the first four right in its folder, as far as there are any."""
     try:
         folder = environment.readable(model.folder) if model.folder else models.images(model)
         with os.scandir(folder) as entries:
             names = [one.name for one in entries if not one.name.startswith(".")]
+        edits = edited.read(folder)
     except (OSError, UserError):
         return []
-    return heapq.nsmallest(_COVERS, (name for name in names if Path(name).suffix.lower() in EXTENSIONS))
+    first = heapq.nsmallest(_COVERS, (name for name in names if Path(name).suffix.lower() in EXTENSIONS))
+    return [(name, edits.get(name, UNEDITED)) for name in first]
 
 
 def image_file(folder: Path, name: str) -> Path:
