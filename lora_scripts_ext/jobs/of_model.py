@@ -13,7 +13,9 @@ from typing import Any
 
 from .. import config as configs
 from ..errors import NotFound, Refused, UserError
+from ..images import edited
 from ..images import folder as folders
+from ..images.edit import UNEDITED, Edit
 from ..images.exclusive import changing
 from ..images.kinds import EXTENSIONS
 from ..images.skipped import Skipped
@@ -54,9 +56,9 @@ def included(environment: Environment, models: Models, model: Model) -> int:
     return listings.listing(place(models, environment, model), model.trigger_word).counts()["included"]
 
 
-def covers(models: Models, environment: Environment, model: Model) -> list[str]:
-    """Names of images for the model's card: the first four right in its folder, else in its first sub-folder that has
-    any."""
+def covers(models: Models, environment: Environment, model: Model) -> list[tuple[str, Edit]]:
+    """Images for the model's card, with their edits: the first four right in its folder, else in its first sub-folder
+    that has any."""
     try:
         folder = environment.readable(model.folder) if model.folder else models.images(model)
         images, subfolders = _first_images(folder)
@@ -64,9 +66,10 @@ def covers(models: Models, environment: Environment, model: Model) -> list[str]:
             images = [f"{name}/{one}" for one in _first_images(folder / name)[0]]
             if images:
                 break
+        edits = edited.read(folder)
     except (OSError, UserError):
         return []
-    return images
+    return [(name, edits.get(name, UNEDITED)) for name in images]
 
 
 def _first_images(folder: Path) -> tuple[list[str], list[str]]:
