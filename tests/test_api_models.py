@@ -141,7 +141,7 @@ def test_images_page_by_page_with_counts(client, filled):
     assert [one["name"] for one in excluded["items"]] == ["00.png"]
     assert [one["name"] for one in client("GET", f"/models/{filled}/images?search=lamp")["items"]] == ["01.png"]
     problem(client, "POST", f"/models/{filled}/images/exclude", 404, "not_found", json={"images": ["x.png"]})
-    assert client("GET", "/models")["items"][0]["cover"].endswith("/images/00.png?size=320")
+    assert client("GET", "/models")["items"][0]["covers"][0].endswith("/images/00.png?size=320")
 
 
 def test_an_image_is_shown_small_whole_and_as_it_is(client, service, filled):

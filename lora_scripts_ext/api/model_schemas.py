@@ -136,7 +136,7 @@ class Model(BaseModel):
     created: str
     changed: str
     state: ModelState
-    cover: str | None = Field(description="Address of a small image.")
+    covers: list[str] = Field(description="Addresses of up to four small images.")
 
 
 class ImageCounts(BaseModel):

@@ -109,7 +109,8 @@ def _add_one(router: APIRouter, service: Service, models: Models) -> None:
     def estimate_model(id: str) -> dict[str, Any]:
         """With its draft as it is; nothing is trained."""
         model = models.get(id)
-        config = drafts.training_config(models, model)
+        images = of_model.included(service.environment, models, model)
+        config = drafts.training_config(models, model, images=images)
         return estimated(service, {**config, "output_dir": str(models.home(model.id) / "runs" / "estimate")})
 
     @router.patch("/models/{id}", tags=_TAGS, response_model=schemas.WholeModel, summary="Change a model or its draft")
@@ -211,14 +212,14 @@ def _whole(service: Service, prefix: str, models: Models, model: Model) -> dict[
 
 def _view(service: Service, prefix: str, models: Models, model: Model, state: State) -> dict[str, Any]:
     """The model ready for JSON, times in ISO 8601 (UTC)."""
-    first = of_model.cover(models, service.environment, model)
+    covers = of_model.covers(models, service.environment, model)
     return {
         **vars(model), "created": iso(model.created), "changed": iso(model.changed),
         "state": {
             "standing": state.standing, "share": state.share, "reason": state.reason, "job": state.job,
             "versions": state.versions,
         },
-        "cover": image_address(prefix, model.id, first) + "?size=320" if first else None,
+        "covers": [image_address(prefix, model.id, name) + "?size=320" for name in covers],
     }  # fmt: skip
 
 

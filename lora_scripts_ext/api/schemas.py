@@ -191,7 +191,7 @@ class ConfigKey(BaseModel):
     above: float | None = Field(description="It must be greater than this.")
     default: Any = Field(description="Its value when it is not given; null where that depends on other keys.")
     group: str
-    shown: Literal["first", "folded", "never"] = Field(description="Where a form shows it.")
+    shown: Literal["first", "folded", "standalone", "never"] = Field(description="Where a form shows it.")
     path: bool = Field(description="Whether it names a file or folder of the server.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from ..library.job import Job, NewJob
 from ..library.model import Model
 from ..library.models import RUNS, Models
 from ..library.queue import Queue
+from ..preparation import listing as listings
 from ..preparation import upload
 from ..preparation.archive import Unpacked
 from .drafts import check_draft, images_folder, place, training_config
@@ -28,6 +30,7 @@ from .kinds import registry
 from .submit import submit
 
 _MOST_RUNS = 100_000
+_COVERS = 4
 
 
 def problem(models: Models, environment: Environment, model: Model) -> str:
@@ -42,15 +45,24 @@ def problem(models: Models, environment: Environment, model: Model) -> str:
     return ""
 
 
-def cover(models: Models, environment: Environment, model: Model) -> str | None:
-    """The name of an image for the model's card: the first right in its folder; None where there is none."""
+def included(environment: Environment, models: Models, model: Model) -> int:
+    """How many images the model is trained on.
+
+    Raises:
+        UserError: its folder cannot be read.
+    """
+    return listings.listing(place(models, environment, model), model.trigger_word).counts()["included"]
+
+
+def covers(models: Models, environment: Environment, model: Model) -> list[str]:
+    """Names of images for the model's card: the first four right in its folder, as far as there are any."""
     try:
         folder = environment.readable(model.folder) if model.folder else models.images(model)
         with os.scandir(folder) as entries:
             names = [one.name for one in entries if not one.name.startswith(".")]
     except (OSError, UserError):
-        return None
-    return min((name for name in names if Path(name).suffix.lower() in EXTENSIONS), default=None)
+        return []
+    return heapq.nsmallest(_COVERS, (name for name in names if Path(name).suffix.lower() in EXTENSIONS))
 
 
 def image_file(folder: Path, name: str) -> Path:
@@ -127,7 +139,7 @@ def train(queue: Queue, environment: Environment, models: Models, model: Model, 
         UserError: the config cannot be used.
     """
     check_draft(request.config)
-    config = training_config(models, model, request.config)
+    config = training_config(models, model, request.config, included(environment, models, model))
     config["train_data_dir"] = str(images_folder(models, environment, model))
     with _new_run(models.home(model.id)) as output_dir:
         config["output_dir"] = str(output_dir)
