@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
+def is_network(path: str) -> bool:
+    """Whether Windows would look for ``path`` on another machine or among its devices: ``//server/share``, ``//?/``."""
+    written = path.strip().replace("/", "\\")
+    return written.startswith(("\\\\", "\\??\\"))
+
+
 class Environment(Protocol):
     """What jobs need of the program that they run in."""
 
@@ -46,6 +52,9 @@ class Environment(Protocol):
         Raises:
             UserError: it may not.
         """
+
+    def roots(self) -> list[Path]:
+        """The folders below which ``readable`` lets users read; empty where they may read everywhere."""
 
     def endpoint(self, url: str, key_from: str) -> str:
         """``url``, if images may be sent there, with the key in the environment variable ``key_from``.
@@ -110,7 +119,7 @@ class Standalone:
         absolute = Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 - pathlib would follow links
         if self._bounds is None or str(absolute) == self._base_model:
             return absolute
-        roots = (self.data_dir, *self._bounds.roots)
+        roots = self.roots()
         named = any(absolute.is_relative_to(root.absolute()) for root in roots)
         if not named or not any(absolute.resolve().is_relative_to(root.resolve()) for root in roots):
             raise UserError(
@@ -118,6 +127,10 @@ class Standalone:
                 "start the server with --allowed-root FOLDER."
             )
         return absolute
+
+    def roots(self) -> list[Path]:
+        """See :meth:`Environment.roots`."""
+        return [] if self._bounds is None else [self.data_dir, *self._bounds.roots]
 
     def endpoint(self, url: str, key_from: str) -> str:
         """See :meth:`Environment.endpoint`."""

@@ -34,6 +34,10 @@ class WebUI:
         """See ``Environment.readable``."""
         return paths.readable(path)
 
+    def roots(self) -> list[Path]:
+        """See ``Environment.roots``."""
+        return paths.roots()
+
     def endpoint(self, url: str, key_from: str) -> str:
         """See ``Environment.endpoint``."""
         return paths.service(url)
