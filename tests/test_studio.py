@@ -118,7 +118,7 @@ def test_a_name_that_cannot_be_used_is_said_under_its_field(page):
 
 
 def test_a_folder_that_is_none_is_said_under_its_field_and_one_pasted_with_quotes_is_found(page, served):
-    client, images = served
+    _, images = served
     page.get_by_role("button", name="New model").click()
     page.get_by_label("Name", exact=True).fill("quoted")
     folder = page.get_by_label("Folder on the server (optional)")

@@ -90,7 +90,8 @@ function Control({id, schema, value, error, take, onChange}) {
     }
     if (schema.choices) {
         return html`<select ...${ties} value=${value} onChange=${(/** @type {any} */ event) => onChange(event.target.value)}>
-            ${schema.choices.map((/** @type {string} */ choice) => html`<option value=${choice}>${choice}</option>`)}</select>`;
+            ${schema.choices.map((/** @type {string} */ choice, /** @type {number} */ index) => html`
+                <option value=${choice}>${schema.choice_labels[index]}</option>`)}</select>`;
     }
     const lines = schema.key === "preview_prompts";
     const text = write(schema, value);
