@@ -19,6 +19,7 @@ from . import (
     images,
     jobs,
     keys,
+    model_yaml,
     models,
     queue,
     session,
@@ -38,7 +39,7 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 #: each adds its routes; the order is that of the document, and an image's caption comes before images of any name
 _PARTS = (
     jobs, events, files, queue, models, captions, images, uploads, watches, configs, system, folders, settings, session,
-    keys,
+    keys, model_yaml,
 )  # fmt: skip
 
 
