@@ -19,9 +19,11 @@ from . import (
     images,
     jobs,
     keys,
+    model_yaml,
     models,
     queue,
     session,
+    settings,
     studio,
     system,
     uploads,
@@ -36,7 +38,8 @@ PREFIX = "/lora-trainer/v1"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 #: each adds its routes; the order is that of the document, and an image's caption comes before images of any name
 _PARTS = (
-    jobs, events, files, queue, models, captions, images, uploads, watches, configs, system, folders, session, keys,
+    jobs, events, files, queue, models, captions, images, uploads, watches, configs, system, folders, settings, session,
+    keys, model_yaml,
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import UserError
+from ..library.models import FOLDER
 
 if TYPE_CHECKING:
     from ..contract import Host, Inspection
@@ -35,6 +36,13 @@ class Environment(Protocol):
     @property
     def runner(self) -> str:
         """The kind of the program, which a job may ask for."""
+
+    @property
+    def uses_keys(self) -> bool:
+        """Whether a key is what opens the API to other machines."""
+
+    def lora_dir(self) -> Path:
+        """Where finished LoRAs are."""
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The host that holds base models; ``stop`` is called when the user stops the run there."""
@@ -92,12 +100,17 @@ class Standalone:
     unless ``bounds`` says otherwise."""
 
     runner = "worker"
+    uses_keys = True
 
     def __init__(self, data_dir: Path, base_model: str = "", bounds: Bounds | None = None) -> None:
         """``base_model``: of trainings that name none; it may be read whatever the bounds."""
         self.data_dir = data_dir
         self._base_model = base_model
         self._bounds = bounds
+
+    def lora_dir(self) -> Path:
+        """The folder of the models, each with its own."""
+        return self.data_dir / FOLDER
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The standalone host, which nothing stops but the job itself."""

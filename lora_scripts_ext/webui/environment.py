@@ -16,11 +16,16 @@ class WebUI:
     """Jobs train on the model that the WebUI has loaded, and read what its users may read."""
 
     runner = "webui"
+    uses_keys = False
 
     @property
     def data_dir(self) -> Path:
         """Where the library, jobs and runs are."""
         return paths.data_dir()
+
+    def lora_dir(self) -> Path:
+        """Where this WebUI lists LoRAs."""
+        return paths.lora_dir()
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The WebUI's own model; its Interrupt calls ``stop``."""

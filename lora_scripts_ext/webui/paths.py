@@ -89,6 +89,14 @@ def data_dir() -> Path:
     return Path(folder) if folder else Path(paths_internal.data_path) / "lora_trainer"
 
 
+def lora_dir() -> Path:
+    """Where the WebUI lists LoRAs; the data folder in one that cannot be trained in."""
+    try:
+        return make_host(lambda: None).lora_dir()
+    except UserError:
+        return data_dir()
+
+
 def run_dir(name: str) -> Path:
     """The folder of the run called ``name``.
 

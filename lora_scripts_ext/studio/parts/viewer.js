@@ -43,7 +43,7 @@ export function Viewer({model, images, name, onOpen, onClose, onExclude, onChang
         else if (event.key === "x") onExclude([name], !image.excluded);
     };
     return html`
-        <${Dialog} title=${name} wide onClose=${onClose} onKeyDown=${key}>
+        <${Dialog} title=${name} wide stage=${`${name} ${cropping}`} onClose=${onClose} onKeyDown=${key}>
             <div class="viewer">
                 ${cropping ? html`<${Crop} image=${image} onSave=${edit} onCancel=${() => setCropping(false)} />` : html`
                     <div class="stage"><div class="frame">
