@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,11 +162,13 @@ def _add_files(router: APIRouter, service: Service, models: Models) -> None:
         size: int = Query(0, ge=0, le=4096, description="Longest side of a small JPEG: 160, 320 or 640; 0: the file."),
         png: bool = Query(False, description="The whole image as PNG, whatever its format is."),
         original: bool = Query(False, description="With `size` or `png`: as it is without its edit."),
+        uncropped: bool = Query(False, description="With `size` or `png`: rotated, but not cropped."),
         edit: str = Query("", max_length=100, description="Of the list's addresses: another one after each edit."),
     ) -> Response:
         path = await service.threads.run(_path, service, models, id, name)
         if size or png:
             shown = UNEDITED if original else await service.file_threads.run(_edit, service, models, id, name)
+            shown = replace(shown, crop=None) if uncropped else shown
             return await service.file_threads.run(_shown, path, size, name, shown)
         media_type = _TYPES.get(path.suffix.lower(), "application/octet-stream")
         return await send(service.threads, path, media_type, request.headers)

@@ -17,6 +17,7 @@ from .. import json_text, time_text
 from ..captions import trigger_word
 from ..captions.history import Place
 from ..errors import NotFound, UserError
+from ..files import pasted_path
 from ..images.edit import UNEDITED, Edit
 from ..jobs import drafts, of_model
 from ..jobs.view import iso, job_view
@@ -193,9 +194,10 @@ def _folder(service: Service, folder: str) -> str:
     Raises:
         UserError: it may not be read, or is none.
     """
-    if not folder.strip():
+    folder = pasted_path(folder)
+    if not folder:
         return ""
-    path = service.environment.readable(folder.strip())
+    path = service.environment.readable(folder)
     if not path.is_dir():
         raise UserError(f"folder: there is no folder {path}; check the path.")
     return str(path)
