@@ -128,6 +128,25 @@ _LABELS = {
     "device": "Device",
     "tensorboard": "Write TensorBoard logs",
 }
+# What a form calls the values of a key; others are their own names.
+_CHOICES = {
+    "lr_scheduler": {
+        "auto": "Automatic", "constant": "Constant", "cosine": "Cosine",
+        "cosine_with_restarts": "Cosine with restarts", "linear": "Linear", "polynomial": "Polynomial",
+    },
+    "optimizer": {"adamw": "AdamW", "adamw8bit": "AdamW, 8 bit", "schedulefree": "Schedule-free AdamW"},
+    "target": {
+        "attention": "Attention", "attention-mlp": "Attention and feed-forward", "full": "All, convolutions too",
+    },
+    "crop": {"center": "The middle", "top": "The top, with faces", "random": "A random part"},
+    "masked_loss": {
+        "none": "The whole image", "alpha": "What is not transparent", "files": "What is white in its mask",
+    },
+    "loss": {"l2": "Mean squared error (L2)", "huber": "Huber, for mixed quality"},
+    "prediction_type": {"auto": "Detect it", "epsilon": "Noise (epsilon)", "v_prediction": "Velocity (v)"},
+    "model_family": {"auto": "Detect it"},
+    "mixed_precision": {"auto": "Automatic"},
+}  # fmt: skip
 #: every key of the form, in its order
 KEYS = [*SHOWN, *(key for keys in FOLDED.values() for key in keys)]
 
@@ -140,6 +159,11 @@ def label(key: str) -> str:
 def help_text(key: str) -> str:
     """What a form says below the field of a key."""
     return SHOWN[key][1] if key in SHOWN else str(FIELDS[key].metadata["help"])
+
+
+def choice_label(key: str, choice: str) -> str:
+    """What a form calls a value of a key."""
+    return _CHOICES.get(key, {}).get(choice, choice)
 
 
 def group(key: str) -> str:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from .. import json_text
-from . import idempotency
+from . import idempotency, language
 from .access import NOBODY, READING, Access, Caller, note_caller, require_scope
 from .errors import Problem, problem
 from .idempotency import Answer
@@ -79,7 +79,7 @@ def route_class(service: Service, access: Access) -> type[APIRoute]:
         def get_route_handler(self) -> Handler:
             inner = super().get_route_handler()
 
-            async def handle(request: Request) -> Response:
+            async def answered(request: Request) -> Response:
                 try:
                     caller = await _let_in(service, access, request, self._without_key)
                     if not self._reads_body_itself:
@@ -89,6 +89,13 @@ def route_class(service: Service, access: Access) -> type[APIRoute]:
                     return await _once(service, caller, request, inner)
                 except Exception as error:  # noqa: BLE001 - the last place where a crash can become an answer
                     return (await service.threads.run(problem, error, service.database.folder)).response()
+
+            async def handle(request: Request) -> Response:
+                response, wanted = await answered(request), language.of(request)
+                if wanted == "en":
+                    return language.answer(response, wanted)
+                # A long list takes a moment.
+                return await service.threads.run(language.answer, response, wanted)
 
             return handle
 

@@ -186,6 +186,7 @@ class ConfigKey(BaseModel):
     items: str | None = Field(description="Type of the items of an array.")
     nullable: bool
     choices: list[str] | None
+    choice_labels: list[str] | None = Field(description="What a form calls each of the choices.")
     minimum: float | None
     maximum: float | None
     above: float | None = Field(description="It must be greater than this.")
