@@ -94,7 +94,8 @@ def _key(key: str) -> dict[str, Any]:
         "key": key, "label": form_fields.label(key), "help": form_fields.help_text(key), "type": name, "items": items,
         "nullable": nullable, "choices": choices,
         "choice_labels": choices and [form_fields.choice_label(key, one) for one in choices],
-        "minimum": bounds["low"], "maximum": bounds["high"], "above": bounds["above"], "default": config.default(key), "group": form_fields.group(key),
+        "minimum": bounds["low"], "maximum": bounds["high"], "above": bounds["above"],
+        "default": config.default(key), "group": form_fields.group(key),
         "shown": _shown(key), "path": key in PATHS,
     }  # fmt: skip
 
