@@ -17,6 +17,8 @@ from .. import json_text, time_text
 from ..captions import trigger_word
 from ..captions.history import Place
 from ..errors import NotFound, UserError
+from ..files import pasted_path
+from ..images.edit import UNEDITED, Edit
 from ..jobs import drafts, of_model
 from ..jobs.view import iso, job_view
 from ..library.job import Job, NewJob
@@ -192,9 +194,10 @@ def _folder(service: Service, folder: str) -> str:
     Raises:
         UserError: it may not be read, or is none.
     """
-    if not folder.strip():
+    folder = pasted_path(folder)
+    if not folder:
         return ""
-    path = service.environment.readable(folder.strip())
+    path = service.environment.readable(folder)
     if not path.is_dir():
         raise UserError(f"folder: there is no folder {path}; check the path.")
     return str(path)
@@ -219,13 +222,19 @@ def _view(service: Service, prefix: str, models: Models, model: Model, state: St
             "standing": state.standing, "share": state.share, "reason": state.reason, "job": state.job,
             "versions": state.versions,
         },
-        "covers": [image_address(prefix, model.id, name) + "?size=320" for name in covers],
+        "covers": [thumbnail_address(prefix, model.id, name, edit) for name, edit in covers],
     }  # fmt: skip
 
 
 def image_address(prefix: str, model: str, name: str) -> str:
     """Where an image can be fetched."""
     return f"{prefix}/models/{model}/images/{quote(name)}"
+
+
+def thumbnail_address(prefix: str, model: str, name: str, edit: Edit) -> str:
+    """Where an image can be fetched small and edited: another address after each edit, so that no cache is stale."""
+    edited = "" if edit == UNEDITED else f"&edit={edit.key()}"
+    return f"{image_address(prefix, model, name)}?size=320{edited}"
 
 
 def _version(prefix: str, version: Version) -> dict[str, Any]:

@@ -269,6 +269,7 @@ class System(BaseModel):
     data_dir: str
     queue: QueueState
     kinds: list[str] = Field(description="Kinds of jobs.")
+    keys: bool = Field(description="Whether keys are what opens this server to other machines; not in a WebUI.")
     captioners: list[Captioner]
     limits: dict[str, float]
     streams: int = Field(description="Open event streams.")

@@ -13,7 +13,9 @@ from typing import Any
 
 from .. import config as configs
 from ..errors import NotFound, Refused, UserError
+from ..images import edited
 from ..images import folder as folders
+from ..images.edit import UNEDITED, Edit
 from ..images.exclusive import changing
 from ..images.kinds import EXTENSIONS
 from ..images.skipped import Skipped
@@ -30,7 +32,7 @@ from .kinds import registry
 from .submit import submit
 
 _MOST_RUNS = 100_000
-_COVERS = 4
+_COVERS, _COVER_FOLDERS = 4, 10
 
 
 def problem(models: Models, environment: Environment, model: Model) -> str:
@@ -54,15 +56,29 @@ def included(environment: Environment, models: Models, model: Model) -> int:
     return listings.listing(place(models, environment, model), model.trigger_word).counts()["included"]
 
 
-def covers(models: Models, environment: Environment, model: Model) -> list[str]:
-    """Names of images for the model's card: the first four right in its folder, as far as there are any."""
+def covers(models: Models, environment: Environment, model: Model) -> list[tuple[str, Edit]]:
+    """Images for the model's card, with their edits: the first four right in its folder, else in its first sub-folder
+    that has any."""
     try:
         folder = environment.readable(model.folder) if model.folder else models.images(model)
-        with os.scandir(folder) as entries:
-            names = [one.name for one in entries if not one.name.startswith(".")]
+        images, subfolders = _first_images(folder)
+        for name in sorted(subfolders)[:_COVER_FOLDERS] if not images else []:
+            images = [f"{name}/{one}" for one in _first_images(folder / name)[0]]
+            if images:
+                break
+        edits = edited.read(folder)
     except (OSError, UserError):
         return []
-    return heapq.nsmallest(_COVERS, (name for name in names if Path(name).suffix.lower() in EXTENSIONS))
+    return [(name, edits.get(name, UNEDITED)) for name in images]
+
+
+def _first_images(folder: Path) -> tuple[list[str], list[str]]:
+    """The names of a few images right in a folder, and of its sub-folders."""
+    with os.scandir(folder) as entries:
+        shown = [one for one in entries if not one.name.startswith(".")]
+        subfolders = [one.name for one in shown if one.is_dir(follow_symlinks=False)]
+    images = (one.name for one in shown if Path(one.name).suffix.lower() in EXTENSIONS)
+    return heapq.nsmallest(_COVERS, images), subfolders
 
 
 def image_file(folder: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The images of a folder as they are now: captions, what is excluded, and the verdicts of the last check."""
+"""The images of a folder as they are now: captions, edits, what is excluded, and the verdicts of the last check."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import functools
 import os
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..captions import editing
 from ..captions.history import Place
 from ..captions.store import CaptionStore, Entry
 from ..dataset.source import folder_meaning
-from ..errors import NotFound
-from ..images import decode, excluded, folder
+from ..errors import NotFound, UserError
+from ..images import decode, edit, edited, excluded, folder
 from ..images.bucket import Size
+from ..images.edit import UNEDITED, Edit
 from ..images.exclusive import changing
 from ..images.skipped import Skipped
 from .report import LastReport, is_checked, last_report
@@ -39,12 +40,14 @@ class Item:
         caption: what it is made of, and the caption itself, without the trigger word.
         excluded: whether it is not trained on.
         verdict: of the last check; None where the image is new or has changed since.
+        edit: how it has been rotated and cropped by hand.
     """
 
     name: str
     caption: Entry
     excluded: bool
     verdict: Verdict | None
+    edit: Edit = UNEDITED
 
 
 @dataclass(frozen=True)
@@ -143,8 +146,35 @@ def exclude(place: Place, names: Collection[str], unwanted: bool) -> None:
         excluded.write(place.folder, before | set(names) if unwanted else before - set(names))
 
 
+def change_edit(place: Place, name: str, values: Mapping[str, Any]) -> None:
+    """Rotate or crop an image from now on; its file stays as it is.
+
+    Args:
+        place: the folder.
+        name: of the image.
+        values: ``rotate``, ``crop`` or both, as :class:`images.edit.Edit` has them; what is missing stays: rotated
+            alone, the image loses nothing that it had, and gets nothing back that was cropped away.
+
+    Raises:
+        NotFound: there is no such image.
+        UserError: the values are wrong, the image cannot be read, or the list of edits is damaged.
+        OSError: the list cannot be written.
+    """
+    with changing(place.folder):
+        path = folder.inside(place.folder, name)
+        if path is None:
+            raise NotFound(f"There is no image {name[:200]!r} in this folder; reload the list.")
+        edits = edited.read(place.folder)
+        changed = edit.checked(edits.get(name, UNEDITED), values.get("rotate"), values.get("crop", ...))
+        try:
+            edit.require_room(changed, decode.size(path), name)
+        except decode.Unreadable as error:
+            raise UserError(f"{name} {error}. It cannot be edited.") from error
+        edited.write(place.folder, {**edits, name: changed})
+
+
 def image_size(path: Path) -> Size | None:
-    """Width and height in pixels, upright; None where the file cannot be read."""
+    """Width and height in pixels, upright, without its edit; None where the file cannot be read."""
     try:
         stat = path.stat()
         return _image_size(path, stat.st_mtime_ns, stat.st_size)
@@ -168,10 +198,13 @@ def _kinds(item: Item) -> Iterable[str]:
 
 def _read(place: Place, trigger: str) -> Listing:
     store = place.open()
-    unwanted = excluded.read(place.folder)
+    unwanted, edits = excluded.read(place.folder), edited.read(place.folder)
     last = _last(place, store, unwanted, trigger)
     verdicts = {one.name: one for one in (*last.report.verdicts, *last.excluded)} if last is not None else {}
-    items = tuple(Item(name, store.entry(name), name in unwanted, verdicts.get(name)) for name in store.names)
+    items = tuple(
+        Item(name, store.entry(name), name in unwanted, verdicts.get(name), edits.get(name, UNEDITED))
+        for name in store.names
+    )
     return Listing(items, tuple(store.skipped), tuple(store.warnings), last)
 
 
