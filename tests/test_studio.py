@@ -167,6 +167,7 @@ def test_an_image_is_looked_at_turned_cropped_and_excluded_and_its_file_stays(pa
     dialog.get_by_label("right").blur()
     dialog.get_by_role("button", name="Crop", exact=True).click()
     expect(dialog.get_by_text("32 × 64")).to_be_visible(timeout=20_000)
+    expect(dialog.get_by_role("button", name="Crop…")).to_be_visible()
     (item,) = client.get(f"models/{model}/images?limit=1").json["items"]
     assert (item["rotate"], item["crop"], item["width"], item["height"]) == (90, [0, 0, 0.5, 1], 32, 64)
     page.keyboard.press("ArrowRight")
@@ -249,7 +250,8 @@ def test_thousands_of_images_are_a_few_dozen_elements(page, served, tmp_path):
     assert tiles.count() < 150
     # The rest is fetched while the first hundred are shown.
     page.wait_for_function(
-        "() => { scrollTo(0, document.body.scrollHeight); return document.querySelector('[aria-label=\"Open: 1199.png\"]'); }",
+        "() => { scrollTo(0, document.body.scrollHeight);"
+        " return document.querySelector('[aria-label=\"Open: 1199.png\"]'); }",
         timeout=60_000,
     )
     assert tiles.count() < 150

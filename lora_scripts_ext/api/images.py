@@ -57,16 +57,16 @@ def listing(service: Service, models: Models, model: Model) -> Listing:
 
 def view(prefix: str, model: Model, folder: Path, item: Item, parts: TrainedParts | None) -> dict[str, Any]:
     """An image ready for JSON; ``parts``: the model's buckets, where they are known."""
-    path, edit = folder / item.name, item.edit
-    whole = listings.image_size(path)
+    edit = item.edit
+    whole, size_on_disk = listings.image_facts(folder / item.name)
     size = edit.size(whole) if whole else None
     return {
         "name": item.name, "address": image_address(prefix, model.id, item.name),
         "thumbnail": thumbnail_address(prefix, model.id, item.name, edit),
         "width": size[0] if size else None, "height": size[1] if size else None,
         "rotate": edit.rotate, "crop": edit.crop, "trained": _trained(parts, item.name, size),
-        "bytes": path.stat().st_size if path.exists() else 0, "excluded": item.excluded,
-        "caption": item.caption.prompt, "fields": asdict(item.caption.fields), "by": item.caption.by,
+        "bytes": size_on_disk, "excluded": item.excluded,
+        "caption": item.caption.prompt, "fields": vars(item.caption.fields), "by": item.caption.by,
         "verdict": item.verdict.grade if item.verdict else None,
         "reasons": [asdict(reason) for reason in item.verdict.reasons] if item.verdict else [],
     }  # fmt: skip

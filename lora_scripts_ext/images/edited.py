@@ -54,7 +54,7 @@ def of(folder: Path, name: str) -> Edit:
 def write(folder: Path, edits: Edits) -> None:
     """Edit these images like this from now on, and no others."""
     kept = {name: _values(edits[name]) for name in sorted(edits) if edits[name] != UNEDITED}
-    files.write_text(folder / HIDDEN / _FILE, json_text.dumps({"edits": kept}, indent=1))
+    files.write_text(folder / HIDDEN / _FILE, json_text.dumps({"edits": kept}))
 
 
 @functools.lru_cache(_FOLDERS)

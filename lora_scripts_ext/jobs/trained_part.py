@@ -8,6 +8,8 @@ from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+import yaml
+
 from .. import config as configs
 from .. import config_names
 from ..config import Config
@@ -24,6 +26,8 @@ from .environment import Environment
 _VAE_FACTOR = 8
 _DECIMALS = 6
 _BASE_MODELS = 32
+_MODELS = 32
+_SIZES = 20_000
 _PATIENCE_SECONDS = 0.3
 _KEYS = (
     "base_model", "vae", "model_family", "prediction_type", "resolution", "enable_bucket", "bucket_step",
@@ -49,7 +53,7 @@ class TrainedParts:
         self._config = config
         self._grid = grid
         # Photos of one camera have one size.
-        self._choose = functools.lru_cache(None)(grid.choose)
+        self._choose = functools.lru_cache(_SIZES)(grid.choose)
 
     def of(self, name: str, size: Size) -> TrainedPart:
         """What is trained on of an image of this size, edited."""
@@ -68,14 +72,20 @@ def of_model(models: Models, environment: Environment, model: Model) -> TrainedP
         values, _ = config_names.translated(training_config(models, model), "config")
         needed = {key: values[key] for key in _KEYS if values.get(key) is not None}
         # Of a draft that is wrong elsewhere the images are still trained on like this.
-        places = {"train_data_dir": "images", "output_dir": "output", "base_model": "any"}
-        config = configs.from_dict({**places, "base_model": environment.base_model() or "any", **needed})
-        side, factor = _facts(environment, config) or (0, _VAE_FACTOR)
-        if not side and not config.resolution:
-            return None
-        return TrainedParts(config, bucket.grid(config, config.sides(side), factor))
+        places = {"train_data_dir": "images", "output_dir": "output", "base_model": environment.base_model() or "any"}
+        config = configs.from_dict({**places, **needed})
+        return _parts(config.to_yaml(), *(_facts(environment, config) or (0, _VAE_FACTOR)))
     except UserError:
         return None
+
+
+@functools.lru_cache(_MODELS)
+def _parts(settings: str, side: int, factor: int) -> TrainedParts | None:
+    """Of these settings, as YAML; remembered, with what they have chosen for sizes so far."""
+    config = configs.from_dict(yaml.safe_load(settings))
+    if not side and not config.resolution:
+        return None
+    return TrainedParts(config, bucket.grid(config, config.sides(side), factor))
 
 
 _Facts = tuple[int, int]

@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 from ..captions import editing
 from ..captions.history import Place
-from ..captions.store import CaptionStore, Entry
+from ..captions.store import FIELDS, CaptionStore, Entry
 from ..dataset.source import folder_meaning
 from ..errors import NotFound, UserError
 from ..images import decode, edit, edited, excluded, folder
 from ..images.bucket import Size
 from ..images.edit import UNEDITED, Edit
+from ..images.excluded import HIDDEN
 from ..images.exclusive import changing
 from ..images.skipped import Skipped
 from .report import LastReport, is_checked, last_report
@@ -113,15 +114,20 @@ def listing(place: Place, trigger: str = "") -> Listing:
             _ENTRIES.popitem(last=False)
     # Of many who ask at once one reads, the others wait for what it finds.
     with entry.lock:
-        stamp = _stamp(place)
+        of_captions, stamp = _stamps(place)
+        if entry.store is None or entry.of_captions != of_captions:
+            entry.store, entry.of_captions, entry.listing = place.open(), of_captions, None
         if entry.listing is None or entry.stamp != stamp:
-            entry.listing, entry.stamp = _read(place, trigger), stamp
+            entry.listing, entry.stamp = _read(place, trigger, entry.store), stamp
         return entry.listing
 
 
 class _Entry:
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        # Reading the captions takes longest; an edit or an exclusion does not change them.
+        self.of_captions = 0
+        self.store: CaptionStore | None = None
         self.stamp = 0
         self.listing: Listing | None = None
 
@@ -173,13 +179,13 @@ def change_edit(place: Place, name: str, values: Mapping[str, Any]) -> None:
         edited.write(place.folder, {**edits, name: changed})
 
 
-def image_size(path: Path) -> Size | None:
-    """Width and height in pixels, upright, without its edit; None where the file cannot be read."""
+def image_facts(path: Path) -> tuple[Size | None, int]:
+    """Width and height in pixels, upright, without its edit, None where the file cannot be read; and its bytes."""
     try:
         stat = path.stat()
-        return _image_size(path, stat.st_mtime_ns, stat.st_size)
     except OSError:
-        return None
+        return None, 0
+    return _image_size(path, stat.st_mtime_ns, stat.st_size), stat.st_size
 
 
 @functools.lru_cache(_SIZES)
@@ -196,8 +202,7 @@ def _kinds(item: Item) -> Iterable[str]:
     yield item.verdict.grade if item.verdict is not None else "unchecked"
 
 
-def _read(place: Place, trigger: str) -> Listing:
-    store = place.open()
+def _read(place: Place, trigger: str, store: CaptionStore) -> Listing:
     unwanted, edits = excluded.read(place.folder), edited.read(place.folder)
     last = _last(place, store, unwanted, trigger)
     verdicts = {one.name: one for one in (*last.report.verdicts, *last.excluded)} if last is not None else {}
@@ -234,21 +239,28 @@ def _tokens(caption: str) -> int:
     return Tokenizer.shipped().count(caption)
 
 
-def _stamp(place: Place) -> int:
-    """A number that changes with every file of the folder and with the captions that lie elsewhere."""
+def _stamps(place: Place) -> tuple[int, int]:
+    """A number that changes with everything that captions are read from, and one that changes with any file at all."""
     parts: list[tuple[str, int, int, int]] = []
-    pending = [str(place.folder)]
+    ours: list[tuple[str, int, int, int]] = []
+    root, hidden = str(place.folder), ""
+    pending = [root]
     while pending:
         # A folder that is just removed has nothing in it; a link that leads nowhere counts as what it is.
-        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
+        here = pending.pop()
+        with contextlib.suppress(OSError), os.scandir(here) as entries:
             for entry in entries:
+                if here == root and entry.name == HIDDEN:
+                    hidden = entry.path
+                is_ours = entry.path == hidden or (here == hidden and entry.name != FIELDS)
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(entry.path)
                 stat = entry.stat(follow_symlinks=False)
-                parts.append((entry.path, stat.st_mtime_ns, stat.st_size, stat.st_ino))
+                (ours if is_ours else parts).append((entry.path, stat.st_mtime_ns, stat.st_size, stat.st_ino))
     if place.metadata is not None:
         for path in (place.metadata, place.metadata.with_name(f"{place.metadata.stem}.captions.json")):
             if path.exists():
                 stat = path.stat()
                 parts.append((str(path), stat.st_mtime_ns, stat.st_size, stat.st_ino))
-    return hash(tuple(sorted(parts)))
+    of_captions = hash(tuple(sorted(parts)))
+    return of_captions, hash((of_captions, *sorted(ours)))

@@ -232,7 +232,11 @@ def _copies_as_left(folder: Path, measured: tuple[tuple[str, str, Measures], ...
         known = _FOUND.get(folder)
     if known is not None and known[0] == key:
         return known[1]
-    found = _copies({name: one for name, _, one in measured})
+    results = {name: one for name, _, one in measured}
+    # After an edit one image less is known of the folder.
+    if known is not None and set(key) <= set(known[0]):
+        return _copies_among(results, known[1], results)
+    found = _copies(results)
     _keep(_FOUND, folder, (key, found))
     return found
 

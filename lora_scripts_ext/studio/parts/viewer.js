@@ -33,8 +33,8 @@ export function Viewer({model, images, name, onOpen, onClose, onExclude, onChang
     if (!image) return null;
     const edit = (/** @type {Record<string, unknown>} */ change) => work(async () => {
         await patch(`models/${model.id}/images/${encodePath(name)}`, change);
-        await onChange();
         setCropping(false);
+        await onChange();
     });
     const key = (/** @type {KeyboardEvent} */ event) => {
         if (event.target instanceof HTMLInputElement || cropping) return;

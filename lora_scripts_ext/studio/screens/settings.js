@@ -3,6 +3,7 @@
 import {useEffect, useState} from "preact/hooks";
 import {get, patch, post, remove} from "../api.js";
 import {html} from "../html.js";
+import {Field, tied} from "../parts/field.js";
 import {Wrong} from "../parts/message.js";
 import {useWork} from "../parts/work.js";
 import {attempt} from "../state.js";
@@ -14,41 +15,73 @@ export function Settings() {
     useEffect(() => {
         attempt(() => get("settings")).then((answer) => answer && setFound(answer));
     }, []);
-    const set = (/** @type {string} */ key, /** @type {unknown} */ value) => work(async () => setFound(await patch("settings", {[key]: value})));
+    const set = (/** @type {string} */ key, /** @type {unknown} */ value) => work(
+        async () => setFound(await patch("settings", {values: {[key]: value}})));
     return html`
         <h1>${t("settings.page")}</h1>
         <div class="two">
             <section class="card stack"><h2>${t("settings.language")}</h2>
                 <select aria-label=${t("settings.language")} value=${language.value} onChange=${(/** @type {any} */ event) => speak(event.target.value)}>
                     <option value="en" lang="en">English</option><option value="zh" lang="zh-CN">中文</option></select></section>
-            ${found && found.items.length > 0 && html`<section class="card stack"><h2>${t("settings.running")}</h2>
-                ${found.items.map((/** @type {any} */ one) => html`<${Option} key=${one.key} option=${one} onChange=${(/** @type {unknown} */ value) => set(one.key, value)} />`)}
-                <${Wrong} problem=${problem} /></section>`}
-            ${found && html`<${Facts} found=${found} />`}
-            ${found && found.keys && html`<${Keys} />`}
-            ${found && html`<${Webhooks} webhooks=${found.webhooks} where=${found.service_file} />`}
+            ${found && html`
+                <${Options} settings=${found.settings} set=${set} problem=${problem} />
+                <${Facts} facts=${found.facts} />
+                ${found.facts.keys && html`<${Keys} />`}
+                <${Operator} found=${found} />`}
         </div>`;
 }
 
-/** @param {any} properties */
-function Option({option, onChange}) {
-    const id = `option-${option.key}`;
-    const change = (/** @type {any} */ event) => onChange(
-        option.type === "boolean" ? event.target.checked : option.type === "number" ? Number(event.target.value) : event.target.value);
-    const ties = {id, disabled: !option.editable, "aria-describedby": `${id}-hint`};
-    return html`
-        <div class="field"><label for=${id}>${option.label}</label>
-            ${option.choices ? html`<select ...${ties} value=${option.value} onChange=${change}>
-                ${option.choices.map((/** @type {string} */ choice) => html`<option value=${choice}>${choice}</option>`)}</select>`
-                : option.type === "boolean" ? html`<input type="checkbox" ...${ties} checked=${option.value} onChange=${change} />`
-                    : html`<input ...${ties} type=${option.type === "number" ? "number" : "text"} value=${option.value} onChange=${change} />`}
-            <span class="hint" id=${`${id}-hint`}>${option.help}</span></div>`;
+/** @param {any} properties those that have no effect as the others are now are left out */
+function Options({settings, set, problem}) {
+    const value = (/** @type {string} */ key) => settings.find((/** @type {any} */ one) => one.key === key)?.value;
+    const shown = settings.filter((/** @type {any} */ one) => !one.needs || value(one.needs.key) === one.needs.value);
+    if (!shown.length) return null;
+    return html`<section class="card stack"><h2>${t("settings.running")}</h2>
+        ${shown.map((/** @type {any} */ one) => html`<${Option} key=${one.key} option=${one}
+            error=${problem && (problem.field || "").endsWith(one.key) ? problem.message : undefined}
+            onChange=${(/** @type {unknown} */ changed) => set(one.key, changed)} />`)}
+        <${Wrong} problem=${problem && !shown.some((/** @type {any} */ one) => (problem.field || "").endsWith(one.key)) ? problem : null} /></section>`;
 }
 
 /** @param {any} properties */
-function Facts({found}) {
+function Option({option, error, onChange}) {
+    const id = `option-${option.key}`;
+    const change = (/** @type {any} */ event) => onChange(option.type === "number" ? Number(event.target.value) : event.target.value);
+    const ties = {...tied(id, error), disabled: !option.editable, value: option.value, onChange: change};
+    return html`
+        <${Field} id=${id} label=${option.label} hint=${option.help} error=${error}>
+            ${option.choices
+                ? html`<select ...${ties}>${option.choices.map((/** @type {string} */ choice, /** @type {number} */ index) => html`
+                    <option value=${choice}>${option.choice_labels ? option.choice_labels[index] : choice}</option>`)}</select>`
+                : html`<input ...${ties} type=${option.type === "number" ? "number" : "text"} min=${option.minimum} max=${option.maximum} />`}
+        <//>`;
+}
+
+/** @param {any} properties */
+function Facts({facts}) {
+    const rows = [["settings.dataDir", facts.data_dir], ["settings.loraDir", facts.lora_dir], ["settings.roots", facts.roots.join("\n") || t("settings.everywhere")]];
     return html`<section class="card stack"><h2>${t("settings.folders")}</h2>
-        <dl class="facts tall">${found.facts.map((/** @type {any} */ one) => html`<div><dt>${one.label}</dt><dd><code>${one.value}</code></dd></div>`)}</dl></section>`;
+        <dl class="facts tall">${rows.map(([word, value]) => html`<div><dt>${t(word)}</dt><dd><code>${value}</code></dd></div>`)}</dl></section>`;
+}
+
+/** @param {any} properties what only the operator sets, in a file */
+function Operator({found}) {
+    const file = found.service_file;
+    return html`<section class="card stack"><h2>${t("operator.title")}</h2>
+        <p class="small soft">${t("operator.hint")} <code>${file.path}</code></p>
+        ${file.problem && html`<p class="error" role="alert">${file.problem}</p>`}
+        <${Named} word="operator.webhooks" items=${found.webhooks} text=${(/** @type {any} */ one) => [one.url, one.events.join(", "),
+            one.last && t(`delivery.${one.last.state}`)]} />
+        <${Named} word="operator.fetch" items=${found.fetch} text=${(/** @type {any} */ one) => [one.hour, one.last && one.last.outcome]} />
+        <${Named} word="operator.endpoints" items=${found.endpoints} text=${(/** @type {any} */ one) => [one.url]} />
+    </section>`;
+}
+
+/** @param {any} properties */
+function Named({word, items, text}) {
+    return html`<h3>${t(word)}</h3>${items.length === 0 ? html`<p class="soft small">${t("operator.none")}</p>` : html`
+        <ul class="plain">${items.map((/** @type {any} */ one) => html`<li><b>${one.name}</b>
+            <span class="small soft"> ${text(one).filter(Boolean).join(" · ")}</span></li>`)}</ul>`}`;
 }
 
 function Keys() {
@@ -64,7 +97,7 @@ function Keys() {
     const add = (/** @type {Event} */ event) => {
         event.preventDefault();
         return work(async () => {
-            setSecret((await post("keys", {name, scope})).secret);
+            setSecret((await post("keys", {name, scope})).key);
             setName("");
             await load();
         });
@@ -85,12 +118,4 @@ function Keys() {
             <button>${t("keys.add")}</button></form>
         ${secret && html`<p role="status">${t("keys.secret")} <code>${secret}</code></p>`}
         <${Wrong} problem=${problem} /></section>`;
-}
-
-/** @param {any} properties */
-function Webhooks({webhooks, where}) {
-    return html`<section class="card stack"><h2>${t("webhooks.title")}</h2>
-        <p class="small soft">${t("webhooks.hint")} <code>${where}</code></p>
-        ${webhooks.length === 0 ? html`<p class="soft">${t("webhooks.none")}</p>` : html`<ul class="plain">${webhooks.map((/** @type {any} */ one) => html`
-            <li><b>${one.name}</b> <code>${one.url}</code> <span class="small soft">${one.events.join(", ")}</span></li>`)}</ul>`}</section>`;
 }
