@@ -169,3 +169,11 @@ def _abandoned(left: Path) -> bool:
         return time.time() - left.stat().st_mtime > _UNKNOWN_SECONDS if alive is None else not alive
     except (ValueError, FileNotFoundError):
         return False
+
+
+def pasted_path(text: str) -> str:
+    """A path as a user has pasted it, without the spaces and the pair of quotes that file managers put around it."""
+    path = text.strip()
+    if len(path) > 1 and path[0] == path[-1] and path[0] in "\"'":
+        return path[1:-1].strip()
+    return path

@@ -46,17 +46,114 @@ FOLDED = {
         "preview_prompts", "preview_negative", "preview_seed", "preview_steps", "preview_cfg_scale", "preview_sampler",
     ],
 }  # fmt: skip
-#: words of keys that are no plain words
-_SPELLED = {"Lora": "LoRA", "lora": "LoRA", "Lr": "Learning rate", "lr": "learning rate", "snr": "SNR"}
+#: the heading of what a WebUI decides by itself: asked for only outside of one
+BASE_MODEL = "Base model and device"
+STANDALONE = [
+    "base_model", "model_family", "vae", "clip_l", "t5xxl", "text_model_dir", "mixed_precision", "fp8_base", "device",
+]  # fmt: skip
+_LABELS = {
+    "epochs": "Epochs",
+    "num_repeats": "Repeats of each image",
+    "batch_size": "Images at once (batch size)",
+    "gradient_accumulation_steps": "Batches added up for a step",
+    "max_steps": "Most steps",
+    "learning_rate": "Learning rate",
+    "lr_scheduler": "Course of the learning rate",
+    "lr_warmup_steps": "Warm-up",
+    "lr_cycles": "Restarts of the learning rate",
+    "lr_power": "Power of the polynomial course",
+    "optimizer": "Optimizer",
+    "optimizer_args": "More options of the optimizer",
+    "weight_decay": "Weight decay",
+    "max_grad_norm": "Limit of the gradient norm",
+    "seed": "Random seed",
+    "lora_rank": "LoRA rank (size)",
+    "lora_alpha": "LoRA alpha (strength)",
+    "lora_dropout": "LoRA dropout",
+    "target": "Layers to train",
+    "train_text_encoder": "Train the text encoder, too",
+    "text_encoder_lr": "Learning rate of the text encoder",
+    "clip_skip": "CLIP skip",
+    "init_lora": "Start from this LoRA",
+    "resolution": "Resolution",
+    "enable_bucket": "Keep the images' proportions",
+    "bucket_step": "Sizes are multiples of",
+    "min_bucket_side": "Shortest side",
+    "max_bucket_side": "Longest side",
+    "bucket_no_upscale": "Do not enlarge small images",
+    "crop": "Part to keep when cropping",
+    "crop_variants": "Random crops of each image",
+    "flip": "Mirror images half of the time",
+    "masked_loss": "Train only on a part of each image",
+    "unmasked_weight": "Weight of the rest of the image",
+    "normalize_masked_area_loss": "Count small parts as much as large ones",
+    "mask_dir": "Folder of masks",
+    "reg_data_dir": "Folder of class images",
+    "prior_loss_weight": "Weight of the class images",
+    "metadata_path": "File with captions",
+    "caption_encoding": "Encoding of the caption files",
+    "shuffle_caption": "Shuffle the tags",
+    "keep_tokens": "Tags that stay in front",
+    "caption_variants": "Shuffled variants of each caption",
+    "caption_dropout": "Share trained without a caption",
+    "gradient_checkpointing": "Save memory (slower)",
+    "min_snr_gamma": "Balance of coarse and fine detail (min-SNR gamma)",
+    "noise_offset": "Noise offset",
+    "loss": "Loss function",
+    "huber_delta": "Huber threshold",
+    "prediction_type": "Prediction type",
+    "zero_terminal_snr": "Zero terminal SNR",
+    "save_epochs": "Checkpoint every so many epochs",
+    "save_steps": "Checkpoint every so many steps",
+    "keep_checkpoints": "Checkpoints to keep",
+    "save_precision": "Precision of the LoRA file",
+    "save_captions": "Write caption words into the file",
+    "preview_epochs": "Preview every so many epochs",
+    "preview_prompts": "Prompts of the previews",
+    "preview_negative": "Negative prompt of the previews",
+    "preview_seed": "Seed of the previews",
+    "preview_steps": "Sampling steps of a preview",
+    "preview_cfg_scale": "CFG scale of the previews",
+    "preview_sampler": "Sampler of the previews",
+    "base_model": "Base model",
+    "output_dir": "Output folder",
+    "cache_dir": "Folder of the cache",
+    "model_family": "Family of the base model",
+    "vae": "VAE file",
+    "clip_l": "CLIP-L file",
+    "t5xxl": "T5-XXL file",
+    "text_model_dir": "Folder of tokenizers",
+    "mixed_precision": "Precision of the base model",
+    "fp8_base": "Keep the base model in fp8",
+    "device": "Device",
+    "tensorboard": "Write TensorBoard logs",
+}
+# What a form calls the values of a key; others are their own names.
+_CHOICES = {
+    "lr_scheduler": {
+        "auto": "Automatic", "constant": "Constant", "cosine": "Cosine",
+        "cosine_with_restarts": "Cosine with restarts", "linear": "Linear", "polynomial": "Polynomial",
+    },
+    "optimizer": {"adamw": "AdamW", "adamw8bit": "AdamW, 8 bit", "schedulefree": "Schedule-free AdamW"},
+    "target": {
+        "attention": "Attention", "attention-mlp": "Attention and feed-forward", "full": "All, convolutions too",
+    },
+    "crop": {"center": "The middle", "top": "The top, with faces", "random": "A random part"},
+    "masked_loss": {
+        "none": "The whole image", "alpha": "What is not transparent", "files": "What is white in its mask",
+    },
+    "loss": {"l2": "Mean squared error (L2)", "huber": "Huber, for mixed quality"},
+    "prediction_type": {"auto": "Detect it", "epsilon": "Noise (epsilon)", "v_prediction": "Velocity (v)"},
+    "model_family": {"auto": "Detect it"},
+    "mixed_precision": {"auto": "Automatic"},
+}  # fmt: skip
 #: every key of the form, in its order
 KEYS = [*SHOWN, *(key for keys in FOLDED.values() for key in keys)]
 
 
 def label(key: str) -> str:
-    """What a form calls a key: a sentence about ``lora_rank`` leads to the field "LoRA rank"."""
-    if key in SHOWN:
-        return SHOWN[key][0]
-    return " ".join(_SPELLED.get(word, word) for word in key.capitalize().split("_"))
+    """What a form calls a key."""
+    return SHOWN[key][0] if key in SHOWN else _LABELS[key]
 
 
 def help_text(key: str) -> str:
@@ -64,6 +161,13 @@ def help_text(key: str) -> str:
     return SHOWN[key][1] if key in SHOWN else str(FIELDS[key].metadata["help"])
 
 
+def choice_label(key: str, choice: str) -> str:
+    """What a form calls a value of a key."""
+    return _CHOICES.get(key, {}).get(choice, choice)
+
+
 def group(key: str) -> str:
     """The heading that a key is folded away under; empty where a form shows it at once, or not at all."""
+    if key in STANDALONE:
+        return BASE_MODEL
     return next((heading for heading, keys in FOLDED.items() if key in keys), "")

@@ -39,14 +39,15 @@ def test_the_schema_has_every_key_as_the_config_has_it(client):
         assert one["default"] == config.default(key)
         assert (one["minimum"], one["maximum"]) == (FIELDS[key].metadata["low"], FIELDS[key].metadata["high"])
         assert one["label"] and one["help"].endswith(".")
-        assert (one["shown"] == "folded") == (one["group"] in answer["groups"])
+        assert (one["shown"] in ("folded", "standalone")) == (one["group"] in answer["groups"])
     assert keys["optimizer"]["choices"][0] == "adamw"
     assert (keys["lora_alpha"]["type"], keys["lora_alpha"]["nullable"]) == ("number", True)
     assert (keys["preview_prompts"]["type"], keys["preview_prompts"]["items"]) == ("array", "string")
     assert (keys["flip"]["type"], keys["optimizer_args"]["type"]) == ("boolean", "object")
-    assert keys["lora_rank"]["label"] == "LoRA rank"
+    assert keys["reg_data_dir"]["label"] == "Folder of class images"
     assert keys["train_data_dir"]["shown"] == "first" and keys["train_data_dir"]["path"]
-    assert keys["device"]["shown"] == "never"
+    assert keys["device"]["shown"] == "standalone"
+    assert keys["tensorboard"]["shown"] == "never"
 
 
 def test_presets_are_configs(client):

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import json
+import shutil
 import time
 import zipfile
 from pathlib import Path
@@ -141,7 +142,7 @@ def test_images_page_by_page_with_counts(client, filled):
     assert [one["name"] for one in excluded["items"]] == ["00.png"]
     assert [one["name"] for one in client("GET", f"/models/{filled}/images?search=lamp")["items"]] == ["01.png"]
     problem(client, "POST", f"/models/{filled}/images/exclude", 404, "not_found", json={"images": ["x.png"]})
-    assert client("GET", "/models")["items"][0]["cover"].endswith("/images/00.png?size=320")
+    assert client("GET", "/models")["items"][0]["covers"][0].endswith("/images/00.png?size=320")
 
 
 def test_an_image_is_shown_small_whole_and_as_it_is(client, service, filled):
@@ -162,6 +163,107 @@ def test_an_image_is_shown_small_whole_and_as_it_is(client, service, filled):
     assert (broken["width"], broken["bytes"]) == (None, 10)
     for name in ("../model.json", "..%2f..%2f..%2flibrary.sqlite3", "metadata.csv", ".lora_trainer/x.png", "no.png"):
         assert client.raw("GET", f"/models/{filled}/images/{name}").status_code == 404
+
+
+def test_an_image_is_rotated_and_cropped_by_hand(client, service, filled):
+    images = service.database.folder / "models" / filled / "images"
+    (images / "sub").mkdir()
+    photos.photo(3, 64).crop((0, 0, 64, 48)).save(images / "sub" / "ä b#.png")
+    before = {path: path.read_bytes() for path in images.rglob("*.png")}
+    client("PATCH", f"/models/{filled}", json={"config": {"resolution": [64], "bucket_step": 16}})
+    first = item(client, filled, "ä b")
+    path = first["address"].removeprefix(PREFIX)
+    assert (first["rotate"], first["crop"], first["thumbnail"]) == (0, None, f"{first['address']}?size=320")
+    assert (first["width"], first["height"]) == (64, 48)
+    # Of the buckets in steps of 16 that have at most 64 x 64 pixels; 80 x 60 of it are resized to.
+    assert first["trained"] == {"width": 80, "height": 48, "crop": [0, 0.1, 1, 0.9]}
+    edited = client("PATCH", path, json={"rotate": 90, "crop": [0, 0, 1, 0.75]})
+    assert edited == item(client, filled, "ä b")
+    assert (edited["rotate"], edited["crop"]) == (90, [0, 0, 1, 0.75])
+    assert (edited["width"], edited["height"]) == (48, 48)
+    assert edited["trained"] == {"width": 64, "height": 64, "crop": [0, 0, 1, 1]}
+    assert edited["thumbnail"] == f"{first['address']}?size=320&edit=90,0,0,1,0.75"
+    assert sizes(client, edited) == [(48, 48), (48, 48), (64, 48), (64, 48)]
+    assert client("PATCH", path, json={"rotate": 180})["crop"] == [0.25, 0, 1, 1]
+    assert client("PATCH", path, json={"crop": None})["rotate"] == 180
+    assert client("PATCH", path, json={"rotate": 0}) == first
+    assert {path: path.read_bytes() for path in images.rglob("*.png")} == before
+
+
+def item(client, model, search):
+    return client("GET", f"/models/{model}/images", params={"search": search})["items"][0]
+
+
+def sizes(client, item):
+    """Of the thumbnail, of the whole image as PNG, and of both without the edit."""
+    address = item["address"].removeprefix(PREFIX)
+    thumbnail = item["thumbnail"].removeprefix(PREFIX)
+    found = []
+    for one in (thumbnail, f"{address}?png=true", f"{thumbnail}&original=true", f"{address}?png=true&original=true"):
+        with Image.open(io.BytesIO(client("GET", one))) as shown:
+            found.append(shown.size)
+    return found
+
+
+def test_edits_that_make_no_sense_are_refused(client, service, filled):
+    path = f"/models/{filled}/images/00.png"
+    for wrong, field in (
+        ({}, "rotate"), ({"rotate": 45}, "rotate"), ({"rotate": None}, "rotate"), ({"rotate": "x"}, "rotate"),
+        ({"rotate": [90]}, "rotate"), ({"crop": [0, 0, 1]}, "crop"), ({"crop": [0, 0, 1, 2]}, "crop"),
+        ({"crop": [1, 0, 0, 1]}, "crop"), ({"crop": "all"}, "crop"), ({"crop": [0, 0, 0.4, 1]}, "crop"),
+        ({"crop": [0] * 1000}, "crop"), ({"turn": 90}, "turn"),
+    ):  # fmt: skip
+        answer = problem(client, "PATCH", path, 422, "invalid", json=wrong)
+        assert answer["field"].partition(".")[0] == field, wrong
+    nan = {"content": '{"crop": [NaN, 0, Infinity, 1]}', "headers": {"Content-Type": "application/json"}}
+    problem(client, "PATCH", path, 422, "invalid", **nan)
+    for name in ("no.png", "..%2f..%2fmodel.json", "metadata.csv", ".lora_trainer/x.png"):
+        assert client.raw("PATCH", f"/models/{filled}/images/{name}", json={"rotate": 90}).status_code in (404, 405)
+    assert not (service.database.folder / "models" / filled / "images" / ".lora_trainer" / "edits.json").exists()
+    listed = client.raw("GET", f"/models/{filled}/images?limit=1")
+    (service.database.folder / "models" / filled / "images" / ".lora_trainer" / "edits.json").write_text("[]")
+    answer = problem(client, "GET", f"/models/{filled}/images", 422, "invalid")
+    assert "damaged" in answer["detail"] and listed.status_code == 200
+    assert client("GET", "/models")["items"][0]["covers"] == []
+
+
+def test_an_image_in_a_folder_of_the_server_is_edited_beside_it(client, tmp_path):
+    folder = shop.write_images(tmp_path / "theirs")
+    model = client("POST", "/models", 201, json={"name": "m", "kind": "product", "folder": str(folder)})
+    edited = client("PATCH", f"/models/{model['id']}/images/02.png", json={"rotate": 270})
+    assert (edited["width"], edited["height"]) == (32, 64)
+    assert client("GET", "/models")["items"][0]["covers"][2] == edited["thumbnail"]
+    assert "270" in (folder / ".lora_trainer" / "edits.json").read_text(encoding="utf-8")
+
+
+def test_what_is_trained_on_follows_the_draft(client, filled):
+    def trained(**config):
+        client("PATCH", f"/models/{filled}", json={"config": config})
+        return item(client, filled, "02.png")["trained"]
+
+    # 64 x 32 pixels, without a base model that could be looked at.
+    assert trained() is None
+    square = {"resolution": [32], "enable_bucket": False}
+    assert trained(**square) == {"width": 32, "height": 32, "crop": [0.25, 0, 0.75, 1]}
+    assert trained(**square, epochs="many")["width"] == 32
+    assert trained(**square, crop="everywhere") is None
+    client("PATCH", f"/models/{filled}", json={"config": {"resolution": [32], "enable_bucket": False, "crop": "top"}})
+    client("PATCH", f"/models/{filled}/images/02.png", json={"rotate": 90})
+    assert item(client, filled, "02.png")["trained"]["crop"] == [0, 0, 1, 0.5]
+
+
+def test_the_side_of_the_base_model_is_found_out_beside_the_list(client, service, filled, tmp_path, checkpoint):
+    shutil.copy(checkpoint, tmp_path / "base.safetensors")
+    until = time.monotonic() + 60
+    while item(client, filled, "02.png")["trained"] is None:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    # Of its 512 x 512 pixels; resized to 704 x 352.
+    assert item(client, filled, "02.png")["trained"] == {
+        "width": 704,
+        "height": 320,
+        "crop": [0, 0.045455, 1, 0.954545],
+    }
 
 
 def test_the_report_is_that_of_the_last_check(client, service, filled):

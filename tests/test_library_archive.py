@@ -13,6 +13,8 @@ import pytest
 
 from lora_scripts_ext.__main__ import main
 from lora_scripts_ext.errors import Conflict, UserError
+from lora_scripts_ext.images import edited
+from lora_scripts_ext.images.edit import Edit
 from lora_scripts_ext.jobs import drafts, of_model
 from lora_scripts_ext.jobs.view import job_view
 from lora_scripts_ext.library import archive, restore
@@ -24,6 +26,8 @@ from lora_scripts_ext.library.relocation import Relocation
 
 from . import shop
 from .place import Place
+
+EDIT = Edit(90, (0.0, 0.25, 1.0, 0.75))
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +47,11 @@ def filled(tmp_path_factory, checkpoint):
         "preview_epochs": 0,
         "target": "attention",
     }
+    shop.write_images(folder / "shop")
+    edited.write(folder / "shop", {"00.png": EDIT})
     own = models.create("brand", "brand_style", trigger_word="brnd", config=small)
     shop.write_images(models.images(own))
-    elsewhere = models.create("elsewhere", "product", config=small, folder=str(shop.write_images(folder / "shop")))
+    elsewhere = models.create("elsewhere", "product", config=small, folder=str(folder / "shop"))
     train(place, models, own)
     assert place.perform().state == "done"
     train(place, models, own, init_lora=models.versions(own.id)[0].file)
@@ -105,6 +111,7 @@ def test_an_imported_library_lists_the_same_and_its_jobs_run(filled, exported, t
     model, (version,) = next((model, found) for model, found in versions(new) if model.name == "brand")
     assert version.file == str(new.folder / "models" / model.id / "runs" / "1" / "brand.safetensors")
     assert models.images(elsewhere).is_dir() and elsewhere.folder == ""
+    assert edited.read(models.images(elsewhere)) == {"00.png": EDIT}
     assert main(["library", "check", "--data-dir", str(new.folder)]) == 0
     # The old files are not needed any more.
     states = {new.perform().state for _ in range(2)}

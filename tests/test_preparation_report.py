@@ -261,7 +261,7 @@ def test_a_second_report_measures_only_what_changed(clean, monkeypatch):
     first = report_of(clean)
     measured_names = []
     real = decode.small
-    monkeypatch.setattr(decode, "small", lambda path, side: measured_names.append(path.name) or real(path, side))
+    monkeypatch.setattr(decode, "small", lambda path, *rest: measured_names.append(path.name) or real(path, *rest))
     assert report_of(clean).to_dict() == first.to_dict()
     assert measured_names == []
     save(photo(99), clean / "03.jpg")
@@ -287,7 +287,7 @@ def test_a_stopped_report_goes_on_where_it_was(tmp_path, monkeypatch):
         report_of(tmp_path, progress=stop)
     measured_names = []
     real = decode.small
-    monkeypatch.setattr(decode, "small", lambda path, side: measured_names.append(path.name) or real(path, side))
+    monkeypatch.setattr(decode, "small", lambda path, *rest: measured_names.append(path.name) or real(path, *rest))
     report_of(tmp_path)
     assert sorted(measured_names) == ["5.jpg", "6.jpg", "7.jpg"]
 

@@ -41,6 +41,18 @@ def open_at(page, *parts):
     page.goto(f"{base}#/{'/'.join(parts)}")
 
 
+def make(client, name, images=None, **values):
+    """A model by the API."""
+    answer = client.post("models", {"name": name, "folder": str(images or ""), **values})
+    assert answer.status == 201, answer.json
+    return answer.json["id"]
+
+
+def step(page, name):
+    """Go to a step of the model; the link says when it is done."""
+    page.get_by_role("navigation").get_by_role("link", name=re.compile(f"^{name}")).click()
+
+
 def test_three_questions_make_a_model_whose_images_captions_and_settings_are_kept(page, served):
     client, images = served
     page.get_by_role("button", name="New model").click()
@@ -50,28 +62,50 @@ def test_three_questions_make_a_model_whose_images_captions_and_settings_are_kep
     expect(page.get_by_label("Trigger word", exact=True)).not_to_have_value("", timeout=60_000)
     page.get_by_role("button", name="Create model").click()
     expect(page.get_by_role("heading", name="han")).to_be_visible(timeout=20_000)
-    page.locator(".drop input").set_input_files([*sorted(map(str, images.glob("*.png"))), str(images / "metadata.csv")])
+    files = [*sorted(map(str, images.glob("*.png"))), str(images / "metadata.csv")]
+    page.get_by_label("Choose files").set_input_files(files)
     expect(page.locator(".tile")).to_have_count(6, timeout=60_000)
     page.get_by_role("button", name="Exclude: 03.png").click()
     expect(page.get_by_role("button", name="Include again: 03.png")).to_be_visible(timeout=20_000)
-    page.get_by_role("link", name="Captions", exact=True).click()
+    expect(page.get_by_role("button", name="excluded 1")).to_be_visible()
+    step(page, "Captions")
     expect(page.locator(".caption")).to_have_count(5, timeout=20_000)
     caption = page.get_by_label("Caption of 00.png")
     caption.fill(f"a phone, {HOSTILE}")
-    caption.blur()
-    expect(page.get_by_role("button", name=re.compile("<img src=x"))).to_be_visible(timeout=20_000)
-    page.get_by_role("link", name="Train", exact=True).click()
+    caption.press("Control+Enter")
+    expect(page.get_by_label("Caption of 01.png")).to_be_focused()
+    expect(page.get_by_role("button", name=re.compile("^<img src=x"))).to_be_visible(timeout=20_000)
+    step(page, "Train")
     page.get_by_text("All settings").click()
-    page.get_by_label("LoRA rank").fill("0")
-    page.get_by_label("LoRA rank").blur()
+    page.get_by_label("LoRA rank (size)").fill("0")
+    page.get_by_label("LoRA rank (size)").blur()
     expect(page.get_by_text("This must lie between 1 and 1024.")).to_be_visible()
-    page.get_by_label("LoRA rank").fill("5")
-    page.get_by_label("LoRA rank").blur()
+    page.get_by_label("LoRA rank (size)").fill("5")
+    page.get_by_label("LoRA rank (size)").blur()
     expect(page.get_by_text("1 changed")).to_be_visible(timeout=20_000)
     page.reload()
     expect(page.get_by_text("1 changed")).to_be_visible(timeout=60_000)
-    (model,) = client.get("models").json["items"]
+    (model,) = client.get("models?search=han").json["items"]
     assert (model["kind"], model["config"]) == ("car", {"lora_rank": 5})
+
+
+def test_what_two_browsers_change_is_kept_and_seen_in_both(page, served):
+    client, images = served
+    model = make(client, "shared", images)
+    open_at(page, "model", model, "train")
+    page.get_by_text("All settings").click()
+    rank = page.get_by_label("LoRA rank (size)")
+    expect(rank).to_be_visible(timeout=20_000)
+    # The other browser, right before this one has seen it.
+    client.send("PATCH", f"models/{model}", {"config": {"epochs": 7}})
+    rank.fill("6")
+    rank.blur()
+    expect(page.get_by_text("2 changed")).to_be_visible(timeout=20_000)
+    assert client.get(f"models/{model}").json["config"] == {"epochs": 7, "lora_rank": 6}
+    client.send("PATCH", f"models/{model}", {"name": "renamed"})
+    expect(page.get_by_role("heading", name="renamed")).to_be_visible(timeout=20_000)
+    client.send("DELETE", f"models/{model}")
+    expect(page.get_by_role("alert")).to_contain_text("There is no model", timeout=20_000)
 
 
 def test_a_name_that_cannot_be_used_is_said_under_its_field(page):
@@ -83,7 +117,89 @@ def test_a_name_that_cannot_be_used_is_said_under_its_field(page):
     expect(page.get_by_label("Name", exact=True)).to_have_attribute("aria-invalid", "true")
 
 
-def test_the_queue_is_ordered_paused_and_cleared_and_no_name_becomes_html(page, served):
+def test_a_folder_that_is_none_is_said_under_its_field_and_one_pasted_with_quotes_is_found(page, served):
+    _, images = served
+    page.get_by_role("button", name="New model").click()
+    page.get_by_label("Name", exact=True).fill("quoted")
+    folder = page.get_by_label("Folder on the server (optional)")
+    folder.fill("/no/such/folder")
+    page.get_by_role("button", name="Create model").click()
+    expect(page.locator(".field.wrong", has_text="Folder").get_by_role("alert")).to_contain_text(
+        "no folder", timeout=20_000
+    )
+    folder.fill(f' "{images}" ')
+    page.get_by_role("button", name="Create model").click()
+    expect(page.locator(".tile")).to_have_count(6, timeout=60_000)
+
+
+def test_captions_are_changed_by_the_dozen_after_a_look_and_taken_back(page, served, tmp_path):
+    client, _ = served
+    images = shop.write_images(tmp_path / "images", side=64)
+    model = make(client, "captions", images)
+    open_at(page, "model", model, "captions")
+    first = page.get_by_label("Caption of 00.png")
+    expect(first).to_be_visible(timeout=60_000)
+    before = first.input_value()
+    page.get_by_label("Find", exact=True).fill(before.split()[0])
+    page.get_by_label("Replace with").fill(HOSTILE)
+    page.get_by_role("button", name="Preview", exact=True).click()
+    change = page.get_by_role("button", name=re.compile(r"^Change \d"))
+    expect(change).to_be_visible(timeout=20_000)
+    expect(first).to_have_value(before)
+    change.click()
+    expect(first).to_have_value(re.compile("^<img src=x"), timeout=20_000)
+    page.get_by_role("button", name=re.compile("^Undo")).click()
+    expect(first).to_have_value(before, timeout=20_000)
+
+
+def test_an_image_is_looked_at_turned_cropped_and_excluded_and_its_file_stays(page, served, tmp_path):
+    client, _ = served
+    images = shop.write_images(tmp_path / "images", side=64)
+    before = {path.name: path.read_bytes() for path in images.glob("*.png")}
+    model = make(client, "edited", images, config={"resolution": [64]})
+    open_at(page, "model", model)
+    page.get_by_role("button", name="Open: 00.png").click(timeout=60_000)
+    dialog = page.get_by_role("dialog", name="00.png")
+    dialog.get_by_role("button", name="Rotate right").click()
+    expect(dialog.get_by_role("button", name="Undo rotation and crop")).to_be_visible(timeout=20_000)
+    dialog.get_by_role("button", name="Crop…").click()
+    dialog.get_by_label("right").fill("50")
+    dialog.get_by_label("right").blur()
+    dialog.get_by_role("button", name="Crop", exact=True).click()
+    expect(dialog.get_by_text("32 × 64")).to_be_visible(timeout=20_000)
+    expect(dialog.get_by_role("button", name="Crop…")).to_be_visible()
+    (item,) = client.get(f"models/{model}/images?limit=1").json["items"]
+    assert (item["rotate"], item["crop"], item["width"], item["height"]) == (90, [0, 0, 0.5, 1], 32, 64)
+    page.keyboard.press("ArrowRight")
+    dialog = page.get_by_role("dialog", name="01.png")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("x")
+    expect(dialog.get_by_role("button", name="Include again")).to_be_visible(timeout=20_000)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert {path.name: path.read_bytes() for path in images.glob("*.png")} == before
+
+
+def test_the_settings_go_out_and_in_as_yaml(page, served):
+    client, images = served
+    model = make(client, "yaml", images, config={"epochs": 3})
+    open_at(page, "model", model, "train")
+    page.get_by_text("All settings").click(timeout=60_000)
+    page.get_by_role("button", name="YAML").click()
+    text = page.get_by_label("YAML", exact=True).and_(page.locator("textarea"))
+    expect(text).to_have_value(re.compile("epochs: 3"), timeout=20_000)
+    text.fill("epochs: many")
+    page.get_by_role("button", name="Use these settings").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("epochs", timeout=20_000)
+    assert client.get(f"models/{model}").json["config"] == {"epochs": 3}
+    text.fill("epochs: 5\nlora_rank: 4\n")
+    page.get_by_role("button", name="Use these settings").click()
+    expect(page.get_by_text("The model has these settings now.")).to_be_visible(timeout=20_000)
+    config = client.get(f"models/{model}").json["config"]
+    assert (config["epochs"], config["lora_rank"]) == (5, 4)
+
+
+def test_the_queue_is_ordered_scheduled_paused_and_cleared_and_no_name_becomes_html(page, served):
     client, images = served
     names = ["first", "second", HOSTILE.replace("/", "")]
     for name in names:
@@ -94,7 +210,16 @@ def test_the_queue_is_ordered_paused_and_cleared_and_no_name_becomes_html(page, 
     expect(rows).to_have_count(3, timeout=20_000)
     page.get_by_role("button", name="Move up: second").click()
     expect(rows.first).to_contain_text("second", timeout=20_000)
-    expect(rows.nth(2)).to_contain_text("<img src=x")
+    rows.nth(2).drag_to(rows.first)
+    expect(rows.first).to_contain_text("<img src=x", timeout=20_000)
+    page.get_by_role("button", name="Schedule…: first").click()
+    page.get_by_label("Only at a time of day").check()
+    page.get_by_label("From – to").fill("25:00")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("25:00", timeout=20_000)
+    page.get_by_label("From – to").fill("23:00-05:00")
+    page.get_by_role("button", name="Save").click()
+    expect(rows.nth(2)).to_contain_text("23:00-05:00", timeout=20_000)
     page.get_by_role("button", name="Pause after this one").click()
     expect(page.get_by_role("status")).to_have_text("The queue is paused.", timeout=20_000)
     page.get_by_role("button", name="Remove: second").click()
@@ -110,6 +235,26 @@ def test_a_server_that_does_not_answer_is_shown_as_such(page):
     expect(page.get_by_role("alert")).to_contain_text("does not answer", timeout=20_000)
     page.context.set_offline(False)
     expect(page.get_by_role("alert")).to_have_count(0, timeout=20_000)
+
+
+def test_thousands_of_images_are_a_few_dozen_elements(page, served, tmp_path):
+    client, _ = served
+    folder = tmp_path / "many"
+    folder.mkdir()
+    one = next(served[1].glob("*.png")).read_bytes()
+    for index in range(1200):
+        (folder / f"{index:04}.png").write_bytes(one)
+    open_at(page, "model", make(client, "many", folder))
+    expect(page.get_by_role("button", name="all 1200")).to_be_visible(timeout=60_000)
+    tiles = page.locator(".tile")
+    assert tiles.count() < 150
+    # The rest is fetched while the first hundred are shown.
+    page.wait_for_function(
+        "() => { scrollTo(0, document.body.scrollHeight);"
+        " return document.querySelector('[aria-label=\"Open: 1199.png\"]'); }",
+        timeout=60_000,
+    )
+    assert tiles.count() < 150
 
 
 def test_nothing_is_loaded_from_elsewhere(served):

@@ -10,7 +10,25 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from .. import __version__
-from . import captions, configs, events, files, images, jobs, models, queue, studio, system, uploads, watches
+from . import (
+    captions,
+    configs,
+    events,
+    files,
+    folders,
+    images,
+    jobs,
+    keys,
+    model_yaml,
+    models,
+    queue,
+    session,
+    settings,
+    studio,
+    system,
+    uploads,
+    watches,
+)
 from .access import Access
 from .errors import Problem
 from .route import route_class
@@ -19,7 +37,10 @@ from .service import Service
 PREFIX = "/lora-trainer/v1"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 #: each adds its routes; the order is that of the document, and an image's caption comes before images of any name
-_PARTS = (jobs, events, files, queue, models, captions, images, uploads, watches, configs, system)
+_PARTS = (
+    jobs, events, files, queue, models, captions, images, uploads, watches, configs, system, folders, settings, session,
+    keys, model_yaml,
+)  # fmt: skip
 
 
 def routes(service: Service, access: Access) -> APIRouter:

@@ -12,7 +12,7 @@ from ..captions.editing import Row
 from ..captions.fields import TEMPLATE, Fields, join
 from ..captions.history import Change
 from ..errors import UserError
-from ..jobs import drafts
+from ..jobs import drafts, trained_part
 from ..library.models import Models
 from . import model_schemas as schemas
 from .images import listing, view
@@ -38,7 +38,8 @@ def add(router: APIRouter, service: Service) -> None:
         place = drafts.place(models, service.environment, model)
         listing(service, models, model).item(name)
         history.apply(place, lambda rows: [_written(row, caption) for row in rows], f"Caption of {name}", [name])
-        return view(router.prefix, model, place.folder, listing(service, models, model).item(name))
+        parts = trained_part.of_model(models, service.environment, model)
+        return view(router.prefix, model, place.folder, listing(service, models, model).item(name), parts)
 
     @router.get("/models/{id}/captions", tags=_TAGS, response_model=schemas.Captions, summary="The words in use")
     @reads_files

@@ -7,7 +7,7 @@ import types
 import typing
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from .. import config, form_fields, json_text, presets
@@ -39,10 +39,12 @@ def add(router: APIRouter, service: Service) -> None:
         return {"items": [_preset(name) for name in presets.NAMES]}
 
     @router.get("/presets/{name}", tags=_TAGS, response_model=schemas.Preset, summary="Look at a preset")
-    def get_preset(name: str) -> dict[str, Any]:
+    def get_preset(
+        name: str, images: int = Query(0, ge=0, description="Scaled to so many images; 0: as it is.")
+    ) -> dict[str, Any]:
         if name not in presets.NAMES:
             raise NotFound(f"There is no preset {name[:40]!r}; there are {', '.join(presets.NAMES)}.")
-        return _preset(name)
+        return _preset(name, images)
 
     @router.post("/estimate", tags=_TAGS, response_model=schemas.Estimate, summary="What a training would take")
     def get_estimate(wanted: EstimateIn) -> dict[str, Any]:
@@ -68,7 +70,9 @@ def estimated(service: Service, values: dict[str, Any]) -> dict[str, Any]:
 def _schema() -> bytes:
     """All keys in the order of the form, then those that no form asks for, as JSON."""
     keys = [*form_fields.KEYS, *(key for key in FIELDS if key not in form_fields.KEYS)]
-    return json_text.dumps({"keys": [_key(key) for key in keys], "groups": list(form_fields.FOLDED)}).encode()
+    return json_text.dumps(
+        {"keys": [_key(key) for key in keys], "groups": [*form_fields.FOLDED, form_fields.BASE_MODEL]}
+    ).encode()
 
 
 def _key(key: str) -> dict[str, Any]:
@@ -88,19 +92,23 @@ def _key(key: str) -> dict[str, Any]:
         name = _NAMES[kind]
     return {
         "key": key, "label": form_fields.label(key), "help": form_fields.help_text(key), "type": name, "items": items,
-        "nullable": nullable, "choices": choices, "minimum": bounds["low"], "maximum": bounds["high"],
-        "above": bounds["above"], "default": config.default(key), "group": form_fields.group(key),
+        "nullable": nullable, "choices": choices,
+        "choice_labels": choices and [form_fields.choice_label(key, one) for one in choices],
+        "minimum": bounds["low"], "maximum": bounds["high"], "above": bounds["above"],
+        "default": config.default(key), "group": form_fields.group(key),
         "shown": _shown(key), "path": key in PATHS,
     }  # fmt: skip
 
 
 def _shown(key: str) -> str:
-    """Where a form shows a key: at once, folded away, or nowhere."""
+    """Where a form shows a key: at once, folded away, folded away outside of a WebUI, or nowhere."""
     if key in form_fields.SHOWN:
         return "first"
+    if key in form_fields.STANDALONE:
+        return "standalone"
     return "folded" if key in form_fields.KEYS else "never"
 
 
-def _preset(name: str) -> dict[str, Any]:
+def _preset(name: str, images: int = 0) -> dict[str, Any]:
     title = presets.NAMES[name]
-    return {"name": name, "title": title, "config": presets.values(title)}
+    return {"name": name, "title": title, "config": presets.values(title, images or None)}

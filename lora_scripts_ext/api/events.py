@@ -19,6 +19,7 @@ from ..errors import NotFound
 from ..jobs import event_log
 from ..jobs.view import iso
 from ..library.job import ENDED, Change
+from . import language
 from .errors import Problem
 from .feed import Subscription
 from .service import Service
@@ -112,14 +113,15 @@ def _stream(
 async def _follow(
     service: Service, request: Request, job: str, position: Position, look: Callable[[Position], Look]
 ) -> AsyncIterator[str]:
-    until = time.monotonic() + _LONGEST_SECONDS
+    until, wanted = time.monotonic() + _LONGEST_SECONDS, language.of(request)
     with service.feed.subscribe(job) as subscription:
         # At once, so that the client knows that it is connected.
         yield ": connected\n\n"
         while not subscription.closed and time.monotonic() < until:
             found = await service.threads.run(look, position)
             for position, kind, data in found.events:
-                yield f"id: {position}\nevent: {kind}\ndata: {json_text.dumps(data)}\n\n"
+                told = json_text.dumps(language.translated(data, wanted))
+                yield f"id: {position}\nevent: {kind}\ndata: {told}\n\n"
             if found.over and not found.more:
                 return
             if not found.more and not await _news(service, request, subscription):

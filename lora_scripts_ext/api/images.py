@@ -1,8 +1,8 @@
-"""Routes of a model's images: listed, shown, sent, excluded, reported on."""
+"""Routes of a model's images: listed, shown, sent, edited, excluded, reported on."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,12 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..errors import NotFound
-from ..images import decode, thumbnail
-from ..jobs import drafts, of_model
+from ..errors import NotFound, UserError
+from ..images import decode, edited, thumbnail
+from ..images.bucket import Size
+from ..images.edit import UNEDITED, Edit
+from ..jobs import drafts, of_model, trained_part
+from ..jobs.trained_part import TrainedParts
 from ..library.model import Model
 from ..library.models import Models
 from ..library.uploads import Uploads
@@ -23,9 +26,10 @@ from . import model_schemas as schemas
 from .body import announced, receive
 from .errors import Problem
 from .files import send
-from .model_schemas import ExclusionIn
-from .models import image_address
+from .model_schemas import EditIn, ExclusionIn
+from .models import image_address, thumbnail_address
 from .route import json_response, reads_body_itself, reads_files
+from .schemas import given
 from .service import Service
 
 _TAGS = ["images"]
@@ -51,18 +55,28 @@ def listing(service: Service, models: Models, model: Model) -> Listing:
     return listings.listing(drafts.place(models, service.environment, model), model.trigger_word)
 
 
-def view(prefix: str, model: Model, folder: Path, item: Item) -> dict[str, Any]:
-    """An image ready for JSON."""
-    path, address = folder / item.name, image_address(prefix, model.id, item.name)
-    size = listings.image_size(path)
+def view(prefix: str, model: Model, folder: Path, item: Item, parts: TrainedParts | None) -> dict[str, Any]:
+    """An image ready for JSON; ``parts``: the model's buckets, where they are known."""
+    edit = item.edit
+    whole, size_on_disk = listings.image_facts(folder / item.name)
+    size = edit.size(whole) if whole else None
     return {
-        "name": item.name, "address": address, "thumbnail": f"{address}?size=320",
+        "name": item.name, "address": image_address(prefix, model.id, item.name),
+        "thumbnail": thumbnail_address(prefix, model.id, item.name, edit),
         "width": size[0] if size else None, "height": size[1] if size else None,
-        "bytes": path.stat().st_size if path.exists() else 0, "excluded": item.excluded,
-        "caption": item.caption.prompt, "fields": asdict(item.caption.fields), "by": item.caption.by,
+        "rotate": edit.rotate, "crop": edit.crop, "trained": _trained(parts, item.name, size),
+        "bytes": size_on_disk, "excluded": item.excluded,
+        "caption": item.caption.prompt, "fields": vars(item.caption.fields), "by": item.caption.by,
         "verdict": item.verdict.grade if item.verdict else None,
         "reasons": [asdict(reason) for reason in item.verdict.reasons] if item.verdict else [],
     }  # fmt: skip
+
+
+def _trained(parts: TrainedParts | None, name: str, size: Size | None) -> dict[str, Any] | None:
+    if parts is None or size is None:
+        return None
+    part = parts.of(name, size)
+    return {"width": part.size[0], "height": part.size[1], "crop": part.crop}
 
 
 def taken_view(service: Service, models: Models, model: Model, taken: Unpacked) -> dict[str, Any]:
@@ -88,8 +102,9 @@ def _add_list(router: APIRouter, service: Service, models: Models) -> None:
         found = listing(service, models, model)
         items = [item for item in found.shown(show, search) if item.name > cursor]
         folder = drafts.images_folder(models, service.environment, model)
+        parts = trained_part.of_model(models, service.environment, model)
         return {
-            "items": [view(router.prefix, model, folder, item) for item in items[:limit]],
+            "items": [view(router.prefix, model, folder, item, parts) for item in items[:limit]],
             "counts": found.counts(),
             "skipped": [{"name": one.name, "reason": one.reason} for one in found.skipped],
             "warnings": list(found.warnings),
@@ -108,6 +123,22 @@ def _add_list(router: APIRouter, service: Service, models: Models) -> None:
         model = models.get(id)
         listings.exclude(drafts.place(models, service.environment, model), wanted.images, wanted.excluded)
         return listing(service, models, model).counts()
+
+    @router.patch(
+        "/models/{id}/images/{name:path}", tags=_TAGS, response_model=schemas.Image, summary="Rotate or crop an image"
+    )
+    @reads_files
+    def edit_image(id: str, name: str, wanted: EditIn) -> dict[str, Any]:
+        """Its file stays as it is; training, checks, captioners and thumbnails see the edited image."""
+        model = models.get(id)
+        values = given(wanted)
+        if not values:
+            raise UserError("rotate: the request has no edit; send rotate, crop or both.")
+        place = drafts.place(models, service.environment, model)
+        listing(service, models, model).item(name)
+        listings.change_edit(place, name, values)
+        parts = trained_part.of_model(models, service.environment, model)
+        return view(router.prefix, model, place.folder, listing(service, models, model).item(name), parts)
 
     @router.get(
         "/models/{id}/report", tags=_TAGS, response_model=schemas.ModelReport, summary="The report on a model's images"
@@ -130,10 +161,15 @@ def _add_files(router: APIRouter, service: Service, models: Models) -> None:
         request: Request,
         size: int = Query(0, ge=0, le=4096, description="Longest side of a small JPEG: 160, 320 or 640; 0: the file."),
         png: bool = Query(False, description="The whole image as PNG, whatever its format is."),
+        original: bool = Query(False, description="With `size` or `png`: as it is without its edit."),
+        uncropped: bool = Query(False, description="With `size` or `png`: rotated, but not cropped."),
+        edit: str = Query("", max_length=100, description="Of the list's addresses: another one after each edit."),
     ) -> Response:
         path = await service.threads.run(_path, service, models, id, name)
         if size or png:
-            return await service.file_threads.run(_shown, path, size, name)
+            shown = UNEDITED if original else await service.file_threads.run(_edit, service, models, id, name)
+            shown = replace(shown, crop=None) if uncropped else shown
+            return await service.file_threads.run(_shown, path, size, name, shown)
         media_type = _TYPES.get(path.suffix.lower(), "application/octet-stream")
         return await send(service.threads, path, media_type, request.headers)
 
@@ -168,16 +204,21 @@ def _path(service: Service, models: Models, id: str, name: str) -> Path:
     return of_model.image_file(drafts.images_folder(models, service.environment, models.get(id)), name)
 
 
-def _shown(path: Path, size: int, name: str) -> Response:
-    """A small JPEG, or a PNG.
+def _edit(service: Service, models: Models, id: str, name: str) -> Edit:
+    folder = drafts.images_folder(models, service.environment, models.get(id))
+    return edited.read(folder).get(name, UNEDITED)
+
+
+def _shown(path: Path, size: int, name: str, edit: Edit) -> Response:
+    """A small JPEG, or a PNG, of the edited image.
 
     Raises:
         NotFound: the file cannot be read.
     """
     try:
         if size:
-            return Response(thumbnail.small(path, size), headers=_KEPT, media_type="image/jpeg")
-        return Response(thumbnail.whole(path), headers=_KEPT, media_type="image/png")
+            return Response(thumbnail.small(path, size, edit=edit), headers=_KEPT, media_type="image/jpeg")
+        return Response(thumbnail.whole(path, edit), headers=_KEPT, media_type="image/png")
     except decode.Unreadable as error:
         raise NotFound(f"{name} {error}.") from error
     except OSError as error:

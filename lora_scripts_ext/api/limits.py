@@ -20,6 +20,8 @@ class Limits:
         json_bytes: of a body.
         reads, writes: requests a second of one caller, on the average.
         read_burst, write_burst: requests at once.
+        logins: keys that may be tried a second from one address, on the average.
+        login_burst: keys at once.
         streams: event streams at a time.
         page: items of a list.
         batch: jobs in one request.
@@ -30,6 +32,8 @@ class Limits:
     read_burst: float = 4000.0
     writes: float = 50.0
     write_burst: float = 1000.0
+    logins: float = 0.2
+    login_burst: float = 10.0
     streams: int = 200
     page: int = 1000
     batch: int = 1000

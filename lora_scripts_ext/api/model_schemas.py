@@ -55,6 +55,19 @@ class ExclusionIn(BaseModel, extra="forbid"):
     excluded: bool = Field(default=True, description="false takes them in again.")
 
 
+class EditIn(BaseModel, extra="forbid"):
+    """How an image is rotated and cropped; what is missing stays as it is."""
+
+    rotate: Literal[0, 90, 180, 270] = Field(
+        default=0, description="Degrees clockwise, of the upright image. A crop turns with it."
+    )
+    crop: list[float] | None = Field(
+        default=None,
+        description="Left, top, right and bottom edge of what stays, as shares from 0 to 1 of the rotated image; null: "
+        "all of it. At least 16 pixels stay on each side.",
+    )
+
+
 class FieldsIn(BaseModel, extra="forbid"):
     """What a caption is made of."""
 
@@ -136,7 +149,7 @@ class Model(BaseModel):
     created: str
     changed: str
     state: ModelState
-    cover: str | None = Field(description="Address of a small image.")
+    covers: list[str] = Field(description="Addresses of up to four small images.")
 
 
 class ImageCounts(BaseModel):
@@ -159,6 +172,9 @@ class WholeModel(Model):
 
     counts: ImageCounts | None = Field(description="null where the folder cannot be read.")
     problem: str = Field(description="Why it cannot be trained like this, as a sentence; empty where it can.")
+    in_the_way: str = Field(
+        description="A LoRA of this name that is not the model's; it is renamed when the first version is done."
+    )
 
 
 class ModelPage(BaseModel):
@@ -187,14 +203,32 @@ class Reason(BaseModel):
     text: str
 
 
+class TrainedPart(BaseModel):
+    """The size that an image is trained at, and what its bucket leaves of it."""
+
+    width: int
+    height: int
+    crop: list[float] = Field(
+        description="Left, top, right, bottom, as shares of the edited image; of random crops the first."
+    )
+
+
 class Image(BaseModel):
     """An image of a model."""
 
     name: str
     address: str
     thumbnail: str
-    width: int | None = Field(description="null where the file is broken.")
+    width: int | None = Field(description="Upright and edited, as trained; null where the file is broken.")
     height: int | None
+    rotate: int = Field(description="By hand, in degrees clockwise: 0, 90, 180 or 270.")
+    crop: list[float] | None = Field(
+        description="By hand: left, top, right, bottom, as shares of the rotated image; null: not cropped."
+    )
+    trained: TrainedPart | None = Field(
+        description="With the model's settings as they are now; null where they are wrong, where the file is broken, "
+        "and where the base model is not known, or only just being looked at."
+    )
     bytes: int
     excluded: bool
     caption: str

@@ -17,6 +17,8 @@ from .. import json_text, time_text
 from ..captions import trigger_word
 from ..captions.history import Place
 from ..errors import NotFound, UserError
+from ..files import pasted_path
+from ..images.edit import UNEDITED, Edit
 from ..jobs import drafts, of_model
 from ..jobs.view import iso, job_view
 from ..library.job import Job, NewJob
@@ -109,7 +111,8 @@ def _add_one(router: APIRouter, service: Service, models: Models) -> None:
     def estimate_model(id: str) -> dict[str, Any]:
         """With its draft as it is; nothing is trained."""
         model = models.get(id)
-        config = drafts.training_config(models, model)
+        images = of_model.included(service.environment, models, model)
+        config = drafts.training_config(models, model, images=images)
         return estimated(service, {**config, "output_dir": str(models.home(model.id) / "runs" / "estimate")})
 
     @router.patch("/models/{id}", tags=_TAGS, response_model=schemas.WholeModel, summary="Change a model or its draft")
@@ -191,9 +194,10 @@ def _folder(service: Service, folder: str) -> str:
     Raises:
         UserError: it may not be read, or is none.
     """
-    if not folder.strip():
+    folder = pasted_path(folder)
+    if not folder:
         return ""
-    path = service.environment.readable(folder.strip())
+    path = service.environment.readable(folder)
     if not path.is_dir():
         raise UserError(f"folder: there is no folder {path}; check the path.")
     return str(path)
@@ -206,25 +210,32 @@ def _whole(service: Service, prefix: str, models: Models, model: Model) -> dict[
         problem = of_model.problem(models, service.environment, model)
     except UserError as error:
         counts, problem = None, str(error)
-    return {**view, "counts": counts, "problem": problem}
+    in_the_way = of_model.replaced(service.environment, model, view["state"]["versions"])
+    return {**view, "counts": counts, "problem": problem, "in_the_way": in_the_way}
 
 
 def _view(service: Service, prefix: str, models: Models, model: Model, state: State) -> dict[str, Any]:
     """The model ready for JSON, times in ISO 8601 (UTC)."""
-    first = of_model.cover(models, service.environment, model)
+    covers = of_model.covers(models, service.environment, model)
     return {
         **vars(model), "created": iso(model.created), "changed": iso(model.changed),
         "state": {
             "standing": state.standing, "share": state.share, "reason": state.reason, "job": state.job,
             "versions": state.versions,
         },
-        "cover": image_address(prefix, model.id, first) + "?size=320" if first else None,
+        "covers": [thumbnail_address(prefix, model.id, name, edit) for name, edit in covers],
     }  # fmt: skip
 
 
 def image_address(prefix: str, model: str, name: str) -> str:
     """Where an image can be fetched."""
     return f"{prefix}/models/{model}/images/{quote(name)}"
+
+
+def thumbnail_address(prefix: str, model: str, name: str, edit: Edit) -> str:
+    """Where an image can be fetched small and edited: another address after each edit, so that no cache is stale."""
+    edited = "" if edit == UNEDITED else f"&edit={edit.key()}"
+    return f"{image_address(prefix, model, name)}?size=320{edited}"
 
 
 def _version(prefix: str, version: Version) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from .. import json_text
-from . import idempotency
-from .access import READING, Access, Caller, require_scope
+from . import idempotency, language
+from .access import NOBODY, READING, Access, Caller, note_caller, require_scope
 from .errors import Problem, problem
 from .idempotency import Answer
 from .threads import Threads
@@ -41,6 +41,18 @@ def reads_files(endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
+def without_key(endpoint: Endpoint) -> Endpoint:
+    """Mark an endpoint that also those may ask who have not handed in a key yet, or one that may only read."""
+    endpoint.without_key = True  # type: ignore[attr-defined]
+    return endpoint
+
+
+def holds_secret(endpoint: Endpoint) -> Endpoint:
+    """Mark an endpoint whose requests or answers hold a key: nothing of them is kept for an ``Idempotency-Key``."""
+    endpoint.holds_secret = True  # type: ignore[attr-defined]
+    return endpoint
+
+
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """``value`` as JSON; not kept by caches unless ``headers`` say so."""
     return json_body(json_text.dumps(value).encode(), status, headers)
@@ -57,6 +69,8 @@ def route_class(service: Service, access: Access) -> type[APIRoute]:
     class Route(APIRoute):
         def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
             self._reads_body_itself = getattr(endpoint, "reads_body_itself", False)
+            self._without_key = getattr(endpoint, "without_key", False)
+            self._holds_secret = getattr(endpoint, "holds_secret", False)
             if not inspect.iscoroutinefunction(endpoint):
                 threads = service.file_threads if getattr(endpoint, "reads_files", False) else service.threads
                 endpoint = _in_thread(threads, endpoint, options.get("status_code") or 200)
@@ -65,14 +79,23 @@ def route_class(service: Service, access: Access) -> type[APIRoute]:
         def get_route_handler(self) -> Handler:
             inner = super().get_route_handler()
 
-            async def handle(request: Request) -> Response:
+            async def answered(request: Request) -> Response:
                 try:
-                    caller = await _let_in(service, access, request)
+                    caller = await _let_in(service, access, request, self._without_key)
                     if not self._reads_body_itself:
                         await _read_body(service, request, bool(self.body_field))
+                    if self._holds_secret:
+                        return await inner(request)
                     return await _once(service, caller, request, inner)
                 except Exception as error:  # noqa: BLE001 - the last place where a crash can become an answer
                     return (await service.threads.run(problem, error, service.database.folder)).response()
+
+            async def handle(request: Request) -> Response:
+                response, wanted = await answered(request), language.of(request)
+                if wanted == "en":
+                    return language.answer(response, wanted)
+                # A long list takes a moment.
+                return await service.threads.run(language.answer, response, wanted)
 
             return handle
 
@@ -97,16 +120,25 @@ def _in_thread(threads: Threads, function: Callable[..., Any], status: int) -> C
         parameters=parameters, return_annotation=hints.get("return", inspect.Signature.empty)
     )
     endpoint.__name__, endpoint.__doc__, endpoint.__module__ = function.__name__, function.__doc__, function.__module__
+    # The marks as well: an application that includes a router makes its routes again, of their endpoints.
+    vars(endpoint).update(vars(function))
     return endpoint
 
 
-async def _let_in(service: Service, access: Access, request: Request) -> Caller:
+async def _let_in(service: Service, access: Access, request: Request, without_key: bool) -> Caller:
     address = request.client.host if request.client else ""
     rate = service.reads if request.method in READING else service.writes
     # Before the key is looked at, so that keys cannot be tried one after the other.
     rate.take(address)
-    caller = await access(request)
-    require_scope(request, caller)
+    try:
+        caller = await access(request)
+    except Problem as refusal:
+        if not without_key or refusal.code != "unauthorized":
+            raise
+        caller = NOBODY
+    if not without_key:
+        require_scope(request, caller)
+    note_caller(request, caller)
     return caller
 
 

@@ -186,12 +186,13 @@ class ConfigKey(BaseModel):
     items: str | None = Field(description="Type of the items of an array.")
     nullable: bool
     choices: list[str] | None
+    choice_labels: list[str] | None = Field(description="What a form calls each of the choices.")
     minimum: float | None
     maximum: float | None
     above: float | None = Field(description="It must be greater than this.")
     default: Any = Field(description="Its value when it is not given; null where that depends on other keys.")
     group: str
-    shown: Literal["first", "folded", "never"] = Field(description="Where a form shows it.")
+    shown: Literal["first", "folded", "standalone", "never"] = Field(description="Where a form shows it.")
     path: bool = Field(description="Whether it names a file or folder of the server.")
 
 
@@ -268,6 +269,7 @@ class System(BaseModel):
     data_dir: str
     queue: QueueState
     kinds: list[str] = Field(description="Kinds of jobs.")
+    keys: bool = Field(description="Whether keys are what opens this server to other machines; not in a WebUI.")
     captioners: list[Captioner]
     limits: dict[str, float]
     streams: int = Field(description="Open event streams.")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 
 from ..jobs.environment import Environment
+from ..jobs.settings import LibrarySettings, Settings
 from ..library.database import Database
 from ..library.queue import Queue
 from .feed import Feed
@@ -24,6 +25,7 @@ class Service:
         database: the library's file.
         queue: its jobs.
         environment: where jobs run.
+        settings: what users may set.
         wake: lets the worker look into the queue at once.
         server_ends: whether the server of a request waits for its connections to end, so that streams must.
         limits: what is accepted.
@@ -41,14 +43,16 @@ class Service:
         environment: Environment,
         *,
         queue: Queue | None = None,
+        settings: Settings | None = None,
         wake: Callable[[], None] = lambda: None,
         server_ends: Callable[[Request], bool] = lambda request: False,
         limits: Limits = Limits(),  # noqa: B008 - it cannot change
     ) -> None:
-        """Start nothing yet; ``queue`` is that of ``database`` unless given."""
+        """Start nothing yet; ``queue`` and ``settings`` are those of ``database`` unless given."""
         self.database = database
         self.environment = environment
         self.queue = queue or Queue(database)
+        self.settings = settings or LibrarySettings(database)
         self.wake = wake
         self.server_ends = server_ends
         self.limits = limits

@@ -44,6 +44,7 @@ def add(router: APIRouter, service: Service) -> None:
             "base_model": service.environment.base_model(), "device": device(), "memory_free_bytes": memory(),
             "disk_free_bytes": disk(), "data_dir": str(service.database.folder),
             "queue": {"paused": queue.paused(), "counts": queue.counts()}, "kinds": list(registry.KINDS),
+            "keys": service.environment.uses_keys,
             "captioners": [{"name": name, "needs": needs} for name, needs in choose.needs().items()],
             "limits": asdict(service.limits), "streams": service.feed.count,
         }  # fmt: skip

@@ -34,6 +34,7 @@ _KEPT_SECONDS = 7 * 24 * 3600.0
 _LEASE_SECONDS = exchange.SECONDS + 30.0
 _LAST_SECONDS = 5.0
 _AT_ONCE = 200
+_DELIVERED = "delivered"
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Webhooks:
         delivery = self._take(name)
         if delivery is None:
             return False
-        outcome, retry_at = "delivered", 0.0
+        outcome, retry_at = _DELIVERED, 0.0
         problem = self._post(self._hooks[name], delivery)
         if problem:
             now = time.time()
@@ -211,6 +212,21 @@ def _place(connection: sqlite3.Connection) -> int:
     """The number of the last change that was collected."""
     row = connection.execute("SELECT value FROM settings WHERE key = ?", [_PLACE]).fetchone()
     return int(row["value"]) if row else 0
+
+
+def last_delivery(database: Database, hook: str) -> dict[str, Any] | None:
+    """The newest message of a hook ready for JSON; None where nothing was sent lately."""
+    query = "SELECT tries, outcome, created FROM deliveries WHERE hook = ? ORDER BY id DESC LIMIT 1"
+    with database.reading() as connection:
+        row = connection.execute(query, [hook]).fetchone()
+    if row is None:
+        return None
+    if row["outcome"]:
+        state = "delivered" if row["outcome"] == _DELIVERED else "given_up"
+    else:
+        state = "failing" if row["tries"] else "waiting"
+    reason = row["outcome"] if state == "given_up" else ""
+    return {"at": iso(row["created"]), "state": state, "tries": row["tries"], "reason": reason}
 
 
 def of_service_file(database: Database, queue: Queue) -> Webhooks:

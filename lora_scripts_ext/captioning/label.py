@@ -13,7 +13,8 @@ from ..captions import fields as captions
 from ..captions.caption import with_trigger
 from ..captions.fields import TEMPLATE
 from ..captions.store import CaptionStore, Entry
-from ..images import decode
+from ..images import decode, edited
+from ..images.edit import UNEDITED
 from ..images.skipped import Skipped
 from ..parallel import Check, Progress, ahead
 from .base import Captioner, CaptionInput
@@ -91,11 +92,12 @@ def _wants(entry: Entry, overwrite: Overwrite) -> bool:
 
 
 def _images(folder: Path, names: Iterable[str], captioner: Captioner) -> Iterator[CaptionInput | Skipped]:
-    """The images, decoded ahead where the captioner looks at them."""
+    """The edited images, decoded ahead where the captioner looks at them."""
+    edits = edited.read(folder)
 
     def load(name: str) -> CaptionInput | Skipped:
         try:
-            return CaptionInput(name, decode.small(folder / name, _SIDE))
+            return CaptionInput(name, decode.small(folder / name, _SIDE, edits.get(name, UNEDITED)))
         except decode.Unreadable as error:
             return Skipped(name, str(error))
 

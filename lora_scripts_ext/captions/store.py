@@ -19,7 +19,7 @@ from .fields import Fields
 from .table import Metadata
 from .text_file import Text
 
-_FIELDS = "captions.json"
+FIELDS = "captions.json"
 
 
 @dataclass(frozen=True)
@@ -199,8 +199,8 @@ def _encoded(path: Path, text: Text, changed: str) -> bytes:
 def _fields_path(folder: Path, path: Path) -> Path:
     """What the captions are made of lies hidden beside the images, or beside a CSV that is kept elsewhere."""
     if path.absolute().parent == folder.absolute():
-        return folder / HIDDEN / _FIELDS
-    return path.with_name(f"{path.stem}.{_FIELDS}")
+        return folder / HIDDEN / FIELDS
+    return path.with_name(f"{path.stem}.{FIELDS}")
 
 
 def _read_fields(path: Path) -> dict[str, dict[str, Any]]:

@@ -186,12 +186,18 @@ class _Server:
         # torch, which knows the devices, takes seconds to be imported: the API answers meanwhile.
         from ..jobs import lanes
         from ..jobs.launcher import ProcessLauncher
+        from ..jobs.schedule import Schedule
         from ..jobs.watching import watching
 
         assert self._environment is not None, "run() sets it first"
         names = lanes.of_this_machine()
         launcher = ProcessLauncher(self._database.folder, _NICENESS)
-        worker = Worker(self._queue, launcher, names, runner="worker", on_error=terminal.print_message)
+        schedule = Schedule(self._database)
+        worker = Worker(
+            self._queue, launcher, names, runner="worker", not_yet=schedule.waits_for, on_error=terminal.print_message
+        )
+        worker.recover()
+        schedule.after_restart(self._queue)
         self._worker = worker
         if not self._end.is_set():
             with watching(self._database, self._environment, wake=self._wake, on_error=terminal.print_message):

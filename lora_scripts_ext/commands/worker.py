@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..jobs import lanes
 from ..jobs.environment import Standalone
 from ..jobs.launcher import ProcessLauncher
+from ..jobs.schedule import Schedule
 from ..jobs.watching import watching
 from ..jobs.worker import Worker
 from ..library.database import Database
@@ -87,6 +88,7 @@ def _here(database: Database, options: argparse.Namespace) -> int:
         ProcessLauncher(options.data_dir),
         lanes.of_this_machine(),
         runner="worker",
+        not_yet=Schedule(database).waits_for,
         on_tick=changes.print,
         on_error=terminal.print_message,
     )
@@ -117,8 +119,15 @@ def _on_ray(database: Database, options: argparse.Namespace) -> int:
             worker.use(connection.lane_names(now))
 
         worker = Worker(
-            queue, launcher, [], runner="worker", may_start=may_start, on_tick=tick, on_error=terminal.print_message
-        )  # fmt: skip
+            queue,
+            launcher,
+            [],
+            runner="worker",
+            may_start=may_start,
+            not_yet=Schedule(database).waits_for,
+            on_tick=tick,
+            on_error=terminal.print_message,
+        )
         return _run(database, worker, changes, options)
     finally:
         cluster.close()
@@ -138,6 +147,8 @@ def _run(database: Database, worker: Worker, changes: _Changes, options: argpars
     if options.until_empty:
         worker.run(until_empty=True)
     else:
+        worker.recover()
+        Schedule(database).after_restart(Queue(database))
         environment = Standalone(options.data_dir.resolve())
         with watching(database, environment, wake=worker.wake, on_error=terminal.print_message):
             worker.run()

@@ -37,7 +37,7 @@ class Cache:
         self._text = [config.clip_skip, config.text_model_dir]
 
     def of_image(self, example: Example, content: str) -> Path:
-        """File of an example's latents; ``content`` is the hash of its image and mask files."""
+        """File of an example's latents; ``content`` is the hash of its image and mask files and its edit."""
         views = [dataclasses.astuple(view) for view in example.views]
         return self._path("latents", [*self._vae, content, example.bucket, example.resized, views, self._masked])
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..images.bucket import Size, View
+from ..images.edit import UNEDITED, Edit
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,11 @@ class Example:
         caption: final text, trigger word included.
         variants: the captions a visit may use; only the caption itself unless captions are shuffled.
         repeats: visits per epoch; for regularisation images their relative share.
-        width: pixels after EXIF rotation, as is ``height``.
+        width: pixels, upright and edited, as is ``height``.
         bucket: width and height it is trained at.
         resized: width and height it is resized to before the views are cut from it.
         mask: mask file, or None where the whole image counts or its alpha is the mask.
+        edit: how a person has rotated and cropped the image, and so its mask.
     """
 
     path: Path
@@ -35,3 +37,4 @@ class Example:
     resized: Size
     views: tuple[View, ...]
     mask: Path | None
+    edit: Edit = UNEDITED

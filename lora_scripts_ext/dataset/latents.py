@@ -19,6 +19,7 @@ from ..config import Config
 from ..contract import Session
 from ..errors import UserError
 from ..images import decode
+from ..images.edit import UNEDITED
 from ..images.skipped import Skipped
 from ..parallel import Check, Progress, ahead
 from . import cache
@@ -38,7 +39,7 @@ class Latents:
     Attributes:
         mean: float32 [views, channels, height, width], scaled as the UNet takes them; so is ``std``.
         mask: float32 [views, 1, height, width] in 0 to 1, or None where masks are off.
-        content: hash of the image and mask files.
+        content: hash of the image and mask files, and of how they are edited.
     """
 
     mean: Tensor
@@ -122,7 +123,7 @@ class _Reader:
         files = self._files(example)
         if isinstance(files, Skipped):
             return files
-        content = _hash(*files)
+        content = _hash(example, *files)
         names = ("mean", "std") if self._masked == "none" else ("mean", "std", "mask")
         tensors = cache.load(self._cache.of_image(example, content), names)
         if tensors is not None:
@@ -145,19 +146,19 @@ class _Reader:
         decoded = self._decoded(example, image, mask)
         if isinstance(decoded, Skipped):
             return decoded
-        content = _hash(image, mask)
+        content = _hash(example, image, mask)
         return _Pixels(*decoded, content, self._cache.of_image(example, content))
 
     def _decoded(self, example: Example, content: bytes, mask: bytes | None) -> tuple[Tensor, Tensor | None] | Skipped:
         """Pixels and mask cells of all views."""
         try:
-            decoded = decode.decode(content)
+            decoded = decode.decode(content, example.edit)
         except decode.Unreadable as error:
             return Skipped(example.name, str(error))
         if decoded.pixels.size != (example.width, example.height):
             return Skipped(example.name, "has changed since it was first read; start again")
         try:
-            separate_mask = decode.decode_mask(mask) if mask is not None else None
+            separate_mask = decode.decode_mask(mask, example.edit) if mask is not None else None
         except decode.Unreadable as error:
             return Skipped(example.name, f"has a mask, {example.mask}, that {error}")
         cells = None
@@ -176,9 +177,13 @@ class _Reader:
         return torch.from_numpy(cells)
 
 
-def _hash(content: bytes, mask: bytes | None) -> str:
-    """SHA-256 of an image file's bytes, with that of its mask file's where it has one."""
-    return ":".join(hashlib.sha256(part).hexdigest() for part in (content, mask) if part is not None)
+def _hash(example: Example, content: bytes, mask: bytes | None) -> str:
+    """SHA-256 of an image file's bytes, with that of its mask file's where it has one, and its edit where it has one.
+
+    Of an image that is not edited it stays what it always was, so that latents cached by earlier versions are used.
+    """
+    parts = [hashlib.sha256(part).hexdigest() for part in (content, mask) if part is not None]
+    return ":".join([*parts, *([f"edit={example.edit.key()}"] if example.edit != UNEDITED else [])])
 
 
 def _pixels(example: Example, image: Image.Image) -> Tensor:

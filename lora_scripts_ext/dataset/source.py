@@ -16,8 +16,10 @@ from ..captions import caption
 from ..captions.captions import Captions
 from ..config import FIELDS, Config
 from ..errors import UserError
-from ..images import bucket, decode, excluded, folder
+from ..images import bucket, decode, edited, excluded, folder
 from ..images.bucket import Grid, Size
+from ..images.edit import UNEDITED, Edit
+from ..images.edited import Edits
 from ..images.skipped import Skipped
 from . import masks
 from .example import Example
@@ -97,7 +99,7 @@ def read(config: Config, resolution: Sequence[int], vae_factor: int) -> Dataset:
 def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
     root = Path(getattr(config, key))
     all_names, skipped = folder.scan(root, key, _other_folders(config))
-    unwanted = excluded.read(root)
+    unwanted, edits = excluded.read(root), edited.read(root)
     names = [name for name in all_names if name not in unwanted]
     skipped += [Skipped(name, "is excluded by hand") for name in all_names if name in unwanted]
     captions = _captions(config, key, root, names, skipped)
@@ -105,14 +107,15 @@ def _read_folder(config: Config, key: str, sizes: Grid) -> Dataset:
 
     examples: list[Example] = []
     bare: list[str] = []
-    for name, size in zip(names, _image_sizes(root, names), strict=True):
+    for name, size in zip(names, _image_sizes(root, names, edits), strict=True):
         repeats, folder_caption = folder_meaning(root, name, config.num_repeats)
         if isinstance(size, str) or repeats == 0:
             skipped.append(Skipped(name, size if isinstance(size, str) else "is in a folder that repeats it 0 times"))
             continue
         text = captions.caption(name) or folder_caption
         bare += [] if text else [name]
-        examples.append(_example(config, root, name, text, repeats, size, sizes, key))
+        edit = edits.get(name, UNEDITED)
+        examples.append(_example(config, root, name, text, repeats, size, edit, sizes, key))
     if not examples:
         raise folder.no_images(key, root, skipped)
     warnings = (
@@ -152,12 +155,12 @@ def _without_caption(config: Config, key: str, bare: Sequence[str], count: int) 
     return [f"{len(bare)} of {count} {kind} have no caption and are trained on {instead}: {listed}"]
 
 
-def _image_sizes(root: Path, names: Iterable[str]) -> list[Size | str]:
-    """Width and height of every image, or the reason why it cannot be read."""
+def _image_sizes(root: Path, names: Iterable[str], edits: Edits) -> list[Size | str]:
+    """Width and height of every edited image, or the reason why it cannot be read."""
 
     def measure(name: str) -> Size | str:
         try:
-            return decode.size(root / name)
+            return decode.size(root / name, edits.get(name, UNEDITED))
         except decode.Unreadable as error:
             return str(error)
 
@@ -178,7 +181,7 @@ def folder_meaning(root: Path, name: str, otherwise: int = 1) -> tuple[int, str]
 
 
 def _example(
-    config: Config, root: Path, name: str, text: str, repeats: int, size: Size, sizes: Grid, key: str
+    config: Config, root: Path, name: str, text: str, repeats: int, size: Size, edit: Edit, sizes: Grid, key: str
 ) -> Example:
     trigger = config.trigger_word if key == "train_data_dir" else ""
     final = caption.with_trigger(text, trigger)
@@ -197,6 +200,7 @@ def _example(
         resized=resized,
         views=bucket.views(config, name, resized, chosen),
         mask=None,
+        edit=edit,
     )
 
 

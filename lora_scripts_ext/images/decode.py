@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from . import kinds, plugins, png
 from .bucket import Size, View
+from .edit import UNEDITED, Edit
 from .kinds import EXTENSIONS as EXTENSIONS
 
 # Recognised by content, whatever the extension is. Not among them: EPS, for which Pillow would start Ghostscript, and
@@ -57,8 +59,8 @@ class DecodedImage:
     alpha: Image.Image | None
 
 
-def size(path: Path) -> Size:
-    """Width and height in pixels after EXIF rotation, from the file's header only (a TIFF is decoded).
+def size(path: Path, edit: Edit = UNEDITED) -> Size:
+    """Width and height in pixels, upright and edited, from the file's header only (a TIFF is decoded).
 
     Raises:
         Unreadable: the file is empty, no image, or too large.
@@ -71,42 +73,45 @@ def size(path: Path) -> Size:
         raise Unreadable("is empty (0 bytes)")
     with _opened(path, header_only=True) as image:
         if image.format == "TIFF":
-            return _upright(image).size
+            return edit.size(_upright(image).size)
         width, height = image.size
-        return (height, width) if _orientation(image) in _TURNED else (width, height)
+        return edit.size((height, width) if _orientation(image) in _TURNED else (width, height))
 
 
-def decode(content: bytes) -> DecodedImage:
-    """Decode a file's bytes: first frame, upright, in sRGB, transparency laid on white.
+def decode(content: bytes, edit: Edit = UNEDITED) -> DecodedImage:
+    """Decode a file's bytes: first frame, upright, in sRGB, transparency laid on white, then edited.
 
     Raises:
         Unreadable: the bytes are damaged or too large an image.
     """
     with _opened(io.BytesIO(content)) as image:
-        return _decoded(image)
+        return _decoded(image, edit)
 
 
-def small(path: Path, side: int) -> Image.Image:
-    """As ``decode``, mode RGB, no side longer than ``side``: a large JPEG is never decoded whole.
+def small(path: Path, side: int, edit: Edit = UNEDITED) -> Image.Image:
+    """As ``decode``, mode RGB, no side longer than ``side``: a large JPEG is decoded whole only for a small crop.
 
     Raises:
         Unreadable: the file is missing, damaged or too large an image.
     """
     with _opened(path) as image:
         # Only JPEG can be decoded at a half, a quarter or an eighth; twice the side leaves the scaling its quality.
-        image.draft(None, (2 * side, 2 * side))
-        pixels = _decoded(image).pixels
+        enough = math.ceil(2 * side / edit.smallest_share())
+        image.draft(None, (enough, enough))
+        pixels = _decoded(image, edit).pixels
         pixels.thumbnail((side, side), Image.Resampling.BICUBIC)
         return pixels
 
 
-def decode_mask(content: bytes) -> Image.Image:
+def decode_mask(content: bytes, edit: Edit = UNEDITED) -> Image.Image:
     """Decode a mask file's bytes to mode L, where white counts and black or transparent does not.
+
+    ``edit`` is that of the image that it is the mask of.
 
     Raises:
         Unreadable: as for ``decode``.
     """
-    decoded = decode(content)
+    decoded = decode(content, edit)
     mask = decoded.pixels.convert("L")
     if decoded.alpha is None:
         return mask
@@ -133,7 +138,7 @@ def crop(image: Image.Image, resized: Size, bucket: Size, view: View, resample: 
     return np.ascontiguousarray(pixels[:, ::-1]) if view.flip else pixels
 
 
-def _decoded(image: Image.Image) -> DecodedImage:
+def _decoded(image: Image.Image, edit: Edit) -> DecodedImage:
     profile = image.info.get("icc_profile")
     image = _eight_bit(_upright(image))
     alpha = _alpha(image)
@@ -141,7 +146,8 @@ def _decoded(image: Image.Image) -> DecodedImage:
     if alpha is not None:
         white = Image.new("RGB", pixels.size, "white")
         pixels = Image.composite(pixels, white, alpha)
-    return DecodedImage(pixels, alpha)
+    # Last, so that what is read of the whole image, such as its depth, does not depend on the crop.
+    return DecodedImage(edit.apply(pixels), alpha if alpha is None else edit.apply(alpha))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Literal
 from PIL import Image
 
 from . import decode
+from .edit import UNEDITED, Edit
 
 #: sides in pixels that are made; another one is answered with the next larger
 SIDES = (160, 320, 640)
@@ -20,7 +21,7 @@ _QUALITY = 85
 # A page requests all thumbnails at once, and a photo takes up to half a gigabyte while it is decoded.
 _DECODING = threading.Semaphore(2)
 Kind = Literal["JPEG", "PNG"]
-_Key = tuple[Path, int, str, int, int]
+_Key = tuple[Path, int, str, int, int, Edit]
 
 
 class _Remembered:
@@ -50,8 +51,8 @@ class _Remembered:
 _REMEMBERED = _Remembered(_ROOM)
 
 
-def small(path: Path, side: int = SIDES[0], kind: Kind = "JPEG") -> bytes:
-    """The image as a file of this ``kind``, no side longer than the next of ``SIDES`` from ``side`` on.
+def small(path: Path, side: int = SIDES[0], kind: Kind = "JPEG", edit: Edit = UNEDITED) -> bytes:
+    """The edited image as a file of this ``kind``, no side longer than the next of ``SIDES`` from ``side`` on.
 
     Raises:
         Unreadable: it is damaged, too large, or no image.
@@ -59,24 +60,24 @@ def small(path: Path, side: int = SIDES[0], kind: Kind = "JPEG") -> bytes:
     """
     side = next((one for one in SIDES if one >= side), SIDES[-1])
     stat = path.stat()
-    key = (path, side, kind, stat.st_mtime_ns, stat.st_size)
+    key = (path, side, kind, stat.st_mtime_ns, stat.st_size, edit)
     content = _REMEMBERED.get(key)
     if content is None:
         with _DECODING:
-            content = _packed(decode.small(path, side), kind)
+            content = _packed(decode.small(path, side, edit), kind)
         _REMEMBERED.put(key, content)
     return content
 
 
-def whole(path: Path) -> bytes:
-    """The image as PNG in its own size.
+def whole(path: Path, edit: Edit = UNEDITED) -> bytes:
+    """The edited image as PNG in its own size.
 
     Raises:
         Unreadable: it is damaged, too large, or no image.
         OSError: there is no such file.
     """
     with _DECODING:
-        return _packed(decode.decode(path.read_bytes()).pixels, "PNG")
+        return _packed(decode.decode(path.read_bytes(), edit).pixels, "PNG")
 
 
 def _packed(pixels: Image.Image, kind: Kind) -> bytes:

@@ -26,10 +26,15 @@ def check_draft(config: dict[str, Any]) -> None:
         raise UserError(f"config: {own[0]} comes from the model; take it out, or change the model.")
 
 
-def training_config(models: Models, model: Model, changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The keys of a training of ``model``, without ``output_dir``: its kind's preset, its draft, then ``changes``."""
+def training_config(
+    models: Models, model: Model, changes: dict[str, Any] | None = None, images: int | None = None
+) -> dict[str, Any]:
+    """The keys of a training of ``model``, without ``output_dir``: its kind's preset, its draft, then ``changes``.
+
+    ``images``: how many it is trained on, which the preset is scaled to; None leaves the preset as it is.
+    """
     return {
-        **presets.values(presets.NAMES[model.kind]),
+        **presets.values(presets.NAMES[model.kind], images),
         **model.config,
         **(changes or {}),
         "train_data_dir": str(models.images(model)),

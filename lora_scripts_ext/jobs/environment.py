@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
+def is_network(path: str) -> bool:
+    """Whether Windows would look for ``path`` on another machine or among its devices: ``//server/share``, ``//?/``."""
+    written = path.strip().replace("/", "\\")
+    return written.startswith(("\\\\", "\\??\\"))
+
+
 class Environment(Protocol):
     """What jobs need of the program that they run in."""
 
@@ -29,6 +35,13 @@ class Environment(Protocol):
     @property
     def runner(self) -> str:
         """The kind of the program, which a job may ask for."""
+
+    @property
+    def uses_keys(self) -> bool:
+        """Whether a key is what opens the API to other machines."""
+
+    def lora_dir(self) -> Path | None:
+        """The folder that finished LoRAs are copied to for use; None where they stay with their models."""
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The host that holds base models; ``stop`` is called when the user stops the run there."""
@@ -46,6 +59,9 @@ class Environment(Protocol):
         Raises:
             UserError: it may not.
         """
+
+    def roots(self) -> list[Path]:
+        """The folders below which ``readable`` lets users read; empty where they may read everywhere."""
 
     def endpoint(self, url: str, key_from: str) -> str:
         """``url``, if images may be sent there, with the key in the environment variable ``key_from``.
@@ -86,12 +102,17 @@ class Standalone:
     unless ``bounds`` says otherwise."""
 
     runner = "worker"
+    uses_keys = True
 
     def __init__(self, data_dir: Path, base_model: str = "", bounds: Bounds | None = None) -> None:
         """``base_model``: of trainings that name none; it may be read whatever the bounds."""
         self.data_dir = data_dir
         self._base_model = base_model
         self._bounds = bounds
+
+    def lora_dir(self) -> None:
+        """See :meth:`Environment.lora_dir`."""
+        return
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The standalone host, which nothing stops but the job itself."""
@@ -113,7 +134,7 @@ class Standalone:
         absolute = Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 - pathlib would follow links
         if self._bounds is None or str(absolute) == self._base_model:
             return absolute
-        roots = (self.data_dir, *self._bounds.roots)
+        roots = self.roots()
         named = any(absolute.is_relative_to(root.absolute()) for root in roots)
         if not named or not any(absolute.resolve().is_relative_to(root.resolve()) for root in roots):
             raise UserError(
@@ -121,6 +142,10 @@ class Standalone:
                 "start the server with --allowed-root FOLDER."
             )
         return absolute
+
+    def roots(self) -> list[Path]:
+        """See :meth:`Environment.roots`."""
+        return [] if self._bounds is None else [self.data_dir, *self._bounds.roots]
 
     def endpoint(self, url: str, key_from: str) -> str:
         """See :meth:`Environment.endpoint`."""

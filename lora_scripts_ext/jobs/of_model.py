@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ from typing import Any
 
 from .. import config as configs
 from ..errors import NotFound, Refused, UserError
+from ..images import edited
 from ..images import folder as folders
+from ..images.edit import UNEDITED, Edit
 from ..images.exclusive import changing
 from ..images.kinds import EXTENSIONS
 from ..images.skipped import Skipped
@@ -20,6 +23,7 @@ from ..library.job import Job, NewJob
 from ..library.model import Model
 from ..library.models import RUNS, Models
 from ..library.queue import Queue
+from ..preparation import listing as listings
 from ..preparation import upload
 from ..preparation.archive import Unpacked
 from .drafts import check_draft, images_folder, place, training_config
@@ -28,6 +32,7 @@ from .kinds import registry
 from .submit import submit
 
 _MOST_RUNS = 100_000
+_COVERS, _COVER_FOLDERS = 4, 10
 
 
 def problem(models: Models, environment: Environment, model: Model) -> str:
@@ -42,15 +47,50 @@ def problem(models: Models, environment: Environment, model: Model) -> str:
     return ""
 
 
-def cover(models: Models, environment: Environment, model: Model) -> str | None:
-    """The name of an image for the model's card: the first right in its folder; None where there is none."""
+def replaced(environment: Environment, model: Model, versions: int) -> str:
+    """The LoRA of the model's name that is in the way of its first version, as a path; empty where there is none.
+
+    It is renamed when the model's own is published (``training.publication``).
+    """
+    folder = environment.lora_dir()
+    if folder is None or versions:
+        return ""
+    file = folder / f"{model.name}.safetensors"
+    return str(file) if file.is_file() else ""
+
+
+def included(environment: Environment, models: Models, model: Model) -> int:
+    """How many images the model is trained on.
+
+    Raises:
+        UserError: its folder cannot be read.
+    """
+    return listings.listing(place(models, environment, model), model.trigger_word).counts()["included"]
+
+
+def covers(models: Models, environment: Environment, model: Model) -> list[tuple[str, Edit]]:
+    """Images for the model's card, with their edits: the first four right in its folder, else in its first sub-folder
+    that has any."""
     try:
         folder = environment.readable(model.folder) if model.folder else models.images(model)
-        with os.scandir(folder) as entries:
-            names = [one.name for one in entries if not one.name.startswith(".")]
+        images, subfolders = _first_images(folder)
+        for name in sorted(subfolders)[:_COVER_FOLDERS] if not images else []:
+            images = [f"{name}/{one}" for one in _first_images(folder / name)[0]]
+            if images:
+                break
+        edits = edited.read(folder)
     except (OSError, UserError):
-        return None
-    return min((name for name in names if Path(name).suffix.lower() in EXTENSIONS), default=None)
+        return []
+    return [(name, edits.get(name, UNEDITED)) for name in images]
+
+
+def _first_images(folder: Path) -> tuple[list[str], list[str]]:
+    """The names of a few images right in a folder, and of its sub-folders."""
+    with os.scandir(folder) as entries:
+        shown = [one for one in entries if not one.name.startswith(".")]
+        subfolders = [one.name for one in shown if one.is_dir(follow_symlinks=False)]
+    images = (one.name for one in shown if Path(one.name).suffix.lower() in EXTENSIONS)
+    return heapq.nsmallest(_COVERS, images), subfolders
 
 
 def image_file(folder: Path, name: str) -> Path:
@@ -127,7 +167,7 @@ def train(queue: Queue, environment: Environment, models: Models, model: Model, 
         UserError: the config cannot be used.
     """
     check_draft(request.config)
-    config = training_config(models, model, request.config)
+    config = training_config(models, model, request.config, included(environment, models, model))
     config["train_data_dir"] = str(images_folder(models, environment, model))
     with _new_run(models.home(model.id)) as output_dir:
         config["output_dir"] = str(output_dir)

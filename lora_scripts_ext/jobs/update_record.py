@@ -27,7 +27,7 @@ class Split:
         seen: the contents of all images that have been part of an update, this one included.
         init: file of the LoRA that the training starts from; empty for none.
         version: its number.
-        captions: a hash of the captions of ``trained``.
+        captions: a hash of the captions and edits of ``trained``.
         counts: what became of the new images.
     """
 

@@ -20,7 +20,7 @@ from ..captioning.label import label
 from ..captions.history import Place
 from ..config import Config
 from ..contract import Session
-from ..images import excluded, folder
+from ..images import edited, excluded, folder
 from ..images.exclusive import changing
 from ..library.database import Database
 from ..library.job import Job
@@ -102,7 +102,7 @@ class Updating:
         if split is None or not states.saved(states.folder_in(self._folder)):
             return None
         there = all((self._images / name).is_file() for name in (*split.trained, *split.held_out))
-        return split if there and split.captions == self._digest_of_captions(split.trained) else None
+        return split if there and split.captions == self._digest(split.trained) else None
 
     def _prepare(self) -> Split:
         """Take in, check, caption, and decide which images are trained on and which held out.
@@ -138,7 +138,7 @@ class Updating:
             seen=tuple(sorted({*seen.contents, *contents.values()})),
             init=_file_of(last),
             version=last.number if last is not None else None,
-            captions=self._digest_of_captions(trained),
+            captions=self._digest(trained),
             counts=asdict(self._counts),
         )
 
@@ -267,9 +267,15 @@ class Updating:
             database.close()
         return next((one for one in versions if not one.facts.get("refused")), None)
 
-    def _digest_of_captions(self, names: Collection[str]) -> str:
+    def _digest(self, names: Collection[str]) -> str:
+        """Of the captions and edits of these images."""
         store = self._place.open()
-        captions = [[name, store.entry(name).prompt] for name in sorted(set(names) & set(store.names))]
+        edits = edited.read(self._images)
+        captions = [
+            # Nothing where there is no edit, as it was before there were any.
+            [name, store.entry(name).prompt, *([edits[name].key()] if name in edits else [])]
+            for name in sorted(set(names) & set(store.names))
+        ]
         return hashlib.sha256(json_text.dumps(captions).encode("utf-8", "backslashreplace")).hexdigest()
 
     def _stop(self) -> None:

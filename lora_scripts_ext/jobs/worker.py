@@ -33,6 +33,7 @@ class Worker:
         *,
         runner: str,
         may_start: Callable[[Job], str] = lambda job: "",
+        not_yet: Callable[[Job], str] = lambda job: "",
         on_tick: Callable[[], None] = lambda: None,
         on_error: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -44,6 +45,7 @@ class Worker:
             lane_names: where it may start jobs.
             runner: its kind, which a job may ask for.
             may_start: why a job may not be started at this moment, as a sentence; empty where it may.
+            not_yet: the same, of what passes by itself, so that it is waited for also by ``run(until_empty=True)``.
             on_tick: called after every look at the queue.
             on_error: called with a sentence where the library cannot be read or written.
         """
@@ -52,6 +54,7 @@ class Worker:
         self._lanes = tuple(lane_names)
         self._runner = runner
         self._may_start = may_start
+        self._not_yet = not_yet
         self._on_tick = on_tick
         self._on_error = on_error
         self._running: dict[str, tuple[Claim, Running]] = {}
@@ -122,7 +125,7 @@ class Worker:
         def accepts(job: Job) -> bool:
             if job.runner not in ("", self._runner) or not lanes.accepts(lane, job):
                 return False
-            obstacle = self._may_start(job)
+            obstacle = self._may_start(job) or self._not_yet(job)
             if obstacle != job.reason:
                 obstacles[job.id] = obstacle
             return not obstacle

@@ -24,8 +24,8 @@ FOLDER, TRASH = "models", "trash"
 RECORD = "model.json"
 #: in a model's folder: a folder for each of its trainings
 RUNS = "runs"
-# The kinds of jobs that make versions.
-_TRAINING = ("train", "update")
+#: the kinds of jobs that make versions
+TRAINING = ("train", "update")
 _LONGEST_TRIGGER = 200
 _MOST_CONFIG = 64 << 10
 _CHANGEABLE = ("name", "kind", "trigger_word", "folder", "config")
@@ -218,7 +218,7 @@ def record_missing_versions(database: Database) -> None:
     """Record the versions of all trainings that are done, of models that are there."""
     with database.reading() as connection:
         rows = connection.execute(
-            f"SELECT * FROM jobs WHERE kind IN {_TRAINING} AND state = 'done' AND model IS NOT NULL ORDER BY created"
+            f"SELECT * FROM jobs WHERE kind IN {TRAINING} AND state = 'done' AND model IS NOT NULL ORDER BY created"
         ).fetchall()
     for row in rows:
         record_version(database, Job.of(row))
@@ -230,7 +230,7 @@ def version_columns(job: Job) -> dict[str, Any] | None:
     To be called before the transaction that :func:`insert_version` is part of: a large file takes its time.
     """
     lora = job.result.get("lora")
-    if job.kind not in _TRAINING or job.state != "done" or job.model is None or not lora:
+    if job.kind not in TRAINING or job.state != "done" or job.model is None or not lora:
         return None
     # Beside the file that lies where LoRAs are used, the run's own stays in its folder.
     own = Path(job.result.get("file") or Path(job.output_dir) / Path(lora).name)
@@ -306,7 +306,7 @@ def _state(connection: sqlite3.Connection, model: str) -> State:
     """By the training that runs, else the one that waits, else the one that ended last (unless it was cancelled)."""
     row = connection.execute(
         f"""
-        SELECT * FROM jobs WHERE model = ? AND kind IN {_TRAINING} AND state != 'cancelled' ORDER BY
+        SELECT * FROM jobs WHERE model = ? AND kind IN {TRAINING} AND state != 'cancelled' ORDER BY
         CASE WHEN state IN {OWNED} THEN 0 WHEN state = 'queued' THEN 1 ELSE 2 END,
         (SELECT MAX(seq) FROM changes WHERE changes.job = jobs.id) DESC LIMIT 1
         """,

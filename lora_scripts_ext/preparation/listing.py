@@ -1,4 +1,4 @@
-"""The images of a folder as they are now: captions, what is excluded, and the verdicts of the last check."""
+"""The images of a folder as they are now: captions, edits, what is excluded, and the verdicts of the last check."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import functools
 import os
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..captions import editing
 from ..captions.history import Place
-from ..captions.store import CaptionStore, Entry
+from ..captions.store import FIELDS, CaptionStore, Entry
 from ..dataset.source import folder_meaning
-from ..errors import NotFound
-from ..images import decode, excluded, folder
+from ..errors import NotFound, UserError
+from ..images import decode, edit, edited, excluded, folder
 from ..images.bucket import Size
+from ..images.edit import UNEDITED, Edit
+from ..images.excluded import HIDDEN
 from ..images.exclusive import changing
 from ..images.skipped import Skipped
 from .report import LastReport, is_checked, last_report
@@ -39,12 +41,14 @@ class Item:
         caption: what it is made of, and the caption itself, without the trigger word.
         excluded: whether it is not trained on.
         verdict: of the last check; None where the image is new or has changed since.
+        edit: how it has been rotated and cropped by hand.
     """
 
     name: str
     caption: Entry
     excluded: bool
     verdict: Verdict | None
+    edit: Edit = UNEDITED
 
 
 @dataclass(frozen=True)
@@ -110,15 +114,20 @@ def listing(place: Place, trigger: str = "") -> Listing:
             _ENTRIES.popitem(last=False)
     # Of many who ask at once one reads, the others wait for what it finds.
     with entry.lock:
-        stamp = _stamp(place)
+        of_captions, stamp = _stamps(place)
+        if entry.store is None or entry.of_captions != of_captions:
+            entry.store, entry.of_captions, entry.listing = place.open(), of_captions, None
         if entry.listing is None or entry.stamp != stamp:
-            entry.listing, entry.stamp = _read(place, trigger), stamp
+            entry.listing, entry.stamp = _read(place, trigger, entry.store), stamp
         return entry.listing
 
 
 class _Entry:
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        # Reading the captions takes longest; an edit or an exclusion does not change them.
+        self.of_captions = 0
+        self.store: CaptionStore | None = None
         self.stamp = 0
         self.listing: Listing | None = None
 
@@ -143,13 +152,40 @@ def exclude(place: Place, names: Collection[str], unwanted: bool) -> None:
         excluded.write(place.folder, before | set(names) if unwanted else before - set(names))
 
 
-def image_size(path: Path) -> Size | None:
-    """Width and height in pixels, upright; None where the file cannot be read."""
+def change_edit(place: Place, name: str, values: Mapping[str, Any]) -> None:
+    """Rotate or crop an image from now on; its file stays as it is.
+
+    Args:
+        place: the folder.
+        name: of the image.
+        values: ``rotate``, ``crop`` or both, as :class:`images.edit.Edit` has them; what is missing stays: rotated
+            alone, the image loses nothing that it had, and gets nothing back that was cropped away.
+
+    Raises:
+        NotFound: there is no such image.
+        UserError: the values are wrong, the image cannot be read, or the list of edits is damaged.
+        OSError: the list cannot be written.
+    """
+    with changing(place.folder):
+        path = folder.inside(place.folder, name)
+        if path is None:
+            raise NotFound(f"There is no image {name[:200]!r} in this folder; reload the list.")
+        edits = edited.read(place.folder)
+        changed = edit.checked(edits.get(name, UNEDITED), values.get("rotate"), values.get("crop", ...))
+        try:
+            edit.require_room(changed, decode.size(path), name)
+        except decode.Unreadable as error:
+            raise UserError(f"{name} {error}. It cannot be edited.") from error
+        edited.write(place.folder, {**edits, name: changed})
+
+
+def image_facts(path: Path) -> tuple[Size | None, int]:
+    """Width and height in pixels, upright, without its edit, None where the file cannot be read; and its bytes."""
     try:
         stat = path.stat()
-        return _image_size(path, stat.st_mtime_ns, stat.st_size)
     except OSError:
-        return None
+        return None, 0
+    return _image_size(path, stat.st_mtime_ns, stat.st_size), stat.st_size
 
 
 @functools.lru_cache(_SIZES)
@@ -166,12 +202,14 @@ def _kinds(item: Item) -> Iterable[str]:
     yield item.verdict.grade if item.verdict is not None else "unchecked"
 
 
-def _read(place: Place, trigger: str) -> Listing:
-    store = place.open()
-    unwanted = excluded.read(place.folder)
+def _read(place: Place, trigger: str, store: CaptionStore) -> Listing:
+    unwanted, edits = excluded.read(place.folder), edited.read(place.folder)
     last = _last(place, store, unwanted, trigger)
     verdicts = {one.name: one for one in (*last.report.verdicts, *last.excluded)} if last is not None else {}
-    items = tuple(Item(name, store.entry(name), name in unwanted, verdicts.get(name)) for name in store.names)
+    items = tuple(
+        Item(name, store.entry(name), name in unwanted, verdicts.get(name), edits.get(name, UNEDITED))
+        for name in store.names
+    )
     return Listing(items, tuple(store.skipped), tuple(store.warnings), last)
 
 
@@ -201,21 +239,28 @@ def _tokens(caption: str) -> int:
     return Tokenizer.shipped().count(caption)
 
 
-def _stamp(place: Place) -> int:
-    """A number that changes with every file of the folder and with the captions that lie elsewhere."""
+def _stamps(place: Place) -> tuple[int, int]:
+    """A number that changes with everything that captions are read from, and one that changes with any file at all."""
     parts: list[tuple[str, int, int, int]] = []
-    pending = [str(place.folder)]
+    ours: list[tuple[str, int, int, int]] = []
+    root, hidden = str(place.folder), ""
+    pending = [root]
     while pending:
         # A folder that is just removed has nothing in it; a link that leads nowhere counts as what it is.
-        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
+        here = pending.pop()
+        with contextlib.suppress(OSError), os.scandir(here) as entries:
             for entry in entries:
+                if here == root and entry.name == HIDDEN:
+                    hidden = entry.path
+                is_ours = entry.path == hidden or (here == hidden and entry.name != FIELDS)
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(entry.path)
                 stat = entry.stat(follow_symlinks=False)
-                parts.append((entry.path, stat.st_mtime_ns, stat.st_size, stat.st_ino))
+                (ours if is_ours else parts).append((entry.path, stat.st_mtime_ns, stat.st_size, stat.st_ino))
     if place.metadata is not None:
         for path in (place.metadata, place.metadata.with_name(f"{place.metadata.stem}.captions.json")):
             if path.exists():
                 stat = path.stat()
                 parts.append((str(path), stat.st_mtime_ns, stat.st_size, stat.st_ino))
-    return hash(tuple(sorted(parts)))
+    of_captions = hash(tuple(sorted(parts)))
+    return of_captions, hash((of_captions, *sorted(ours)))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..images import decode
+from ..images.edit import UNEDITED, Edit
 
 _THUMBNAIL = 16
 _EDGE_MAP = 64
@@ -31,7 +32,7 @@ class Measures:
     """What is measured of one image. Shares are 0 to 1, luminance 0 to 255.
 
     Attributes:
-        width, height: in pixels, upright.
+        width, height: in pixels, upright and edited.
         bytes: of the file.
         blur: 0 is crisp, 1 is an image without any detail, at the size it is trained at.
         dark: luminance that only the brightest 5 % exceed.
@@ -58,15 +59,15 @@ class Measures:
     edges: NDArray[np.bool_]
 
 
-def measure(path: Path, resolution: int) -> Measures:
-    """Measure an image at the size that training sees.
+def measure(path: Path, resolution: int, edit: Edit = UNEDITED) -> Measures:
+    """Measure an edited image at the size that training sees.
 
     Raises:
         Unreadable: it cannot be decoded.
     """
-    width, height = decode.size(path)
+    width, height = decode.size(path, edit)
     longest = max(width, height) / min(width, height) * resolution
-    pixels = decode.small(path, round(min(longest, 2 * resolution)))
+    pixels = decode.small(path, round(min(longest, 2 * resolution)), edit)
     colours = np.asarray(pixels, dtype=np.float32)
     grey = np.asarray(pixels.convert("L"), dtype=np.float32)
     low, high = np.percentile(grey, (5, 95))

@@ -1,4 +1,4 @@
-"""Photos prepared in a folder of their own: renamed, upright, cropped, of one size and format."""
+"""Photos prepared in a folder of their own: renamed, upright, edited, cropped, of one size and format."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from PIL import Image
 
 from .. import file_name, files, json_text, pattern
 from ..errors import UserError
-from ..images import bucket, decode
+from ..images import bucket, decode, edited
 from ..images.bucket import Grid
+from ..images.edit import UNEDITED, Edit
 from ..images.excluded import HIDDEN
 from ..images.skipped import Skipped
 from ..parallel import Check, Progress, ahead
@@ -75,7 +76,7 @@ def prepare(
     progress: Progress = lambda done, total, what: None,
     check: Check = lambda: None,
 ) -> Prepared:
-    """Prepare copies of the images ``names`` of ``folder`` in ``out``; the originals are not touched.
+    """Prepare copies of the edited images ``names`` of ``folder`` in ``out``; the originals are not touched.
 
     Each is written whole; a copy of the same content with the same options is not written again.
 
@@ -95,13 +96,14 @@ def prepare(
     check_options(options, folder, out)
     new_names = {name: (PurePosixPath(below) / new).as_posix() for name, new in _new_names(names, options).items()}
     cut_out = background.remover() if options.without_background else None
-    record = _read_record(out)
+    record, edits = _read_record(out), edited.read(folder)
     copies: dict[str, str] = {}
     skipped: list[Skipped] = []
 
     def make(name: str) -> str | Skipped:
         try:
-            return _make(folder / name, out / new_names[name], grid, options, cut_out, record.get(new_names[name]))
+            target, edit = new_names[name], edits.get(name, UNEDITED)
+            return _make(folder / name, edit, out / target, grid, options, cut_out, record.get(target))
         except decode.Unreadable as error:
             return Skipped(name, str(error))
         except OSError as error:
@@ -170,6 +172,7 @@ def _alike(path: PurePosixPath) -> str:
 
 def _make(
     source: Path,
+    edit: Edit,
     target: Path,
     grid: Grid,
     options: PreparationOptions,
@@ -178,11 +181,12 @@ def _make(
 ) -> str:
     """Write one image; returns the hash of its content and options."""
     content = source.read_bytes()
-    recipe = json.dumps([hashlib.sha256(content).hexdigest(), asdict(options), grid.sizes, grid.area, grid.upscale])
-    key = hashlib.sha256(recipe.encode()).hexdigest()
+    recipe = [hashlib.sha256(content).hexdigest(), asdict(options), grid.sizes, grid.area, grid.upscale]
+    recipe += [edit.key()] if edit != UNEDITED else []
+    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
     if known == key and target.is_file():
         return key
-    pixels = decode.decode(content).pixels
+    pixels = decode.decode(content, edit).pixels
     if cut_out is not None:
         pixels = cut_out(pixels)
     packed = BytesIO()

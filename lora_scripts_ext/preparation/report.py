@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import files
-from ..images import decode
+from ..images import decode, edited
+from ..images.edit import UNEDITED, Edit
 from ..images.excluded import HIDDEN
 from ..images.skipped import Skipped
 from ..parallel import Check, Progress, ahead
@@ -147,10 +148,11 @@ def last_report(
     resolution, remembered = _as_left(folder)
     if not resolution:
         return None
+    edits = edited.read(folder)
     known = {
         name: remembered[name]
         for name in (*names, *excluded)
-        if name in remembered and remembered[name][0] == _stamp(folder / name)
+        if name in remembered and remembered[name][0] == _stamp(folder / name, edits.get(name, UNEDITED))
     }
     results = {name: result for name, (_, result) in known.items()}
     # Sorted, so that one that is excluded changes nothing.
@@ -230,7 +232,11 @@ def _copies_as_left(folder: Path, measured: tuple[tuple[str, str, Measures], ...
         known = _FOUND.get(folder)
     if known is not None and known[0] == key:
         return known[1]
-    found = _copies({name: one for name, _, one in measured})
+    results = {name: one for name, _, one in measured}
+    # After an edit one image less is known of the folder.
+    if known is not None and set(key) <= set(known[0]):
+        return _copies_among(results, known[1], results)
+    found = _copies(results)
     _keep(_FOUND, folder, (key, found))
     return found
 
@@ -277,7 +283,7 @@ def _measured(
     folder: Path, names: Sequence[str], resolution: int, progress: Progress, check: Check
 ) -> dict[str, Measures | str]:
     """What is measured of each image, or why it cannot be."""
-    remembered = _remembered(folder, resolution)
+    remembered, edits = _remembered(folder, resolution), edited.read(folder)
     stamps: dict[str, str] = {}
     results: dict[str, Measures | str] = {}
 
@@ -286,12 +292,12 @@ def _measured(
         if known is not None and known["stamp"] == stamps[name]:
             return _result(known)
         try:
-            return measure(folder / name, resolution)
+            return measure(folder / name, resolution, edits.get(name, UNEDITED))
         except decode.Unreadable as error:
             return str(error)
 
     def stamped(name: str) -> str:
-        stamps[name] = _stamp(folder / name)
+        stamps[name] = _stamp(folder / name, edits.get(name, UNEDITED))
         return name
 
     try:
@@ -306,12 +312,13 @@ def _measured(
     return results
 
 
-def _stamp(path: Path) -> str:
+def _stamp(path: Path, edit: Edit) -> str:
+    """What changes with the file and with its edit."""
     try:
         stat = path.stat()
     except OSError:
         return ""
-    return f"{stat.st_size}-{stat.st_mtime_ns}"
+    return f"{stat.st_size}-{stat.st_mtime_ns}" + (f"-{edit.key()}" if edit != UNEDITED else "")
 
 
 def _remembered(folder: Path, resolution: int) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,11 @@
 // The client of /lora-trainer/v1, the only way the page knows anything.
 
+import {signal} from "@preact/signals";
+import {language} from "./words.js";
+
+/** Whether the server wants a key that this browser has not shown. */
+export const locked = signal(false);
+
 /**
  * What a request is answered with when it fails: problem JSON.
  * @typedef {{status: number, code: string, detail: string, field: string | null, remedy: string}} ProblemJson
@@ -17,6 +23,11 @@ export class Problem extends Error {
     }
 }
 
+/** What the server's own sentences are written in. */
+const tongue = () => (language.value === "zh" ? "zh-CN" : "en");
+
+/** @type {ProblemJson} */
+const OFFLINE = {status: 0, code: "offline", detail: "", field: null, remedy: ""};
 // Relative to this file: under a sub-path, behind a proxy and in a frame of a WebUI alike.
 const ROOT = new URL("../v1/", import.meta.url);
 
@@ -37,7 +48,7 @@ export function address(path) {
  * @returns {Promise<any>} the answer's JSON; undefined where it has none
  */
 export async function request(method, path, body, options = {}) {
-    const headers = new Headers();
+    const headers = new Headers({"Accept-Language": tongue()});
     const blob = body instanceof Blob;
     if (body !== undefined && !blob) headers.set("Content-Type", "application/json");
     if (options.key) headers.set("Idempotency-Key", options.key);
@@ -48,15 +59,19 @@ export async function request(method, path, body, options = {}) {
         });
     } catch (error) {
         if (error instanceof DOMException && error.name === "AbortError") throw error;
-        throw new Problem({status: 0, code: "offline", detail: "", field: null, remedy: ""});
+        throw new Problem(OFFLINE);
     }
     const text = await response.text();
     const value = text ? parse(text) : undefined;
     if (response.ok) return value;
-    throw new Problem(value && value.code ? value : {
-        status: response.status, code: "unexpected", detail: `${response.status} ${response.statusText}`, field: null, remedy: "",
-    });
+    if (response.status === 401) locked.value = true;
+    throw new Problem(value && value.code ? value : unexpected(response));
 }
+
+/** @param {Response} response @returns {ProblemJson} */
+const unexpected = (response) => ({
+    status: response.status, code: "unexpected", detail: `${response.status} ${response.statusText}`, field: null, remedy: "",
+});
 
 /** @param {string} path @param {{signal?: AbortSignal}} [options] */
 export const get = (path, options) => request("GET", path, undefined, options);
@@ -68,6 +83,38 @@ export const patch = (path, body) => request("PATCH", path, body);
 export const remove = (path) => request("DELETE", path);
 
 /**
+ * Fetch a text, such as a log.
+ * @param {string} path
+ * @returns {Promise<string>}
+ */
+export async function getText(path) {
+    try {
+        const response = await fetch(address(path), {headers: {"Accept-Language": tongue()}});
+        if (response.ok) return await response.text();
+        const value = parse(await response.text());
+        throw new Problem(value && value.code ? value : unexpected(response));
+    } catch (error) {
+        if (error instanceof Problem) throw error;
+        throw new Problem(OFFLINE);
+    }
+}
+
+/** All items of a list that comes in pages.
+ * @param {string} path with a query
+ * @returns {Promise<any[]>}
+ */
+export async function getAll(path) {
+    const items = [];
+    let cursor = "";
+    do {
+        const page = await get(`${path}&limit=1000&cursor=${encodeURIComponent(cursor)}`);
+        items.push(...page.items);
+        cursor = page.next;
+    } while (cursor);
+    return items;
+}
+
+/**
  * Follow a stream of events; the browser connects again by itself, from the last event on.
  * @param {string} path
  * @param {string[]} names of the events, such as "state" and "step"
@@ -76,7 +123,7 @@ export const remove = (path) => request("DELETE", path);
  * @returns {() => void} ends it
  */
 export function follow(path, names, listen, state = () => {}) {
-    const source = new EventSource(address(path));
+    const source = new EventSource(`${address(path)}?lang=${tongue()}`);
     source.onopen = () => state(true);
     source.onerror = () => state(false);
     const take = (/** @type {MessageEvent} */ message) => listen(parse(message.data));

@@ -1,30 +1,46 @@
 // The page: its frame, and which screen is shown in it.
 
 import {render} from "preact";
+import {useEffect, useRef} from "preact/hooks";
+import {locked} from "./api.js";
 import {html} from "./html.js";
 import {link, online, queue, route, start, system} from "./state.js";
 import {language, speak, t} from "./words.js";
+import {Login} from "./screens/login.js";
 import {Model} from "./screens/model.js";
 import {Models} from "./screens/models.js";
 import {Queue} from "./screens/queue.js";
+import {Settings} from "./screens/settings.js";
 
 /** @type {Record<string, (properties: {rest: string[]}) => any>} the first part of the address -> screen */
-const SCREENS = {models: Models, queue: Queue};
+const SCREENS = {models: Models, queue: Queue, settings: Settings};
 /** @type {Record<string, (properties: {rest: string[]}) => any>} those that the navigation does not list */
 const BEHIND = {model: Model};
 
 function App() {
     const [first = "models", ...rest] = route.value;
     const Screen = SCREENS[first] || BEHIND[first] || Models;
+    const main = useRef(/** @type {HTMLElement | null} */ (null));
+    const where = route.value.join("/");
+    useEffect(() => {
+        document.title = `${t(first in SCREENS ? `nav.${first}` : "nav.models")} · LoRA Trainer`;
+    }, [where, language.value]);
+    if (locked.value) return html`<main><${Login} /></main>`;
+    // Drawn anew in another language: what the server says is fetched in it.
     return html`
+        <a class="skip" href="#main" onClick=${(/** @type {Event} */ event) => {
+            event.preventDefault();
+            main.current?.focus();
+        }}>${t("skip")}</a>
         <${Header} current=${first in SCREENS ? first : "models"} />
         ${!online.value && html`<p class="strip bad" role="alert">${t("offline")}</p>`}
-        <main tabindex="-1"><${Screen} rest=${rest} /></main>`;
+        <main id="main" ref=${main} tabindex="-1"><${Screen} key=${language.value} rest=${rest} /></main>`;
 }
 
 /** @param {{current: string}} properties */
 function Header({current}) {
-    const waiting = queue.value ? (queue.value.counts.queued || 0) + (queue.value.counts.running || 0) : 0;
+    const counts = queue.value ? queue.value.counts : {};
+    const waiting = ["queued", "starting", "running", "stopping"].reduce((sum, state) => sum + (counts[state] || 0), 0);
     const other = language.value === "zh" ? "en" : "zh";
     return html`
         <header>
@@ -45,11 +61,17 @@ function Machine() {
     const found = system.value;
     if (!found) return null;
     const model = (found.base_model || "").split(/[\\/]/).pop();
-    return html`<span class="pill ok">${[model, found.device.name].filter(Boolean).join(" · ")}</span>`;
+    return html`<span class="pill grey machine" title=${found.base_model}>${[model, found.device.name].filter(Boolean).join(" · ")}</span>`;
 }
 
 const theme = new URLSearchParams(location.search).get("theme");
 if (theme) document.documentElement.dataset.theme = theme;
-speak(language.value);
+// A WebUI that changes its theme says so.
+addEventListener("message", (event) => {
+    if (event.origin === location.origin && event.data?.type === "lora-trainer/theme") {
+        document.documentElement.dataset.theme = event.data.theme;
+    }
+});
+speak(language.value, false);
 start();
 render(html`<${App} />`, /** @type {Element} */ (document.getElementById("app")));

@@ -1,7 +1,7 @@
 // What all screens share: where the user is, what the server is doing, whether it answers.
 
 import {signal} from "@preact/signals";
-import {follow, get, Problem} from "./api.js";
+import {follow, get, locked, Problem} from "./api.js";
 
 /** The parts of the address behind "#/", such as ["models", ID, "images"]. */
 export const route = signal(parts());
@@ -14,12 +14,29 @@ export const jobs = signal(null);
 /** GET /queue. @type {import("@preact/signals").Signal<{paused: boolean, counts: Record<string, number>} | null>} */
 export const queue = signal(null);
 
+/** States of a job that does not change any more. */
+export const ENDED = ["done", "failed", "stopped", "cancelled"];
+/** @param {any} job @returns {boolean} whether it waits or runs */
+export const isOpen = (job) => !ENDED.includes(job.state);
+/** Whether the page is part of a WebUI's, which can then try a LoRA at once. */
+export const framed = window.parent !== window;
+
 const JOBS_PERIOD = 1500;
 const SYSTEM_PERIOD = 5000;
 const SHOWN_JOBS = 200;
 
 function parts() {
-    return location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decodeURIComponent);
+    return location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decoded);
+}
+
+/** @param {string} part @returns {string} */
+function decoded(part) {
+    try {
+        return decodeURIComponent(part);
+    } catch {
+        // An address that somebody has typed.
+        return part;
+    }
 }
 
 /** @param {...string} where the parts of the new address */
@@ -55,7 +72,8 @@ export async function refreshJobs() {
     if (state) queue.value = state;
 }
 
-async function refreshSystem() {
+/** Fetch what the server is and has. */
+export async function refreshSystem() {
     const found = await attempt(() => get("system"));
     if (found) system.value = found;
 }
@@ -63,7 +81,7 @@ async function refreshSystem() {
 /** @param {() => Promise<void>} work @param {number} period in milliseconds, while the page is seen */
 function repeat(work, period) {
     const turn = async () => {
-        if (!document.hidden) await work();
+        if (!document.hidden && !locked.value) await work();
         setTimeout(turn, period);
     };
     turn();

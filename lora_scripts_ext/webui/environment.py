@@ -16,11 +16,16 @@ class WebUI:
     """Jobs train on the model that the WebUI has loaded, and read what its users may read."""
 
     runner = "webui"
+    uses_keys = False
 
     @property
     def data_dir(self) -> Path:
         """Where the library, jobs and runs are."""
         return paths.data_dir()
+
+    def lora_dir(self) -> Path:
+        """Where this WebUI lists LoRAs."""
+        return paths.lora_dir()
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The WebUI's own model; its Interrupt calls ``stop``."""
@@ -33,6 +38,10 @@ class WebUI:
     def readable(self, path: str) -> Path:
         """See ``Environment.readable``."""
         return paths.readable(path)
+
+    def roots(self) -> list[Path]:
+        """See ``Environment.roots``."""
+        return paths.roots()
 
     def endpoint(self, url: str, key_from: str) -> str:
         """See ``Environment.endpoint``."""

@@ -47,17 +47,24 @@ async def caller(request: Request) -> Caller:
         HTTPException: as ``allowed``.
     """
     allowed(request)
-    return Caller()
+    # Whoever may be anyone must not give access to others.
+    return Caller(is_operator=_is_logged_in(request) or not paths.roots())
 
 
 def _known(request: Request) -> bool:
     login, password = getattr(request.app, "auth", None), paths.flag("api_auth")
     if login is None and not password:
         return True
+    return _is_logged_in(request) or (login is None and _from_page(request))
+
+
+def _is_logged_in(request: Request) -> bool:
+    """Whether it has the WebUI's login or the API's password."""
+    password = paths.flag("api_auth")
     if password and _has_password(request.headers.get("authorization", ""), password):
         return True
-    if login is None:
-        return _from_page(request)
+    if getattr(request.app, "auth", None) is None:
+        return False
     names = [name for name in request.cookies if name.startswith("access-token")]
     return any(request.cookies[name] in request.app.tokens for name in names)
 

@@ -14,7 +14,7 @@ from ..contract import Host, Inspection
 from ..errors import UserError
 from ..hosts.webui.which import model_module
 from ..jobs import lanes as job_lanes
-from ..jobs.environment import HUB_NAME
+from ..jobs.environment import HUB_NAME, is_network
 
 
 def make_host(stop: Callable[[], None]) -> Host:
@@ -106,6 +106,14 @@ def _webui_data_dir() -> Path:
     return Path(paths.data_path)
 
 
+def lora_dir() -> Path:
+    """Where the WebUI lists LoRAs; the data folder in one that cannot be trained in."""
+    try:
+        return make_host(lambda: None).lora_dir()
+    except UserError:
+        return data_dir()
+
+
 def readable(path: str) -> Path:
     """``path``, made absolute, if the user may have it read; no file is looked at before that is known.
 
@@ -126,6 +134,11 @@ def readable(path: str) -> Path:
     )
 
 
+def roots() -> list[Path]:
+    """The folders below which users may have files read; empty where they may everywhere."""
+    return _roots() if _open_to_others() else []
+
+
 def captioner_model(model: str) -> str:
     """A captioner's model: its name on the hub, or a folder, made absolute, that the user may have read.
 
@@ -134,12 +147,6 @@ def captioner_model(model: str) -> str:
     """
     by_name = not _open_to_others() or HUB_NAME.fullmatch(model)
     return model if not model or (by_name and not Path(model).is_dir()) else str(readable(model))
-
-
-def is_network(path: str) -> bool:
-    """Whether Windows would look for ``path`` on another machine or among its devices: ``//server/share``, ``//?/``."""
-    written = path.strip().replace("/", "\\")
-    return written.startswith(("\\\\", "\\??\\"))
 
 
 def service(address: str) -> str:

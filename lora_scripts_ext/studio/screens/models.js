@@ -1,16 +1,18 @@
 // All models as cards, and the three questions that make a new one.
 
 import {useEffect, useState} from "preact/hooks";
-import {address, get, post, Problem} from "../api.js";
+import {address, get, post} from "../api.js";
 import {html} from "../html.js";
 import {Dialog} from "../parts/dialog.js";
-import {Field, tied} from "../parts/field.js";
+import {FolderField} from "../parts/folders.js";
 import {Wrong} from "../parts/message.js";
+import {Goals, KINDS, TextField, useTriggerWord} from "../parts/model_fields.js";
 import {Pill} from "../parts/pill.js";
+import {useWork} from "../parts/work.js";
 import {attempt, go, jobs, link} from "../state.js";
 import {t} from "../words.js";
 
-const KINDS = ["brand_style", "product", "character", "car"];
+const FIELDS = ["name", "trigger_word", "folder"];
 const PAGE = 48;
 
 export function Models() {
@@ -28,6 +30,7 @@ export function Models() {
             current = false;
         };
     }, [search, kind, limit, stand]);
+    const nothing = page && page.items.length === 0;
     return html`
         <div class="row">
             <div><h1>${t("models.title")}</h1><span class="soft">${t("models.subtitle")}</span></div>
@@ -40,6 +43,7 @@ export function Models() {
             </select>
         </div>
         ${page === null ? html`<p class="soft">${t("loading")}</p>` : html`
+            ${nothing && !search && !kind && html`<${Welcome} />`}
             <div class="shelf">
                 <button class="new" onClick=${() => setAsked(true)}>
                     <span class="plus" aria-hidden="true">+</span><b>${t("models.new")}</b>
@@ -47,17 +51,26 @@ export function Models() {
                 </button>
                 ${page.items.map((/** @type {any} */ model) => html`<${Card} key=${model.id} model=${model} />`)}
             </div>
-            ${page.items.length === 0 && (search || kind) && html`<p class="soft">${t("models.none")}</p>`}
-            ${page.next && html`<button onClick=${() => setLimit(limit + PAGE)}>${t("more")}</button>`}`}
+            ${nothing && (search || kind) && html`<p class="soft">${t("models.none")}</p>`}
+            ${page.next && html`<button class="more" onClick=${() => setLimit(limit + PAGE)}>${t("more")}</button>`}`}
         ${asked && html`<${NewModel} onClose=${() => setAsked(false)} />`}`;
+}
+
+// What a first visitor does, in three sentences.
+function Welcome() {
+    return html`<ol class="card welcome">
+        ${["images", "captions", "train"].map((step) => html`<li><b>${t(`tab.${step}`)}</b> ${t(`welcome.${step}`)}</li>`)}
+    </ol>`;
 }
 
 /** @param {{model: any}} properties */
 function Card({model}) {
     const state = model.state;
     return html`
-        <a class="card" href=${link("model", model.id)}>
-            ${model.cover ? html`<img src=${address(model.cover)} alt="" loading="lazy" />` : html`<div class="blank"></div>`}
+        <a class="card" href=${link("model", model.id, state.standing === "training" ? "train" : "images")}>
+            <div class=${model.covers.length > 3 ? "cover four" : "cover"} aria-hidden="true">
+                ${model.covers.slice(0, model.covers.length > 3 ? 4 : 1).map((/** @type {string} */ one) => html`
+                    <img src=${address(one)} alt="" loading="lazy" decoding="async" />`)}</div>
             <div class="text">
                 <b>${model.name}</b> <${Pill} state=${state.standing} share=${state.share} />
                 <div class="small soft">${[t(`kind.${model.kind}`), model.trigger_word,
@@ -70,49 +83,31 @@ function Card({model}) {
 /** @param {{onClose: () => void}} properties */
 function NewModel({onClose}) {
     const [draft, setDraft] = useState({name: "", kind: "brand_style", trigger_word: "", folder: ""});
-    const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));
-    const [advice, setAdvice] = useState("");
-    const set = (/** @type {Record<string, string>} */ change) => setDraft({...draft, ...change});
+    const [problem, work] = useWork();
+    const [advice, look] = useTriggerWord();
+    const set = (/** @type {Record<string, string>} */ change) => setDraft((before) => ({...before, ...change}));
     const suggest = async () => {
-        if (!draft.name.trim()) return;
-        const query = new URLSearchParams(draft.trigger_word ? {word: draft.trigger_word} : {name: draft.name});
-        const found = await attempt(() => get(`trigger-word?${query}`));
-        if (!found) return;
-        setAdvice(found.advice);
-        if (!draft.trigger_word) set({trigger_word: found.word});
+        const word = await look({word: draft.trigger_word, name: draft.name});
+        if (word && !draft.trigger_word) set({trigger_word: word});
     };
-    const create = async (/** @type {Event} */ event) => {
+    const create = (/** @type {Event} */ event) => {
         event.preventDefault();
-        try {
+        return work(async () => {
             const model = await post("models", draft);
             onClose();
             go("model", model.id);
-        } catch (error) {
-            if (!(error instanceof Problem)) throw error;
-            setProblem(error);
-        }
+        });
     };
-    const wrong = (/** @type {string} */ field) => (problem && problem.field === field ? problem.message : undefined);
-    const text = (/** @type {"name" | "trigger_word" | "folder"} */ key, /** @type {string} */ id, /** @type {string} */ word,
-        /** @type {string} */ hint) => html`
-        <${Field} id=${id} label=${t(`new.${word}`)} hint=${hint} error=${wrong(key)}>
-            <input ...${tied(id, wrong(key))} value=${draft[key]} onInput=${(/** @type {any} */ event) => set({[key]: event.target.value})}
-                onBlur=${key === "folder" ? undefined : suggest} autocomplete="off" />
-        <//>`;
-    const loose = problem && !["name", "trigger_word", "folder"].includes(problem.field || "") ? problem : null;
+    const loose = problem && !FIELDS.includes(problem.field || "") ? problem : null;
+    const field = {draft, set, problem, onBlur: suggest};
     return html`
         <${Dialog} title=${t("models.new")} onClose=${onClose}>
             <form onSubmit=${create}>
-                <fieldset class="goals"><legend>${t("new.what")}</legend>
-                    ${KINDS.map((kind) => html`
-                        <label class=${kind === draft.kind ? "goal on" : "goal"}>
-                            <input type="radio" name="kind" checked=${kind === draft.kind} onChange=${() => set({kind})} />
-                            <b>${t(`kind.${kind}`)}</b><span class="small soft">${t(`kind.${kind}.hint`)}</span>
-                        </label>`)}
-                </fieldset>
-                ${text("name", "new-name", "name", t("new.nameHint"))}
-                ${text("trigger_word", "new-trigger", "trigger", advice || t("new.triggerHint"))}
-                ${text("folder", "new-folder", "folder", t("new.folderHint"))}
+                <${Goals} kind=${draft.kind} onChange=${(/** @type {string} */ kind) => set({kind})} />
+                <${TextField} name="name" label=${t("new.name")} hint=${t("new.nameHint")} ...${field} />
+                <${TextField} name="trigger_word" label=${t("new.trigger")} hint=${advice || t("new.triggerHint")} ...${field} />
+                <${FolderField} value=${draft.folder} onChange=${(/** @type {string} */ folder) => set({folder})}
+                    error=${problem && problem.field === "folder" ? problem.message : undefined} />
                 <${Wrong} problem=${loose} />
                 <div class="row end"><button type="button" onClick=${onClose}>${t("cancel")}</button>
                     <button class="main">${t("new.create")}</button></div>
