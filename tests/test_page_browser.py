@@ -205,6 +205,7 @@ def test_a_request_that_waits_says_what_for_in_the_webuis_language(page):
     expect(line).to_have_text("Waits: a LoRA is being trained (brand, 43 %)", timeout=20_000)
     beside, button = line.bounding_box(), page.locator("#txt2img_generate").bounding_box()
     assert 0 <= beside["y"] - button["y"] - button["height"] < 60
+    assert abs(beside["x"] + beside["width"] / 2 - button["x"] - button["width"] / 2) < 20
     status["running"] = {"kind": "review", "name": "sheet", "share": None}
     expect(line).to_have_text("Waits: the LoRA Trainer is using the model (sheet)", timeout=20_000)
     page.evaluate("opts.localization = 'zh_CN'")
