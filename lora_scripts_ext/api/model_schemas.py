@@ -172,6 +172,9 @@ class WholeModel(Model):
 
     counts: ImageCounts | None = Field(description="null where the folder cannot be read.")
     problem: str = Field(description="Why it cannot be trained like this, as a sentence; empty where it can.")
+    in_the_way: str = Field(
+        description="A LoRA of this name that is not the model's; it is renamed when the first version is done."
+    )
 
 
 class ModelPage(BaseModel):

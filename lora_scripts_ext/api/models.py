@@ -210,7 +210,8 @@ def _whole(service: Service, prefix: str, models: Models, model: Model) -> dict[
         problem = of_model.problem(models, service.environment, model)
     except UserError as error:
         counts, problem = None, str(error)
-    return {**view, "counts": counts, "problem": problem}
+    in_the_way = of_model.replaced(service.environment, model, view["state"]["versions"])
+    return {**view, "counts": counts, "problem": problem, "in_the_way": in_the_way}
 
 
 def _view(service: Service, prefix: str, models: Models, model: Model, state: State) -> dict[str, Any]:

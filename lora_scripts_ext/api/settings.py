@@ -16,6 +16,7 @@ from ..jobs.service_file import ServiceFile
 from ..jobs.settings import Setting, Settings
 from ..jobs.view import iso
 from ..library.fetches import Fetches
+from ..library.models import FOLDER
 from . import server_schemas as schemas
 from .access import caller_of
 from .route import reads_files
@@ -56,7 +57,8 @@ def _view(service: Service, request: Request) -> dict[str, Any]:
     return {
         "settings": [_setting(service.settings, one) for one in service.settings.all],
         "facts": {
-            "data_dir": _absolute(service.database.folder), "lora_dir": _absolute(environment.lora_dir()),
+            "data_dir": _absolute(service.database.folder),
+            "lora_dir": _absolute(environment.lora_dir() or service.database.folder / FOLDER),
             "roots": [_absolute(root) for root in environment.roots()], "keys": environment.uses_keys and is_operator,
         },
         "service_file": {"path": _absolute(path), "exists": path.is_file(), "problem": problem},

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import UserError
-from ..library.models import FOLDER
 
 if TYPE_CHECKING:
     from ..contract import Host, Inspection
@@ -41,8 +40,8 @@ class Environment(Protocol):
     def uses_keys(self) -> bool:
         """Whether a key is what opens the API to other machines."""
 
-    def lora_dir(self) -> Path:
-        """Where finished LoRAs are."""
+    def lora_dir(self) -> Path | None:
+        """The folder that finished LoRAs are copied to for use; None where they stay with their models."""
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The host that holds base models; ``stop`` is called when the user stops the run there."""
@@ -108,9 +107,9 @@ class Standalone:
         self._base_model = base_model
         self._bounds = bounds
 
-    def lora_dir(self) -> Path:
-        """The folder of the models, each with its own."""
-        return self.data_dir / FOLDER
+    def lora_dir(self) -> None:
+        """See :meth:`Environment.lora_dir`."""
+        return
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The standalone host, which nothing stops but the job itself."""

@@ -47,6 +47,18 @@ def problem(models: Models, environment: Environment, model: Model) -> str:
     return ""
 
 
+def replaced(environment: Environment, model: Model, versions: int) -> str:
+    """The LoRA of the model's name that is in the way of its first version, as a path; empty where there is none.
+
+    It is renamed when the model's own is published (``training.publication``).
+    """
+    folder = environment.lora_dir()
+    if folder is None or versions:
+        return ""
+    file = folder / f"{model.name}.safetensors"
+    return str(file) if file.is_file() else ""
+
+
 def included(environment: Environment, models: Models, model: Model) -> int:
     """How many images the model is trained on.
 

@@ -250,6 +250,12 @@ const WORDS = {
     "train.start": ["Start now", "立即开始"],
     "train.queue": ["Queue for later…", "稍后开始…"],
     "train.another": ["Queue another training…", "再排队一次训练…"],
+    "train.inTheWay": ["There is a LoRA of this name already", "已有同名的 LoRA"],
+    "train.inTheWayWhat": [
+        "It is not this model's. When the training is done it is renamed, so that nothing is lost; or edit the model and give it another name.",
+        "它不属于此模型。训练完成时会将其重命名保留；也可以编辑模型并换一个名称。",
+    ],
+    "train.inTheWayGo": ["Train, and rename the other one", "继续训练，并重命名旧文件"],
     "train.versions": ["Versions", "版本"],
     "train.ofSteps": ["{steps} steps", "{steps} 步"],
 

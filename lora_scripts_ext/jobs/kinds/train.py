@@ -58,7 +58,8 @@ class Train(Kind):
             raise Stopped from error
         lora = str(result.lora) if result.lora else None
         facts = {
-            "lora": lora, "steps": result.steps, "loss": result.loss, "seconds": result.seconds,
+            "lora": lora, "published": str(result.published) if result.published else lora,
+            "steps": result.steps, "loss": result.loss, "seconds": result.seconds,
             "checkpoints": [str(path) for path in result.checkpoints],
             "previews": [str(path) for path in result.previews],
             "skipped": [{"name": one.name, "reason": one.reason} for one in result.skipped],

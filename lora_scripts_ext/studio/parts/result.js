@@ -10,7 +10,7 @@ const WEIGHT = 0.8;
 /** @param {{job: any, trigger: string}} properties a training that has written a LoRA */
 export function Result({job, trigger}) {
     const [copied, setCopied] = useState(false);
-    const file = job.result.lora;
+    const file = job.result.published || job.result.lora;
     if (!file) return null;
     const name = file.split(/[\\/]/).pop().replace(/\.safetensors$/, "");
     const prompt = [trigger, `<lora:${name}:${WEIGHT}>`].filter(Boolean).join(" ");

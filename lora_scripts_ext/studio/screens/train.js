@@ -3,6 +3,7 @@
 import {useEffect, useState} from "preact/hooks";
 import {address, get, post} from "../api.js";
 import {html} from "../html.js";
+import {Dialog} from "../parts/dialog.js";
 import {Curve} from "../parts/curve.js";
 import {Estimate} from "../parts/estimate.js";
 import {Later} from "../parts/later.js";
@@ -38,28 +39,33 @@ export function Train({model, jobs, set}) {
 function Begin({model, current}) {
     const [problem, work] = useWork();
     const [later, setLater] = useState(false);
+    const [asked, setAsked] = useState(/** @type {Record<string, unknown> | null} */ (null));
     const runs = Boolean(current) && isOpen(current);
     const waiting = (allJobs.value || []).filter((job) => job.state === "queued");
-    const begin = () => work(async () => {
-        const job = await post(`models/${model.id}/train`);
-        if (waiting.length) await post(`jobs/${job.id}/move`, {before: waiting[0].id});
-        if (queue.value?.paused) await post("queue/continue");
-        await refreshJobs();
-    });
+    // When it is to begin; empty: now, before everything that waits.
     const enqueue = (/** @type {Record<string, unknown>} */ when) => work(async () => {
-        await post(`models/${model.id}/train`, when);
+        const job = await post(`models/${model.id}/train`, when);
+        const now = !Object.keys(when).length;
+        if (now && waiting.length) await post(`jobs/${job.id}/move`, {before: waiting[0].id});
+        if (now && queue.value?.paused) await post("queue/continue");
         setLater(false);
+        setAsked(null);
         await refreshJobs();
     });
+    const begin = (/** @type {Record<string, unknown>} */ when) => (model.in_the_way ? setAsked(when) : enqueue(when));
     const none = !model.counts || !model.counts.included;
     const blocked = none ? t("train.noImages") : model.problem;
     return html`
         ${blocked && html`<p class="error" role="status">${blocked}</p>`}
         ${!blocked && model.counts.without_caption > 0 && html`<p class="warning small">${t("train.uncaptioned", {count: model.counts.without_caption})}</p>`}
         <${Wrong} problem=${problem} />
-        ${!runs && html`<button class="main" disabled=${Boolean(blocked)} onClick=${begin}>${t("train.start")}</button>`}
+        ${!runs && html`<button class="main" disabled=${Boolean(blocked)} onClick=${() => begin({})}>${t("train.start")}</button>`}
         <button disabled=${Boolean(blocked)} onClick=${() => setLater(true)}>${t(runs ? "train.another" : "train.queue")}</button>
-        ${later && html`<${Later} problem=${problem} onChoose=${enqueue} onClose=${() => setLater(false)} />`}`;
+        ${later && html`<${Later} problem=${problem} onChoose=${begin} onClose=${() => setLater(false)} />`}
+        ${asked && html`<${Dialog} title=${t("train.inTheWay")} onClose=${() => setAsked(null)}>
+            <p>${t("train.inTheWayWhat")} <code>${model.in_the_way}</code></p><${Wrong} problem=${problem} />
+            <div class="row end"><button onClick=${() => setAsked(null)}>${t("cancel")}</button>
+                <button class="main" onClick=${() => enqueue(asked)}>${t("train.inTheWayGo")}</button></div><//>`}`;
 }
 
 /** @param {any} properties */
