@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +13,11 @@ import yaml
 
 _FOLDER = Path(__file__).resolve().parents[1] / "locale"
 _PLACE = re.compile(r"\{(\w+)\}")
-# The value of a place whose name begins like this is a sentence, or a part of one, and is looked up as well.
-_NESTED = "text"
-# Reasons within reasons end here, whatever a value holds.
+# Values of places whose names begin like these are parts of sentences and looked up, too. Where one that must be known
+# is not, it is another sentence, or begins further on, behind a name with spaces.
+_LOOKED_UP = ("text", "known")
+_MUST_BE_KNOWN = "known"
+_MOST_SPLITS = 30
 _DEEPEST = 3
 _LONGEST = 4000
 
@@ -32,23 +35,33 @@ class Template(NamedTuple):
     names: tuple[str, ...]
     words: str
 
-    def values(self, sentence: str) -> dict[str, str] | None:
-        """What stands at the places in ``sentence``; None where it is another sentence.
+    def values(self, sentence: str) -> Iterator[dict[str, str]]:
+        """What may stand at the places in ``sentence``; nothing where it is another sentence.
 
-        Each piece is taken where it comes first, so that the time does not explode with what users write.
+        Each piece is taken where it comes first, so that the time does not explode with what users write; but the last
+        one, before a place that must be known, in several ways.
         """
         first, *between, last = self.pieces
         end = len(sentence) - len(last)
         if not sentence.startswith(first) or not sentence.endswith(last) or end < len(first):
-            return None
+            return
         values, start = [], len(first)
         for piece in between:
             found = sentence.find(piece, start, end)
             if found < 0:
-                return None
+                return
             values.append(sentence[start:found])
             start = found + len(piece)
-        return dict(zip(self.names, [*values, sentence[start:end]], strict=True))
+        yield dict(zip(self.names, [*values, sentence[start:end]], strict=True))
+        if not between or not self.names[-1].startswith(_MUST_BE_KNOWN):
+            return
+        begin = start - len(between[-1]) - len(values[-1])
+        for _ in range(_MOST_SPLITS):
+            found = sentence.find(between[-1], start, end)
+            if found < 0:
+                return
+            start = found + len(between[-1])
+            yield dict(zip(self.names, [*values[:-1], sentence[begin:found], sentence[start:end]], strict=True))
 
 
 class Catalogue:
@@ -68,26 +81,37 @@ class Catalogue:
         for templates in self._templates.values():
             # The most particular one counts.
             templates.sort(key=lambda one: -sum(map(len, one.pieces)))
-        self.of = functools.lru_cache(4096)(self._of)
+        self._found = functools.lru_cache(4096)(self._find)
 
-    def _of(self, sentence: str, depth: int = 0) -> str:
-        """``sentence`` in the language; as it is where it is not known."""
+    def of(self, sentence: str) -> str | None:
+        """``sentence`` in the language; None where it is not known."""
+        return self._found(sentence)
+
+    def _find(self, sentence: str, depth: int = 0) -> str | None:
         if (known := self._exact.get(sentence)) is not None:
             return known
         if len(sentence) > _LONGEST or depth > _DEEPEST:
-            return sentence
-        for word in (_first_word(sentence), ""):
+            return None
+        for word in {_first_word(sentence): 0, "": 0}:
             for template in self._templates.get(word, ()):
-                values = template.values(sentence)
-                if values is not None:
-                    return self._filled(template, values, depth)
-        return sentence
+                for values in template.values(sentence):
+                    filled = self._filled(template, values, depth)
+                    if filled is not None:
+                        return filled
+        return None
 
-    def _filled(self, template: Template, values: dict[str, str], depth: int) -> str:
-        shown = {
-            name: self._of(value, depth + 1) if name.startswith(_NESTED) else value for name, value in values.items()
-        }
-        return _PLACE.sub(lambda place: shown[place[1]], template.words)
+    def _filled(self, template: Template, values: dict[str, str], depth: int) -> str | None:
+        shown = dict(values)
+        for name, value in values.items():
+            if name.startswith(_LOOKED_UP):
+                found = self._find(value, depth + 1)
+                if found is None:
+                    # A sentence of its own elsewhere.
+                    found = self._find(value[:1].upper() + value[1:], depth + 1)
+                if found is None and name.startswith(_MUST_BE_KNOWN):
+                    return None
+                shown[name] = value if found is None else found
+        return _PLACE.sub(lambda place: shown.get(place[1], place[0]), template.words)
 
 
 def _first_word(text: str) -> str:

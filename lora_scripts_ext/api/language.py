@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from .. import json_text
-from . import catalogue
+from .catalogue import chinese
 
 Language = Literal["en", "zh"]
 # The members of answers and events that are sentences or labels, or lists of them.
@@ -108,18 +108,19 @@ def _member(name: str, value: Any) -> Any:
 
 def said(sentence: str) -> str:
     """A sentence, or several, in Chinese; what is not known stays English."""
-    found = catalogue.chinese().of(sentence)
-    if found != sentence or ". " not in sentence:
-        return found
+    catalogue = chinese()
+    found = catalogue.of(sentence)
+    if found is not None or ". " not in sentence:
+        return sentence if found is None else found
     parts = [f"{part}." for part in sentence.removesuffix(".").split(". ")]
-    several = [catalogue.chinese().of(part) for part in parts]
-    return "".join(several) if all(map(str.__ne__, parts, several)) else sentence
+    several = [part for part in map(catalogue.of, parts) if part is not None]
+    return "".join(several) if len(several) == len(parts) else sentence
 
 
 def _remedy(detail: str, remedy: str) -> str:
     """What to do: most details end with it, behind the last semicolon."""
     what, _, last = detail.rpartition("; ")
-    chinese = said(detail)
-    if what and last[:1].upper() + last[1:] == remedy and chinese != detail and "；" in chinese:
-        return chinese.rpartition("；")[2]
+    chinese_detail = said(detail)
+    if what and last[:1].upper() + last[1:] == remedy and chinese_detail != detail and "；" in chinese_detail:
+        return chinese_detail.rpartition("；")[2]
     return said(remedy)

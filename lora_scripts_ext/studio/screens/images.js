@@ -8,7 +8,7 @@ import {Grid} from "../parts/grid.js";
 import {useImages} from "../parts/image_list.js";
 import {Wrong} from "../parts/message.js";
 import {Bar} from "../parts/pill.js";
-import {reasons, Verdict} from "../parts/verdict.js";
+import {reasons, Verdict, word as verdictWord} from "../parts/verdict.js";
 import {Viewer} from "../parts/viewer.js";
 import {useWork} from "../parts/work.js";
 import {attempt, isOpen, link, refreshJobs} from "../state.js";
@@ -77,7 +77,7 @@ function Tile({image, onExclude, onOpen}) {
     const word = image.excluded ? "images.include" : "images.leave";
     return html`
         <li class=${image.excluded ? "tile out" : "tile"}>
-            <button class="shot" aria-label=${`${t("images.open")}: ${image.name}`} onClick=${onOpen}>
+            <button class="shot" aria-label=${[`${t("images.open")}: ${image.name}`, verdictWord(image)].filter(Boolean).join(", ")} onClick=${onOpen}>
                 <img src=${address(image.thumbnail)} alt="" loading="lazy" decoding="async" /><${Verdict} image=${image} /></button>
             <div class="line small" title=${image.name}>${image.name}</div>
             <div class="line small soft" title=${why}>${why || (image.width ? `${image.width} × ${image.height}` : "")}</div>

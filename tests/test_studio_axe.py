@@ -1,0 +1,95 @@
+"""Everyone can use the studio: axe-core finds nothing grave on any screen, light and dark, on a phone and on a desk."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from . import models, shop
+from .page import axe, browser, packages
+from .test_serve import server
+from .test_studio import make, open_at
+
+pytestmark = pytest.mark.skipif(not browser.here(), reason="there is no chromium here, and none to be had for it")
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    """A page, and a model with images, one of them excluded, and two jobs that wait."""
+    try:
+        packages.folder()
+    except packages.Unreachable as error:
+        pytest.skip(f"axe-core is not here and cannot be fetched: {error}")
+    folder = tmp_path_factory.mktemp("axe")
+    images = shop.write_images(folder / "images", side=64)
+    checkpoint = models.write_checkpoint(folder / "tiny.safetensors", "sd1")
+    with server(folder / "data", "--base-model", str(checkpoint), "--no-worker") as (_, client):
+        model = make(client, "han", images, trigger_word="mybrnd", config={"resolution": [64], "lora_rank": 5})
+        assert client.post(f"models/{model}/images/exclude", {"images": ["01.png"]}).status == 200
+        for kind in ("check", "caption"):
+            assert client.post(f"models/{model}/{kind}", {}).status == 201
+        with sync_playwright() as engine, browser.opened(engine, f"http://127.0.0.1:{client.port}/?lang=en") as page:
+            yield page, model
+
+
+def shown_models(page, model):
+    open_at(page, "models")
+    expect(page.get_by_role("link", name=re.compile("han"))).to_be_visible(timeout=60_000)
+
+
+def shown_new_model(page, model):
+    shown_models(page, model)
+    page.get_by_role("button", name="New model").click()
+    page.get_by_label("Name", exact=True).fill("con")
+    page.get_by_role("button", name="Create model").click()
+    expect(page.get_by_role("dialog").get_by_role("alert").first).to_be_visible(timeout=20_000)
+
+
+def shown_images(page, model):
+    open_at(page, "model", model)
+    expect(page.locator(".tile")).to_have_count(6, timeout=60_000)
+
+
+def shown_image(page, model):
+    shown_images(page, model)
+    page.get_by_role("button", name="Open: 00.png").click()
+    expect(page.get_by_role("dialog", name="00.png")).to_be_visible()
+
+
+def shown_captions(page, model):
+    open_at(page, "model", model, "captions")
+    expect(page.get_by_label("Caption of 00.png")).to_be_visible(timeout=60_000)
+
+
+def shown_train(page, model):
+    open_at(page, "model", model, "train")
+    page.get_by_text("All settings").click(timeout=60_000)
+    expect(page.get_by_label("LoRA rank (size)")).to_be_visible(timeout=20_000)
+
+
+def shown_queue(page, model):
+    open_at(page, "queue")
+    expect(page.get_by_role("row")).to_have_count(3, timeout=60_000)
+
+
+def shown_settings(page, model):
+    open_at(page, "settings")
+    expect(page.get_by_role("heading", name="Settings")).to_be_visible(timeout=20_000)
+
+
+SCREENS = (
+    shown_models, shown_new_model, shown_images, shown_image, shown_captions, shown_train, shown_queue, shown_settings,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("screen", SCREENS, ids=lambda one: one.__name__.removeprefix("shown_"))
+def test_axe_finds_nothing_grave(studio, screen):
+    page, model = studio
+    found = []
+    screen(page, model)
+    for theme in ("light", "dark"):
+        for width in (390, 1400):
+            page.set_viewport_size({"width": width, "height": 1000})
+            page.emulate_media(color_scheme=theme)
+            found += [f"{theme}, {width} pixels wide: {violation}" for violation in axe.serious(page)]
+    assert found == []
