@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import numpy as np
@@ -157,7 +157,9 @@ def last_report(
     results = {name: result for name, (_, result) in known.items()}
     # Sorted, so that one that is excluded changes nothing.
     measured = tuple(
-        (name, known[name][0], one) for name in sorted(known) if isinstance(one := results[name], Measures)
+        (name, known[name][0], one)
+        for name in sorted(known, key=_original_first)
+        if isinstance(one := results[name], Measures)
     )
     everything = _copies_as_left(folder, measured)
     used = [name for name in names if name in known]
@@ -221,8 +223,14 @@ def _copies_among(
         if len(group) == 1 + len(others):
             among |= {name: copies[name] for name in others}
         else:
-            among |= _copies({name: one for name in sorted(group) if isinstance(one := results[name], Measures)})
+            ordered = sorted(group, key=_original_first)
+            among |= _copies({name: one for name in ordered if isinstance(one := results[name], Measures)})
     return among
+
+
+def _original_first(name: str) -> tuple[int, str]:
+    """What to sort names by: file managers and cameras make the name of a copy longer (``bell 2``, ``bell (1)``)."""
+    return len(PurePosixPath(name).stem), name
 
 
 def _copies_as_left(folder: Path, measured: tuple[tuple[str, str, Measures], ...]) -> Mapping[str, tuple[str, Reason]]:
