@@ -91,6 +91,7 @@ def test_a_reading_key_changes_nothing_and_learns_no_secret(service, tmp_path):
         problem = client.get("settings", **headers).json["service_file"]["problem"]
     assert problem and "s3cret" not in problem
     assert answer.json["webhooks"][0]["url"] == "https://shop.example"
+    assert answer.json["facts"]["keys"] is False, "others cannot make any"
     for hidden in ("s3cret", "hidden", "T0KEN", "CAPTIONS_KEY", "me:pw"):
         assert hidden not in answer.body.decode()
 

@@ -76,9 +76,11 @@ def test_the_pixels_are_those_that_pillow_gives(image, tmp_path, rotate, crop):
 def test_the_edit_comes_after_the_orientation_in_the_file(image, tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
+    image.save(tmp_path / "a.png", exif=exif)
+    # Of a TIFF older Pillows transpose twice.
+    wanted = by_pillow(ImageOps.exif_transpose(Image.open(tmp_path / "a.png")), 90, CROP)
     for path in (tmp_path / "a.png", tmp_path / "a.tiff"):
         image.save(path, exif=exif)
-        wanted = by_pillow(ImageOps.exif_transpose(Image.open(path)), 90, CROP)
         assert decode.decode(path.read_bytes(), Edit(90, CROP)).pixels.tobytes() == wanted.convert("RGB").tobytes()
         assert decode.size(path, Edit(90, CROP)) == wanted.size
 

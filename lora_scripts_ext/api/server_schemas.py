@@ -109,7 +109,7 @@ class Facts(BaseModel):
     data_dir: str
     lora_dir: str = Field(description="Where finished LoRAs are.")
     roots: list[str] = Field(description="Folders below which is read and written; empty: everywhere.")
-    keys: bool = Field(description="Whether keys are what opens this server to other machines.")
+    keys: bool = Field(description="Whether keys open this server to other machines, and the caller may manage them.")
 
 
 class OperatorFile(BaseModel):

@@ -59,7 +59,7 @@ def _view(service: Service, request: Request) -> dict[str, Any]:
         "facts": {
             "data_dir": _absolute(service.database.folder),
             "lora_dir": _absolute(environment.lora_dir() or service.database.folder / FOLDER),
-            "roots": [_absolute(root) for root in environment.roots()], "keys": environment.uses_keys,
+            "roots": [_absolute(root) for root in environment.roots()], "keys": environment.uses_keys and is_operator,
         },
         "service_file": {"path": _absolute(path), "exists": path.is_file(), "problem": problem},
         "webhooks": [

@@ -1,7 +1,7 @@
-// What a job's process has printed.
+// What became of a job, with times, and what its process has printed.
 
 import {useEffect, useRef, useState} from "preact/hooks";
-import {getText} from "../api.js";
+import {get, getText} from "../api.js";
 import {html} from "../html.js";
 import {attempt} from "../state.js";
 import {t} from "../words.js";
@@ -16,8 +16,8 @@ export function Log({job, active}) {
     useEffect(() => {
         if (!open) return undefined;
         const load = async () => {
-            const found = await attempt(() => getText(`jobs/${job}/log`));
-            if (found !== undefined) setText(found);
+            const [whole, printed] = (await attempt(() => Promise.all([get(`jobs/${job}`), getText(`jobs/${job}/log`)]))) || [];
+            if (whole) setText([...whole.changes.map(line), printed].filter(Boolean).join("\n"));
         };
         load();
         const timer = active ? setInterval(load, PERIOD) : undefined;
@@ -31,4 +31,9 @@ export function Log({job, active}) {
             <summary>${t("log.title")}</summary>
             <pre ref=${element} class="log" tabindex="0" aria-label=${t("log.title")}>${text || t("log.empty")}</pre>
         </details>`;
+}
+
+/** @param {{at: string, state: string, reason: string}} change @returns {string} */
+function line({at, state, reason}) {
+    return [new Date(at).toLocaleString(document.documentElement.lang), t(`state.${state}`), reason].filter(Boolean).join("  ");
 }
