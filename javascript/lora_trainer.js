@@ -1,11 +1,20 @@
-// The live side of the LoRA Trainer tab. The server keeps the state; the page only requests it, so it survives a reload.
+// The LoRA Trainer in the WebUI's page: its tab shows the studio in a frame; beside that notices, the cards of new LoRAs,
+// and in txt2img and img2img what a request waits for. It works in every gradio: all it needs of that is one element.
 
 (function() {
     const PERIOD = 1500;
-    const HINTS = 8;
     const NOTICE = 12000;
-    let last = "";
-    // Time of the newest notice that was shown; null before the first report, as notices from before are not shown.
+    const LOWEST = 480;
+    const TABS = ["txt2img", "img2img"];
+    const PLACE = "lora-trainer-place";
+    const TRY = "lora-trainer/try";
+    const WORDS = {
+        train: ["Waits: a LoRA is being trained ({name})", "等待中：正在训练 LoRA（{name}）"],
+        other: ["Waits: the LoRA Trainer is using the model ({name})", "等待中：LoRA Trainer 正在使用模型（{name}）"],
+        close: ["Close", "关闭"],
+    };
+    let frame = null;
+    // Time of the newest notice that was shown; null before the first answer, as notices from before are not shown.
     let noticed = null;
     // The cards that have been requested, and the list that was on the page then: the WebUI may put a new one there.
     const requested = new Map();
@@ -19,119 +28,93 @@
         return node;
     }
 
-    // Shows the server that the request comes from its page.
-    function pageKey() {
-        const panel = gradioApp().querySelector("#lt_live");
-        return panel ? panel.dataset.page : "";
+    const holder = () => gradioApp().querySelector("#lora_trainer_studio");
+    // Relative to the page: under a sub-path and behind a proxy, too.
+    const address = (path) => new URL(`lora-trainer/${path}`, document.baseURI);
+    const isChinese = () => typeof opts === "object" && /^(zh|chinese)/i.test(opts.localization || "");
+    const words = (key, name) => WORDS[key][isChinese() ? 1 : 0].replace("{name}", () => name);
+    const theme = () => (document.body.classList.contains("dark") ? "dark" : "light");
+
+    // Shows the server that requests come from its page: images and streams of events cannot carry a header.
+    function setCookie() {
+        const path = address("").pathname.replace(/\/$/, "");
+        const value = `lora-trainer-page-${location.port}=${holder().dataset.page}`;
+        document.cookie = `${value}; path=${path}; SameSite=Strict`;
     }
 
-    function duration(seconds) {
-        const whole = Math.round(seconds);
-        const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-        return parts.map((part, index) => (index ? String(part).padStart(2, "0") : part)).join(":");
+    // The studio scrolls by itself: its frame fills the window below the WebUI's own head.
+    function fit() {
+        if (!frame || !frame.offsetParent) return;
+        const top = frame.getBoundingClientRect().top + window.scrollY;
+        frame.style.height = `${Math.max(LOWEST, window.innerHeight - top - 8)}px`;
     }
 
-    function promptText(report) {
-        return [report.trigger, `<lora:${report.name}:0.8>`].filter(Boolean).join(" ");
-    }
-
-    function headline(report) {
-        const name = report.name;
-        const text = {
-            waiting: `${name} is queued. ${report.waits_for || ""}`.trim(),
-            starting: `${name} starts as soon as the WebUI is free.`,
-            preparing: `${name}: preparing`,
-            training: `${name} is being trained.`,
-            done: `${name} is done: use ${promptText(report)} in a prompt.`,
-            stopped: `${name} was stopped at step ${report.step || 0}; Resume goes on from there.`,
-            failed: `${name} failed.`,
-        }[report.status];
-        if (report.status === "preparing" && report.prepare) {
-            return `${text} ${report.prepare.what} ${report.prepare.done} of ${report.prepare.total}.`;
+    function stored(place) {
+        try {
+            if (place !== undefined) sessionStorage.setItem(PLACE, place);
+            return sessionStorage.getItem(PLACE) || "";
+        } catch (error) {
+            // The browser keeps nothing; the studio then opens at its start.
+            return "";
         }
-        return report.stopping ? `${name} stops after this step.` : text;
     }
 
-    function bar(report) {
-        const share = report.steps ? (report.step || 0) / report.steps : 0;
-        const inner = element("div", {style: `width: ${(100 * share).toFixed(1)}%`});
-        return element("div", {class: "lt_bar", title: `${Math.round(100 * share)} %`}, inner);
+    function open() {
+        setCookie();
+        const url = address("studio/");
+        url.searchParams.set("theme", theme());
+        if (isChinese()) url.searchParams.set("lang", "zh");
+        url.hash = stored();
+        frame = element("iframe", {title: "LoRA Trainer", src: url.href});
+        frame.addEventListener("load", () => {
+            const {contentWindow: inner, contentDocument: own} = frame;
+            // None of a page that is not ours.
+            if (!own) return;
+            inner.addEventListener("hashchange", () => stored(inner.location.hash));
+            follow();
+        });
+        holder().replaceChildren(frame);
+        fit();
     }
 
-    function facts(report) {
-        const row = element("div", {class: "lt_facts"});
-        const add = (label, value) => row.append(element("span", {}, `${label} `, element("b", {}, value)));
-        if (report.steps) add("step", `${report.step || 0} of ${report.steps}`);
-        if (report.epoch) add("epoch", `${report.epoch} of ${report.epochs}`);
-        if (report.loss !== undefined && report.loss !== null) add("loss", report.loss.toFixed(4));
-        if (report.rate) add("steps/s", report.rate.toFixed(2));
-        if (report.eta) add("ETA", duration(report.eta));
-        if (report.memory_mb) add("memory", `${(report.memory_mb / 1024).toFixed(1)} GB`);
-        return row;
+    // The WebUI's theme may have changed since the frame was made.
+    function follow() {
+        if (frame && frame.contentDocument) frame.contentDocument.documentElement.dataset.theme = theme();
     }
 
-    // One image is harder than another, so single losses jump; the mean of those around each shows where it goes.
-    function trend(points) {
-        const reach = Math.max(1, Math.round(points.length / 16));
-        return points.map(([step], index) => {
-            const near = points.slice(Math.max(0, index - reach), index + reach + 1);
-            return [step, near.reduce((sum, [, loss]) => sum + loss, 0) / near.length];
+    function mount() {
+        const place = holder();
+        if (!place) return;
+        // The first sight of the tab; before that the studio costs the page nothing.
+        new IntersectionObserver((entries) => {
+            if (!entries.some((entry) => entry.isIntersecting)) return;
+            if (frame) fit();
+            else open();
+        }).observe(place);
+        addEventListener("resize", fit);
+        new MutationObserver(follow).observe(document.body, {attributes: true, attributeFilter: ["class"]});
+        addEventListener("message", (event) => {
+            const ours = frame && event.source === frame.contentWindow && event.origin === location.origin;
+            if (ours && event.data && event.data.type === TRY) tryIt(event.data);
         });
     }
 
-    function curve(points) {
-        const space = "http://www.w3.org/2000/svg";
-        const drawing = document.createElementNS(space, "svg");
-        drawing.setAttribute("class", "lt_curve");
-        drawing.setAttribute("viewBox", "0 0 100 100");
-        drawing.setAttribute("preserveAspectRatio", "none");
-        const highest = Math.max(...points.map(([, loss]) => loss));
-        const [first, end] = [points[0][0], points[points.length - 1][0]];
-        for (const [name, shown] of [["lt_raw", points], ["lt_trend", trend(points)]]) {
-            const line = document.createElementNS(space, "polyline");
-            line.setAttribute("class", name);
-            line.setAttribute("points", shown.map(([step, loss]) =>
-                `${100 * (step - first) / Math.max(1, end - first)},${98 - 94 * loss / highest}`).join(" "));
-            drawing.append(line);
-        }
-        return element("figure", {class: "lt_loss"}, drawing,
-            element("figcaption", {}, "Loss, and its trend: it should fall, then level off."));
+    // Puts text behind what the user has typed, unless it is there: of a LoRA one is enough, whatever its strength.
+    function append(selector, text) {
+        const field = gradioApp().querySelector(`${selector} textarea`);
+        if (!field || typeof text !== "string" || !text.trim()) return;
+        const tags = text.match(/<lora:[^:>]+:/g) || [text.trim()];
+        if (tags.every((tag) => field.value.includes(tag))) return;
+        field.value = [field.value.trim(), text.trim()].filter(Boolean).join(" ");
+        updateInput(field);
     }
 
-    // The trainings that come after this one.
-    function queue(jobs) {
-        const items = jobs.map((job) => element("li", {}, `${job.name} ${job.waits_for}`.trim()));
-        return element("div", {class: "lt_queue"}, element("p", {}, "Then:"), element("ol", {}, ...items));
-    }
-
-    // The newest on top.
-    function strips(report) {
-        const rows = new Map();
-        for (const preview of report.previews) {
-            // An earlier run of this name wrote previews of the same names, which the browser may still cache.
-            const path = encodeURIComponent(preview.path);
-            const source = `lora-trainer/picture?full=true&path=${path}&run=${report.started}&page=${pageKey()}`;
-            const epoch = preview.epoch || 0;
-            if (!rows.has(epoch)) {
-                const label = epoch ? `after epoch ${epoch}` : "before";
-                rows.set(epoch, element("div", {class: "lt_strip"}, element("span", {}, label)));
-            }
-            rows.get(epoch).append(element("img", {src: source, loading: "lazy", alt: ""}));
-        }
-        return element("div", {class: "lt_strips"}, ...[...rows.values()].reverse());
-    }
-
-    function tryIt(report) {
-        const button = element("button", {id: "lt_try", class: "lt_try"}, "Try it in txt2img");
-        button.addEventListener("click", () => {
-            const prompt = gradioApp().querySelector("#txt2img_prompt textarea");
-            if (!prompt.value.includes(`<lora:${report.name}:`)) {
-                prompt.value = [prompt.value.trim(), promptText(report)].filter(Boolean).join(" ");
-                updateInput(prompt);
-            }
-            switch_to_txt2img();
-        });
-        return button;
+    function tryIt({prompt, negative, checkpoint}) {
+        append("#txt2img_prompt", prompt);
+        append("#txt2img_neg_prompt", negative);
+        const chosen = typeof opts === "object" ? opts.sd_model_checkpoint || "" : "";
+        if (typeof checkpoint === "string" && checkpoint && !chosen.includes(checkpoint)) selectCheckpoint(checkpoint);
+        switch_to_txt2img();
     }
 
     // The WebUI's own refresh button would list the checkpoints, too, and with --ckpt choose that one again.
@@ -144,9 +127,9 @@
         const query = new URLSearchParams({page: "lora", tabname: tab, name});
         const response = await fetch(`sd_extra_networks/get-single-card?${query}`);
         if (!response.ok) return;
-        const holder = element("div");
-        holder.innerHTML = (await response.json()).html;
-        const card = holder.firstElementChild;
+        const box = element("div");
+        box.innerHTML = (await response.json()).html;
+        const card = box.firstElementChild;
         if (!card) return;
         if (here) here.replaceWith(card);
         else cards.append(card);
@@ -154,41 +137,20 @@
         if (typeof applyExtraNetworkFilter === "function") applyExtraNetworkFilter(`${tab}_lora`);
     }
 
-    async function showCards(report) {
-        for (const [name, written] of Object.entries(report.made || {})) {
-            for (const tab of ["txt2img", "img2img"]) {
+    async function showCards(made) {
+        for (const [name, written] of Object.entries(made)) {
+            for (const tab of TABS) {
                 await showCard(tab, name, written);
             }
         }
     }
 
-    function show(report) {
-        const panel = gradioApp().querySelector("#lt_live");
-        // What to do first stands there until something is being trained.
-        if (!panel || report.status === "idle") return;
-        const text = JSON.stringify(report);
-        if (text === last && panel.childElementCount > 1) return;
-        last = text;
-        const parts = [element("p", {id: "lt_headline"}, headline(report))];
-        if (report.error) parts.push(element("p", {class: "lt_bad"}, report.error));
-        parts.push(bar(report), facts(report));
-        if (report.status === "done") parts.push(tryIt(report));
-        if (report.curve && report.curve.length > 1) parts.push(curve(report.curve));
-        if (report.previews && report.previews.length) parts.push(strips(report));
-        if (report.waiting && report.waiting.length) parts.push(queue(report.waiting));
-        const hints = [...(report.skipped || []).map((one) => `skipped: ${one.picture} (${one.reason})`),
-            ...(report.warnings || [])];
-        if (hints.length > HINTS) hints.splice(HINTS, hints.length, `and ${hints.length - HINTS} more`);
-        for (const hint of hints) parts.push(element("p", {class: "lt_hint"}, hint));
-        panel.replaceChildren(...parts);
-    }
-
-    function showNotice(report) {
-        const time = report.notice ? report.notice.time : 0;
+    function showNotice(notice) {
+        const time = notice ? notice.time : 0;
         if (noticed !== null && time > noticed) {
-            const close = element("button", {type: "button", "aria-label": "Close"}, "\u00d7");
-            const box = element("div", {class: "lt_notice", role: "alert"}, report.notice.text, close);
-            document.querySelectorAll(".lt_notice").forEach((older) => older.remove());
+            const close = element("button", {type: "button", "aria-label": words("close")}, "\u00d7");
+            const box = element("div", {class: "lora_trainer_notice", role: "alert"}, notice.text, close);
+            document.querySelectorAll(".lora_trainer_notice").forEach((older) => older.remove());
             document.body.append(box);
             close.addEventListener("click", () => box.remove());
             setTimeout(() => box.remove(), NOTICE);
@@ -196,20 +158,51 @@
         noticed = Math.max(time, noticed || 0);
     }
 
-    async function poll() {
-        try {
-            const response = await fetch("lora-trainer/report", {headers: {"X-LoRA-Trainer-Page": pageKey()}});
-            if (response.ok) {
-                const report = await response.json();
-                showNotice(report);
-                show(report);
-                await showCards(report);
+    // The WebUI keeps the task that this browser waits for by the name of its tab.
+    function waitingText(tab, {running, waiting}) {
+        if (!running || !waiting.includes(localStorage.getItem(`${tab}_task_id`))) return "";
+        const share = running.share === null ? "" : `, ${Math.round(100 * running.share)} %`;
+        return words(running.kind === "train" ? "train" : "other", `${running.name}${share}`);
+    }
+
+    function showWaiting(status) {
+        for (const tab of TABS) {
+            const box = gradioApp().querySelector(`#${tab}_generate_box`);
+            if (!box) continue;
+            const text = waitingText(tab, status);
+            let line = box.parentNode.querySelector(".lora_trainer_waits");
+            if (!text) {
+                if (line) line.remove();
+            } else {
+                if (!line) {
+                    line = element("p", {class: "lora_trainer_waits", role: "status"});
+                    box.after(line);
+                }
+                if (line.textContent !== text) line.textContent = text;
             }
-        } catch (error) {
-            // The server is restarting; the next request will succeed.
+        }
+    }
+
+    async function poll() {
+        const place = holder();
+        if (place && !document.hidden) {
+            try {
+                const response = await fetch(address("page"), {headers: {"X-LoRA-Trainer-Page": place.dataset.page}});
+                if (response.ok) {
+                    const status = await response.json();
+                    showNotice(status.notice);
+                    showWaiting(status);
+                    await showCards(status.made);
+                }
+            } catch (error) {
+                // The server is restarting; the next request will succeed.
+            }
         }
         setTimeout(poll, PERIOD);
     }
 
-    onUiLoaded(poll);
+    onUiLoaded(() => {
+        mount();
+        poll();
+    });
 }());

@@ -80,6 +80,9 @@ class Environment(Protocol):
     def base_model(self) -> str:
         """The base model of trainings that name none; empty where there is none."""
 
+    def refuses_training(self, base_model: str) -> str:
+        """Why no training on ``base_model`` (empty: none is named) can be queued, as a sentence; empty where it can."""
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -161,3 +164,7 @@ class Standalone:
     def base_model(self) -> str:
         """See :meth:`Environment.base_model`."""
         return self._base_model
+
+    def refuses_training(self, base_model: str) -> str:
+        """See :meth:`Environment.refuses_training`."""
+        return ""

@@ -55,6 +55,10 @@ class WebUI:
         """The checkpoint that is chosen."""
         return paths.loaded_checkpoint()
 
+    def refuses_training(self, base_model: str) -> str:
+        """See ``Environment.refuses_training``."""
+        return paths.refuses_training(base_model)
+
     def waits_for(self, job: Job) -> str:
         """Why a job cannot be started on the model that is chosen now, as a sentence; empty where it can."""
         requested = job.config.get("base_model", "")

@@ -2,8 +2,10 @@
 
 A request that a browser makes for another site's page is refused. Where the WebUI has a login or an API password, one
 of them is needed, as for the WebUI's own routes. With only ``--api-auth`` the page itself is open to everyone who can
-reach it: reading is then allowed with the key that is part of the page, so that the tab works and scripts still need
-the password. A refusal carries no ``WWW-Authenticate``: the tab asks every second, and each one would open a login box.
+reach it, and with it all that its buttons do: the key that is part of the page then stands for the password, for
+reading and for changing, so that the studio in the page works and scripts still need the password. Another site's page
+cannot read the key, and the browser does not send the cookie with it for that site (``SameSite=Strict``). A refusal
+carries no ``WWW-Authenticate``: the page asks every second, and each one would open a login box.
 
 The Host header is not checked: whoever gets a browser to take another name for this server has the WebUI's whole page.
 """
@@ -19,9 +21,11 @@ from ..api.access import Caller
 from ..api.origin import same_site
 from . import paths
 
-#: what the page's own requests carry: in this header, or as ``page`` in the query of an image's address
+#: what the page's own requests carry: in this header, as ``page`` in the query, or, as those of the studio in its frame
+#: do, in a cookie whose name begins so and ends with the port; cookies are the same for all ports of a machine
 KEY = secrets.token_urlsafe(24)
 HEADER = "X-LoRA-Trainer-Page"
+COOKIE = "lora-trainer-page-"
 
 
 def allowed(request: Request) -> None:
@@ -51,7 +55,7 @@ def _known(request: Request) -> bool:
     login, password = getattr(request.app, "auth", None), paths.flag("api_auth")
     if login is None and not password:
         return True
-    return _is_logged_in(request) or (login is None and request.method == "GET" and _from_page(request))
+    return _is_logged_in(request) or (login is None and _from_page(request))
 
 
 def _is_logged_in(request: Request) -> bool:
@@ -66,8 +70,9 @@ def _is_logged_in(request: Request) -> bool:
 
 
 def _from_page(request: Request) -> bool:
-    key = request.headers.get(HEADER) or request.query_params.get("page", "")
-    return secrets.compare_digest(key.encode(), KEY.encode())
+    keys = [request.headers.get(HEADER, ""), request.query_params.get("page", "")]
+    keys += [value for name, value in request.cookies.items() if name.startswith(COOKIE)]
+    return any(secrets.compare_digest(key.encode(), KEY.encode()) for key in keys)
 
 
 def _has_password(header: str, known: str) -> bool:

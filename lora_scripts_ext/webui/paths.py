@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modules import paths_internal, sd_models, shared
+from modules import shared
 
 from ..config import Config
 from ..contract import Host, Inspection
@@ -24,17 +24,22 @@ def make_host(stop: Callable[[], None]) -> Host:
 
 def listen(event: dict[str, Any]) -> None:
     """Show in the WebUI's own progress how far a run is."""
-    from ..hosts.webui.shared_state import show_progress
-
     if event["event"] == "step":
+        # Not every WebUI in which jobs run has what that needs; those in which trainings do have it.
+        from ..hosts.webui.shared_state import show_progress
+
         show_progress(event["step"], event["steps"])
 
 
 def lanes() -> list[str]:
     """Where jobs run in this WebUI: on its device, and beside that those that only handle files."""
-    from modules import devices
-
-    device = str(devices.device)
+    try:
+        from modules import devices
+    except ImportError:
+        # A WebUI that we do not know; no training runs there.
+        device = "cpu"
+    else:
+        device = str(devices.device)
     return [job_lanes.lane("cuda:0" if device == "cuda" else device), job_lanes.lane(job_lanes.FILES)]
 
 
@@ -44,29 +49,32 @@ def print_line(text: str) -> None:
 
 
 def loaded_checkpoint() -> str:
-    """Path of the checkpoint the WebUI has loaded, or loads when it is needed; empty where there is none yet."""
+    """Path of the checkpoint the WebUI has loaded, or loads when it is needed; empty where there is none yet, or in a
+    WebUI that jobs cannot train in."""
     try:
         return model_module().chosen_checkpoint()
     except UserError:
-        # Not trained on here, but written into the file that is trained with outside.
-        chosen = sd_models.select_checkpoint()
-        return str(chosen.filename) if chosen is not None else ""
+        return ""
 
 
-def require_checkpoint() -> str:
-    """Path of the checkpoint the WebUI has loaded.
-
-    Raises:
-        UserError: there is none.
-    """
-    loaded = loaded_checkpoint()
-    if not loaded:
-        # Where training is not supported a checkpoint would not help.
+def refuses_training(checkpoint: str) -> str:
+    """Why no training on ``checkpoint`` (empty: none is named) can be queued, as a sentence; empty where it can."""
+    try:
         model_module()
-        raise UserError(
-            "No model is loaded yet; choose a Stable Diffusion checkpoint at the top of the page, then try again."
-        )
-    return loaded
+    except UserError as error:
+        return str(error)
+    return "" if checkpoint else "No checkpoint is chosen; choose one at the top of the WebUI's page, then try again."
+
+
+def waiting_tasks() -> list[str]:
+    """What the WebUI calls the tasks that wait because a job has its model."""
+    try:
+        from modules import progress
+
+        from ..hosts.webui.generation_lock import held
+    except ImportError:
+        return []
+    return list(progress.pending_tasks) if held() else []
 
 
 def inspection(config: Config) -> Inspection:
@@ -86,7 +94,16 @@ def flag(name: str) -> Any:
 def data_dir() -> Path:
     """Where runs keep their files."""
     folder = flag("lora_trainer_data_dir")
-    return Path(folder) if folder else Path(paths_internal.data_path) / "lora_trainer"
+    return Path(folder) if folder else _webui_data_dir() / "lora_trainer"
+
+
+def _webui_data_dir() -> Path:
+    try:
+        from modules import paths_internal as paths
+    except ImportError:
+        # Not all relatives of the WebUI have both.
+        from modules import paths
+    return Path(paths.data_path)
 
 
 def lora_dir() -> Path:
@@ -95,17 +112,6 @@ def lora_dir() -> Path:
         return make_host(lambda: None).lora_dir()
     except UserError:
         return data_dir()
-
-
-def run_dir(name: str) -> Path:
-    """The folder of the run called ``name``.
-
-    Raises:
-        UserError: the name would lead elsewhere.
-    """
-    if bad := sorted(set(name) & set("/\\:")):
-        raise UserError(f"The form: output_name is {name!r}; a file name cannot hold {' '.join(bad)}.")
-    return data_dir() / name
 
 
 def readable(path: str) -> Path:
@@ -131,22 +137,6 @@ def readable(path: str) -> Path:
 def roots() -> list[Path]:
     """The folders below which users may have files read; empty where they may everywhere."""
     return _roots() if _open_to_others() else []
-
-
-def servable(path: str) -> Path:
-    """``path``, made absolute, if a page may show it: as ``readable``, but nothing on a network share, to which another
-    site's page could otherwise make this machine connect (and Windows log in).
-
-    Raises:
-        UserError: it may not be read, or is on a share that the WebUI was not started with.
-    """
-    absolute = _absolute(path)
-    if (is_network(path) or is_network(str(absolute))) and not _below(absolute, _roots()):
-        raise UserError(
-            f"{path}: images are not shown from a network path; give the share a drive letter, or start the WebUI with "
-            "--lora-trainer-allowed-root FOLDER."
-        )
-    return readable(path)
 
 
 def captioner_model(model: str) -> str:

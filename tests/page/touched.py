@@ -1,4 +1,4 @@
-"""Gives every handler of the tab paths that it may not read; prints as JSON what it then opened or listed.
+"""Gives the trainer paths that it may not read, wherever it takes one; prints as JSON what it then opened or listed.
 
 ``touched.py CHECKPOINT FOLDER LOGIN FLAGS PATHS``, the last a JSON list.
 """
@@ -9,18 +9,17 @@ import os
 import sys
 
 import serve
-import yaml
-from fastapi import HTTPException
 
 from lora_scripts_ext import config_check
 from lora_scripts_ext.config_names import SAME
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.jobs.kinds import registry
-from lora_scripts_ext.webui import captions, dataset, form, paths, routes, tab
+from lora_scripts_ext.webui import paths
 from lora_scripts_ext.webui.environment import WebUI
+from lora_scripts_ext.webui.service import service
+from tests import api
 
 PATHS = json.loads(sys.argv[5])
-KEYS = ("train_data_dir", "metadata_path", "reg_data_dir", "mask_dir", "init_lora", "output_name")
 # What a job may be given over the API.
 KIND_KEYS = {
     "train": (*config_check.PATHS, "pretrained_model_name_or_path", "network_weights"),
@@ -53,47 +52,41 @@ def watched(module, name):
     setattr(module, name, recorded)
 
 
-def values(key, path):
-    held = {"train_data_dir": ALLOWED, "output_name": "x", "resolution": "64", key: path}
-    return [held.get(name, form.to_field(name, form.configs.default(name))) for name in form.KEYS]
-
-
-def text_of(output):
-    """The sentence of a handler, whether it returns or yields it."""
-    return str(output if isinstance(output, str | tuple | list) else list(output))
-
-
-outputs = []
-for module, names in ((os, ("stat", "lstat", "readlink", "listdir", "scandir", "open")), (io, ("open",))):
-    for name in names:
-        watched(module, name)
-for path in PATHS:
-    for key in KEYS:
-        fields = values(key, path)
-        outputs += [text_of(tab._look(*fields)), text_of(tab._start(*fields))]
-        if key != "output_name":
-            config = {"train_data_dir": ALLOWED, "output_dir": path, key: path}
-            outputs += [text_of(tab._import(yaml.safe_dump(config)))]
-        if key in ("train_data_dir", "metadata_path"):
-            outputs += [text_of(handler(*fields)) for handler in (dataset._check, dataset._leave, dataset._take)]
-            outputs += [text_of(dataset._ready(*fields, next(iter(dataset._CROPS)), "{name}", False))]
-            outputs += [text_of(captions._show(*fields, "")), text_of(captions._save(*fields, "", []))]
+def planned(path):
+    """What each kind of job says to the path under each of its keys."""
     for kind, keys in KIND_KEYS.items():
         for key in keys:
             safe = {name: value for name, value in SAFE[kind].items() if name != SAME.get(key)}
             config = {**safe, key: [path] if key == "loras" else path}
             try:
                 registry.by_name(kind).plan(config, WebUI(), "config")
-                outputs.append(f"{kind} takes {key}: {path}")
+                yield f"{kind} takes {key}: {path}"
             except UserError as error:
-                outputs.append(f"lt_bad {error}")
-    try:
-        captions._captioner_options("blip", path, "", "", "")
-    except UserError as error:
-        outputs.append(f"lt_bad {error}")
-    for function in (paths.readable, lambda path: routes._png(path + "/a.png", False)):
+                yield str(error)
+
+
+def requested(client, model, path):
+    """What the routes say to it."""
+    for method, address, body in (
+        ("POST", "models", {"name": "outside", "kind": "product", "folder": path}),
+        ("POST", "estimate", {"config": {**SAFE["train"], "train_data_dir": path}}),
+        ("POST", "jobs", {"kind": "check", "config": {"train_data_dir": path}}),
+        ("PUT", f"models/{model}/watch", {"folder": path}),
+    ):
+        yield f"{address}: {client.send(method, address, body).body.decode()}"
+
+
+outputs = []
+with api.serving(service().api) as client:
+    inside = {"name": f"inside {os.getpid()}", "kind": "product", "folder": ALLOWED}
+    model = client.post("models", inside).json["id"]
+    for module, names in ((os, ("stat", "lstat", "readlink", "listdir", "scandir", "open")), (io, ("open",))):
+        for name in names:
+            watched(module, name)
+    for path in PATHS:
+        outputs += [*planned(path), *requested(client, model, path)]
         try:
-            function(path)
-        except (UserError, HTTPException) as error:
-            outputs.append(f"lt_bad {error}")
+            outputs.append(f"readable: {paths.readable(path)}")
+        except UserError as error:
+            outputs.append(str(error))
 print(json.dumps({"opened": opened, "outputs": outputs}))

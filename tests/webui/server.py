@@ -64,27 +64,46 @@ class Server:
         png = base64.b64decode(self.post("sdapi/v1/txt2img", **options)["images"][0])
         return hashlib.sha256(Image.open(io.BytesIO(png)).convert("RGB").tobytes()).hexdigest()
 
-    def report(self) -> dict[str, Any]:
-        """The trainer's report."""
-        return self.get("lora-trainer/report")
+    def send(self, method: str, path: str, **body: Any) -> Any:
+        """The JSON that a route of the trainer's API responds with."""
+        data = json.dumps(body).encode() if body else None
+        headers = {"Content-Type": "application/json"} if body else {}
+        url = f"{self.url}/lora-trainer/v1/{path}"
+        request = urllib.request.Request(url, data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=120) as response:
+            return json.loads(response.read() or b"null")
 
-    def wait_until_back(self, seconds: float = 120) -> dict[str, Any]:
-        """The report as soon as the server responds again."""
+    def train(self, config: dict[str, Any]) -> str:
+        """The id of a training that is queued."""
+        return str(self.send("POST", "jobs", kind="train", config=config)["id"])
+
+    def job(self, id: str) -> dict[str, Any]:
+        """A job as it is now."""
+        return self.send("GET", f"jobs/{id}")
+
+    def wait_until_back(self, seconds: float = 120) -> None:
+        """Wait until the server responds again."""
         deadline = time.monotonic() + seconds
         while True:
             try:
-                return self.report()
+                self.send("GET", "queue")
+                return
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 assert time.monotonic() < deadline, (self.data / "log.txt").read_text()[-3000:]
                 time.sleep(0.5)
 
-    def wait_for(self, *statuses: str, seconds: float = 240) -> dict[str, Any]:
-        """The report as soon as it has one of these *statuses*."""
+    def wait_for(self, id: str, *states: str, step: int = 0, seconds: float = 600) -> dict[str, Any]:
+        """The job as soon as it has one of these *states*, and has done as many steps."""
         deadline = time.monotonic() + seconds
-        while (report := self.report())["status"] not in statuses:
-            assert time.monotonic() < deadline, report
-            time.sleep(0.2)
-        return report
+        while (job := self.job(id))["state"] not in states or job["progress"].get("step", 0) < step:
+            assert time.monotonic() < deadline and (job["state"] != "failed" or "failed" in states), job
+            time.sleep(0.1)
+        return job
+
+    def stop(self, id: str) -> dict[str, Any]:
+        """The job once it has saved and stopped."""
+        self.send("POST", f"jobs/{id}/stop")
+        return self.wait_for(id, "stopped")
 
 
 @contextlib.contextmanager
@@ -125,7 +144,7 @@ def _await_boot(server: Server, process: subprocess.Popen[bytes], checkpoint: Pa
     while time.monotonic() < deadline:
         assert process.poll() is None, (server.data / "log.txt").read_text()[-3000:]
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            server.report()
+            server.send("GET", "queue")
             if server.kind == "neo":
                 server.post("sdapi/v1/options", sd_model_checkpoint=checkpoint.name)
             server.txt2img("warm")

@@ -20,8 +20,8 @@ def model_module() -> ModuleType:
     name = _name()
     if name not in _MODULES:
         raise UserError(
-            f"Training inside {name} is not supported yet; write the settings to a file under YAML and train with "
-            "python train.py --config FILE instead: the LoRA works here all the same."
+            f"Training inside {name} is not supported yet; run python -m lora_scripts_ext serve --base-model FILE in "
+            "the extension's folder and train on its page instead: the LoRA works here all the same."
         )
     return importlib.import_module(f".{_MODULES[name]}.host", __package__)
 

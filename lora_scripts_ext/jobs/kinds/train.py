@@ -29,8 +29,10 @@ class Train(Kind):
         """Check the config; ``base_model`` and ``output_dir`` may be left to the server."""
         # Other trainers' names for the keys, too.
         values, notes = config_names.translated(config, where)
-        if not values.get("base_model") and environment.base_model():
+        if not values.get("base_model"):
             values["base_model"] = environment.base_model()
+        if reason := environment.refuses_training(str(values["base_model"])):
+            raise UserError(reason)
         if not values.get("output_dir") and values.get("output_name"):
             values["output_dir"] = str(environment.data_dir / _run_folder(str(values["output_name"]), where))
         # First of all: no path is looked at before it is known that it may be.
@@ -67,13 +69,6 @@ class Train(Kind):
         if result.stopped:
             return Outcome("stopped", f"Stopped at step {result.steps}; retry the job to continue from there.", facts)
         return Outcome("done", "", facts)
-
-
-def has_state(output_dir: Path) -> bool:
-    """Whether a run in this folder can be resumed."""
-    from ...training import state as states
-
-    return bool(states.saved(states.folder_in(output_dir)))
 
 
 def _run_folder(name: str, where: str) -> Path:
