@@ -157,9 +157,7 @@ def last_report(
     results = {name: result for name, (_, result) in known.items()}
     # Sorted, so that one that is excluded changes nothing.
     measured = tuple(
-        (name, known[name][0], one)
-        for name in sorted(known, key=_original_first)
-        if isinstance(one := results[name], Measures)
+        (name, known[name][0], one) for name in sorted(known) if isinstance(one := results[name], Measures)
     )
     everything = _copies_as_left(folder, measured)
     used = [name for name in names if name in known]
@@ -206,10 +204,10 @@ def _judged(
 
 def _copies(measured: Mapping[str, Measures]) -> dict[str, tuple[str, Reason]]:
     """For each image that is like a better one: the one that is kept instead, and the finding."""
-    names = list(measured)
+    names = sorted(measured, key=_original_first)
     return {
         names[other]: (names[kept], Reason("duplicate", "bad", f"{_HOW[how]} {names[kept]}"))
-        for kept, other, how in duplicates.pairs(list(measured.values()))
+        for kept, other, how in duplicates.pairs([measured[name] for name in names])
     }
 
 
@@ -223,8 +221,7 @@ def _copies_among(
         if len(group) == 1 + len(others):
             among |= {name: copies[name] for name in others}
         else:
-            ordered = sorted(group, key=_original_first)
-            among |= _copies({name: one for name in ordered if isinstance(one := results[name], Measures)})
+            among |= _copies({name: one for name in sorted(group) if isinstance(one := results[name], Measures)})
     return among
 
 
