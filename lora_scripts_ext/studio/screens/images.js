@@ -94,7 +94,7 @@ function Quality({model, counts, checking, exclude, work, problem}) {
     });
     const excludeBad = () => work(async () => {
         const bad = await getAll(`models/${model.id}/images?show=bad`);
-        await exclude(bad.filter((one) => !one.excluded).map((one) => one.name));
+        await exclude(bad.map((one) => one.name));
     });
     const done = checking ? checking.progress.prepare : null;
     const share = done && done.total ? done.done / done.total : 0;

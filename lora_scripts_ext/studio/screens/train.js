@@ -82,6 +82,7 @@ function Training({job, trigger}) {
     }, [job.id, job.state, job.progress.step, job.progress.phase]);
     const act = (/** @type {string} */ what) => work(async () => {
         await post(`jobs/${job.id}/${what}`);
+        if (what === "retry" && queue.value?.paused) await post("queue/continue");
         await refreshJobs();
     });
     const {step = 0, steps} = job.progress;
