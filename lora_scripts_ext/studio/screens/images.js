@@ -35,7 +35,7 @@ export function Images({model, jobs, refresh}) {
     });
     const items = found ? found.items : [];
     const counts = found ? found.counts : model.counts;
-    const tile = (/** @type {any} */ image) => html`
+    const tile = (image) => html`
         <${Tile} key=${image.name} image=${image} onExclude=${exclude} onOpen=${() => setOpened(image.name)} />`;
     return html`
         <div class="cols">

@@ -104,7 +104,7 @@ function Training({job, trigger}) {
             ${report && html`<${Previews} previews=${report.previews} />`}
             ${report && report.warnings.map((/** @type {string} */ text) => html`<p class="small warning">${text}</p>`)}
             ${report && report.skipped.length > 0 && html`<details class="small"><summary>${t("train.skipped", {count: report.skipped.length})}</summary>
-                <ul class="plain">${report.skipped.map((/** @type {any} */ one) => html`<li>${one.picture || one.name}: ${one.reason}</li>`)}</ul></details>`}
+                <ul class="plain">${report.skipped.map((one) => html`<li>${one.picture || one.name}: ${one.reason}</li>`)}</ul></details>`}
             <${Log} job=${job.id} active=${active} />
         </section>`;
 }
