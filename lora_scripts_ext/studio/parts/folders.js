@@ -43,7 +43,7 @@ function Folders({start, onChoose, onClose}) {
                 <ul class="folders">
                     ${here.path && html`<li><button type="button" class="quiet" onClick=${() => enter(here.parent || "")}>↑ ${t("folders.up")}</button></li>`}
                     ${folders.map((folder) => html`<li key=${folder.path}>
-                        <button type="button" class="quiet" onClick=${() => enter(folder.path)}>📁 ${folder.name}
+                        <button type="button" class="quiet" onClick=${() => enter(folder.path)}><span aria-hidden="true">▸</span> ${here.path ? folder.name : folder.path}
                             ${folder.images > 0 && html`<span class="pill grey">${t("models.images", {count: folder.images})}</span>`}</button></li>`)}
                     ${folders.length === 0 && html`<li class="soft">${t("folders.empty")}</li>`}
                     ${here.more && html`<li class="soft">${t("folders.more")}</li>`}
