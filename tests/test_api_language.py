@@ -76,6 +76,14 @@ def test_every_key_of_the_schema_is_there_in_chinese(client):
         assert {**one, **dict.fromkeys(said)} == {**keys[one["key"]], **dict.fromkeys(said)}
 
 
+def test_the_settings_of_the_server_are_there_in_chinese(client):
+    settings = client.get("settings", accept_language="zh").json["settings"]
+    for one in settings:
+        for text in (one["label"], one["help"], one["where"], *(one["choice_labels"] or ())):
+            assert CHINESE.search(text), text
+    assert [one["choices"] for one in settings] == [one["choices"] for one in client.get("settings").json["settings"]]
+
+
 def test_labels_are_those_of_choices_that_there_are(client):
     choices = {one["key"]: one["choices"] for one in client.get("config/schema").json["keys"]}
     for key, labels in form_fields._CHOICES.items():
@@ -147,7 +155,7 @@ def test_errors_say_in_chinese_what_is_wrong_and_what_to_do(browser, tmp_path):
     config = {"train_data_dir": str(tmp_path), "base_model": str(tmp_path / "a"), "output_dir": "", "lora_rank": 0}
     answer = browser.post("estimate", {"config": config})
     assert answer.json["detail"] == "lora_rank 为 0，必须在 1 和 1024 之间。"
-    assert answer.json["remedy"] == "请更正该项后重新提交。"
+    assert answer.json["remedy"] == "请更正该项；然后重新提交。"
     answer = browser.get("models/none")
     assert answer.json["detail"] == "没有模型 none；请返回模型列表。" and answer.json["remedy"] == "请返回模型列表。"
     assert browser.get("models/none", accept_language="en").json["remedy"] == "GET /models lists them all."

@@ -139,6 +139,7 @@ def test_of_copies_the_better_one_is_kept_whatever_its_name(tmp_path):
         "soft": {"a_soft.png": soft, "b_sharp.png": sharp},
         "packed": {"b_packed.jpg": sharp, "c_good.jpg": sharp, "a_packed.webp": sharp},
         "equal": {"a.png": sharp, "b.png": sharp},
+        "copied": {"bell 2.png": sharp, "bell (1).png": sharp, "bell - Copy.png": sharp, "bell.png": sharp},
     }
     for folder, images in sets.items():
         for name, image in images.items():
@@ -156,7 +157,7 @@ def test_of_copies_the_better_one_is_kept_whatever_its_name(tmp_path):
     assert flat.kept == {"c_large.jpg": ("a_small.jpg", "b_middle.jpg")}
     assert codes(flat)["c_large.jpg"] == []
     kept = {folder: [*report_of(tmp_path / folder).kept] for folder in sets}
-    assert kept == {"soft": ["b_sharp.png"], "packed": ["c_good.jpg"], "equal": ["a.png"]}
+    assert kept == {"soft": ["b_sharp.png"], "packed": ["c_good.jpg"], "equal": ["a.png"], "copied": ["bell.png"]}
     assert "kept      c_large.jpg, in place of a_small.jpg, b_middle.jpg" in check_dataset.lines(flat)
     assert flat.to_dict()["duplicates"] == [{"kept": "c_large.jpg", "copies": ["a_small.jpg", "b_middle.jpg"]}]
 

@@ -267,6 +267,12 @@ def test_nothing_is_loaded_from_elsewhere(served):
     assert sum(path.stat().st_size for path in own) < 150_000
 
 
+def test_all_modules_are_fetched_at_once():
+    page = (FOLDER / "index.html").read_text(encoding="utf-8")
+    named = re.findall(r'<link rel="modulepreload" href="([\w./-]+)">', page)
+    assert sorted(named) == sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.js"))
+
+
 def test_every_word_is_there_in_both_languages():
     words = (FOLDER / "words.js").read_text(encoding="utf-8")
     known = set(re.findall(r'^    "([\w.]+)": \[', words, re.MULTILINE))

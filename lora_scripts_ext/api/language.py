@@ -20,10 +20,11 @@ Language = Literal["en", "zh"]
 # The members of answers and events that are sentences or labels, or lists of them.
 _SAID = frozenset([
     "advice", "choice_labels", "detail", "group", "groups", "help", "label", "needs", "notes", "outcome", "problem",
-    "reason", "remedy", "status", "text", "title", "waits_for", "warnings", "what",
+    "reason", "remedy", "status", "text", "title", "undoable", "waits_for", "warnings", "what",
+    "where",
 ])  # fmt: skip
 # What users have written, and what programs read.
-_KEPT = frozenset(["config", "caption", "fields", "words", "settings"])
+_KEPT = frozenset(["config", "caption", "fields", "words", "values"])
 _TYPES = ("application/json", "application/problem+json")
 # A page asks for the same again and again; larger answers are rarer.
 _LARGEST = 1 << 17

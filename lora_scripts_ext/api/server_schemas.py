@@ -93,6 +93,7 @@ class Setting(BaseModel):
     help: str
     type: Literal["choice", "number", "window"] = Field(description="window: times of day such as 22:00-06:00.")
     choices: list[str] | None
+    choice_labels: list[str] | None = Field(description="What a form calls each of the choices.")
     minimum: float | None
     maximum: float | None
     value: Any = Field(description="What it is now.")

@@ -78,7 +78,8 @@ def _setting(all_settings: Settings, one: Setting) -> dict[str, Any]:
     limits = {"minimum": one.low, "maximum": one.high}
     return {
         "key": one.key, "group": one.group, "label": one.label, "help": one.help, "type": one.type,
-        "choices": list(one.choices) or None, "value": all_settings.get(one.key), "default": one.default,
+        "choices": list(one.choices) or None, "choice_labels": list(one.choices) or None,
+        "value": all_settings.get(one.key), "default": one.default,
         "editable": all_settings.is_editable(one.key), "where": all_settings.where,
         "needs": {"key": one.needs[0], "value": one.needs[1]} if one.needs else None,
         **{name: limit if math.isfinite(limit) else None for name, limit in limits.items()},

@@ -33,7 +33,8 @@ _TURNS: tuple[tuple[How, int], ...] = (
 def pairs(measured: Sequence[Measures]) -> list[tuple[int, int, How]]:
     """The image that is kept and the one that is like it, of each one that is not kept, and how; by the second.
 
-    The better of two stays: the one with more pixels, then the sharper, then the less compressed one, else the first.
+    The better of two stays: the one with more pixels, then the sharper, then the less compressed one, else the first
+    in ``measured``.
     An image goes only where one that looks like it stays, so of a chain (a like b, b like c, c not like a) what is
     unlike stays.
     """

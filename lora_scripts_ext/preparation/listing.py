@@ -197,7 +197,11 @@ def _image_size(path: Path, _changed: int, _bytes: int) -> Size | None:
 
 
 def _kinds(item: Item) -> Iterable[str]:
-    yield "excluded" if item.excluded else "included"
+    if item.excluded:
+        # Good or bad, captioned or not: nothing is left to do about it.
+        yield "excluded"
+        return
+    yield "included"
     yield "captioned" if item.caption.prompt else "without_caption"
     yield item.verdict.grade if item.verdict is not None else "unchecked"
 

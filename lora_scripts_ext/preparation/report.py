@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import numpy as np
@@ -204,10 +204,10 @@ def _judged(
 
 def _copies(measured: Mapping[str, Measures]) -> dict[str, tuple[str, Reason]]:
     """For each image that is like a better one: the one that is kept instead, and the finding."""
-    names = list(measured)
+    names = sorted(measured, key=_original_first)
     return {
         names[other]: (names[kept], Reason("duplicate", "bad", f"{_HOW[how]} {names[kept]}"))
-        for kept, other, how in duplicates.pairs(list(measured.values()))
+        for kept, other, how in duplicates.pairs([measured[name] for name in names])
     }
 
 
@@ -223,6 +223,11 @@ def _copies_among(
         else:
             among |= _copies({name: one for name in sorted(group) if isinstance(one := results[name], Measures)})
     return among
+
+
+def _original_first(name: str) -> tuple[int, str]:
+    """What to sort names by: file managers and cameras make the name of a copy longer (``bell 2``, ``bell (1)``)."""
+    return len(PurePosixPath(name).stem), name
 
 
 def _copies_as_left(folder: Path, measured: tuple[tuple[str, str, Measures], ...]) -> Mapping[str, tuple[str, Reason]]:

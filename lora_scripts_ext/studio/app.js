@@ -66,12 +66,6 @@ function Machine() {
 
 const theme = new URLSearchParams(location.search).get("theme");
 if (theme) document.documentElement.dataset.theme = theme;
-// A WebUI that changes its theme says so.
-addEventListener("message", (event) => {
-    if (event.origin === location.origin && event.data?.type === "lora-trainer/theme") {
-        document.documentElement.dataset.theme = event.data.theme;
-    }
-});
 speak(language.value, false);
 start();
 render(html`<${App} />`, /** @type {Element} */ (document.getElementById("app")));

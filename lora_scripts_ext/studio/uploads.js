@@ -16,7 +16,7 @@ const PAUSE = 1000;
 export async function send(model, file, progress) {
     const open = (await get(`models/${model}/uploads`)).items;
     // The same file, begun before a reload.
-    const known = open.find((/** @type {any} */ one) => one.name === file.name && one.size === file.size);
+    const known = open.find((one) => one.name === file.name && one.size === file.size);
     const upload = known || await post(`models/${model}/uploads`, {name: file.name, size: file.size});
     let received = upload.received;
     for (let tries = 0; received < file.size;) {

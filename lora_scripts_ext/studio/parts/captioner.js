@@ -2,7 +2,7 @@
 
 import {useState} from "preact/hooks";
 import {post} from "../api.js";
-import {html} from "../html.js";
+import {html, typed} from "../html.js";
 import {isOpen, refreshJobs, system} from "../state.js";
 import {t} from "../words.js";
 import {Field, tied} from "./field.js";
@@ -24,7 +24,7 @@ export function Captioner({model, running, last}) {
     const [options, setOptions] = useState(/** @type {Record<string, string>} */ ({}));
     const [problem, work] = useWork();
     const known = system.value ? system.value.captioners : [];
-    const needs = known.find((/** @type {any} */ one) => one.name === captioner);
+    const needs = known.find((one) => one.name === captioner);
     const wanted = OPTIONS[captioner] || [];
     const begin = () => work(async () => {
         const given = Object.fromEntries(wanted.filter((name) => options[name]?.trim()).map((name) => [name, options[name].trim()]));
@@ -36,16 +36,16 @@ export function Captioner({model, running, last}) {
     return html`
         <div class="card stack">
             <h2>${t("captions.captioner")}</h2>
-            <select aria-label=${t("captions.captioner")} value=${captioner} onChange=${(/** @type {any} */ event) => setCaptioner(event.target.value)}>
+            <select aria-label=${t("captions.captioner")} value=${captioner} onChange=${typed(setCaptioner)}>
                 <option value="auto">${t("captioner.auto")}</option>
-                ${known.map((/** @type {any} */ one) => html`<option value=${one.name}>${t(`captioner.${one.name}`)}</option>`)}
+                ${known.map((one) => html`<option value=${one.name}>${t(`captioner.${one.name}`)}</option>`)}
             </select>
             <span class="small soft">${needs ? t("captions.needs", {what: needs.needs}) : t("captions.auto")}</span>
             ${wanted.map((name) => html`<${Field} id=${`captioner-${name}`} label=${t(`captioner.${name}.label`)} error=${wrong(name)}>
                 <input ...${tied(`captioner-${name}`, wrong(name))} value=${options[name] || ""}
-                    onInput=${(/** @type {any} */ event) => setOptions({...options, [name]: event.target.value})} /><//>`)}
+                    onInput=${typed((text) => setOptions({...options, [name]: text}))} /><//>`)}
             <label class="small">${t("captions.overwrite")}
-                <select value=${overwrite} onChange=${(/** @type {any} */ event) => setOverwrite(event.target.value)}>
+                <select value=${overwrite} onChange=${typed(setOverwrite)}>
                     ${OVERWRITE.map((name) => html`<option value=${name}>${t(`captions.overwrite.${name}`)}</option>`)}</select></label>
             ${running && html`<${Progress} job=${running} />`}
             <button disabled=${Boolean(running) || !model.counts || !model.counts.included} onClick=${begin}>

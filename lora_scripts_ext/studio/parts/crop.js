@@ -61,7 +61,7 @@ export function Crop({image, onSave, onCancel}) {
             <p class="small soft">${t("crop.hint")}</p>
             <div class="row tight">
                 ${EDGES.map((name, index) => html`<label class="small">${t(`crop.${name}`)} <input type="number" class="short" min="0" max="100"
-                    value=${Math.round(100 * box[index])} onChange=${(/** @type {any} */ event) => edge(index, event.target.value)} /> %</label>`)}
+                    value=${Math.round(100 * box[index])} onChange=${(event) => edge(index, event.target.value)} /> %</label>`)}
             </div>
             <div class="row tight"><button class="main" onClick=${() => onSave({crop: whole ? null : box})}>${t("crop.save")}</button>
                 <button onClick=${onCancel}>${t("cancel")}</button></div>

@@ -41,7 +41,7 @@ export function Drop({model, empty, onDone}) {
         event.preventDefault();
         setOver(true);
     };
-    const chosen = (/** @type {any} */ event) => {
+    const chosen = (event) => {
         const files = [...event.target.files];
         event.target.value = "";
         return take(files);

@@ -2,7 +2,7 @@
 
 import {useEffect, useState} from "preact/hooks";
 import {get} from "../api.js";
-import {html} from "../html.js";
+import {html, typed} from "../html.js";
 import {t} from "../words.js";
 import {Dialog} from "./dialog.js";
 import {Field, tied} from "./field.js";
@@ -16,7 +16,7 @@ export function FolderField({value, onChange, error}) {
         <${Field} id="folder" label=${t("new.folder")} hint=${t("new.folderHint")} error=${error}>
             <div class="together">
                 <input ...${tied("folder", error)} value=${value} autocomplete="off" spellcheck="false"
-                    onInput=${(/** @type {any} */ event) => onChange(event.target.value)} />
+                    onInput=${typed(onChange)} />
                 <button type="button" onClick=${() => setOpen(true)}>${t("folders.browse")}</button>
             </div>
         <//>
@@ -42,8 +42,8 @@ function Folders({start, onChoose, onClose}) {
                 <p class="path"><code>${here.path || t("folders.roots")}</code></p>
                 <ul class="folders">
                     ${here.path && html`<li><button type="button" class="quiet" onClick=${() => enter(here.parent || "")}>↑ ${t("folders.up")}</button></li>`}
-                    ${folders.map((/** @type {any} */ folder) => html`<li key=${folder.path}>
-                        <button type="button" class="quiet" onClick=${() => enter(folder.path)}>📁 ${folder.name}
+                    ${folders.map((folder) => html`<li key=${folder.path}>
+                        <button type="button" class="quiet" onClick=${() => enter(folder.path)}><span aria-hidden="true">▸</span> ${here.path ? folder.name : folder.path}
                             ${folder.images > 0 && html`<span class="pill grey">${t("models.images", {count: folder.images})}</span>`}</button></li>`)}
                     ${folders.length === 0 && html`<li class="soft">${t("folders.empty")}</li>`}
                     ${here.more && html`<li class="soft">${t("folders.more")}</li>`}

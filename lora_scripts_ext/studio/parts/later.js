@@ -1,7 +1,7 @@
 // When a training is to begin, if not now.
 
 import {useState} from "preact/hooks";
-import {html} from "../html.js";
+import {html, typed} from "../html.js";
 import {t} from "../words.js";
 import {Dialog} from "./dialog.js";
 import {Wrong} from "./message.js";
@@ -31,9 +31,9 @@ export function Later({job, problem, onChoose, onClose}) {
                         <input type="radio" name="when" checked=${choice === name} onChange=${() => setChoice(name)} /> ${t(`later.${name}`)}</label>`)}
                 </fieldset>
                 ${choice === "night" && html`<label>${t("later.window")} <input value=${window}
-                    onInput=${(/** @type {any} */ event) => setWindow(event.target.value)} /></label>`}
+                    onInput=${typed(setWindow)} /></label>`}
                 ${choice === "at" && html`<label>${t("later.time")} <input type="datetime-local" required value=${time}
-                    onInput=${(/** @type {any} */ event) => setTime(event.target.value)} /></label>`}
+                    onInput=${typed(setTime)} /></label>`}
                 <${Wrong} problem=${problem} />
                 <div class="row end"><button type="button" onClick=${onClose}>${t("cancel")}</button>
                     <button class="main">${t(job ? "later.save" : "later.queue")}</button></div>

@@ -27,7 +27,7 @@ export function Log({job, active}) {
         if (element.current) element.current.scrollTop = element.current.scrollHeight;
     }, [text]);
     return html`
-        <details class="small" onToggle=${(/** @type {any} */ event) => setOpen(event.target.open)}>
+        <details class="small" onToggle=${(event) => setOpen(event.target.open)}>
             <summary>${t("log.title")}</summary>
             <pre ref=${element} class="log" tabindex="0" aria-label=${t("log.title")}>${text || t("log.empty")}</pre>
         </details>`;

@@ -2,7 +2,7 @@
 
 import {useState} from "preact/hooks";
 import {get} from "../api.js";
-import {html} from "../html.js";
+import {html, typed} from "../html.js";
 import {attempt} from "../state.js";
 import {t} from "../words.js";
 import {Field, tied} from "./field.js";
@@ -31,7 +31,7 @@ export function TextField({name, label, hint, draft, set, problem, onBlur}) {
     return html`
         <${Field} id=${id} label=${label} hint=${hint} error=${error}>
             <input ...${tied(id, error)} value=${draft[name]} onBlur=${onBlur} autocomplete="off"
-                onInput=${(/** @type {any} */ event) => set({[name]: event.target.value})} />
+                onInput=${typed((text) => set({[name]: text}))} />
         <//>`;
 }
 

@@ -13,7 +13,7 @@ export function Previews({previews}) {
     if (!epochs.length) return null;
     const index = chosen < 0 ? epochs.length - 1 : Math.min(chosen, epochs.length - 1);
     const label = epochs[index] ? t("train.after", {epoch: epochs[index]}) : t("train.before");
-    const choose = (/** @type {any} */ event) => setChosen(Number(event.target.value));
+    const choose = (event) => setChosen(Number(event.target.value));
     return html`
         <div class="stack">
             <h3>${t("train.previews")}</h3>

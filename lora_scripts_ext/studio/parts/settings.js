@@ -2,7 +2,7 @@
 
 import {useEffect, useState} from "preact/hooks";
 import {get} from "../api.js";
-import {html} from "../html.js";
+import {html, typed} from "../html.js";
 import {attempt, system} from "../state.js";
 import {t} from "../words.js";
 import {Field, tied} from "./field.js";
@@ -29,11 +29,11 @@ export function Settings({model, onChange}) {
     if (!schema || !preset) return html`<div class="card soft">${t("loading")}</div>`;
     const changed = Object.keys(config);
     const places = system.value && system.value.host === "webui" ? ["folded"] : ["folded", "standalone"];
-    const shown = schema.keys.filter((/** @type {any} */ key) => places.includes(key.shown) && matches(key, search)
+    const shown = schema.keys.filter((key) => places.includes(key.shown) && matches(key, search)
         && (!onlyChanged || changed.includes(key.key)));
-    const groups = schema.groups.filter((/** @type {string} */ group) => shown.some((/** @type {any} */ key) => key.group === group));
-    const usual = (/** @type {any} */ key) => preset[key.key] ?? key.default;
-    const set = (/** @type {any} */ key, /** @type {unknown} */ value) => {
+    const groups = schema.groups.filter((/** @type {string} */ group) => shown.some((key) => key.group === group));
+    const usual = (key) => preset[key.key] ?? key.default;
+    const set = (key, /** @type {unknown} */ value) => {
         const same = value === undefined || JSON.stringify(value) === JSON.stringify(usual(key));
         return onChange({[key.key]: same ? undefined : value});
     };
@@ -43,13 +43,13 @@ export function Settings({model, onChange}) {
             <summary><b>${t("settings.title")}</b> <span class="soft">${t("settings.preset", {kind: t(`kind.${kind}`), count: images})}</span>
                 ${changed.length > 0 && html` <span class="pill">${t("settings.changed", {count: changed.length})}</span>`}</summary>
             <div class="row"><input type="search" class="grow" aria-label=${t("settings.search")} placeholder=${t("settings.search")} value=${search}
-                onInput=${(/** @type {any} */ event) => setSearch(event.target.value)} />
+                onInput=${typed(setSearch)} />
                 ${changed.length > 0 && html`
                     <label class="check"><input type="checkbox" checked=${onlyChanged} onChange=${() => setOnlyChanged(!onlyChanged)} /> ${t("settings.onlyChanged")}</label>
                     <button onClick=${reset}>${t("settings.reset")}</button>`}
                 <button onClick=${() => setYaml(true)}>YAML</button></div>
             ${groups.map((/** @type {string} */ group) => html`<h2>${group}</h2><div class="settings">
-                ${shown.filter((/** @type {any} */ key) => key.group === group).map((/** @type {any} */ key) => html`
+                ${shown.filter((key) => key.group === group).map((key) => html`
                     <${Setting} key=${key.key} schema=${key} value=${key.key in config ? config[key.key] : usual(key)}
                         changed=${key.key in config} onChange=${(/** @type {unknown} */ value) => set(key, value)} />`)}
             </div>`)}
@@ -86,19 +86,19 @@ function Setting({schema, value, changed, onChange}) {
 function Control({id, schema, value, error, take, onChange}) {
     const ties = tied(id, error || undefined);
     if (schema.type === "boolean" && !schema.nullable) {
-        return html`<input type="checkbox" ...${ties} checked=${value} onChange=${(/** @type {any} */ event) => onChange(event.target.checked)} />`;
+        return html`<input type="checkbox" ...${ties} checked=${value} onChange=${(event) => onChange(event.target.checked)} />`;
     }
     if (schema.choices) {
-        return html`<select ...${ties} value=${value} onChange=${(/** @type {any} */ event) => onChange(event.target.value)}>
+        return html`<select ...${ties} value=${value} onChange=${typed(onChange)}>
             ${schema.choices.map((/** @type {string} */ choice, /** @type {number} */ index) => html`
                 <option value=${choice}>${schema.choice_labels[index]}</option>`)}</select>`;
     }
     const lines = schema.key === "preview_prompts";
     const text = write(schema, value);
     return lines
-        ? html`<textarea rows="3" ...${ties} value=${text} onChange=${(/** @type {any} */ event) => take(event.target.value)}></textarea>`
+        ? html`<textarea rows="3" ...${ties} value=${text} onChange=${typed(take)}></textarea>`
         : html`<input ...${ties} value=${text} inputmode=${["integer", "number"].includes(schema.type) ? "decimal" : undefined}
-            onChange=${(/** @type {any} */ event) => take(event.target.value)} />`;
+            onChange=${typed(take)} />`;
 }
 
 /** @param {any} schema @param {any} value @returns {string} a value as its field shows it */

@@ -16,4 +16,4 @@ export function Verdict({image}) {
 }
 
 /** @param {any} image @returns {string} */
-export const reasons = (image) => image.reasons.map((/** @type {any} */ one) => one.text).join("; ");
+export const reasons = (image) => image.reasons.map((one) => one.text).join("; ");

@@ -2,7 +2,7 @@
 
 import {useEffect, useState} from "preact/hooks";
 import {getText, request} from "../api.js";
-import {html} from "../html.js";
+import {html, typed} from "../html.js";
 import {t} from "../words.js";
 import {Dialog} from "./dialog.js";
 import {Wrong} from "./message.js";
@@ -30,7 +30,7 @@ export function Yaml({model, onClose}) {
         <${Dialog} title="YAML" wide onClose=${onClose}>
             <p class="soft small">${t("yaml.hint")}</p>
             <textarea class="code" rows="18" spellcheck="false" aria-label="YAML" value=${text}
-                onInput=${(/** @type {any} */ event) => setText(event.target.value)}></textarea>
+                onInput=${typed(setText)}></textarea>
             <${Wrong} problem=${problem} />
             ${notes.map((note) => html`<p class="small" role="status">${note}</p>`)}
             <div class="row end">

@@ -2,7 +2,7 @@
 
 import {useEffect, useRef, useState} from "preact/hooks";
 import {address, get, post, request} from "../api.js";
-import {html} from "../html.js";
+import {html, typed} from "../html.js";
 import {Captioner} from "../parts/captioner.js";
 import {useImages} from "../parts/image_list.js";
 import {Wrong} from "../parts/message.js";
@@ -43,8 +43,8 @@ export function Captions({model, jobs, refresh}) {
             <div>
                 <div class="row">
                     <input type="search" class="grow" aria-label=${t("captions.search")} placeholder=${t("captions.search")} value=${search}
-                        onInput=${(/** @type {any} */ event) => setSearch(event.target.value)} />
-                    <select aria-label=${t("images.show")} value=${show} onChange=${(/** @type {any} */ event) => setShow(event.target.value)}>
+                        onInput=${typed(setSearch)} />
+                    <select aria-label=${t("images.show")} value=${show} onChange=${typed(setShow)}>
                         ${SHOW.map((name) => html`<option value=${name}>${t(`captions.show.${name}`)}</option>`)}</select>
                 </div>
                 <p class="small soft">${t("captions.keys")}</p>
@@ -57,7 +57,7 @@ export function Captions({model, jobs, refresh}) {
                 <${Change} model=${model} search=${search} work=${work} onDone=${renew} undoable=${words.undoable} />
                 <${Wrong} problem=${problem} />
                 ${words.words.length > 0 && html`<div class="card"><h2>${t("captions.words")}</h2><div class="tags">
-                    ${words.words.slice(0, WORDS).map((/** @type {any} */ one) => html`
+                    ${words.words.slice(0, WORDS).map((one) => html`
                         <button class="tag" onClick=${() => setSearch(`tag:${one.word}`)}>${one.word} <span class="soft">${one.images}</span></button>`)}
                 </div></div>`}
                 <a class="button main" href=${link("model", model.id, "train")}>${t("captions.next")}</a>
@@ -78,7 +78,7 @@ function Rows({items, model, onSaved}) {
     };
     if (!items.length) return null;
     return html`
-        <div class="card" ref=${list}>${items.slice(0, limit).map((/** @type {any} */ image, /** @type {number} */ index) => html`
+        <div class="card" ref=${list}>${items.slice(0, limit).map((image, /** @type {number} */ index) => html`
             <${Row} key=${image.name} model=${model} image=${image} onSaved=${onSaved} onStep=${(/** @type {number} */ by) => step(index, by)} />`)}
         </div>
         ${items.length > limit && html`<${End} key=${limit} onSeen=${() => setLimit(limit + PAGE)} />`}`;
@@ -112,7 +112,7 @@ function Row({model, image, onSaved, onStep}) {
             <div class="shot"><img src=${address(image.thumbnail)} alt="" loading="lazy" decoding="async" /><${Verdict} image=${image} /></div>
             <div>
                 <textarea rows="2" aria-label=${t("captions.of", {name: image.name})} value=${text} onKeyDown=${key}
-                    onInput=${(/** @type {any} */ event) => setText(event.target.value)} onBlur=${save}></textarea>
+                    onInput=${typed(setText)} onBlur=${save}></textarea>
                 ${tags.length > 1 && html`<div class="tags">${tags.map((/** @type {string} */ tag, /** @type {number} */ index) => html`
                     <button class="tag" title=${t("captions.removeTag")} aria-label=${`${t("captions.removeTag")}: ${tag}`}
                         onClick=${() => without(index)}>${tag} <span aria-hidden="true">×</span></button>`)}</div>`}
@@ -134,7 +134,7 @@ function Fields({image, write}) {
     return html`
         <details class="small"><summary>${t("captions.fields")}</summary>
             <div class="quad">${FIELDS.map((name) => html`<label>${t(`captions.field.${name}`)}
-                <input value=${shown(name)} onBlur=${(/** @type {any} */ event) => save(name, event.target.value)} /></label>`)}</div>
+                <input value=${shown(name)} onBlur=${(event) => save(name, event.target.value)} /></label>`)}</div>
         </details>`;
 }
 
@@ -167,7 +167,7 @@ function Change({model, search, work, onDone, undoable}) {
         await onDone();
     });
     const field = (/** @type {string} */ word, /** @type {string} */ value, /** @type {(text: string) => void} */ set) => html`
-        <input aria-label=${t(word)} placeholder=${t(word)} value=${value} onInput=${(/** @type {any} */ event) => {
+        <input aria-label=${t(word)} placeholder=${t(word)} value=${value} onInput=${(event) => {
             set(event.target.value);
             setPreview(null);
         }} />`;
@@ -183,7 +183,7 @@ function Change({model, search, work, onDone, undoable}) {
                 <button disabled=${!tag.trim()} onClick=${() => change({operation: "remove_tag", tag, preview: true})}>${t("captions.remove")}</button></div>
             ${preview && html`
                 <div class="stack" role="status">
-                    ${preview.changes.slice(0, 5).map((/** @type {any} */ one) => html`
+                    ${preview.changes.slice(0, 5).map((one) => html`
                         <p class="small"><s class="soft">${one.before}</s><br />${one.after}</p>`)}
                     <button class="main" disabled=${!preview.changed} onClick=${() => change({...preview.body, preview: false})}>
                         ${t("captions.apply", {count: preview.changed})}</button>

@@ -35,7 +35,7 @@ export function Images({model, jobs, refresh}) {
     });
     const items = found ? found.items : [];
     const counts = found ? found.counts : model.counts;
-    const tile = (/** @type {any} */ image) => html`
+    const tile = (image) => html`
         <${Tile} key=${image.name} image=${image} onExclude=${exclude} onOpen=${() => setOpened(image.name)} />`;
     return html`
         <div class="cols">
@@ -94,7 +94,7 @@ function Quality({model, counts, checking, exclude, work, problem}) {
     });
     const excludeBad = () => work(async () => {
         const bad = await getAll(`models/${model.id}/images?show=bad`);
-        await exclude(bad.filter((one) => !one.excluded).map((one) => one.name));
+        await exclude(bad.map((one) => one.name));
     });
     const done = checking ? checking.progress.prepare : null;
     const share = done && done.total ? done.done / done.total : 0;

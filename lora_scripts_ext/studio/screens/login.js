@@ -2,7 +2,7 @@
 
 import {useState} from "preact/hooks";
 import {locked, post} from "../api.js";
-import {html} from "../html.js";
+import {html, typed} from "../html.js";
 import {Field, tied} from "../parts/field.js";
 import {useWork} from "../parts/work.js";
 import {refreshJobs, refreshSystem} from "../state.js";
@@ -24,7 +24,7 @@ export function Login() {
             <h1>LoRA Trainer</h1>
             <${Field} id="key" label=${t("login.key")} hint=${t("login.hint")} error=${problem ? problem.message : undefined}>
                 <input ...${tied("key", problem?.message)} type="password" autocomplete="current-password" value=${key}
-                    onInput=${(/** @type {any} */ event) => setKey(event.target.value)} />
+                    onInput=${typed(setKey)} />
             <//>
             <div class="row end"><button class="main" disabled=${!key.trim()}>${t("login.enter")}</button></div>
         </form>`;

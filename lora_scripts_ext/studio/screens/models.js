@@ -2,7 +2,7 @@
 
 import {useEffect, useState} from "preact/hooks";
 import {address, get, post} from "../api.js";
-import {html} from "../html.js";
+import {html, typed} from "../html.js";
 import {Dialog} from "../parts/dialog.js";
 import {FolderField} from "../parts/folders.js";
 import {Wrong} from "../parts/message.js";
@@ -36,8 +36,8 @@ export function Models() {
             <div><h1>${t("models.title")}</h1><span class="soft">${t("models.subtitle")}</span></div>
             <span class="space"></span>
             <input type="search" class="search" aria-label=${t("models.search")} placeholder=${t("models.search")}
-                value=${search} onInput=${(/** @type {any} */ event) => setSearch(event.target.value)} />
-            <select aria-label=${t("models.kinds")} value=${kind} onChange=${(/** @type {any} */ event) => setKind(event.target.value)}>
+                value=${search} onInput=${typed(setSearch)} />
+            <select aria-label=${t("models.kinds")} value=${kind} onChange=${typed(setKind)}>
                 <option value="">${t("models.kinds")}</option>
                 ${KINDS.map((one) => html`<option value=${one}>${t(`kind.${one}`)}</option>`)}
             </select>
@@ -49,7 +49,7 @@ export function Models() {
                     <span class="plus" aria-hidden="true">+</span><b>${t("models.new")}</b>
                     <span class="small">${t("models.newHint")}</span>
                 </button>
-                ${page.items.map((/** @type {any} */ model) => html`<${Card} key=${model.id} model=${model} />`)}
+                ${page.items.map((model) => html`<${Card} key=${model.id} model=${model} />`)}
             </div>
             ${nothing && (search || kind) && html`<p class="soft">${t("models.none")}</p>`}
             ${page.next && html`<button class="more" onClick=${() => setLimit(limit + PAGE)}>${t("more")}</button>`}`}

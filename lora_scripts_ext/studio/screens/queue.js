@@ -57,13 +57,13 @@ function Table({jobs: shown, label, ...rows}) {
                 <th scope="col">${t("queue.job")}</th><th scope="col">${t("queue.what")}</th><th scope="col">${t("queue.state")}</th>
                 <th scope="col" class="wide">${t("queue.progress")}</th><th scope="col">${t("queue.actions")}</th>
             </tr></thead>
-            <tbody>${shown.map((/** @type {any} */ job) => html`<${Row} key=${job.id} job=${job} ...${rows} />`)}</tbody>
+            <tbody>${shown.map((job) => html`<${Row} key=${job.id} job=${job} ...${rows} />`)}</tbody>
         </table></div>`;
 }
 
 /** @param {any} properties */
 function Row({job, act, dragged, setDragged, setScheduled, waiting}) {
-    const index = waiting.findIndex((/** @type {any} */ one) => one.id === job.id);
+    const index = waiting.findIndex((one) => one.id === job.id);
     const move = (/** @type {string | null} */ before) => act(() => post(`jobs/${job.id}/move`, {before}));
     const waits = job.state === "queued";
     const step = job.kind === "caption" ? "captions" : job.kind === "check" ? "images" : "train";

@@ -2,7 +2,7 @@
 
 import {useEffect, useState} from "preact/hooks";
 import {get, patch, post, remove} from "../api.js";
-import {html} from "../html.js";
+import {html, typed} from "../html.js";
 import {Field, tied} from "../parts/field.js";
 import {Wrong} from "../parts/message.js";
 import {useWork} from "../parts/work.js";
@@ -21,7 +21,7 @@ export function Settings() {
         <h1>${t("settings.page")}</h1>
         <div class="two">
             <section class="card stack"><h2>${t("settings.language")}</h2>
-                <select aria-label=${t("settings.language")} value=${language.value} onChange=${(/** @type {any} */ event) => speak(event.target.value)}>
+                <select aria-label=${t("settings.language")} value=${language.value} onChange=${typed((chosen) => speak(/** @type {"en" | "zh"} */ (chosen)))}>
                     <option value="en" lang="en">English</option><option value="zh" lang="zh-CN">中文</option></select></section>
             ${found && html`
                 <${Options} settings=${found.settings} set=${set} problem=${problem} />
@@ -33,20 +33,20 @@ export function Settings() {
 
 /** @param {any} properties those that have no effect as the others are now are left out */
 function Options({settings, set, problem}) {
-    const value = (/** @type {string} */ key) => settings.find((/** @type {any} */ one) => one.key === key)?.value;
-    const shown = settings.filter((/** @type {any} */ one) => !one.needs || value(one.needs.key) === one.needs.value);
+    const value = (/** @type {string} */ key) => settings.find((one) => one.key === key)?.value;
+    const shown = settings.filter((one) => !one.needs || value(one.needs.key) === one.needs.value);
     if (!shown.length) return null;
     return html`<section class="card stack"><h2>${t("settings.running")}</h2>
-        ${shown.map((/** @type {any} */ one) => html`<${Option} key=${one.key} option=${one}
+        ${shown.map((one) => html`<${Option} key=${one.key} option=${one}
             error=${problem && (problem.field || "").endsWith(one.key) ? problem.message : undefined}
             onChange=${(/** @type {unknown} */ changed) => set(one.key, changed)} />`)}
-        <${Wrong} problem=${problem && !shown.some((/** @type {any} */ one) => (problem.field || "").endsWith(one.key)) ? problem : null} /></section>`;
+        <${Wrong} problem=${problem && !shown.some((one) => (problem.field || "").endsWith(one.key)) ? problem : null} /></section>`;
 }
 
 /** @param {any} properties */
 function Option({option, error, onChange}) {
     const id = `option-${option.key}`;
-    const change = (/** @type {any} */ event) => onChange(option.type === "number" ? Number(event.target.value) : event.target.value);
+    const change = (event) => onChange(option.type === "number" ? Number(event.target.value) : event.target.value);
     const ties = {...tied(id, error), disabled: !option.editable, value: option.value, onChange: change};
     return html`
         <${Field} id=${id} label=${option.label} hint=${option.help} error=${error}>
@@ -70,17 +70,17 @@ function Operator({found}) {
     return html`<section class="card stack"><h2>${t("operator.title")}</h2>
         <p class="small soft">${t("operator.hint")} <code>${file.path}</code></p>
         ${file.problem && html`<p class="error" role="alert">${file.problem}</p>`}
-        <${Named} word="operator.webhooks" items=${found.webhooks} text=${(/** @type {any} */ one) => [one.url, one.events.join(", "),
+        <${Named} word="operator.webhooks" items=${found.webhooks} text=${(one) => [one.url, one.events.join(", "),
             one.last && t(`delivery.${one.last.state}`)]} />
-        <${Named} word="operator.fetch" items=${found.fetch} text=${(/** @type {any} */ one) => [one.hour, one.last && one.last.outcome]} />
-        <${Named} word="operator.endpoints" items=${found.endpoints} text=${(/** @type {any} */ one) => [one.url]} />
+        <${Named} word="operator.fetch" items=${found.fetch} text=${(one) => [one.hour, one.last && one.last.outcome]} />
+        <${Named} word="operator.endpoints" items=${found.endpoints} text=${(one) => [one.url]} />
     </section>`;
 }
 
 /** @param {any} properties */
 function Named({word, items, text}) {
     return html`<h3>${t(word)}</h3>${items.length === 0 ? html`<p class="soft small">${t("operator.none")}</p>` : html`
-        <ul class="plain">${items.map((/** @type {any} */ one) => html`<li><b>${one.name}</b>
+        <ul class="plain">${items.map((one) => html`<li><b>${one.name}</b>
             <span class="small soft"> ${text(one).filter(Boolean).join(" · ")}</span></li>`)}</ul>`}`;
 }
 
@@ -112,8 +112,8 @@ function Keys() {
             <span class="pill grey">${t(`keys.${one.scope}`)}</span><span class="space"></span>
             <button aria-label=${`${t("keys.revoke")}: ${one.name}`} onClick=${() => revoke(one.id)}>${t("keys.revoke")}</button></li>`)}</ul>`}
         <form class="row tight" onSubmit=${add}><input class="grow" aria-label=${t("keys.name")} placeholder=${t("keys.name")} value=${name} required
-            onInput=${(/** @type {any} */ event) => setName(event.target.value)} />
-            <select aria-label=${t("keys.scope")} value=${scope} onChange=${(/** @type {any} */ event) => setScope(event.target.value)}>
+            onInput=${typed(setName)} />
+            <select aria-label=${t("keys.scope")} value=${scope} onChange=${typed(setScope)}>
                 <option value="write">${t("keys.write")}</option><option value="read">${t("keys.read")}</option></select>
             <button>${t("keys.add")}</button></form>
         ${secret && html`<p role="status">${t("keys.secret")} <code>${secret}</code></p>`}

@@ -82,6 +82,7 @@ function Training({job, trigger}) {
     }, [job.id, job.state, job.progress.step, job.progress.phase]);
     const act = (/** @type {string} */ what) => work(async () => {
         await post(`jobs/${job.id}/${what}`);
+        if (what === "retry" && queue.value?.paused) await post("queue/continue");
         await refreshJobs();
     });
     const {step = 0, steps} = job.progress;
@@ -103,7 +104,7 @@ function Training({job, trigger}) {
             ${report && html`<${Previews} previews=${report.previews} />`}
             ${report && report.warnings.map((/** @type {string} */ text) => html`<p class="small warning">${text}</p>`)}
             ${report && report.skipped.length > 0 && html`<details class="small"><summary>${t("train.skipped", {count: report.skipped.length})}</summary>
-                <ul class="plain">${report.skipped.map((/** @type {any} */ one) => html`<li>${one.picture || one.name}: ${one.reason}</li>`)}</ul></details>`}
+                <ul class="plain">${report.skipped.map((one) => html`<li>${one.picture || one.name}: ${one.reason}</li>`)}</ul></details>`}
             <${Log} job=${job.id} active=${active} />
         </section>`;
 }

@@ -1,0 +1,110 @@
+"""The studio in Chromium: its size, its first paint, and frame times while thousands of images scroll.
+
+    python benchmarks/studio.py [--images 5000]
+
+Needs the packages of requirements-test.txt and a Chromium. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from tests.page import browser
+from tests.test_serve import server
+
+_LOADS = 7
+_STUDIO = ROOT / "lora_scripts_ext" / "studio"
+_PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+#: scrolls by a step in each frame, from the first image to the last; gives the time between frames in milliseconds
+_SCROLL = """async (step) => {
+    const times = [];
+    let before = performance.now();
+    while (scrollY + innerHeight < document.body.scrollHeight - 2) {
+        scrollBy(0, step);
+        await new Promise(requestAnimationFrame);
+        const now = performance.now();
+        times.push(now - before);
+        before = now;
+    }
+    return times;
+}"""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=5000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write_images(folder / "images", options.images)
+        with server(folder / "data", "--no-worker") as (_, client), sync_playwright() as engine:
+            url = f"http://127.0.0.1:{client.port}/lora-trainer/studio/?lang=en"
+            model = client.post("models", {"name": "many", "folder": str(folder / "images")}).json["id"]
+            with browser.opened(engine, url) as page:
+                result = {"bytes": _sizes(), "first_paint_ms": _paints(page, url), "images": options.images}
+                result |= _scrolled(page, f"{url}#/model/{model}", options.images)
+    print(json.dumps(result))
+
+
+def _sizes() -> dict[str, int]:
+    files = [path for path in _STUDIO.rglob("*") if path.suffix in (".js", ".css", ".html")]
+    vendor = sum(path.stat().st_size for path in files if "vendor" in path.parts)
+    scripts = sum(path.stat().st_size for path in files if path.suffix == ".js" and "vendor" not in path.parts)
+    return {"own_scripts": scripts, "vendor": vendor, "all": sum(path.stat().st_size for path in files)}
+
+
+def _paints(page: Any, url: str) -> dict[str, float]:
+    """First contentful paint: of a browser that has seen the page, each time loaded anew."""
+    times = []
+    for _ in range(_LOADS):
+        page.goto("about:blank")
+        page.goto(url)
+        page.get_by_role("heading", name="Models").wait_for()
+        times.append(page.evaluate(_PAINT))
+    return {"median": round(statistics.median(times), 1), "worst": round(max(times), 1)}
+
+
+def _scrolled(page: Any, url: str, count: int) -> dict[str, Any]:
+    page.goto("about:blank")
+    page.goto(url)
+    page.get_by_role("button", name=f"all {count}").wait_for(timeout=120_000)
+    # Until the whole list is there; thumbnails are made while it scrolls.
+    page.wait_for_function(f"() => document.body.scrollHeight > {count} * 20", timeout=120_000)
+    first = page.evaluate(_SCROLL, 400)
+    page.evaluate("scrollTo(0, 0)")
+    again = page.evaluate(_SCROLL, 400)
+    return {"frames_first_time": _frames(first), "frames_again": _frames(again), "tiles": page.locator(".tile").count()}
+
+
+def _frames(times: list[float]) -> dict[str, float]:
+    ordered = sorted(times)
+    at = {name: ordered[min(len(ordered) - 1, int(share * len(ordered)))] for name, share in _SHARES.items()}
+    return {"count": len(ordered), **{name: round(value, 1) for name, value in at.items()}}
+
+
+_SHARES = {"median_ms": 0.5, "p95_ms": 0.95, "worst_ms": 1.0}
+
+
+def _write_images(folder: Path, count: int) -> None:
+    """Photos' size in pixels, each of another colour, so that each thumbnail is made."""
+    folder.mkdir()
+    for index in range(count):
+        color = (index % 256, index // 256 * 12 % 256, 120)
+        Image.new("RGB", (1024, 768), color).save(folder / f"{index:05}.jpg", quality=80)
+
+
+if __name__ == "__main__":
+    main()
