@@ -118,6 +118,8 @@ def page(server):
         browser = engine.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         opened = browser.new_page(viewport={"width": 1400, "height": 1000})
         opened.goto(server.url, timeout=90_000)
+        # Built now: Forge's page chooses its checkpoint while it is being built.
+        open_tab(opened)
         yield opened
         browser.close()
 
@@ -288,6 +290,11 @@ def test_typing_waiting_and_choosing_a_checkpoint_meanwhile(server, page, data, 
     page.locator("#tabs button", has_text="txt2img").first.click()
     page.locator("#txt2img_prompt textarea").fill("one two three four")
     page.locator("#txt2img_token_counter", has_text="4/75").first.wait_for(timeout=20_000)
+    # What waits is drawn in the end, on a processor.
+    for slider, value in (("steps", "1"), ("width", "64"), ("height", "64")):
+        field = page.locator(f"#txt2img_{slider} input[type=number]")
+        field.fill(value)
+        field.press("Tab")
     page.locator("#txt2img_generate").click()
     waits = page.locator("#tab_txt2img").get_by_role("status")
     playwright.expect(waits).to_have_text(re.compile(r"Waits: a LoRA is being trained \(held, \d+ %\)"), timeout=30_000)
@@ -306,8 +313,6 @@ def test_typing_waiting_and_choosing_a_checkpoint_meanwhile(server, page, data, 
     server.wait_for(job, "running", step=server.job(job)["progress"]["step"] + 2)
     server.stop(job)
     playwright.expect(waits).to_have_count(0, timeout=30_000)
-    # The image that waited is drawn now, which takes long on a processor.
-    server.post("sdapi/v1/interrupt")
     # A1111 would load it at once, and refuses; Forge loads what is chosen when it generates the next image.
     expected = "_sd1" if server.kind == "a1111" else "other"
     assert expected in server.get("sdapi/v1/options")["sd_model_checkpoint"]
