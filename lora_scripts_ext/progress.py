@@ -34,6 +34,8 @@ class Progress:
             self._passing(
                 f"preparing {event['what']} {event['done']}/{event['total']}", event["done"] == event["total"]
             )
+        elif kind == "drawing" and event["done"] < event["total"]:
+            self._passing(f"drawing preview {event['done'] + 1}/{event['total']}", False)
         elif kind == "step":
             self._passing(self._step(event), event["step"] == self._steps)
         elif kind == "skipped":

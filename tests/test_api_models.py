@@ -121,6 +121,11 @@ def test_a_model_is_made_changed_listed_and_forgotten(client, service, tmp_path)
     assert list((tmp_path / "data" / "trash").iterdir())
 
 
+def test_models_are_found_by_their_state(client, model):
+    assert [one["id"] for one in client("GET", "/models?state=draft")["items"]] == [model]
+    assert client("GET", "/models?state=training") == {"items": [], "total": 0, "next": None}
+
+
 def test_trigger_words(client, model):
     suggested = client("GET", "/trigger-word?name=Red Sneaker")
     assert (suggested["known"], suggested["used"], suggested["advice"]) == ([], False, "")

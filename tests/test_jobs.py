@@ -250,6 +250,15 @@ def test_the_report_of_a_diverged_run_is_valid_json():
     assert shown["previews"][0]["distances"] == [None, 1.0]
 
 
+def test_a_report_says_when_previews_are_drawn():
+    report = Report()
+    report.add({"event": "start", "step": 0, "steps": 10, "epochs": 1})
+    report.add({"event": "drawing", "done": 0, "total": 2})
+    assert report.progress["prepare"] == {"done": 0, "total": 2, "what": "previews"}
+    report.add({"event": "drawing", "done": 2, "total": 2})
+    assert "prepare" not in report.progress
+
+
 def test_a_resumed_attempt_replaces_the_steps_that_it_does_again():
     report = Report()
     for step in range(1, 9):

@@ -88,11 +88,12 @@ def _add_collection(router: APIRouter, service: Service, models: Models) -> None
     def list_models(
         search: str = Query("", max_length=300, description="Words in the name or the trigger word."),
         kind: str = Query("", max_length=40),
+        state: str = Query("", max_length=40, description="Only those whose `state.standing` is this."),
         limit: int = Query(50, ge=1, le=service.limits.page),
         cursor: str = Query("", max_length=100, description="`next` of the page before."),
     ) -> dict[str, Any]:
         with service.database.reading():
-            page = models.page(search=search, kind=kind, limit=limit, cursor=cursor)
+            page = models.page(search=search, kind=kind, standing=state, limit=limit, cursor=cursor)
             states = models.states(page.models)
         items = [_view(service, router.prefix, models, model, states[model.id]) for model in page.models]
         return {"items": items, "total": page.total, "next": page.next}

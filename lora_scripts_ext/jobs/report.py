@@ -32,6 +32,10 @@ class Report:
         elif kind == "work":
             self.progress |= {"phase": "working", "prepare": fields}
             self.step = max(self.step, int(fields["done"]))
+        elif kind == "drawing" and fields["done"] < fields["total"]:
+            self.progress |= {"prepare": {**fields, "what": "previews"}}
+        elif kind == "drawing":
+            self.progress.pop("prepare", None)
         elif kind == "start":
             self._begin(fields)
         elif kind == "step":
@@ -62,6 +66,7 @@ class Report:
     def _add_step(self, fields: dict[str, Any]) -> None:
         self.step = max(self.step, int(fields["step"]))
         self.progress |= fields
+        self.progress.pop("prepare", None)
         if json_text.finite(fields["loss"]) is not None:
             self._losses.append((fields["step"], fields["loss"]))
 

@@ -45,7 +45,8 @@ def status(job: Job) -> str:
     if job.state != "running":
         return ""
     if prepare := progress.get("prepare"):
-        return f"{prepare['done']} of {prepare['total']} {prepare['what']}."
+        what = "images" if prepare["what"] == "pictures" else prepare["what"]
+        return f"{prepare['done']} of {prepare['total']} {what}."
     if progress.get("steps"):
         loss = progress.get("loss")
         at = f"Step {progress.get('step', 0)} of {progress['steps']}"

@@ -76,12 +76,15 @@ class Models:
         with self._database.reading() as connection:
             return _get(connection, model)
 
-    def page(self, *, search: str = "", kind: str = "", limit: int = 50, cursor: str = "") -> ModelPage:
+    def page(
+        self, *, search: str = "", kind: str = "", standing: str = "", limit: int = 50, cursor: str = ""
+    ) -> ModelPage:
         """Models, the last changed first, at most ``limit`` after ``cursor``, which is ``next`` of the page before.
 
         Args:
             search: only those with these words in name or trigger word, in any case.
             kind: only those of this kind.
+            standing: only those that stand so (``State.standing``).
             limit: most on a page.
             cursor: empty for the first page.
 
@@ -98,6 +101,9 @@ class Models:
             if (not kind or row["kind"] == kind)
             and all(word in f"{row['name']} {row['trigger_word']}".casefold() for word in words)
         ]
+        if standing:
+            with self._database.reading() as connection:
+                found = [row for row in found if _state(connection, row["id"]).standing == standing]
         after = _cursor(cursor) if cursor else None
         left = [row for row in found if after is None or (row["changed"], row["id"]) < after]
         models = [Model.of(row) for row in left[:limit]]

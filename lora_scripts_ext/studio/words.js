@@ -47,6 +47,7 @@ const WORDS = {
     ],
     "models.search": ["Search name or trigger word", "搜索名称或触发词"],
     "models.kinds": ["All kinds", "全部类型"],
+    "models.states": ["All states", "全部状态"],
     "models.new": ["New model", "新建模型"],
     "models.newHint": ["a brand's look, a product, a car, a character", "品牌风格、商品、汽车或角色"],
     "models.none": ["No model matches.", "没有符合条件的模型。"],

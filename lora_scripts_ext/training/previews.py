@@ -84,11 +84,17 @@ class Previews(Listener):
             if session.draws_from_file:
                 lora = stack.enter_context(context.output.for_preview(context.adapter)) if epoch else None
                 stack.enter_context(context.adapter.suspended())
-            for path in draw(session, context.config, self._requests, epoch, lora):
+            # Each may take a minute, in which nothing else is heard of the run.
+            self._emit_drawing(0)
+            for done, path in enumerate(draw(session, context.config, self._requests, epoch, lora), 1):
                 self.paths.append(path)
                 self._log.emit({
                     "event": "preview", "step": context.progress.step, "epoch": epoch, "path": str(path),
                 })  # fmt: skip
+                self._emit_drawing(done)
+
+    def _emit_drawing(self, done: int) -> None:
+        self._log.emit({"event": "drawing", "done": done, "total": len(self._requests)})
 
 
 def prompts(config: Config, captions: list[str]) -> list[str]:

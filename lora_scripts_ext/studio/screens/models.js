@@ -13,24 +13,27 @@ import {attempt, go, jobs, link} from "../state.js";
 import {t} from "../words.js";
 
 const FIELDS = ["name", "trigger_word", "folder"];
+const STATES = ["draft", "queued", "training", "done", "failed", "stopped"];
 const PAGE = 48;
 
 export function Models() {
     const [search, setSearch] = useState("");
     const [kind, setKind] = useState("");
+    const [state, setState] = useState("");
     const [asked, setAsked] = useState(false);
     const [limit, setLimit] = useState(PAGE);
     const [page, setPage] = useState(/** @type {any} */ (null));
     const stand = (jobs.value || []).map((job) => `${job.id}${job.state}`).join();
     useEffect(() => {
         let current = true;
-        const query = new URLSearchParams({search, kind, limit: String(limit)});
+        const query = new URLSearchParams({search, kind, state, limit: String(limit)});
         attempt(() => get(`models?${query}`)).then((found) => current && found && setPage(found));
         return () => {
             current = false;
         };
-    }, [search, kind, limit, stand]);
+    }, [search, kind, state, limit, stand]);
     const nothing = page && page.items.length === 0;
+    const filtered = Boolean(search || kind || state);
     return html`
         <div class="row">
             <div><h1>${t("models.title")}</h1><span class="soft">${t("models.subtitle")}</span></div>
@@ -41,9 +44,13 @@ export function Models() {
                 <option value="">${t("models.kinds")}</option>
                 ${KINDS.map((one) => html`<option value=${one}>${t(`kind.${one}`)}</option>`)}
             </select>
+            <select aria-label=${t("models.states")} value=${state} onChange=${typed(setState)}>
+                <option value="">${t("models.states")}</option>
+                ${STATES.map((one) => html`<option value=${one}>${t(`state.${one}`)}</option>`)}
+            </select>
         </div>
         ${page === null ? html`<p class="soft">${t("loading")}</p>` : html`
-            ${nothing && !search && !kind && html`<${Welcome} />`}
+            ${nothing && !filtered && html`<${Welcome} />`}
             <div class="shelf">
                 <button class="new" onClick=${() => setAsked(true)}>
                     <span class="plus" aria-hidden="true">+</span><b>${t("models.new")}</b>
@@ -51,7 +58,7 @@ export function Models() {
                 </button>
                 ${page.items.map((model) => html`<${Card} key=${model.id} model=${model} />`)}
             </div>
-            ${nothing && (search || kind) && html`<p class="soft">${t("models.none")}</p>`}
+            ${nothing && filtered && html`<p class="soft">${t("models.none")}</p>`}
             ${page.next && html`<button class="more" onClick=${() => setLimit(limit + PAGE)}>${t("more")}</button>`}`}
         ${asked && html`<${NewModel} onClose=${() => setAsked(false)} />`}`;
 }

@@ -109,7 +109,7 @@ function Training({job, trigger}) {
         </section>`;
 }
 
-/** @param {any} job @returns {number} the share of a training that is done, while its images are encoded that of them */
+/** @param {any} job @returns {number} the share of a training that is done, before its first step that of what is prepared */
 function share(job) {
     const {step = 0, steps, prepare} = job.progress;
     if (step === 0 && prepare && prepare.total) return prepare.done / prepare.total;
