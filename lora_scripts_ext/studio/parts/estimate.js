@@ -46,5 +46,5 @@ function Facts({found}) {
     return html`
         <dl class="fact">${rows.map(([word, value]) => html`<dt>${t(word)}</dt><dd>${value}</dd>`)}</dl>
         ${!found.fits && html`<p class="error">${t("train.tooLarge")}</p>`}
-        ${[...found.notes, ...found.warnings].map((/** @type {string} */ text) => html`<p class="small warning">${text}</p>`)}`;
+        ${[...found.notes, ...found.warnings].map((text) => html`<p class="small warning">${text}</p>`)}`;
 }

@@ -31,7 +31,7 @@ export function Settings({model, onChange}) {
     const places = system.value && system.value.host === "webui" ? ["folded"] : ["folded", "standalone"];
     const shown = schema.keys.filter((key) => places.includes(key.shown) && matches(key, search)
         && (!onlyChanged || changed.includes(key.key)));
-    const groups = schema.groups.filter((/** @type {string} */ group) => shown.some((key) => key.group === group));
+    const groups = schema.groups.filter((group) => shown.some((key) => key.group === group));
     const usual = (key) => preset[key.key] ?? key.default;
     const set = (key, /** @type {unknown} */ value) => {
         const same = value === undefined || JSON.stringify(value) === JSON.stringify(usual(key));
@@ -48,7 +48,7 @@ export function Settings({model, onChange}) {
                     <label class="check"><input type="checkbox" checked=${onlyChanged} onChange=${() => setOnlyChanged(!onlyChanged)} /> ${t("settings.onlyChanged")}</label>
                     <button onClick=${reset}>${t("settings.reset")}</button>`}
                 <button onClick=${() => setYaml(true)}>YAML</button></div>
-            ${groups.map((/** @type {string} */ group) => html`<h2>${group}</h2><div class="settings">
+            ${groups.map((group) => html`<h2>${group}</h2><div class="settings">
                 ${shown.filter((key) => key.group === group).map((key) => html`
                     <${Setting} key=${key.key} schema=${key} value=${key.key in config ? config[key.key] : usual(key)}
                         changed=${key.key in config} onChange=${(/** @type {unknown} */ value) => set(key, value)} />`)}
@@ -90,7 +90,7 @@ function Control({id, schema, value, error, take, onChange}) {
     }
     if (schema.choices) {
         return html`<select ...${ties} value=${value} onChange=${typed(onChange)}>
-            ${schema.choices.map((/** @type {string} */ choice, /** @type {number} */ index) => html`
+            ${schema.choices.map((choice, index) => html`
                 <option value=${choice}>${schema.choice_labels[index]}</option>`)}</select>`;
     }
     const lines = schema.key === "preview_prompts";

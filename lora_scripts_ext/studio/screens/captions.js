@@ -78,7 +78,7 @@ function Rows({items, model, onSaved}) {
     };
     if (!items.length) return null;
     return html`
-        <div class="card" ref=${list}>${items.slice(0, limit).map((image, /** @type {number} */ index) => html`
+        <div class="card" ref=${list}>${items.slice(0, limit).map((image, index) => html`
             <${Row} key=${image.name} model=${model} image=${image} onSaved=${onSaved} onStep=${(/** @type {number} */ by) => step(index, by)} />`)}
         </div>
         ${items.length > limit && html`<${End} key=${limit} onSeen=${() => setLimit(limit + PAGE)} />`}`;
@@ -101,9 +101,9 @@ function Row({model, image, onSaved, onStep}) {
         event.preventDefault();
         onStep(by);
     };
-    const tags = text.split(",").map((/** @type {string} */ tag) => tag.trim()).filter(Boolean);
+    const tags = text.split(",").map((tag) => tag.trim()).filter(Boolean);
     const without = (/** @type {number} */ index) => {
-        const left = tags.filter((/** @type {string} */ _, /** @type {number} */ at) => at !== index).join(", ");
+        const left = tags.filter((_, at) => at !== index).join(", ");
         setText(left);
         write({text: left});
     };
@@ -113,7 +113,7 @@ function Row({model, image, onSaved, onStep}) {
             <div>
                 <textarea rows="2" aria-label=${t("captions.of", {name: image.name})} value=${text} onKeyDown=${key}
                     onInput=${typed(setText)} onBlur=${save}></textarea>
-                ${tags.length > 1 && html`<div class="tags">${tags.map((/** @type {string} */ tag, /** @type {number} */ index) => html`
+                ${tags.length > 1 && html`<div class="tags">${tags.map((tag, index) => html`
                     <button class="tag" title=${t("captions.removeTag")} aria-label=${`${t("captions.removeTag")}: ${tag}`}
                         onClick=${() => without(index)}>${tag} <span aria-hidden="true">×</span></button>`)}</div>`}
                 <div class="small soft">${[image.name, image.by && t("captions.by", {by: image.by})].filter(Boolean).join(" · ")}</div>

@@ -131,5 +131,5 @@ function Advice({model, stamp}) {
     }, [model.id, stamp]);
     if (!report || !report.advice.length) return null;
     return html`<div class="card"><h2>${t("images.advice")}</h2><ul class="plain small">
-        ${report.advice.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul></div>`;
+        ${report.advice.map((text) => html`<li>${text}</li>`)}</ul></div>`;
 }

@@ -76,7 +76,7 @@ function Card({model}) {
     return html`
         <a class="card" href=${link("model", model.id, state.standing === "training" ? "train" : "images")}>
             <div class=${model.covers.length > 3 ? "cover four" : "cover"} aria-hidden="true">
-                ${model.covers.slice(0, model.covers.length > 3 ? 4 : 1).map((/** @type {string} */ one) => html`
+                ${model.covers.slice(0, model.covers.length > 3 ? 4 : 1).map((one) => html`
                     <img src=${address(one)} alt="" loading="lazy" decoding="async" />`)}</div>
             <div class="text">
                 <b>${model.name}</b> <${Pill} state=${state.standing} share=${state.share} />

@@ -51,7 +51,7 @@ function Option({option, error, onChange}) {
     return html`
         <${Field} id=${id} label=${option.label} hint=${option.help} error=${error}>
             ${option.choices
-                ? html`<select ...${ties}>${option.choices.map((/** @type {string} */ choice, /** @type {number} */ index) => html`
+                ? html`<select ...${ties}>${option.choices.map((choice, index) => html`
                     <option value=${choice}>${option.choice_labels ? option.choice_labels[index] : choice}</option>`)}</select>`
                 : html`<input ...${ties} type=${option.type === "number" ? "number" : "text"} min=${option.minimum} max=${option.maximum} />`}
         <//>`;

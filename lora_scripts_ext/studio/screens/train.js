@@ -102,7 +102,7 @@ function Training({job, trigger}) {
             ${["done", "stopped"].includes(job.state) && html`<${Result} job=${job} trigger=${trigger} />`}
             ${report && report.curve.length > 1 && html`<${Curve} points=${report.curve} label=${t("train.loss")} />`}
             ${report && html`<${Previews} previews=${report.previews} />`}
-            ${report && report.warnings.map((/** @type {string} */ text) => html`<p class="small warning">${text}</p>`)}
+            ${report && report.warnings.map((text) => html`<p class="small warning">${text}</p>`)}
             ${report && report.skipped.length > 0 && html`<details class="small"><summary>${t("train.skipped", {count: report.skipped.length})}</summary>
                 <ul class="plain">${report.skipped.map((one) => html`<li>${one.picture || one.name}: ${one.reason}</li>`)}</ul></details>`}
             <${Log} job=${job.id} active=${active} />
