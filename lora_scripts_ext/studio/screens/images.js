@@ -22,7 +22,8 @@ export function Images({model, jobs, refresh}) {
     const [show, setShow] = useState("all");
     const [opened, setOpened] = useState("");
     const [problem, work] = useWork();
-    const checking = jobs.find((job) => job.kind === "check" && isOpen(job));
+    const checks = jobs.filter((job) => job.kind === "check");
+    const checking = checks.find(isOpen);
     // Fetched anew when a check ends, and when something else has changed the set.
     const stamp = JSON.stringify([checking ? checking.id : "", model.counts, model.folder]);
     const [found, load] = useImages(model.id, show, "", stamp);
@@ -49,7 +50,7 @@ export function Images({model, jobs, refresh}) {
                 ${found && !found.complete && html`<p class="soft">${t("loading")}</p>`}
             </div>
             <aside class="stack">
-                <${Quality} model=${model} counts=${counts} checking=${checking} exclude=${exclude} work=${work} problem=${problem} />
+                <${Quality} model=${model} counts=${counts} checking=${checking} last=${checks[0]} exclude=${exclude} work=${work} problem=${problem} />
                 <${Advice} model=${model} stamp=${stamp} />
                 ${found && found.skipped.length > 0 && html`<div class="card"><h2>${t("images.skipped")}</h2><ul class="plain small">
                     ${found.skipped.map((one) => html`<li>${one.name}: ${one.reason}</li>`)}</ul></div>`}
@@ -87,7 +88,7 @@ function Tile({image, onExclude, onOpen}) {
 }
 
 /** @param {any} properties */
-function Quality({model, counts, checking, exclude, work, problem}) {
+function Quality({model, counts, checking, last, exclude, work, problem}) {
     const check = () => work(async () => {
         await post(`models/${model.id}/check`);
         await refreshJobs();
@@ -109,6 +110,7 @@ function Quality({model, counts, checking, exclude, work, problem}) {
                 disabled=${Boolean(checking) || !counts || !counts.images} onClick=${check}>${checking ? label : t("images.check")}</button>
             ${counts && counts.bad > 0 && html`<button class="main" onClick=${excludeBad}>${t("images.exclude", {count: counts.bad})}</button>`}
             <${Wrong} problem=${problem} />
+            ${last && last.state === "failed" && html`<p class="small error" role="alert">${last.reason}</p>`}
         </div>`;
 }
 
