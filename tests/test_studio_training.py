@@ -14,8 +14,9 @@ from .test_studio import make, open_at
 
 pytestmark = pytest.mark.skipif(not browser.here(), reason="there is no chromium here, and none to be had for it")
 CONFIG = {
-    "resolution": [32], "bucket_step": 16, "gradient_checkpointing": False, "lora_rank": 4, "epochs": 2, "preview_epochs": 1, "preview_steps": 2,
-    "save_epochs": 1, "batch_size": 2, "gradient_accumulation_steps": 1, "learning_rate": 0.01, "num_repeats": 1,
+    "resolution": [32], "bucket_step": 16, "gradient_checkpointing": False, "lora_rank": 4, "epochs": 2,
+    "preview_epochs": 1, "preview_steps": 2, "save_epochs": 1, "batch_size": 2, "gradient_accumulation_steps": 1,
+    "learning_rate": 0.01, "num_repeats": 1,
 }  # fmt: skip
 
 
