@@ -1,5 +1,6 @@
 """The studio in Chromium, over the API of a server of its own."""
 
+import os
 import re
 
 import pytest
@@ -150,6 +151,31 @@ def test_captions_are_changed_by_the_dozen_after_a_look_and_taken_back(page, ser
     expect(first).to_have_value(re.compile("^<img src=x"), timeout=20_000)
     page.get_by_role("button", name=re.compile("^Undo")).click()
     expect(first).to_have_value(before, timeout=20_000)
+
+
+def test_file_names_stay_texts_and_one_image_is_one_image(page, served, tmp_path):
+    client, images = served
+    folder = tmp_path / "images"
+    folder.mkdir()
+    name = '<img src=x onerror=alert(1)> & "1".png' if os.name != "nt" else "& '1'.png"
+    (folder / name).write_bytes(next(images.glob("*.png")).read_bytes())
+    model = make(client, "hostile", folder)
+    open_at(page, "model", model)
+    expect(page.get_by_role("button", name=f"Open: {name}")).to_be_visible(timeout=60_000)
+    expect(page.locator(".tile .line").first).to_have_text(name)
+    expect(page.get_by_text("One product · 1 image", exact=True)).to_be_visible()
+    page.get_by_role("button", name=f"Exclude: {name}").click()
+    expect(page.get_by_role("button", name="excluded 1")).to_be_visible(timeout=20_000)
+    page.get_by_role("button", name=f"Open: {name}").click()
+    expect(page.get_by_role("dialog").get_by_role("heading", name=name)).to_be_visible()
+    assert page.locator(".tile img, dialog img").evaluate_all("all => all.every((one) => one.naturalWidth > 0)")
+
+
+@pytest.mark.parametrize("name", ["con", "x.safetensors", "n" * 300, "a/b", "..", " "])
+def test_names_that_no_file_can_have_are_refused(served, name):
+    client, _ = served
+    answer = client.post("models", {"name": name})
+    assert (answer.status, answer.json["field"]) == (422, "name")
 
 
 def test_an_image_is_looked_at_turned_cropped_and_excluded_and_its_file_stays(page, served, tmp_path):

@@ -4,7 +4,10 @@ import {signal} from "@preact/signals";
 
 /** @typedef {"en" | "zh"} Language */
 
-/** @type {Record<string, [string, string]>} a sentence's key -> English, Chinese; {name} stands for a value */
+/**
+ * A sentence's key -> English, Chinese; {name} stands for a value. What is before a "|" is for one, where `count` is given.
+ * @type {Record<string, [string, string]>}
+ */
 const WORDS = {
     "nav.models": ["Models", "模型"],
     "nav.queue": ["Queue", "队列"],
@@ -51,7 +54,7 @@ const WORDS = {
     "models.new": ["New model", "新建模型"],
     "models.newHint": ["a brand's look, a product, a car, a character", "品牌风格、商品、汽车或角色"],
     "models.none": ["No model matches.", "没有符合条件的模型。"],
-    "models.images": ["{count} images", "{count} 张图片"],
+    "models.images": ["{count} image|{count} images", "{count} 张图片"],
     "models.versions": ["version {count}", "第 {count} 版"],
 
     "kind.brand_style": ["A brand's look", "品牌风格"],
@@ -83,7 +86,7 @@ const WORDS = {
     "folders.up": ["Up", "上一级"],
     "folders.empty": ["There is no folder in it.", "其中没有文件夹。"],
     "folders.more": ["There are more; write the path into the field.", "还有更多，请直接填写路径。"],
-    "folders.choose": ["Take this folder ({count} images)", "使用此文件夹（{count} 张图片）"],
+    "folders.choose": ["Take this folder ({count} image)|Take this folder ({count} images)", "使用此文件夹（{count} 张图片）"],
     "model.edit": ["Edit…", "编辑…"],
     "model.save": ["Save", "保存"],
     "model.remove": ["Delete this model…", "删除此模型…"],
@@ -122,7 +125,7 @@ const WORDS = {
         "50 to 200 sharp, varied images are a good start. Your files are never changed.",
         "50 至 200 张清晰、多样的图片是良好的开始。原文件不会被修改。",
     ],
-    "images.waiting": ["{count} more wait", "还有 {count} 个等待上传"],
+    "images.waiting": ["{count} more waits|{count} more wait", "还有 {count} 个等待上传"],
     "images.show": ["Show", "显示"],
     "images.show.all": ["all", "全部"],
     "images.show.included": ["included", "参与训练"],
@@ -133,7 +136,7 @@ const WORDS = {
     "images.show.unchecked": ["not checked", "未检查"],
     "images.check": ["Check the images", "检查图片"],
     "images.checking": ["Checking the images", "正在检查图片"],
-    "images.exclude": ["Exclude {count} bad ones", "排除 {count} 张不合格图片"],
+    "images.exclude": ["Exclude the bad one|Exclude {count} bad ones", "排除 {count} 张不合格图片"],
     "images.leave": ["Exclude", "排除"],
     "images.include": ["Include again", "重新加入"],
     "images.skipped": ["Cannot be used", "无法使用"],
@@ -235,7 +238,7 @@ const WORDS = {
         "Nothing is lost: Resume continues at step {step} of {steps}, with the settings it was started with.",
         "进度没有丢失：继续训练将以原来的设置从第 {step} / {steps} 步开始。",
     ],
-    "train.skipped": ["{count} images were skipped", "跳过了 {count} 张图片"],
+    "train.skipped": ["{count} image was skipped|{count} images were skipped", "跳过了 {count} 张图片"],
     "train.estimate": ["Estimate", "预估"],
     "train.estimating": ["Estimating…", "正在预估…"],
     "train.images": ["images", "图片"],
@@ -247,7 +250,7 @@ const WORDS = {
     "train.file": ["LoRA file", "LoRA 文件"],
     "train.tooLarge": ["It does not fit into the memory that is free now.", "当前可用内存不足。"],
     "train.noImages": ["There are no images to train on yet; add some first.", "还没有可训练的图片，请先添加。"],
-    "train.uncaptioned": ["{count} images have no caption; they are trained on with the trigger word alone.", "{count} 张图片没有描述，将只用触发词训练。"],
+    "train.uncaptioned": ["{count} image has no caption; it is trained on with the trigger word alone.|{count} images have no caption; they are trained on with the trigger word alone.", "{count} 张图片没有描述，将只用触发词训练。"],
     "train.start": ["Start now", "立即开始"],
     "train.queue": ["Queue for later…", "稍后开始…"],
     "train.another": ["Queue another training…", "再排队一次训练…"],
@@ -294,7 +297,7 @@ const WORDS = {
     "settings.roots": ["Folders that may be read", "可读取的文件夹"],
     "settings.everywhere": ["all that this server may read", "服务器可读取的所有文件夹"],
     "settings.title": ["All settings", "全部设置"],
-    "settings.preset": ["{kind}, for {count} images", "{kind}，{count} 张图片"],
+    "settings.preset": ["{kind}, for {count} image|{kind}, for {count} images", "{kind}，{count} 张图片"],
     "settings.changed": ["{count} changed", "已修改 {count} 项"],
     "settings.onlyChanged": ["only the changed ones", "仅显示已修改的"],
     "settings.search": ["Search settings", "搜索设置"],
@@ -407,7 +410,8 @@ export function speak(chosen, keep = true) {
 export function t(key, values = {}) {
     const both = WORDS[key];
     if (!both) throw new Error(`no words for ${key}`);
-    return both[language.value === "zh" ? 1 : 0].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+    const [one, many] = both[language.value === "zh" ? 1 : 0].split("|");
+    return (values.count === 1 || many === undefined ? one : many).replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
 /** @param {number} seconds @returns {string} a duration, rounded */
