@@ -168,7 +168,10 @@ def test_file_names_stay_texts_and_one_image_is_one_image(page, served, tmp_path
     expect(page.get_by_role("button", name="excluded 1")).to_be_visible(timeout=20_000)
     page.get_by_role("button", name=f"Open: {name}").click()
     expect(page.get_by_role("dialog").get_by_role("heading", name=name)).to_be_visible()
-    assert page.locator(".tile img, dialog img").evaluate_all("all => all.every((one) => one.naturalWidth > 0)")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.tile img, dialog img')].every((one) => one.naturalWidth > 0)",
+        timeout=20_000,
+    )
 
 
 @pytest.mark.parametrize("name", ["con", "x.safetensors", "n" * 300, "a/b", "..", " "])
