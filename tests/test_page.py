@@ -108,6 +108,21 @@ def test_a_training_outlives_the_webui_it_was_started_in(tmp_path):
     assert all(loras[0][key].equal(loras[1][key]) for key in loras[1])
 
 
+def test_trainings_wait_for_their_time_of_day_and_what_someone_waits_for_does_not(tmp_path):
+    hour = time.localtime().tm_hour
+    closed, now = (f"{(hour + by) % 24:02}:00-{(hour + by + 1) % 24:02}:00" for by in (6, 0))
+    settings = {"lora_trainer_start": "only at a time of day", "lora_trainer_window": closed}
+    with serving(GRADIOS[0], tmp_path, options=settings) as port:
+        client = Client(port, tmp_path)
+        waiting = client.train("later")
+        options = {"train_data_dir": str(tmp_path / "images"), "resolution": 64}
+        client.wait_for(client.api("jobs", "POST", kind="check", config=options)["id"], "done")
+        reason = f"Waits for its time of day, {closed}, as the settings say."
+        assert client.api(f"jobs/{waiting}")["reason"] == reason
+        client.api(f"jobs/{waiting}", "PATCH", window=now)
+        client.wait_for(waiting, "done")
+
+
 @pytest.mark.parametrize("gradio", GRADIOS)
 def test_in_a_webui_that_is_not_known_all_is_there_but_training(gradio, tmp_path):
     with serving(gradio, tmp_path, strange=True) as port:

@@ -24,7 +24,7 @@ class Schedule:
             self._busy_at = time.monotonic()
 
     def waits_for(self) -> str:
-        """Why nothing may begin now, as a sentence; empty where it may."""
+        """Why no training may begin now, as a sentence; empty where it may."""
         choice = getattr(shared.opts, START, AT_ONCE)
         if choice == WHEN_IDLE:
             minutes = float(getattr(shared.opts, IDLE_MINUTES, 10))

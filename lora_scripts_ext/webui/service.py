@@ -15,6 +15,7 @@ from ..jobs.worker import Worker
 from ..library import rebuild
 from ..library.database import Database
 from ..library.job import Job
+from ..library.models import TRAINING
 from ..library.queue import Queue
 from . import paths, schedule, settings
 from .environment import WebUI
@@ -68,7 +69,9 @@ class Service:
             paths.print_line(str(error))
 
     def _may_start(self, job: Job) -> str:
-        return self._schedule.waits_for() or self.environment.waits_for(job)
+        # A job with times of day of its own keeps to those; captioning and checks are waited for by someone.
+        scheduled = job.kind in TRAINING and not job.window
+        return (self._schedule.waits_for() if scheduled else "") or self.environment.waits_for(job)
 
 
 def _server_ends(request: Request) -> bool:

@@ -1,7 +1,7 @@
 """Serves the tab under whatever gradio is installed, in a double of the WebUI: ``CHECKPOINT FOLDER LOGIN FLAGS``.
 
-Training runs on the standalone host; with the flag ``strange`` it is a WebUI that the trainer knows nothing of. The
-first line of stdout is the port.
+Training runs on the standalone host; with the flag ``strange`` it is a WebUI that the trainer knows nothing of; the
+flag ``options`` holds the WebUI's settings. The first line of stdout is the port.
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 CHECKPOINT, FOLDER = (Path(name).resolve() for name in sys.argv[1:3])
 LOGIN, FLAGS = tuple(sys.argv[3].split(":")) if sys.argv[3] else None, json.loads(sys.argv[4])
-STRANGE = FLAGS.pop("strange", False)
+STRANGE, OPTIONS = FLAGS.pop("strange", False), FLAGS.pop("options", {})
 
 
 def double() -> None:
     """What the tab needs of the WebUI's ``modules``."""
     # Not all relatives of the WebUI know the same flags.
     flags = {"listen": False, "share": False, "enable_insecure_extension_access": False} | FLAGS
-    shared = {"cmd_opts": SimpleNamespace(**flags), "opts": SimpleNamespace(), "state": SimpleNamespace(job="")}
+    shared = {
+        "cmd_opts": SimpleNamespace(**flags),
+        "opts": SimpleNamespace(**OPTIONS),
+        "state": SimpleNamespace(job=""),
+    }
     own = {"shared": shared, "paths_internal": {"data_path": str(FOLDER)}, "devices": {"device": "cpu"}}
     parts = {"shared": shared, "paths": {"data_path": str(FOLDER)}} if STRANGE else own
     # Like a package, so that what is not there cannot be imported.
