@@ -115,8 +115,11 @@ def test_a_training_that_fails_says_why_and_with_the_setting_corrected_it_runs(p
     setting = page.get_by_label("Start from this LoRA")
     setting.fill("")
     setting.blur()
-    start.click()
+    expect(page.get_by_text(f"{len(config)} changed")).to_be_visible(timeout=20_000)
+    card.get_by_role("button", name="Retry with the settings below").click()
     expect(card.get_by_text("The LoRA is ready:")).to_be_visible(timeout=240_000)
+    (job,) = client.get(f"jobs?model={model}").json["items"]
+    assert (job["state"], job["attempt"]) == ("done", 2)
 
 
 def test_a_lora_of_the_same_name_is_not_replaced_without_a_question(page, served):

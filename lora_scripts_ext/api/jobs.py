@@ -9,9 +9,10 @@ from starlette.responses import Response
 
 from .. import json_text, time_text
 from ..errors import UserError
-from ..jobs import submit
+from ..jobs import of_model, submit
 from ..jobs.view import job_view
 from ..library.job import Job, NewJob
+from ..library.models import Models
 from . import schemas
 from .errors import Problem, problem
 from .files import with_addresses
@@ -98,7 +99,7 @@ def _add_one(router: APIRouter, service: Service) -> None:
 
 
 def _add_actions(router: APIRouter, service: Service) -> None:
-    queue = service.queue
+    queue, models = service.queue, Models(service.database)
 
     @router.post("/jobs/{id}/stop", tags=_TAGS, response_model=schemas.WholeJob, summary="Let a job save and stop")
     def stop_job(id: str) -> dict[str, Any]:
@@ -110,8 +111,9 @@ def _add_actions(router: APIRouter, service: Service) -> None:
 
     @router.post("/jobs/{id}/retry", tags=_TAGS, response_model=schemas.WholeJob, summary="Queue an ended job again")
     def retry_job(id: str, how: RetryIn = RetryIn()) -> dict[str, Any]:  # noqa: B008 - it is not changed
-        """A training continues from its last state."""
-        return _woken(service, submit.retry(queue, service.environment, id, how.config))
+        """A training continues from its last state; one whose settings have changed too much for that says so."""
+        config = of_model.corrected(service.environment, models, queue.get(id)) if how.draft else how.config
+        return _woken(service, submit.retry(queue, service.environment, id, config))
 
     @router.post("/jobs/{id}/move", tags=_TAGS, response_model=schemas.WholeJob, summary="Change the order")
     def move_job(id: str, where: MoveIn) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class RetryIn(BaseModel, extra="forbid"):
     """How a job is tried again."""
 
     config: dict[str, Any] | None = Field(default=None, description="Instead of its own.")
+    draft: bool = Field(default=False, description="With the settings that its model has by now, instead of its own.")
 
 
 class EstimateIn(BaseModel, extra="forbid"):

@@ -174,6 +174,20 @@ def train(queue: Queue, environment: Environment, models: Models, model: Model, 
         return submit(queue, environment, [_of(model, request, "train", config)])[0]
 
 
+def corrected(environment: Environment, models: Models, job: Job) -> dict[str, Any]:
+    """The config of a training that has ended, with the settings that its model has by now.
+
+    Raises:
+        UserError: it is no training of a model.
+    """
+    if job.kind != "train" or job.model is None:
+        raise UserError(f"draft: {job.name} is no training of a model; send config instead.")
+    model = models.get(job.model)
+    config = training_config(models, model, images=included(environment, models, model))
+    images = str(images_folder(models, environment, model))
+    return {**config, "train_data_dir": images, "output_dir": job.output_dir}
+
+
 def caption(queue: Queue, environment: Environment, models: Models, model: Model, request: NewJob) -> Job:
     """Queue captioning the model's images; the config has the captioner and what to overwrite.
 

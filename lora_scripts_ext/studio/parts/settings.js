@@ -64,7 +64,6 @@ function matches(key, search) {
     return search.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }
 
-/** @param {any} properties */
 function Setting({schema, value, changed, onChange}) {
     const [error, setError] = useState("");
     const id = `setting-${schema.key}`;
@@ -82,7 +81,6 @@ function Setting({schema, value, changed, onChange}) {
         </div>`;
 }
 
-/** @param {any} properties */
 function Control({id, schema, value, error, take, onChange}) {
     const ties = tied(id, error || undefined);
     if (schema.type === "boolean" && !schema.nullable) {

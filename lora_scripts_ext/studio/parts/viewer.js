@@ -74,7 +74,6 @@ export function Viewer({model, images, name, onOpen, onClose, onExclude, onChang
 /** @param {any} image @returns {string} */
 const enlarged = (image) => address(image.thumbnail.replace("size=320", "size=640"));
 
-/** @param {any} properties */
 function Facts({image}) {
     const trained = image.trained;
     return html`

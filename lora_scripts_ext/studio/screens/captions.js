@@ -65,7 +65,7 @@ export function Captions({model, jobs, refresh}) {
         </div>`;
 }
 
-/** @param {any} properties more rows are drawn as the user scrolls to the end */
+// More rows are drawn as the user scrolls to the end.
 function Rows({items, model, onSaved}) {
     const [limit, setLimit] = useState(PAGE);
     const list = useRef(/** @type {HTMLDivElement | null} */ (null));
@@ -84,7 +84,6 @@ function Rows({items, model, onSaved}) {
         ${items.length > limit && html`<${End} key=${limit} onSeen=${() => setLimit(limit + PAGE)} />`}`;
 }
 
-/** @param {any} properties */
 function Row({model, image, onSaved, onStep}) {
     const [text, setText] = useState(image.caption);
     const [problem, work] = useWork();
@@ -123,7 +122,7 @@ function Row({model, image, onSaved, onStep}) {
         </div>`;
 }
 
-/** @param {any} properties what the caption is made of; a change makes the caption anew */
+// What the caption is made of; a change makes the caption anew.
 function Fields({image, write}) {
     const shown = (/** @type {string} */ name) => (name === "attributes" ? image.fields.attributes.join(", ") : image.fields[name]);
     const save = (/** @type {string} */ name, /** @type {string} */ value) => {
@@ -150,7 +149,6 @@ function End({onSeen}) {
     return html`<div ref=${element} class="soft">${t("loading")}</div>`;
 }
 
-/** @param {any} properties */
 function Change({model, search, work, onDone, undoable}) {
     const [find, setFind] = useState("");
     const [replacement, setReplacement] = useState("");

@@ -62,7 +62,6 @@ export function Images({model, jobs, refresh}) {
             onChange=${renew} onClose=${() => setOpened("")} />`}`;
 }
 
-/** @param {any} properties */
 function Tabs({counts, show, onShow}) {
     const of = {...counts, all: counts.images};
     return html`<div class="row filters" role="group" aria-label=${t("images.show")}>
@@ -72,7 +71,6 @@ function Tabs({counts, show, onShow}) {
     </div>`;
 }
 
-/** @param {any} properties */
 function Tile({image, onExclude, onOpen}) {
     const why = reasons(image);
     const word = image.excluded ? "images.include" : "images.leave";
@@ -87,7 +85,6 @@ function Tile({image, onExclude, onOpen}) {
         </li>`;
 }
 
-/** @param {any} properties */
 function Quality({model, counts, checking, last, exclude, work, problem}) {
     const check = () => work(async () => {
         await post(`models/${model.id}/check`);
@@ -114,14 +111,12 @@ function Quality({model, counts, checking, last, exclude, work, problem}) {
         </div>`;
 }
 
-/** @param {any} properties */
 function Counts({counts}) {
     const rows = ["included", "excluded", "good", "doubtful", "bad", "unchecked", "without_caption"];
     return html`<dl class="fact">${rows.filter((name) => counts[name] > 0 || name === "included").map((name) => html`
         <dt>${t(`counts.${name}`)}</dt><dd>${counts[name]}</dd>`)}</dl>`;
 }
 
-/** @param {any} properties */
 function Advice({model, stamp}) {
     const [report, setReport] = useState(/** @type {any} */ (null));
     useEffect(() => {

@@ -62,7 +62,6 @@ export function Model({rest}) {
         <${Step} model=${model} jobs=${own} set=${set} refresh=${refresh} />`;
 }
 
-/** @param {any} properties */
 function Head({model, step, onChange}) {
     const [edited, setEdited] = useState(false);
     const counts = model.counts;

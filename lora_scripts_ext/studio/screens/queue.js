@@ -49,7 +49,6 @@ export function Queue() {
         ${chosen && html`<${Later} job=${chosen} problem=${problem} onChoose=${schedule} onClose=${() => setScheduled("")} />`}`;
 }
 
-/** @param {any} properties */
 function Table({jobs: shown, label, ...rows}) {
     return html`
         <div class="card table"><table aria-label=${label}>
@@ -61,7 +60,6 @@ function Table({jobs: shown, label, ...rows}) {
         </table></div>`;
 }
 
-/** @param {any} properties */
 function Row({job, act, dragged, setDragged, setScheduled, waiting}) {
     const index = waiting.findIndex((one) => one.id === job.id);
     const move = (/** @type {string | null} */ before) => act(() => post(`jobs/${job.id}/move`, {before}));
@@ -88,7 +86,6 @@ function Row({job, act, dragged, setDragged, setScheduled, waiting}) {
         </tr>`;
 }
 
-/** @param {any} properties */
 function Actions({job, act}) {
     const button = (/** @type {string} */ word, /** @type {() => Promise<unknown>} */ work) => html`
         <button aria-label=${`${t(word)}: ${job.name}`} onClick=${() => act(work)}>${t(word)}</button>`;
@@ -98,10 +95,10 @@ function Actions({job, act}) {
     const again = job.state === "done" ? "" : job.resumes && job.kind === "train" ? "queue.resume" : "queue.retry";
     return html`
         ${again && button(again, () => post(`jobs/${job.id}/retry`))}
+        ${job.state === "failed" && job.kind === "train" && job.model && button("queue.corrected", () => post(`jobs/${job.id}/retry`, {draft: true}))}
         ${button("queue.forget", () => remove(`jobs/${job.id}`))}`;
 }
 
-/** @param {any} properties */
 function Progress({job}) {
     const {step = 0, steps, eta, prepare} = job.progress;
     if (["running", "stopping"].includes(job.state)) {

@@ -31,7 +31,7 @@ export function Settings() {
         </div>`;
 }
 
-/** @param {any} properties those that have no effect as the others are now are left out */
+// Those that have no effect as the others are now are left out.
 function Options({settings, set, problem}) {
     const value = (/** @type {string} */ key) => settings.find((one) => one.key === key)?.value;
     const shown = settings.filter((one) => !one.needs || value(one.needs.key) === one.needs.value);
@@ -43,7 +43,6 @@ function Options({settings, set, problem}) {
         <${Wrong} problem=${problem && !shown.some((one) => (problem.field || "").endsWith(one.key)) ? problem : null} /></section>`;
 }
 
-/** @param {any} properties */
 function Option({option, error, onChange}) {
     const id = `option-${option.key}`;
     const change = (event) => onChange(option.type === "number" ? Number(event.target.value) : event.target.value);
@@ -57,14 +56,13 @@ function Option({option, error, onChange}) {
         <//>`;
 }
 
-/** @param {any} properties */
 function Facts({facts}) {
     const rows = [["settings.dataDir", facts.data_dir], ["settings.loraDir", facts.lora_dir], ["settings.roots", facts.roots.join("\n") || t("settings.everywhere")]];
     return html`<section class="card stack"><h2>${t("settings.folders")}</h2>
         <dl class="facts tall">${rows.map(([word, value]) => html`<div><dt>${t(word)}</dt><dd><code>${value}</code></dd></div>`)}</dl></section>`;
 }
 
-/** @param {any} properties what only the operator sets, in a file */
+// What only the operator sets, in a file.
 function Operator({found}) {
     const file = found.service_file;
     return html`<section class="card stack"><h2>${t("operator.title")}</h2>
@@ -77,7 +75,6 @@ function Operator({found}) {
     </section>`;
 }
 
-/** @param {any} properties */
 function Named({word, items, text}) {
     return html`<h3>${t(word)}</h3>${items.length === 0 ? html`<p class="soft small">${t("operator.none")}</p>` : html`
         <ul class="plain">${items.map((one) => html`<li><b>${one.name}</b>

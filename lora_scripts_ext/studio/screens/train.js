@@ -35,7 +35,6 @@ export function Train({model, jobs, set}) {
         </div>`;
 }
 
-/** @param {any} properties */
 function Begin({model, current}) {
     const [problem, work] = useWork();
     const [later, setLater] = useState(false);
@@ -68,7 +67,6 @@ function Begin({model, current}) {
                 <button class="main" onClick=${() => enqueue(asked)}>${t("train.inTheWayGo")}</button></div><//>`}`;
 }
 
-/** @param {any} properties */
 function Training({job, trigger}) {
     const [report, setReport] = useState(/** @type {any} */ (null));
     const [problem, work] = useWork();
@@ -80,8 +78,8 @@ function Training({job, trigger}) {
             current = false;
         };
     }, [job.id, job.state, job.progress.step, job.progress.phase]);
-    const act = (/** @type {string} */ what) => work(async () => {
-        await post(`jobs/${job.id}/${what}`);
+    const act = (/** @type {string} */ what, body = {}) => work(async () => {
+        await post(`jobs/${job.id}/${what}`, body);
         if (what === "retry" && queue.value?.paused) await post("queue/continue");
         await refreshJobs();
     });
@@ -94,6 +92,7 @@ function Training({job, trigger}) {
                 ${job.state === "queued" && html`<button onClick=${() => act("cancel")}>${t("queue.cancel")}</button>`}
                 ${["failed", "stopped"].includes(job.state) && html`<button class="main" onClick=${() => act("retry")}>
                     ${t(job.resumes ? "queue.resume" : "queue.retry")}</button>`}
+                ${job.state === "failed" && html`<button onClick=${() => act("retry", {draft: true})}>${t("train.corrected")}</button>`}
             </div>
             ${active && html`<${Bar} share=${share(job)} label=${t("train.progress")} /><${Facts} job=${job} />`}
             ${words && html`<p class=${job.state === "failed" ? "error" : "soft"} role="status">${words}</p>`}
@@ -116,7 +115,6 @@ function share(job) {
     return steps ? step / steps : 0;
 }
 
-/** @param {any} properties */
 function Facts({job}) {
     const {step = 0, steps, eta, epoch, epochs, rate, memory_mb: memory} = job.progress;
     const facts = [
@@ -129,7 +127,6 @@ function Facts({job}) {
     return html`<dl class="facts">${facts.map(([word, value]) => html`<div><dt>${t(word)}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
-/** @param {any} properties */
 function Versions({model, stamp}) {
     const [versions, setVersions] = useState(/** @type {any[]} */ ([]));
     useEffect(() => {
