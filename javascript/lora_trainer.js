@@ -112,9 +112,11 @@
     function tryIt({prompt, negative, checkpoint}) {
         append("#txt2img_prompt", prompt);
         append("#txt2img_neg_prompt", negative);
-        const chosen = typeof opts === "object" ? opts.sd_model_checkpoint || "" : "";
-        if (typeof checkpoint === "string" && checkpoint && !chosen.includes(checkpoint)) selectCheckpoint(checkpoint);
         switch_to_txt2img();
+        const chosen = typeof opts === "object" ? opts.sd_model_checkpoint || "" : "";
+        const other = typeof checkpoint === "string" && checkpoint && !chosen.includes(checkpoint);
+        // Not every relative of the WebUI has a way to choose one.
+        if (other && typeof selectCheckpoint === "function") selectCheckpoint(checkpoint);
     }
 
     // The WebUI's own refresh button would list the checkpoints, too, and with --ckpt choose that one again.

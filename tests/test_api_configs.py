@@ -85,7 +85,9 @@ def test_the_server_says_what_it_is(service, client, tmp_path):
     assert found["queue"] == {"paused": False, "counts": {"queued": 1}}
     assert found["disk_free_bytes"] > 0 and found["device"]["type"] in ("cpu", "cuda", "mps")
     assert found["kinds"] == list(registry.KINDS)
-    assert {one["name"] for one in found["captioners"]} == set(choose.needs())
+    assert {one["name"] for one in found["captioners"]} == set(choose.NAMES) - {"auto"}
+    options = {one["name"]: one["options"] for one in found["captioners"]}
+    assert (options["names"], options["clip"]) == ([], ["words", "model"])
     assert found["base_model"] == str(tmp_path / "base.safetensors")
     assert found["limits"]["json_bytes"] == 2**20
 

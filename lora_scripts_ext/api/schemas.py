@@ -247,6 +247,7 @@ class Captioner(BaseModel):
 
     name: str
     needs: str
+    options: list[str] = Field(description="Which of a captioning's options it reads, such as model.")
 
 
 class Device(BaseModel):

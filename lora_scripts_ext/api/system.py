@@ -45,7 +45,9 @@ def add(router: APIRouter, service: Service) -> None:
             "disk_free_bytes": disk(), "data_dir": str(service.database.folder),
             "queue": {"paused": queue.paused(), "counts": queue.counts()}, "kinds": list(registry.KINDS),
             "keys": service.environment.uses_keys,
-            "captioners": [{"name": name, "needs": needs} for name, needs in choose.needs().items()],
+            "captioners": [
+                {"name": name, "needs": needs, "options": list(options)} for name, needs, options in choose.known()
+            ],
             "limits": asdict(service.limits), "streams": service.feed.count,
         }  # fmt: skip
 

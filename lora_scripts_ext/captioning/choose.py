@@ -9,24 +9,26 @@ from importlib.util import find_spec
 from ..errors import UserError
 from .base import Captioner, CaptionerOptions
 
-# name -> module here, class, what it needs
-_KNOWN = {
-    "names": ("file_names", "FileNames", "nothing: reads file and folder names"),
-    "blip": ("blip", "Blip", "transformers and a BLIP model"),
-    "florence": ("florence", "Florence", "a transformers that has Florence-2, and its model"),
-    "vit": ("classify", "Classify", "transformers and an image classifier"),
-    "clip": ("clip_rank", "ClipRank", "transformers, a CLIP model and a file of your own words"),
-    "wd14": ("wd14", "Wd14", "onnxruntime and the folder of a WD14 tagger"),
-    "interrogate": ("interrogator", "Interrogator", "a WebUI, with its BLIP"),
-    "deepbooru": ("interrogator", "DeepBooru", "a WebUI, with its DeepBooru"),
-    "endpoint": ("endpoint", "Endpoint", "the address of an OpenAI-compatible service"),
-}
+# name -> module here, class, what it needs, which options it reads
+_KNOWN: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
+    "names": ("file_names", "FileNames", "nothing: reads file and folder names", ()),
+    "blip": ("blip", "Blip", "transformers and a BLIP model", ("model",)),
+    "florence": ("florence", "Florence", "a transformers that has Florence-2, and its model", ("model",)),
+    "vit": ("classify", "Classify", "transformers and an image classifier", ("model",)),
+    "clip": ("clip_rank", "ClipRank", "transformers, a CLIP model and a file of your own words", ("words", "model")),
+    "wd14": ("wd14", "Wd14", "onnxruntime and the folder of a WD14 tagger", ("model",)),
+    "interrogate": ("interrogator", "Interrogator", "a WebUI, with its BLIP", ()),
+    "deepbooru": ("interrogator", "DeepBooru", "a WebUI, with its DeepBooru", ()),
+    "endpoint": (
+        "endpoint", "Endpoint", "the address of an OpenAI-compatible service", ("endpoint", "model", "key_from"),
+    ),
+}  # fmt: skip
 NAMES = ("auto", *_KNOWN)
 
 
-def needs() -> dict[str, str]:
-    """What each captioner needs, by name."""
-    return {name: requirement for name, (_, _, requirement) in _KNOWN.items()}
+def known() -> list[tuple[str, str, tuple[str, ...]]]:
+    """Each captioner's name, what it needs, and which of a captioning's options it reads."""
+    return [(name, needs, options) for name, (_, _, needs, options) in _KNOWN.items()]
 
 
 def make(options: CaptionerOptions) -> Captioner:
@@ -41,7 +43,7 @@ def make(options: CaptionerOptions) -> Captioner:
         near = difflib.get_close_matches(options.captioner, NAMES, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"valid: {', '.join(NAMES)}."
         raise UserError(f"captioner is {options.captioner!r}; {hint}")
-    module, kind, _ = _KNOWN[options.captioner]
+    module, kind, _, _ = _KNOWN[options.captioner]
     captioner_class = getattr(importlib.import_module(f".{module}", __package__), kind)
     return captioner_class() if options.captioner == "names" else captioner_class(options)
 

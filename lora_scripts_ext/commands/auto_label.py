@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {name:12} needs {requirement}" for name, requirement in choose.needs().items())
+    listed = "\n".join(f"  {name:12} needs {requirement}" for name, requirement, _ in choose.known())
     parser = argparse.ArgumentParser(
         prog="auto_label.py",
         description="Caption the images of a folder that have no caption yet.",

@@ -10,11 +10,6 @@ import {Wrong} from "./message.js";
 import {Bar} from "./pill.js";
 import {useWork} from "./work.js";
 
-/** What each captioner can be told. @type {Record<string, string[]>} */
-const OPTIONS = {
-    blip: ["model"], florence: ["model"], vit: ["model"], clip: ["words", "model"], wd14: ["model"],
-    endpoint: ["endpoint", "model", "key_from"],
-};
 const OVERWRITE = ["none", "ours", "all"];
 
 /** @param {{model: any, running: any, last: any}} properties */
@@ -24,8 +19,9 @@ export function Captioner({model, running, last}) {
     const [options, setOptions] = useState(/** @type {Record<string, string>} */ ({}));
     const [problem, work] = useWork();
     const known = system.value ? system.value.captioners : [];
-    const needs = known.find((one) => one.name === captioner);
-    const wanted = OPTIONS[captioner] || [];
+    const chosen = known.find((one) => one.name === captioner);
+    /** @type {string[]} */
+    const wanted = chosen ? chosen.options : [];
     const begin = () => work(async () => {
         const given = Object.fromEntries(wanted.filter((name) => options[name]?.trim()).map((name) => [name, options[name].trim()]));
         await post(`models/${model.id}/caption`, {config: {captioner, overwrite, ...given}});
@@ -40,7 +36,7 @@ export function Captioner({model, running, last}) {
                 <option value="auto">${t("captioner.auto")}</option>
                 ${known.map((one) => html`<option value=${one.name}>${t(`captioner.${one.name}`)}</option>`)}
             </select>
-            <span class="small soft">${needs ? t("captions.needs", {what: needs.needs}) : t("captions.auto")}</span>
+            <span class="small soft">${chosen ? t("captions.needs", {what: chosen.needs}) : t("captions.auto")}</span>
             ${wanted.map((name) => html`<${Field} id=${`captioner-${name}`} label=${t(`captioner.${name}.label`)} error=${wrong(name)}>
                 <input ...${tied(`captioner-${name}`, wrong(name))} value=${options[name] || ""}
                     onInput=${typed((text) => setOptions({...options, [name]: text}))} /><//>`)}

@@ -1,24 +1,32 @@
 // Where a finished LoRA is, and how it is used.
 
 import {useState} from "preact/hooks";
+import {get} from "../api.js";
 import {html} from "../html.js";
 import {framed} from "../state.js";
 import {t} from "../words.js";
+import {Wrong} from "./message.js";
+import {useWork} from "./work.js";
 
 const WEIGHT = 0.8;
 
 /** @param {{job: any, trigger: string}} properties a training that has written a LoRA */
 export function Result({job, trigger}) {
     const [copied, setCopied] = useState(false);
+    const [problem, work] = useWork();
     const file = job.result.published || job.result.lora;
     if (!file) return null;
-    const name = file.split(/[\\/]/).pop().replace(/\.safetensors$/, "");
+    const name = baseName(file).replace(/\.safetensors$/, "");
     const prompt = [trigger, `<lora:${name}:${WEIGHT}>`].filter(Boolean).join(" ");
     const copy = async () => {
         await navigator.clipboard?.writeText(prompt);
         setCopied(true);
     };
-    const tryIt = () => window.parent.postMessage({type: "lora-trainer/try", prompt}, location.origin);
+    const tryIt = () => work(async () => {
+        const whole = await get(`jobs/${job.id}`);
+        const checkpoint = baseName(whole.config.base_model);
+        window.parent.postMessage({type: "lora-trainer/try", prompt, checkpoint}, location.origin);
+    });
     return html`
         <div class="result stack">
             <b>${t(job.state === "done" ? "result.done" : "result.stopped")}</b>
@@ -28,5 +36,9 @@ export function Result({job, trigger}) {
                 ${framed && html`<button class="main" onClick=${tryIt}>${t("result.try")}</button>`}
                 ${navigator.clipboard && html`<button onClick=${copy}>${t(copied ? "copied" : "result.copy")}</button>`}
             </div>
+            <${Wrong} problem=${problem} />
         </div>`;
 }
+
+/** @param {string} path @returns {string} */
+const baseName = (path) => path.split(/[\\/]/).pop() || "";
