@@ -80,14 +80,14 @@ def test_images_are_checked_trained_on_and_the_lora_is_there(page, served):
 
 def test_stopped_reloaded_and_resumed_it_ends_as_if_it_had_never_stopped(page, served):
     client, images = served
-    config = CONFIG | {"epochs": 30, "preview_epochs": 0}
+    config = CONFIG | {"epochs": 14, "preview_epochs": 0}
     whole = make(client, "whole", images, config=config)
     reference = ended(client, client.post(f"models/{whole}/train").json["id"])["result"]["lora"]
     model = make(client, "halves", images, config=config)
     open_at(page, "model", model, "train")
     page.get_by_role("button", name="Start now").click(timeout=60_000)
     card = page.get_by_label("Training", exact=True)
-    expect(card.get_by_text(re.compile(r"^[1-9]\d* of 90$"))).to_be_visible(timeout=120_000)
+    expect(card.get_by_text(re.compile(r"^[1-9]\d* of 42$"))).to_be_visible(timeout=120_000)
     card.get_by_role("button", name="Stop and save").click()
     expect(card.get_by_text("What was trained so far is saved:")).to_be_visible(timeout=60_000)
     page.reload()
