@@ -74,7 +74,7 @@ def _sizes() -> dict[str, int]:
 
 
 def _paints(page: Any, url: str) -> dict[str, float]:
-    """First contentful paint: of a browser that has seen the page, each time loaded anew."""
+    """First contentful paint: of a page that the browser has seen before, reloaded each time."""
     times = []
     for _ in range(_LOADS):
         page.goto("about:blank")

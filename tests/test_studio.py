@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -25,16 +26,22 @@ def served(tmp_path_factory):
         yield client, images
 
 
-@pytest.fixture
-def page(served):
-    client, _ = served
+@contextmanager
+def studio(client):
+    """The page of the server, on which nothing must fail."""
+    wrong = []
     with sync_playwright() as engine, browser.opened(engine, f"http://127.0.0.1:{client.port}/?lang=en") as shown:
-        shown.wrong = []
-        shown.on("pageerror", lambda error: shown.wrong.append(str(error)))
+        shown.on("pageerror", lambda error: wrong.append(str(error)))
         expect(shown.get_by_role("heading", name="Models")).to_be_visible(timeout=60_000)
         yield shown
-        assert shown.wrong == []
+        assert wrong == []
         assert shown.evaluate("window.hacked") is None
+
+
+@pytest.fixture
+def page(served):
+    with studio(served[0]) as shown:
+        yield shown
 
 
 def open_at(page, *parts):

@@ -4,13 +4,13 @@ import re
 import time
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from safetensors.torch import load_file
 
 from . import models, shop
 from .page import browser
 from .test_serve import server
-from .test_studio import make, open_at
+from .test_studio import make, open_at, studio
 
 pytestmark = pytest.mark.skipif(not browser.here(), reason="there is no chromium here, and none to be had for it")
 CONFIG = {
@@ -32,13 +32,8 @@ def served(tmp_path_factory):
 
 @pytest.fixture
 def page(served):
-    client, _ = served
-    with sync_playwright() as engine, browser.opened(engine, f"http://127.0.0.1:{client.port}/?lang=en") as shown:
-        shown.wrong = []
-        shown.on("pageerror", lambda error: shown.wrong.append(str(error)))
-        expect(shown.get_by_role("heading", name="Models")).to_be_visible(timeout=60_000)
+    with studio(served[0]) as shown:
         yield shown
-        assert shown.wrong == []
 
 
 def ended(client, job):

@@ -120,8 +120,8 @@ async def _follow(
         while not subscription.closed and time.monotonic() < until:
             found = await service.threads.run(look, position)
             for position, kind, data in found.events:
-                told = json_text.dumps(language.translated(data, wanted))
-                yield f"id: {position}\nevent: {kind}\ndata: {told}\n\n"
+                text = json_text.dumps(language.translated(data, wanted))
+                yield f"id: {position}\nevent: {kind}\ndata: {text}\n\n"
             if found.over and not found.more:
                 return
             if not found.more and not await _news(service, request, subscription):

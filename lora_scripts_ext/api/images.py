@@ -47,6 +47,7 @@ def add(router: APIRouter, service: Service) -> None:
     """Add the routes."""
     models = Models(service.database)
     _add_list(router, service, models)
+    _add_changes(router, service, models)
     _add_files(router, service, models)
 
 
@@ -111,6 +112,18 @@ def _add_list(router: APIRouter, service: Service, models: Models) -> None:
             "next": items[limit - 1].name if len(items) > limit else None,
         }
 
+    @router.get(
+        "/models/{id}/report", tags=_TAGS, response_model=schemas.ModelReport, summary="The report on a model's images"
+    )
+    @reads_files
+    def get_report(id: str) -> dict[str, Any]:
+        """As the images are now, as far as they have been checked: POST /models/{id}/check checks the rest."""
+        found = listing(service, models, models.get(id))
+        last = {**found.last.report.to_dict(), "resolution": found.last.resolution} if found.last else _NOTHING
+        return {"checked": found.last is not None, "counts": found.counts(), **{key: last[key] for key in _NOTHING}}
+
+
+def _add_changes(router: APIRouter, service: Service, models: Models) -> None:
     @router.post(
         "/models/{id}/images/exclude",
         tags=_TAGS,
@@ -139,16 +152,6 @@ def _add_list(router: APIRouter, service: Service, models: Models) -> None:
         listings.change_edit(place, name, values)
         parts = trained_part.of_model(models, service.environment, model)
         return view(router.prefix, model, place.folder, listing(service, models, model).item(name), parts)
-
-    @router.get(
-        "/models/{id}/report", tags=_TAGS, response_model=schemas.ModelReport, summary="The report on a model's images"
-    )
-    @reads_files
-    def get_report(id: str) -> dict[str, Any]:
-        """As the images are now, as far as they have been checked: POST /models/{id}/check checks the rest."""
-        found = listing(service, models, models.get(id))
-        last = {**found.last.report.to_dict(), "resolution": found.last.resolution} if found.last else _NOTHING
-        return {"checked": found.last is not None, "counts": found.counts(), **{key: last[key] for key in _NOTHING}}
 
 
 def _add_files(router: APIRouter, service: Service, models: Models) -> None:

@@ -26,7 +26,7 @@ function App() {
         document.title = `${t(first in SCREENS ? `nav.${first}` : "nav.models")} · LoRA Trainer`;
     }, [where, language.value]);
     if (locked.value) return html`<main><${Login} /></main>`;
-    // Drawn anew in another language: what the server says is fetched in it.
+    // Drawn again when the language changes: the texts of the server are fetched in it.
     return html`
         <a class="skip" href="#main" onClick=${(/** @type {Event} */ event) => {
             event.preventDefault();

@@ -12,8 +12,8 @@ const REST = 1000;
  * @param {string} model
  * @param {string} show which of them, as GET /models/{id}/images takes it
  * @param {string} search
- * @param {string} stamp fetched anew whenever it changes
- * @returns {[Found | null, () => Promise<void>]} what is there so far; fetches it anew
+ * @param {string} stamp fetched again whenever it changes
+ * @returns {[Found | null, () => Promise<void>]} what is there so far; fetches it again
  */
 export function useImages(model, show, search, stamp) {
     const [found, setFound] = useState(/** @type {Found | null} */ (null));
@@ -31,7 +31,7 @@ export function useImages(model, show, search, stamp) {
             if (!page || mine !== turn.current) return;
             items = items.concat(page.items);
             cursor = page.next || "";
-            // The first hundred at once; but a list that is only fetched anew does not become short meanwhile.
+            // The first hundred at once; but a list that is only refreshed does not become short meanwhile.
             if (!cursor || shown.current !== key) setFound({...page, items, complete: !cursor});
         } while (cursor);
         shown.current = key;

@@ -122,7 +122,7 @@ function Row({model, image, onSaved, onStep}) {
         </div>`;
 }
 
-// What the caption is made of; a change makes the caption anew.
+// What the caption is made of; a change of it rewrites the caption.
 function Fields({image, write}) {
     const shown = (/** @type {string} */ name) => (name === "attributes" ? image.fields.attributes.join(", ") : image.fields[name]);
     const save = (/** @type {string} */ name, /** @type {string} */ value) => {

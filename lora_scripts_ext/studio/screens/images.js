@@ -24,7 +24,7 @@ export function Images({model, jobs, refresh}) {
     const [problem, work] = useWork();
     const checks = jobs.filter((job) => job.kind === "check");
     const checking = checks.find(isOpen);
-    // Fetched anew when a check ends, and when something else has changed the set.
+    // Fetched again when a check ends, and when something else has changed the set.
     const stamp = JSON.stringify([checking ? checking.id : "", model.counts, model.folder]);
     const [found, load] = useImages(model.id, show, "", stamp);
     const renew = async () => {
