@@ -40,7 +40,7 @@ def folder() -> Path:
             FOLDER.mkdir(exist_ok=True)
             for name, content in lists.items():
                 (FOLDER / name).write_bytes(content)
-            _run([npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+            _run([npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], FOLDER)
             installed.write_bytes(lists["package-lock.json"])
     return FOLDER / "node_modules"
 
@@ -71,9 +71,9 @@ def _program(name: str) -> str:
     return found
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], folder: Path = ROOT) -> None:
     try:
-        subprocess.run(command, cwd=FOLDER, check=True, capture_output=True, timeout=_SECONDS, encoding="utf-8")
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=_SECONDS, encoding="utf-8")
     except subprocess.CalledProcessError as error:
         raise Unreachable(f"{' '.join(command)}: {error.stderr.strip()[-500:]}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
