@@ -136,6 +136,20 @@ class Config:
     )
     epochs: int = _key(10, "Passes over the whole dataset.", low=1, high=100000)
     max_steps: int = _key(0, "Maximum number of steps; 0 trains all epochs.", low=0, high=10**9)
+    validation_share: float = _key(
+        0.1,
+        "Share of the images to hold out: the loss on them shows which checkpoint is right. 2 to 16 images; below "
+        "that, and with 0, none.",
+        low=0,
+        high=0.5,
+    )
+    early_stopping: int = _key(
+        0,
+        "Stop when the held-out loss has not fallen for this many epochs, and keep the best weights; 0 trains to the "
+        "end.",
+        low=0,
+        high=100000,
+    )
     learning_rate: float = _key(
         None,
         "Learning rate; 1e-4 to 3e-4 suits most LoRAs. Empty uses the optimizer's default: 1e-4, Prodigy 1.",

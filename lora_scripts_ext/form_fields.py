@@ -25,6 +25,7 @@ FOLDED = {
         "lr_scheduler", "lr_warmup_steps", "lr_cycles", "lr_power", "optimizer", "optimizer_args", "weight_decay",
         "max_grad_norm", "seed",
     ],
+    "Which checkpoint is right": ["validation_share", "early_stopping"],
     "What is trained": [
         "lora_rank", "lora_alpha", "lora_dropout", "target", "train_text_encoder", "text_encoder_lr", "clip_skip",
         "init_lora",
@@ -103,6 +104,8 @@ _LABELS = {
     "huber_delta": "Huber threshold",
     "prediction_type": "Prediction type",
     "zero_terminal_snr": "Zero terminal SNR",
+    "validation_share": "Share of images held out",
+    "early_stopping": "Stop early after so many epochs",
     "save_epochs": "Checkpoint every so many epochs",
     "save_steps": "Checkpoint every so many steps",
     "keep_checkpoints": "Checkpoints to keep",

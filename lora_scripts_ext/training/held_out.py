@@ -16,6 +16,7 @@ from .. import memory
 from ..config import Config
 from ..contract import Conditioning, Session
 from ..dataset import source
+from ..dataset.near_duplicates import near_duplicates
 from ..dataset.plan import Visit
 from ..dataset.store import Store
 from ..parallel import Check, Progress
@@ -23,7 +24,7 @@ from ..random_streams import HELD_OUT, generator
 from . import objective
 from .lora_applied import applied
 
-_LEAST, _MOST, _SHARE = 2, 16, 0.1
+_LEAST, _MOST = 2, 16
 # Pairs of noise and timestep in all: with fewer, the few images that are held out say little.
 _DRAWS = 64
 # Of the device's free memory, for at most 16 images.
@@ -34,16 +35,18 @@ def choose(
     contents: Mapping[str, str],
     seed: int,
     *,
+    share: float = 0.1,
     eligible: Collection[str] | None = None,
     before: Collection[str] = (),
 ) -> list[str]:
-    """Which images to hold out: a tenth, at least 2 and at most 16, sorted by name; none where there are too few.
+    """Which images to hold out: a share, at least 2 and at most 16, sorted by name; none where there are too few.
 
     It is the content that decides, so that the choice stays as the dataset grows, whatever its files are called.
 
     Args:
         contents: a hash of the content of every image, by name.
         seed: of the choice.
+        share: of all images.
         eligible: the images that may be held out, None for all: not those that look like others, or that the LoRA to
             compare with has been trained on. Half of them at most are chosen.
         before: the contents held out so far, which stay so.
@@ -54,9 +57,32 @@ def choose(
         first.setdefault(contents[name], name)
     ranked = sorted(first.values(), key=lambda name: (contents[name] not in before, _rank(seed, contents[name])))
     kept = sum(contents[name] in before for name in ranked)
-    wanted = min(max(_LEAST, round(_SHARE * len(contents))), _MOST)
+    wanted = min(max(_LEAST, round(share * len(contents))), _MOST)
     count = max(min(wanted, len(ranked) // 2), min(wanted, kept))
     return sorted(ranked[:count]) if count >= _LEAST else []
+
+
+def expected(images: int, config: Config) -> int:
+    """How many of so many different images ``validation_share`` holds out."""
+    wanted = round(config.validation_share * images)
+    return min(wanted, _MOST, images // 2) if wanted >= _LEAST else 0
+
+
+def split(store: Store, config: Config) -> list[int]:
+    """The indices of the examples of a run that ``validation_share`` holds out.
+
+    Images that nearly look like another one stay in the training set: the loss on a copy of what is trained on would
+    say nothing. Empty where so many images are not to be had.
+    """
+    training = [index for index, one in enumerate(store.examples) if not one.regularisation]
+    if not expected(len(training), config):
+        return []
+    copies = near_duplicates([store.latents(index) for index in training])
+    indices = {store.examples[index].name: index for index in training}
+    eligible = {store.examples[index].name for position, index in enumerate(training) if position not in copies}
+    contents = {name: store.contents[index] for name, index in indices.items()}
+    chosen = choose(contents, config.seed, share=config.validation_share, eligible=eligible)
+    return [indices[name] for name in chosen]
 
 
 @dataclass(frozen=True)
@@ -142,10 +168,13 @@ class HeldOutLoss:
         return cls(own, session, store)
 
     @torch.no_grad()
-    def __call__(self) -> Losses:
-        """The loss of the model as it is now: with the adapter that is attached, if there is one."""
+    def __call__(self, at_once: int | None = None) -> Losses:
+        """The loss of the model as it is now: with the adapter that is attached, if there is one.
+
+        ``at_once``: the most images to compute together; None takes a training step's.
+        """
         total = torch.zeros(len(self._images))
-        for visits in self._batches():
+        for visits in self._batches(at_once or self._config.batch_size):
             batch = torch.stack([self._losses(visits, number) for number in range(self._rounds)]).mean(0)
             total[[visit.position for visit in visits]] = batch.cpu()
         return Losses(tuple(total.tolist()))
@@ -159,12 +188,16 @@ class HeldOutLoss:
         with nullcontext() if lora is None else applied(self._session, lora):
             return self()
 
-    def _batches(self) -> Iterator[list[Visit]]:
-        """All images, in groups of one bucket that a training step would compute together."""
+    @property
+    def images(self) -> int:
+        """The number of images."""
+        return len(self._images)
+
+    def _batches(self, size: int) -> Iterator[list[Visit]]:
+        """All images, in groups of one bucket of at most ``size``."""
         buckets: dict[tuple[int, int], list[Visit]] = {}
         for position, index in enumerate(self._images):
             buckets.setdefault(self._store.examples[index].bucket, []).append(Visit(index, 0, 0, position))
-        size = self._config.batch_size
         for visits in buckets.values():
             yield from (visits[first : first + size] for first in range(0, len(visits), size))
 

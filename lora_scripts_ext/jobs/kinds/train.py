@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class Train(Kind):
             "steps": result.steps, "loss": result.loss, "seconds": result.seconds,
             "checkpoints": [str(path) for path in result.checkpoints],
             "previews": [str(path) for path in result.previews],
+            "held_out": [asdict(one) for one in result.held_out], "warnings": result.warnings,
             "skipped": [{"name": one.name, "reason": one.reason} for one in result.skipped],
         }  # fmt: skip
         if result.stopped:
