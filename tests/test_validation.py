@@ -10,12 +10,13 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from lora_scripts_ext.hosts.standalone.host import StandaloneHost
-from lora_scripts_ext.training import held_out, run, validation
+from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.training import held_out, validation
 from lora_scripts_ext.training.held_out import HeldOutLoss
 from lora_scripts_ext.training.validation import cost
 
 from . import shop
+from .test_held_out import opened
 from .test_run import events, same_tensors, train
 
 
@@ -26,12 +27,18 @@ def folder(tmp_path_factory):
     generator = np.random.default_rng(0)
     for number in range(20):
         blocks = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        image = Image.fromarray(blocks).resize((64, 64), Image.Resampling.NEAREST)
+        image = Image.fromarray(blocks).resize((32, 32), Image.Resampling.NEAREST)
         image.save(folder / f"{number:02d}.png")
         (folder / f"{number:02d}.txt").write_text(f"a thing, number {number}")
         if number < 2:
             image.save(folder / f"copy-{number}.webp", quality=80)
     return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """What one test has encoded is not encoded again."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
@@ -41,10 +48,10 @@ def every_epoch(monkeypatch):
 
 
 @pytest.fixture
-def config(every_epoch, folder, checkpoint, tmp_path):
+def config(every_epoch, folder, checkpoint, tmp_path, cache):
     return shop.make_config(
-        folder, checkpoint, tmp_path / "out", resolution=[64], batch_size=4, epochs=3, save_precision="fp32",
-        save_epochs=1,
+        folder, checkpoint, tmp_path / "out", batch_size=4, epochs=3, save_precision="fp32", preview_epochs=0,
+        save_epochs=1, output_name="out", cache_dir=str(cache),
     )  # fmt: skip
 
 
@@ -65,8 +72,8 @@ def test_a_tenth_is_held_out_and_measured_with_the_lora_and_without(config, tmp_
     ]
     # The same by the files that the run wrote.
     names = outside(config)
-    with StandaloneHost().open(config) as session:
-        loss = HeldOutLoss.of_images(config, session, names, draws=16)
+    with opened(config, names) as (session, store):
+        loss = HeldOutLoss(config, session, store, draws=32)
         assert loss.of_file(None).mean == pytest.approx(logged[0]["base"], rel=1e-5)
         for path, point in zip([*result.checkpoints, result.lora], logged[1:], strict=True):
             assert loss.of_file(path).mean == pytest.approx(point["loss"], rel=1e-5)
@@ -75,18 +82,30 @@ def test_a_tenth_is_held_out_and_measured_with_the_lora_and_without(config, tmp_
 
 def outside(config):
     """The names that a run of this config holds out."""
-    chosen = []
-    original = held_out.split
+    with opened(config) as (_, store):
+        return [store.examples[index].name for index in held_out.split(store, config)]
 
-    def split(store, its):
-        chosen.extend(original(store, its))
-        chosen[:] = [store.examples[index].name if isinstance(index, int) else index for index in chosen]
-        return original(store, its)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(held_out, "split", split)
-        train(replace(config, output_dir=f"{config.output_dir}-split", max_steps=1))
-    return chosen
+class StopAfter:
+    """Stops a run after a step: pass it as ``report`` and its method as ``should_stop``."""
+
+    def __init__(self, step):
+        self.last = step
+        self.steps = 0
+
+    def __call__(self, event):
+        # A step is reported with the next one.
+        self.steps = event["step"] + 1 if event["event"] == "step" else self.steps
+
+    def reached(self):
+        return self.steps >= self.last
+
+
+def stopped(config, step):
+    stop = StopAfter(step)
+    result = train(config, report=stop, should_stop=stop.reached)
+    assert result.stopped and result.steps == step
+    return result
 
 
 def test_measuring_changes_nothing_of_the_training(config, folder, tmp_path):
@@ -98,10 +117,14 @@ def test_measuring_changes_nothing_of_the_training(config, folder, tmp_path):
 
 
 def test_neither_copies_nor_originals_are_held_out(config):
-    for seed in range(8):
-        names = outside(replace(config, seed=seed, output_dir=f"{config.output_dir}-{seed}", validation_share=0.5))
-        assert len(names) == 9
-        assert not {"00.png", "01.png", "copy-0.webp", "copy-1.webp"} & set(names)
+    chosen = []
+    with opened(config) as (_, store):
+        for seed in range(8):
+            indices = held_out.split(store, replace(config, seed=seed, validation_share=0.5))
+            chosen.append({store.examples[index].name for index in indices})
+    assert all(len(names) == 9 for names in chosen)
+    assert not {"00.png", "01.png", "copy-0.webp", "copy-1.webp"} & set().union(*chosen)
+    assert len(set().union(*chosen)) == 18
 
 
 def test_of_few_images_none_is_held_out_and_early_stopping_says_so(data, checkpoint, tmp_path):
@@ -122,9 +145,8 @@ def test_the_file_holds_what_was_measured_up_to_it(config, tmp_path):
 
 def test_stopped_and_resumed_measures_the_same(config, tmp_path):
     whole = train(config)
-    part = replace(config, output_dir=str(tmp_path / "part"), output_name="out")
-    calls = iter(range(100))
-    assert train(part, should_stop=lambda: next(calls) == 5).stopped
+    part = replace(config, output_dir=str(tmp_path / "part"))
+    stopped(part, 7)
     resumed = train(part, resume=True)
     assert same_tensors(whole.lora, resumed.lora)
     assert resumed.held_out == whole.held_out
@@ -157,12 +179,11 @@ def test_a_run_that_goes_on_getting_better_is_not_ended(config, falling_then_ris
 
 
 def test_early_stopping_survives_a_stop_at_any_step(config, tmp_path, falling_then_rising):
-    config = replace(config, early_stopping=3, epochs=20, output_name="out")
+    config = replace(config, early_stopping=3, epochs=20)
     whole = train(config)
-    for stop_at in (4, 12, 24):
-        part = replace(config, output_dir=str(tmp_path / f"stopped-{stop_at}"))
-        calls = iter(range(100))
-        train(part, should_stop=lambda calls=calls, stop_at=stop_at: next(calls) == stop_at)
+    for step in (12, 24):
+        part = replace(config, output_dir=str(tmp_path / f"stopped-{step}"))
+        stopped(part, step)
         resumed = train(part, resume=True)
         assert (resumed.steps, resumed.ended_early) == (25, True)
         assert same_tensors(whole.lora, resumed.lora)
@@ -180,10 +201,10 @@ def test_a_schedule_free_run_measures_and_keeps_the_weights_it_would_save(config
 def test_all_measurements_take_at_most_a_twentieth_of_the_time(visits, epochs, save_epochs):
     images = max(2, min(16, visits // 9))
     draws, every = cost(visits, epochs, images, save_epochs)
-    assert max(16, images) <= draws <= 64
+    assert max(8, images) <= draws <= 32
     measurements = 1 + -(-epochs // every)
-    # A step takes as long as three predictions; two measurements there are in any run.
-    assert measurements * draws <= 0.05 * 3 * visits * epochs or measurements == 2
+    # An image in a step takes as long as 2.5 predictions; two measurements there are in any run.
+    assert measurements * draws <= 0.05 * 2.5 * visits * epochs or measurements == 2
     assert every == 1 or save_epochs in (0, 1) or every % save_epochs == 0
 
 
@@ -191,26 +212,25 @@ def test_more_memory_than_there_is_is_not_asked_for(config, tmp_path, monkeypatc
     sizes = []
     original = HeldOutLoss._losses
 
-    def losses(self, visits, number):
+    def losses(self, visits, rounds):
         sizes.append(len(visits))
         if len(visits) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return original(self, visits, number)
+        return original(self, visits, rounds)
 
     monkeypatch.setattr(HeldOutLoss, "_losses", losses)
-    result = train(config)
-    assert len(result.held_out) == 4 and set(sizes) == {1, 2}
+    result = train(replace(config, epochs=1))
+    assert len(result.held_out) == 2 and set(sizes) == {1, 2, 4} and sizes.count(4) == 1
 
 
 def test_a_state_from_before_images_were_held_out_resumes_without(config, tmp_path):
     old = replace(config, validation_share=0.0)
-    calls = iter(range(100))
-    train(old, should_stop=lambda: next(calls) == 5)
+    stopped(old, 5)
     for path in (tmp_path / "out" / "state").glob("*/state.json"):
         facts = json.loads(path.read_text())
         del facts["identity"]["validation_share"], facts["identity"]["early_stopping"]
         path.write_text(json.dumps(facts))
-    with pytest.raises(run.UserError, match=r"validation_share was 0\.0 when this state was saved and is 0\.1 now"):
+    with pytest.raises(UserError, match=r"validation_share was 0\.0 when this state was saved and is 0\.1 now"):
         train(config, resume=True)
     assert train(old, resume=True).steps == 18
     assert load_file(tmp_path / "out" / "out.safetensors")

@@ -27,6 +27,8 @@ from .lora_applied import applied
 _LEAST, _MOST = 2, 16
 # Pairs of noise and timestep in all: with fewer, the few images that are held out say little.
 _DRAWS = 64
+# A single prediction uses little of a processor.
+_SMALLEST_BATCH = 4
 # Of the device's free memory, for at most 16 images.
 _CACHE_SHARE = 0.1
 
@@ -171,13 +173,19 @@ class HeldOutLoss:
     def __call__(self, at_once: int | None = None) -> Losses:
         """The loss of the model as it is now: with the adapter that is attached, if there is one.
 
-        ``at_once``: the most images to compute together; None takes a training step's.
+        ``at_once``: the most predictions to compute together; None takes :attr:`usual_batch`.
         """
         total = torch.zeros(len(self._images))
-        for visits in self._batches(at_once or self._config.batch_size):
-            batch = torch.stack([self._losses(visits, number) for number in range(self._rounds)]).mean(0)
-            total[[visit.position for visit in visits]] = batch.cpu()
-        return Losses(tuple(total.tolist()))
+        for visits, rounds in self._batches(at_once or self.usual_batch):
+            positions = torch.tensor([visit.position for visit in visits])
+            total.index_add_(0, positions, self._losses(visits, rounds).float().cpu())
+        return Losses(tuple((total / self._rounds).tolist()))
+
+    @property
+    def usual_batch(self) -> int:
+        """As many predictions as a training step computes together; a few more than one, as they keep nothing for a
+        backward pass."""
+        return max(self._config.batch_size, _SMALLEST_BATCH)
 
     def of_file(self, lora: Path | None) -> Losses:
         """The loss with the LoRA in a file, or, with None, of the base model; no adapter must be attached.
@@ -193,26 +201,30 @@ class HeldOutLoss:
         """The number of images."""
         return len(self._images)
 
-    def _batches(self, size: int) -> Iterator[list[Visit]]:
-        """All images, in groups of one bucket of at most ``size``."""
+    def _batches(self, size: int) -> Iterator[tuple[list[Visit], list[int]]]:
+        """All images in all rounds, in groups of one bucket of at most ``size``: the visits, and the round of each."""
         buckets: dict[tuple[int, int], list[Visit]] = {}
         for position, index in enumerate(self._images):
             buckets.setdefault(self._store.examples[index].bucket, []).append(Visit(index, 0, 0, position))
         for visits in buckets.values():
-            yield from (visits[first : first + size] for first in range(0, len(visits), size))
+            pairs = [(visit, number) for number in range(self._rounds) for visit in visits]
+            for first in range(0, len(pairs), size):
+                group = pairs[first : first + size]
+                yield [visit for visit, _ in group], [number for _, number in group]
 
-    def _losses(self, visits: Sequence[Visit], number: int) -> Tensor:
-        """The loss of each image in round ``number``, float32 [visits] on the device."""
+    def _losses(self, visits: Sequence[Visit], rounds: Sequence[int]) -> Tensor:
+        """The loss of each image in its round, float32 [visits] on the device."""
         config, device = self._config, self._session.model.device
         batch = self._store.batch(visits, device)
-        positions = [visit.position for visit in visits]
         shape = batch.mean.shape[1:]
-        sample = objective.draw(
-            config.seed, number, positions, shape, self._objective.sample_timestep, config.noise_offset, HELD_OUT
-        )
-        at = [self._objective.timestep_at(self._shares[number][position], shape) for position in positions]
-        timesteps, noise = torch.stack(at).to(device), sample.noise.to(device)
-        latents = batch.mean + batch.std * sample.latent.to(device)
+        draws = [self._draw(visit.position, number, shape) for visit, number in zip(visits, rounds, strict=True)]
+        noise = torch.cat([draw.noise for draw in draws]).to(device)
+        latents = batch.mean + batch.std * torch.cat([draw.latent for draw in draws]).to(device)
+        at = [
+            self._objective.timestep_at(self._shares[number][visit.position], shape)
+            for visit, number in zip(visits, rounds, strict=True)
+        ]
+        timesteps = torch.stack(at).to(device)
         conditioning = batch.conditioning
         if conditioning is None:
             text = self._session.encode_text(batch.captions)
@@ -227,6 +239,11 @@ class HeldOutLoss:
         if config.min_snr_gamma:
             losses = losses * self._objective.min_snr_weight(timesteps, config.min_snr_gamma)
         return losses
+
+    def _draw(self, position: int, number: int, shape: Sequence[int]) -> objective.Draw:
+        """Noise and latent sample of the image at ``position`` in round ``number``."""
+        seed, offset = self._config.seed, self._config.noise_offset
+        return objective.draw(seed, number, [position], shape, self._objective.sample_timestep, offset, HELD_OUT)
 
 
 def stratified(seed: int, images: int, rounds: int) -> list[list[float]]:

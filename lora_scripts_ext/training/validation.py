@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,11 +22,11 @@ from .listener import Context, Listener
 from .log import Log
 from .state import State
 
-# Of the run's time. A step computes forward, backward through activations and a part of a third pass for the adapter's
-# gradients: about as much as three predictions.
-_SHARE_OF_TIME, _PREDICTIONS_PER_STEP = 0.05, 3
-# Fewer draws do not tell checkpoints apart, more cost without telling more.
-_FEWEST_DRAWS, _MOST_DRAWS = 16, 64
+# Of the run's time. A prediction without gradients takes as long as 0.4 of an image in a training step.
+_SHARE_OF_TIME, _PREDICTIONS_PER_STEP = 0.05, 2.5
+# With 8 draws, checkpoints are ranked nearly, with 16 always as with 224; more than 32 tell nothing more
+# (benchmarks/RESULTS.md).
+_FEWEST_DRAWS, _MOST_DRAWS = 8, 32
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Validation(Listener):
         self.best_weights: Tensor | None = None
         self._loss: HeldOutLoss | None = None
         self._every = 1
+        # The most predictions that memory sufficed for, once that is known.
+        self._at_once: int | None = None
         if images is not None:
             config = context.config
             visits = sum(one.repeats for one in context.store.examples if not one.regularisation)
@@ -157,16 +160,16 @@ class Validation(Listener):
     def _measure(self) -> float:
         """The mean loss of the model as it is now; with fewer images at once where memory runs out."""
         assert self._loss is not None
-        at_once = self._context.stepper.at_once or self._context.config.batch_size
+        self._at_once = min(self._at_once or self._loss.usual_batch, self._context.stepper.at_once or sys.maxsize)
         while True:
             try:
-                return self._loss(at_once).mean
+                return self._loss(self._at_once).mean
             except memory.ERRORS as error:
-                if not memory.ran_out(error) or at_once == 1:
+                if not memory.ran_out(error) or self._at_once == 1:
                     raise
             # Outside of the handler, whose traceback holds on to what was computed.
             memory.release(self._context.session.model.device)
-            at_once = (at_once + 1) // 2
+            self._at_once = (self._at_once + 1) // 2
 
 
 def cost(visits: int, epochs: int, images: int, save_epochs: int) -> tuple[int, int]:
@@ -181,8 +184,9 @@ def cost(visits: int, epochs: int, images: int, save_epochs: int) -> tuple[int, 
     """
     predictions = _SHARE_OF_TIME * _PREDICTIONS_PER_STEP * visits * epochs
     draws = max(_FEWEST_DRAWS, images, min(_MOST_DRAWS, int(predictions / (epochs + 1))))
-    # One of them before the first step.
-    every = math.ceil(epochs / max(1.0, predictions / draws - 1))
+    # One of them is before the first step.
+    most = max(1, int(predictions / draws) - 1)
+    every = math.ceil(epochs / most)
     if every > 1 and save_epochs > 1:
         # Where checkpoints are, so that each of those that are compared has its loss.
         every = math.ceil(every / save_epochs) * save_epochs
