@@ -14,7 +14,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from statistics import mean
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -48,17 +49,16 @@ BRANDS = {"selva": 48, "nocturne": 20, "fondant": 100}
 DEMO_IMAGES = 42
 CHECKPOINTS = 10
 #: what a step leaves of an exponential moving average
-DECAYS = (0.95, 0.98, 0.99)
+DECAYS = (0.95, 0.98)
 #: how many of the last checkpoints are averaged
-AVERAGED = (3, 5)
-STRENGTHS = (0.6, 0.8)
+AVERAGED = (3,)
 #: pairs of noise and timestep of a held-out loss -> how often they are drawn anew
-CHOICES = {8: 4, 16: 4, 32: 4, 64: 2}
+CHOICES = {8: 4, 16: 4, 32: 2, 64: 1}
 #: pairs of noise and timestep of a held-out loss
-DRAWS = 64
+DRAWS = 32
 #: of those not trained on, which are drawn to measure the distance
 OBJECTS = 8
-SAMPLING_STEPS = 10
+SAMPLING_STEPS = 8
 
 
 def main() -> None:
@@ -77,6 +77,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--brands", nargs="+", choices=BRANDS, default=list(BRANDS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument("--epochs", type=int, default=15, help="for 42 images; the demo's settings say 30")
+    parser.add_argument("--strengths", nargs="*", type=float, default=[0.6, 0.8], help="besides 1, of one checkpoint")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="other settings than the demo's")
     parser.add_argument("--threads", type=int, default=0, help="0 leaves it to torch")
     return parser.parse_args()
 
@@ -97,6 +99,7 @@ class Task:
     brand: str
     seed: int
     demo_epochs: int
+    settings: tuple[str, ...] = ()
 
     @property
     def file(self) -> Path:
@@ -113,7 +116,7 @@ class Task:
             "seed": self.seed,
             "epochs": epochs,
         }
-        return configs.load(training.PRESET, [f"{key}={value}" for key, value in values.items()])
+        return configs.load(training.PRESET, [*(f"{key}={value}" for key, value in values.items()), *self.settings])
 
     def held_out(self) -> tuple[list[str], list[str]]:
         """The names of the images that are held out, and of those that are trained on."""
@@ -125,7 +128,11 @@ class Task:
 
 def tasks(options: argparse.Namespace) -> list[Task]:
     """Every brand with every seed, the brands in turn."""
-    return [Task(options.work, brand, seed, options.epochs) for seed in options.seeds for brand in options.brands]
+    return [
+        Task(options.work, brand, seed, options.epochs, tuple(options.set))
+        for seed in options.seeds
+        for brand in options.brands
+    ]
 
 
 def train(options: argparse.Namespace) -> None:
@@ -178,7 +185,7 @@ def measure(options: argparse.Namespace) -> None:
     for task in tasks(options):
         if task.file.exists():
             with StandaloneHost().open(task.config()) as session:
-                Bench(session, task, kept).measure()
+                Bench(session, task, kept, options.strengths).measure()
 
 
 class Kept:
@@ -200,8 +207,8 @@ class Kept:
 class Bench:
     """One training's weights on the model, which they are merged into: that takes half the time of an adapter."""
 
-    def __init__(self, session: StandaloneSession, task: Task, kept: Kept) -> None:
-        self.session, self.task, self.kept = session, task, kept
+    def __init__(self, session: StandaloneSession, task: Task, kept: Kept, strengths: Sequence[float] = ()) -> None:
+        self.session, self.task, self.kept, self.strengths = session, task, kept, strengths
         self.config = task.config()
         self.run = torch.load(task.file, weights_only=True)
         targets = select(list(session.targets()), self.config.target, self.config.train_text_encoder)
@@ -228,9 +235,8 @@ class Bench:
         for decay in DECAYS:
             self._point(f"ema {decay}", run["averages"][decay][epochs[-1]])
         best = min(epochs, key=lambda epoch: mean(self._losses(f"checkpoint {epoch}")))
-        for epoch in {best, epochs[-1]}:
-            for strength in STRENGTHS:
-                self._point(f"checkpoint {epoch} at {strength}", run["weights"][epoch], strength)
+        for strength in self.strengths:
+            self._point(f"checkpoint {best} at {strength}", run["weights"][best], strength)
 
     def measure_draws(self) -> None:
         """As in ``measure``, without distances: losses by image, [choice of draws][image], for each number of draws."""
@@ -277,9 +283,14 @@ class Bench:
                 for weight, frozen in before:
                     weight.copy_(frozen)
 
+    def _distance(self) -> list[list[float]]:
+        """The demo's distance to the brand's own image of every object: on it, and around it."""
+        pairs = zip(self.objects, self.drawn(), strict=True)
+        return [demo.mean_distances([one], [[image]]).tolist() for one, image in pairs]
+
     @torch.no_grad()
-    def _distance(self) -> list[float]:
-        """The demo's distance to the brand's own image of every object, all drawn at once from one noise."""
+    def drawn(self) -> list[Image.Image]:
+        """Every object by the model as it is, all drawn at once from one noise."""
         session, config = self.session, self.config
         prompts = [one.prompt for one in self.objects]
         context = session.encode_text([*([config.preview_negative] * len(prompts)), *prompts]).context
@@ -294,10 +305,7 @@ class Bench:
         scale = config.preview_cfg_scale
         latents = sample(predict, scheduler, noise, Conditioning(context), SAMPLING_STEPS, scale, generator)
         pixels = session._vae.decode(latents / session._checkpoint.scaling_factor, return_dict=False)[0]
-        drawn = [[_to_image(one)] for one in pixels]
-        return [
-            float(demo.mean_distances([one], [images]).mean()) for one, images in zip(self.objects, drawn, strict=True)
-        ]
+        return [_to_image(one) for one in pixels]
 
 
 def checkpoints(epochs: int) -> list[int]:
