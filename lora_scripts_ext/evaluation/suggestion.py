@@ -9,9 +9,7 @@ from typing import Literal
 
 Finding = Literal["copies", "falls apart"]
 
-# Checkpoints whose loss on held-out images is so little above the lowest are taken as equally good.
-_EQUAL = 0.01
-_FINDINGS = {"copies": "copy training images", "falls apart": "draw worse"}
+_FINDINGS: dict[Finding, str] = {"copies": "copy training images", "falls apart": "fall apart"}
 
 
 @dataclass(frozen=True)
@@ -60,3 +58,55 @@ class Suggestion:
     strength: float
     reason: str
     warns: bool = False
+
+
+def suggest(points: Sequence[Point], base: Sequence[float]) -> Suggestion | None:
+    """The checkpoint with the lowest loss on held-out images, at the strength with the lowest.
+
+    Checkpoints of which something bad was noticed are left out where there are others. Losses at strengths other than 1
+    only count for the choice of the strength: they may be there for one checkpoint and missing for the rest.
+
+    Args:
+        points: in the order of training; the checkpoint is chosen from those at strength 1.
+        base: the loss of the model without a LoRA on each held-out image.
+
+    Returns:
+        None where there is no point at strength 1, or no held-out image.
+    """
+    full = [point for point in points if point.strength == 1 and point.losses]
+    if not full or not base:
+        return None
+    sound = [point for point in full if not point.findings]
+    chosen = min(sound or full, key=lambda point: point.loss)
+    strengths = [point for point in points if point.checkpoint == chosen.checkpoint and point.losses]
+    best = min(strengths, key=lambda point: (point.loss, point.strength != 1))
+    worse = best.loss >= math.fsum(base) / len(base)
+    reason = _warning(best, worse) if worse or not sound else _reason(best, full, sound)
+    return Suggestion(best.checkpoint, best.strength, reason, warns=worse or not sound)
+
+
+def _warning(best: Point, worse: bool) -> str:
+    if worse:
+        return (
+            "No checkpoint predicts images it has never seen better than the model without a LoRA, "
+            f"{_what(best)} comes closest; look at its images before you use it, or train again with more images or a "
+            "lower learning rate."
+        )
+    return (
+        f"All checkpoints {_FINDINGS[best.findings[0]]}, {_what(best)} still predicts images it has never seen best; "
+        "look at its images before you use it."
+    )
+
+
+def _reason(best: Point, full: Sequence[Point], sound: Sequence[Point]) -> str:
+    start = f"{_what(best).capitalize()} predicts images it has never seen best"
+    bad = [point for point in full if point.findings]
+    if bad and min(full, key=lambda point: point.loss).findings:
+        return f"{start} of the checkpoints that do not {_FINDINGS[bad[0].findings[0]]}."
+    if best.step == max(point.step for point in sound):
+        return f"{start}, and is the last one."
+    return f"{start}; later ones only get better on the training images."
+
+
+def _what(point: Point) -> str:
+    return point.name if point.strength == 1 else f"{point.name} at strength {point.strength:g}"
