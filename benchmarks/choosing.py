@@ -347,8 +347,8 @@ def table(options: argparse.Namespace) -> None:
         stops = [_stopped(figures, patience) for figures in kept.values() if _is_whole(figures)]
         shares, ratios = zip(*stops, strict=True)
         print(
-            f"patience {patience}: {mean(shares):.2f} of the checkpoints trained; the best of them has {mean(ratios):.3f} "
-            f"of the chosen's distance, at worst {max(ratios):.3f}"
+            f"patience {patience}: {mean(shares):.2f} of the checkpoints trained, the best at {mean(ratios):.3f} "
+            f"of the chosen's distance, {max(ratios):.3f} at worst"
         )
 
 

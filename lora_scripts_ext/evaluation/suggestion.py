@@ -40,7 +40,8 @@ class Point:
     @property
     def name(self) -> str:
         """What a person calls it."""
-        return f"step {self.step}" if self.epoch is None else f"epoch {self.epoch}"
+        name = f"step {self.step}" if self.epoch is None else f"epoch {self.epoch}"
+        return name if self.strength == 1 else f"{name} at strength {self.strength:g}"
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,13 @@ def suggest(points: Sequence[Point], base: Sequence[float]) -> Suggestion | None
     Returns:
         None where there is no point at strength 1, or no held-out image.
     """
-    full = [point for point in points if point.strength == 1 and point.losses]
+    points = [point for point in points if point.losses and math.isfinite(point.loss)]
+    full = [point for point in points if point.strength == 1]
     if not full or not base:
         return None
     sound = [point for point in full if not point.findings]
     chosen = min(sound or full, key=lambda point: point.loss)
-    strengths = [point for point in points if point.checkpoint == chosen.checkpoint and point.losses]
+    strengths = [point for point in points if point.checkpoint == chosen.checkpoint]
     best = min(strengths, key=lambda point: (point.loss, point.strength != 1))
     worse = best.loss >= math.fsum(base) / len(base)
     reason = _warning(best, worse) if worse or not sound else _reason(best, full, sound)
@@ -88,25 +90,21 @@ def suggest(points: Sequence[Point], base: Sequence[float]) -> Suggestion | None
 def _warning(best: Point, worse: bool) -> str:
     if worse:
         return (
-            "No checkpoint predicts images it has never seen better than the model without a LoRA, "
-            f"{_what(best)} comes closest; look at its images before you use it, or train again with more images or a "
-            "lower learning rate."
+            f"No checkpoint predicts images that were not trained on better than the model without a LoRA, {best.name} "
+            "comes closest; look at its images before you use it, or train again with more images or a lower learning "
+            "rate."
         )
     return (
-        f"All checkpoints {_FINDINGS[best.findings[0]]}, {_what(best)} still predicts images it has never seen best; "
-        "look at its images before you use it."
+        f"All checkpoints {_FINDINGS[best.findings[0]]}, {best.name} still predicts images that were not trained on "
+        "best; look at its images before you use it."
     )
 
 
 def _reason(best: Point, full: Sequence[Point], sound: Sequence[Point]) -> str:
-    start = f"{_what(best).capitalize()} predicts images it has never seen best"
+    start = f"Images that were not trained on are predicted best by {best.name}"
     bad = [point for point in full if point.findings]
     if bad and min(full, key=lambda point: point.loss).findings:
         return f"{start} of the checkpoints that do not {_FINDINGS[bad[0].findings[0]]}."
     if best.step == max(point.step for point in sound):
-        return f"{start}, and is the last one."
+        return f"{start}, the last one."
     return f"{start}; later ones only get better on the training images."
-
-
-def _what(point: Point) -> str:
-    return point.name if point.strength == 1 else f"{point.name} at strength {point.strength:g}"
