@@ -192,7 +192,12 @@ class Config:
 
     save_steps: int = _key(0, "Save a checkpoint every N steps; 0 disables it.", low=0, high=10**9)
     save_epochs: int = _key(0, "Save a checkpoint every N epochs; 0 disables it.", low=0, high=10**9)
-    keep_checkpoints: int = _key(0, "Keep only the N newest checkpoints; 0 keeps all.", low=0, high=10**9)
+    keep_checkpoints: int = _key(
+        0,
+        "Keep only the N newest checkpoints, and the one with the lowest held-out loss; 0 keeps all.",
+        low=0,
+        high=10**9,
+    )
     save_precision: Literal["fp16", "bf16", "fp32"] = _key("fp16", "Precision of the LoRA file.")
     save_captions: bool = _key(
         True, "Write caption statistics and preview prompts into the files; false keeps captions private."

@@ -167,8 +167,41 @@ def test_a_run_ends_early_with_the_best_weights(config, tmp_path, falling_then_r
     assert (ended["step"], ended["best"], ended["epoch"]) == (25, 10, 2)
     assert result.lora.name == "out.safetensors" and result.published == result.lora
     assert same_tensors(result.lora, tmp_path / "out" / "out-000002.safetensors")
+    assert result.suggested.checkpoint == str(result.lora)
     with safe_open(result.lora, "pt") as file:
         assert (file.metadata()["ss_steps"], file.metadata()["ss_epoch"]) == ("10", "2")
+
+
+@pytest.fixture
+def halved_strength_is_better(monkeypatch):
+    """The held-out loss of every file at strength 0.6 is 0.4, at 0.8 it is 0.7."""
+    losses = {0.6: 0.4, 0.8: 0.7}
+    monkeypatch.setattr(validation.Validation, "of_file", lambda self, lora, strength: losses[strength])
+
+
+def test_the_checkpoint_with_the_lowest_loss_is_suggested_with_the_best_strength(
+    config, tmp_path, falling_then_rising, halved_strength_is_better
+):
+    result = train(replace(config, epochs=3))
+    second = tmp_path / "out" / "out-000002.safetensors"
+    assert (result.suggested.checkpoint, result.suggested.strength) == (str(second), 0.6)
+    assert result.suggested.reason.startswith("Images that were not trained on are predicted best by epoch 2 at")
+    (logged,) = [event for event in events(tmp_path / "out") if event["event"] == "suggested"]
+    assert logged["checkpoint"] == str(second)
+
+
+def test_a_suggestion_measures_the_file_at_strengths(config):
+    result = train(config)
+    assert result.suggested.checkpoint in {str(path) for path in (*result.checkpoints, result.lora)}
+    best = min(result.held_out[1:], key=lambda point: point.loss)
+    assert f"epoch {best.epoch}" in result.suggested.reason
+
+
+def test_pruning_spares_the_best_checkpoint(config, falling_then_rising):
+    result = train(replace(config, epochs=5, keep_checkpoints=1))
+    assert [path.name for path in result.checkpoints] == ["out-000002.safetensors", "out-000004.safetensors"]
+    assert all(path.is_file() for path in result.checkpoints)
+    assert result.suggested.checkpoint == str(result.checkpoints[0])
 
 
 def test_a_run_that_goes_on_getting_better_is_not_ended(config, falling_then_rising):

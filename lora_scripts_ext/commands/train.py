@@ -90,6 +90,7 @@ def _train(config: Config, resume: bool | Literal["if-possible"]) -> int:
             "checkpoints": [str(path) for path in result.checkpoints],
             "skipped": [{"picture": one.name, "reason": one.reason} for one in result.skipped],
             "held_out": [asdict(one) for one in result.held_out],
+            "suggested": asdict(result.suggested) if result.suggested else None,
             "warnings": result.warnings,
         })  # fmt: skip
     if result.stopped:

@@ -46,8 +46,8 @@ class Report:
             self._begin(fields)
         elif kind == "step":
             self._add_step(fields)
-        elif kind == "ended_early":
-            self.progress["ended_early"] = fields
+        elif kind in ("ended_early", "suggested"):
+            self.progress[kind] = fields
         elif kind in _LISTS:
             self._lists[_LISTS[kind]].append(fields["text"] if kind == "warning" else fields)
 

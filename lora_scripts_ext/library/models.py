@@ -26,6 +26,8 @@ RECORD = "model.json"
 RUNS = "runs"
 #: the kinds of jobs that make versions
 TRAINING = ("train", "update")
+#: of a training's result
+_FACTS = ("steps", "loss", "seconds", "checkpoints", "previews", "held_out", "suggested", "warnings")
 _LONGEST_TRIGGER = 200
 _MOST_CONFIG = 64 << 10
 _CHANGEABLE = ("name", "kind", "trigger_word", "folder", "config")
@@ -241,7 +243,7 @@ def version_columns(job: Job) -> dict[str, Any] | None:
     # Beside the file that lies where LoRAs are used, the run's own stays in its folder.
     own = Path(job.result.get("file") or Path(job.output_dir) / Path(lora).name)
     file = own if own.is_file() else Path(lora)
-    facts = {key: job.result.get(key) for key in ("steps", "loss", "seconds", "checkpoints", "previews")}
+    facts = {key: job.result.get(key) for key in _FACTS}
     facts |= {"size": _size(file), "config": job.config.get("train", job.config)}
     if job.kind == "update":
         facts |= {"refused": not job.result["published"], "held_out": job.result["held_out"]}

@@ -85,8 +85,25 @@ class Checkpoints(Listener):
                 path = output.write_epoch(context.adapter, progress.epoch, metadata)
             else:
                 path = output.write_step(context.adapter, progress.step, metadata)
-        self.paths = output.prune([*(old for old in self.paths if old != path), path])
+        self.paths = output.prune([*(old for old in self.paths if old != path), path], self._best())
         self._log.emit({"event": "checkpoint", "step": progress.step, "path": str(path)})
+
+    def _best(self) -> Path | None:
+        """The checkpoint of the lowest held-out loss: it is not deleted for newer ones."""
+        losses = {one.step: one.loss for one in self._validation.points}
+        measured = [path for path in self.paths if self._step_of(path) in losses]
+        return min(measured, key=lambda path: losses[self._step_of(path)], default=None)
+
+    def by_step(self, finished_step: int) -> dict[int, Path]:
+        """The files by the step whose weights they hold; ``finished_step`` is the finished file's."""
+        found = {self._step_of(path): path for path in self.paths}
+        return found if self.final is None else {**found, finished_step: self.final}
+
+    def _step_of(self, path: Path) -> int:
+        step = self._context.output.step_of(path)
+        return (
+            step if step is not None else self._context.output.epoch_of(path) * self._context.progress.steps_per_epoch
+        )
 
     def _metadata(self, step: int) -> dict[str, str]:
         return {**self._facts.metadata(step), **self._validation.metadata(step)}

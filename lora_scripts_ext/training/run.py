@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from ..dataset import plan, source
 from ..dataset.plan import Step
 from ..dataset.store import Store
 from ..errors import TrainingError, UserError
+from ..evaluation.suggestion import Suggestion
 from ..images.skipped import Skipped
 from . import held_out, lock, memory_plan, notices, processes, publication
 from . import state as states
@@ -34,6 +35,7 @@ from .previews import Previews
 from .processes import World
 from .state_saver import StateSaver
 from .step import Stepper
+from .suggested import suggested
 from .validation import Point, Validation
 
 Resume = bool | Literal["if-possible"]
@@ -60,6 +62,7 @@ class Result:
         loss: mean over the last epoch.
         published: where the finished file was copied to for use; None where it was not.
         held_out: the loss on held-out images, by step.
+        suggested: which file to use, at which strength; None where no images were held out, or the run was stopped.
         warnings: what the user should know about the run.
         ended_early: whether the run ended before its last step because the held-out loss no longer fell.
     """
@@ -74,6 +77,7 @@ class Result:
     previews: list[Path] = field(default_factory=list)
     published: Path | None = None
     held_out: list[Point] = field(default_factory=list)
+    suggested: Suggestion | None = None
     warnings: list[str] = field(default_factory=list)
     ended_early: bool = False
 
@@ -131,7 +135,8 @@ def train(
         stack.callback(run.close)
         recomputed = config.gradient_checkpointing
         with attached(run.context.adapter, session.targets(), session.blocks(), gradient_checkpointing=recomputed):
-            result = run.train(started)
+            run.train()
+        result = run.finish(started)
         if world.is_main and result.lora is not None and not result.stopped and approve(session, result.lora):
             before_publishing()
             published = publication.publish(result.lora, _publish_dir(host, output_dir, publish_dir), run.warn)
@@ -257,8 +262,8 @@ class Run:
         """Close the log files."""
         self.log.close()
 
-    def train(self, started: float) -> Result:
-        """Train to the end, or until stopped; ``started`` is when the run began, in seconds since the epoch."""
+    def train(self) -> None:
+        """Train to the end, or until stopped."""
         self._announce()
         try:
             self._listeners.on_train_begin()
@@ -267,7 +272,20 @@ class Run:
         except TrainingError as error:
             self.log.emit({"event": "failed", "step": self.context.progress.step, "text": str(error)})
             raise
-        return self._result(started)
+
+    def finish(self, started: float) -> Result:
+        """What the run came to; the adapter must be detached.
+
+        ``started`` is when the run began, in seconds since the epoch.
+        """
+        suggestion = None
+        if self.context.world.is_main and self.context.progress.done:
+            suggestion = suggested(self.context, self.validation, self.checkpoints)
+        if suggestion is not None:
+            self.log.emit({"event": "suggested", **asdict(suggestion)})
+            if suggestion.warns:
+                self.warn(suggestion.reason)
+        return self._result(started, suggestion)
 
     def _loop(self) -> None:
         """Do the steps that are left, until the user stops the run."""
@@ -323,7 +341,7 @@ class Run:
         if self._fit is not None and (note := self._fit.sentence(context.config)):
             self.warn(note)
 
-    def _result(self, started: float) -> Result:
+    def _result(self, started: float, suggestion: Suggestion | None) -> Result:
         progress, checkpoints = self.context.progress, self.checkpoints.paths
         stopped = not progress.done
         lora = (checkpoints[-1] if checkpoints else None) if stopped else self.checkpoints.final
@@ -341,6 +359,7 @@ class Run:
             stopped,
             self.previews.paths,
             held_out=self.validation.points,
+            suggested=suggestion,
             warnings=self.log.warnings,
             ended_early=progress.ended_early,
         )

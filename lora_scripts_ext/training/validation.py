@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from . import optimizer
 from .held_out import HeldOutLoss
 from .listener import Context, Listener
 from .log import Log
+from .lora_applied import applied
 from .state import State
 
 # Of the run's time. A prediction without gradients takes as long as 0.4 of an image in a training step.
@@ -148,6 +150,12 @@ class Validation(Listener):
             self._add(self._measure(), self.points[0].base)
             if context.config.early_stopping and self.best == self.points[-1]:
                 self.best_weights = context.adapter.weights.detach().to("cpu", copy=True)
+
+    def of_file(self, lora: Path, strength: float) -> float:
+        """The mean loss with a file at a strength; the run's own adapter must be detached."""
+        assert self._loss is not None
+        with applied(self._context.session, lora, strength):
+            return self._measure()
 
     def _add(self, loss: float, base: float) -> None:
         progress = self._context.progress

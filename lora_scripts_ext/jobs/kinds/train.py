@@ -66,6 +66,7 @@ class Train(Kind):
             "checkpoints": [str(path) for path in result.checkpoints],
             "previews": [str(path) for path in result.previews],
             "held_out": [asdict(one) for one in result.held_out], "warnings": result.warnings,
+            "suggested": asdict(result.suggested) if result.suggested else None,
             "skipped": [{"name": one.name, "reason": one.reason} for one in result.skipped],
         }  # fmt: skip
         if result.stopped:
