@@ -43,8 +43,9 @@ def cache(tmp_path_factory):
 
 @pytest.fixture
 def every_epoch(monkeypatch):
-    """So short a run measures after every epoch, too."""
+    """So short a run measures after every epoch, too, and quickly."""
     monkeypatch.setattr(validation, "_SHARE_OF_TIME", 1.0)
+    monkeypatch.setattr(validation, "_MOST_DRAWS", 8)
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_a_tenth_is_held_out_and_measured_with_the_lora_and_without(config, tmp_
     # The same by the files that the run wrote.
     names = outside(config)
     with opened(config, names) as (session, store):
-        loss = HeldOutLoss(config, session, store, draws=32)
+        loss = HeldOutLoss(config, session, store, draws=8)
         assert loss.of_file(None).mean == pytest.approx(logged[0]["base"], rel=1e-5)
         for path, point in zip([*result.checkpoints, result.lora], logged[1:], strict=True):
             assert loss.of_file(path).mean == pytest.approx(point["loss"], rel=1e-5)
