@@ -5,8 +5,9 @@ class prompt (``prior_preservation: class_prompt``) at several weights. Kept is 
 give, as far as it is what the base model gives: its prediction, and images drawn from the same noise. The cost is the
 time of a step, and how near prompts with the trigger word come to the brand's own images of held-out objects.
 
-``python benchmarks/preservation.py [--brand NAME] [--seeds N ...] [--steps N] [--only WORD ...]``, on a CPU. Prints a
-JSON object for each training as it ends, then the means over the seeds as a table.
+``python benchmarks/preservation.py [--brand NAME] [--seeds N ...] [--steps N] [--only WORD ...] [--trigger WORD]
+[--text-encoder]``, on a CPU. Prints a JSON object for each training as it ends, then the means over the seeds as a
+table.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from lora_scripts_ext.hosts.standalone.session import StandaloneSession
 from lora_scripts_ext.training import objective
 from pocket import demo
 
+#: a word that no caption holds; the pocket model has learned to read over such words in front of a caption
 TRIGGER = "lmra"
 #: what each training adds to the demo's settings; ``reg_data_dir`` is filled in
 WAYS: dict[str, dict[str, Any]] = {
@@ -51,6 +53,8 @@ WAYS: dict[str, dict[str, Any]] = {
     },
 }
 CLASS_SEED, OTHER_SEED = 101, 12
+#: how many prompts without the trigger word are drawn, of objects in the training images and of others
+CLASSES = 4
 MEASURES = (
     "cpu_seconds_a_step", "brand_loss", "brand_distance", "moved_seen", "moved_unseen", "drawn_seen", "drawn_unseen",
 )  # fmt: skip
@@ -60,9 +64,9 @@ def main() -> None:
     """Train, measure, print."""
     options = _options()
     rows = []
-    first = _config(options.brand, 0, 1)
+    first = training.preset(options.brand, 0, 1)
     with StandaloneHost().open(first) as session, tempfile.TemporaryDirectory() as folder:
-        bench = Bench(session, options.brand, Path(folder))
+        bench = Bench(session, options.brand, Path(folder), _common(options))
         print(json.dumps({"another_seed": bench.another_seed(), "torch": torch.__version__}), flush=True)
         for seed in options.seeds:
             for way in options.ways:
@@ -77,14 +81,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="ways that hold one of these words")
+    parser.add_argument("--trigger", default=TRIGGER, help="the trigger word")
+    parser.add_argument("--text-encoder", action="store_true", help="train the text encoder, too")
     options = parser.parse_args()
     options.ways = [way for way in WAYS if any(word in way for word in options.only)]
     return options
 
 
-def _config(brand: str, seed: int, steps: int, **settings: Any) -> Config:
-    """The demo's settings with a trigger word; captions are always there, as the class prompt demands."""
-    return training.preset(brand, seed, steps, trigger_word=TRIGGER, caption_dropout=0, **settings)
+def _common(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings of all trainings; captions are always there, as the class prompt demands."""
+    return {"trigger_word": options.trigger, "train_text_encoder": options.text_encoder, "caption_dropout": 0}
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,6 @@ class Classes:
         prompts: one for each class.
         noisy: float32 [classes · timesteps, channels, height, width], of the base model's own images.
         timesteps: int64 [classes · timesteps].
-        conditioning: of as many prompts.
         predicted: float32 like ``noisy``.
         drawn: an image for each class.
     """
@@ -103,14 +108,13 @@ class Classes:
     prompts: list[str]
     noisy: Tensor
     timesteps: Tensor
-    conditioning: Conditioning
     predicted: Tensor
     drawn: list[Image.Image]
 
     @torch.no_grad()
     def moved(self, session: StandaloneSession) -> float:
         """Mean squared difference of the prediction from the base model's: in the unit of the loss."""
-        now = session.predict(self.noisy, self.timesteps, self.conditioning)
+        now = session.predict(self.noisy, self.timesteps, _conditioning(session, self.prompts))
         return (now - self.predicted).square().mean().item()
 
     def distance(self, session: StandaloneSession, config: Config) -> float:
@@ -121,22 +125,22 @@ class Classes:
 class Bench:
     """The model without a LoRA, and what is measured against it."""
 
-    def __init__(self, session: StandaloneSession, brand: str, folder: Path) -> None:
+    def __init__(self, session: StandaloneSession, brand: str, folder: Path, common: dict[str, Any]) -> None:
+        """``folder`` is for temporary files, ``common`` are settings of all trainings."""
         self.session = session
-        self.config = _config(brand, 0, 1)
+        self._common = common
+        self.config = training.preset(brand, 0, 1)
         self._brand = brand
         self._folder = folder
-        phrases = _phrases(BRANDS[brand] / "brand")
-        unseen = _phrases(BRANDS[brand] / "held_out")
-        self.seen = self._classes(phrases[:: len(phrases) // len(unseen)][: len(unseen)])
-        self.unseen = self._classes(unseen)
-        self._class_images(phrases[::2], folder / "class")
+        self._seen_phrases = _phrases(BRANDS[brand] / "brand")
+        self.seen = self._classes(self._seen_phrases[:: len(self._seen_phrases) // CLASSES][:CLASSES])
+        self.unseen = self._classes(_phrases(BRANDS[brand] / "held_out")[::2])
         self._own = self._held_out(BRANDS[brand] / "held_out")
 
     def row(self, seed: int, steps: int, way: str) -> dict[str, Any]:
         """One training and its measures."""
-        settings = {key: value or str(self._folder / "class") for key, value in WAYS[way].items()}
-        config = _config(self._brand, seed, steps, output_dir=str(self._folder / "out"), **settings)
+        settings = self._common | {key: value or str(self._class_images()) for key, value in WAYS[way].items()}
+        config = training.preset(self._brand, seed, steps, output_dir=str(self._folder / "out"), **settings)
         with ExitStack() as stack:
             running = training.Ours(self.session, config, None, stack)
             seconds = []
@@ -155,9 +159,11 @@ class Bench:
         return round(_distance(self.unseen.drawn, others), 4)
 
     def _measured(self) -> dict[str, float]:
+        # The text encoder may have been trained.
+        own = replace(self._own, conditioning=_conditioning(self.session, [one.prompt for one in self._own.objects]))
         return {
-            "brand_loss": self._own.loss(self.session),
-            "brand_distance": self._own.distance(self.session),
+            "brand_loss": own.loss(self.session),
+            "brand_distance": own.distance(self.session),
             "moved_seen": self.seen.moved(self.session),
             "moved_unseen": self.unseen.moved(self.session),
             "drawn_seen": self.seen.distance(self.session, self.config),
@@ -167,11 +173,8 @@ class Bench:
     def _held_out(self, folder: Path) -> Measures:
         """The brand's own images of held-out objects, prompted with the trigger word."""
         plain = quality.measures(self.session, self.config, folder)
-        objects = [replace(one, prompt=f"{TRIGGER}, {one.prompt}") for one in plain.objects]
-        with torch.no_grad():
-            context = self.session.encode_text([one.prompt for one in objects]).context
-        conditioning = Conditioning(context.repeat_interleave(TIMESTEPS_PER_IMAGE, 0))
-        return replace(plain, objects=objects, conditioning=conditioning)
+        objects = [replace(one, prompt=f"{self._common['trigger_word']}, {one.prompt}") for one in plain.objects]
+        return replace(plain, objects=objects)
 
     @torch.no_grad()
     def _classes(self, prompts: Sequence[str]) -> Classes:
@@ -186,23 +189,28 @@ class Bench:
         timesteps = (starts + stretch * torch.rand(len(starts), generator=generator)).long()
         noise = torch.randn(latents.shape, generator=generator)
         noisy = objective.add_noise(latents, noise, session.model.alphas_cumprod[timesteps])
-        context = session.encode_text(list(prompts)).context.repeat_interleave(TIMESTEPS_PER_IMAGE, 0)
-        conditioning = Conditioning(context)
-        return Classes(
-            list(prompts), noisy, timesteps, conditioning, session.predict(noisy, timesteps, conditioning), drawn
-        )
+        predicted = session.predict(noisy, timesteps, _conditioning(session, prompts))
+        return Classes(list(prompts), noisy, timesteps, predicted, drawn)
 
-    def _class_images(self, phrases: Sequence[str], folder: Path) -> None:
-        """Regularisation images, drawn by the base model from half of the training captions."""
-        folder.mkdir()
-        for number, image in enumerate(_drawn(self.session, self.config, phrases, CLASS_SEED)):
-            image.save(folder / f"{number:02d}.png")
-            (folder / f"{number:02d}.txt").write_text(phrases[number], encoding="utf-8")
+    def _class_images(self) -> Path:
+        """Regularisation images, drawn once by the base model, which has no adapter yet, from the training captions."""
+        folder = self._folder / "class"
+        if not folder.exists():
+            folder.mkdir()
+            for number, image in enumerate(_drawn(self.session, self.config, self._seen_phrases, CLASS_SEED)):
+                image.save(folder / f"{number:02d}.png")
+                (folder / f"{number:02d}.txt").write_text(self._seen_phrases[number], encoding="utf-8")
+        return folder
 
 
 def _phrases(folder: Path) -> list[str]:
     with (folder / "metadata.csv").open(encoding="utf-8", newline="") as rows:
         return [row["prompt"] for row in csv.DictReader(rows)]
+
+
+@torch.no_grad()
+def _conditioning(session: StandaloneSession, prompts: Sequence[str]) -> Conditioning:
+    return Conditioning(session.encode_text(list(prompts)).context.repeat_interleave(TIMESTEPS_PER_IMAGE, 0))
 
 
 def _drawn(session: StandaloneSession, config: Config, prompts: Sequence[str], seed: int) -> list[Image.Image]:
