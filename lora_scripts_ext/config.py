@@ -68,8 +68,17 @@ class Config:
     )
     num_repeats: int = _key(1, "Repeats per epoch of the images whose folder name has no number.", low=1, high=10000)
     reg_data_dir: str = _key("", "Folder of regularisation images of the class, for prior preservation.")
+    prior_preservation: Literal["none", "class_prompt"] = _key(
+        "none", "Hold prompts of the class, without the trigger word, at the base model's own output; needs no images."
+    )
+    class_prompt: str = _key(
+        "", "Words for the class, such as `a shoe`, held in place of the trigger word; empty leaves that out."
+    )
     prior_loss_weight: float = _key(
-        1.0, "Weight of the regularisation images' mean loss (prior preservation).", low=0, high=1000
+        1.0,
+        "Weight of the mean loss of prior preservation, by regularisation images or class prompt.",
+        low=0,
+        high=1000,
     )
 
     resolution: list[int] = _key(
@@ -234,6 +243,11 @@ class Config:
     def alpha(self) -> float:
         """LoRA alpha; the rank when the user names none."""
         return float(self.lora_rank) if self.lora_alpha is None else self.lora_alpha
+
+    @property
+    def holds_class(self) -> bool:
+        """Whether the class prompt is held at the base model's output."""
+        return self.prior_preservation == "class_prompt" and self.prior_loss_weight > 0
 
     @property
     def cache_path(self) -> Path:

@@ -163,7 +163,6 @@ REFUSED = {
     "lr_scheduler_min_lr_ratio": _NOT_HERE,
     "stop_text_encoder_training": "is not available here; lower text_encoder_lr or take it out",
     "adam_weight_decay_text_encoder": "is not available here; weight_decay holds for all parts",
-    "class_prompt": "is not available here; write it as the captions of the images in reg_data_dir",
     "class_labels_conditioning": _NOT_HERE,
     "do_edm_style_training": _NOT_HERE,
     "text_encoder_use_attention_mask": _NOT_HERE,

@@ -33,7 +33,8 @@ FOLDED = {
     "Images": [
         "resolution", "enable_bucket", "bucket_step", "min_bucket_side", "max_bucket_side", "bucket_no_upscale",
         "crop", "crop_variants", "flip", "masked_loss", "unmasked_weight",
-        "normalize_masked_area_loss", "mask_dir", "reg_data_dir", "prior_loss_weight",
+        "normalize_masked_area_loss", "mask_dir", "reg_data_dir", "prior_preservation", "class_prompt",
+        "prior_loss_weight",
     ],
     "Captions": [
         "metadata_path", "caption_encoding", "shuffle_caption", "keep_tokens", "caption_variants", "caption_dropout",
@@ -90,7 +91,9 @@ _LABELS = {
     "normalize_masked_area_loss": "Count small parts as much as large ones",
     "mask_dir": "Folder of masks",
     "reg_data_dir": "Folder of class images",
-    "prior_loss_weight": "Weight of the class images",
+    "prior_preservation": "What else the model keeps",
+    "class_prompt": "Words for the class",
+    "prior_loss_weight": "Weight of what is kept of the class",
     "metadata_path": "File with captions",
     "caption_encoding": "Encoding of the caption files",
     "shuffle_caption": "Shuffle the tags",
@@ -144,6 +147,9 @@ _CHOICES = {
     "crop": {"center": "The middle", "top": "The top, with faces", "random": "A random part"},
     "masked_loss": {
         "none": "The whole image", "alpha": "What is not transparent", "files": "What is white in its mask",
+    },
+    "prior_preservation": {
+        "none": "Nothing but class images", "class_prompt": "What it draws without the trigger word",
     },
     "loss": {"l2": "Mean squared error (L2)", "huber": "Huber, for mixed quality"},
     "prediction_type": {"auto": "Detect it", "epsilon": "Noise (epsilon)", "v_prediction": "Velocity (v)"},

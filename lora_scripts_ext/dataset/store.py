@@ -39,6 +39,8 @@ class Batch:
         time_ids: float32 [batch, 6] in pixels, SDXL only.
         conditioning: with ``time_ids``; None when the text encoder is trained and ``captions`` must be encoded again.
         captions: the texts shown.
+        class_conditioning: as ``conditioning``, of ``class_captions``.
+        class_captions: the texts held at the base model's output; empty where none are.
     """
 
     mean: Tensor
@@ -48,6 +50,8 @@ class Batch:
     time_ids: Tensor | None
     conditioning: Conditioning | None
     captions: list[str]
+    class_conditioning: Conditioning | None
+    class_captions: list[str]
 
 
 @dataclass(frozen=True)
@@ -161,20 +165,32 @@ class Store:
         captions = [
             "" if visit.variant is None else self.examples[visit.example].variants[visit.variant] for visit in visits
         ]
+        class_captions = [
+            self.examples[visit.example].class_variants[visit.variant or 0]
+            for visit in visits
+            if self.examples[visit.example].class_variants
+        ]
         stacked = partial(_stacked, rows=rows, device=device)
         time_ids = _if_any(stacked, table.time_ids)
-        conditioning = None
-        if self._texts is not None:
-            conditioning = replace(self._texts.of(captions, device), time_ids=time_ids)
         return Batch(
             mean=stacked(table.mean),
             std=stacked(table.std),
             mask=_if_any(stacked, table.mask),
             weight=torch.tensor([visit.weight for visit in visits]).to(device, non_blocking=True),
             time_ids=time_ids,
-            conditioning=conditioning,
+            conditioning=self._conditioning(captions, time_ids, device),
             captions=captions,
+            class_conditioning=self._conditioning(class_captions, time_ids, device),
+            class_captions=class_captions,
         )
+
+    def _conditioning(
+        self, captions: Sequence[str], time_ids: Tensor | None, device: torch.device
+    ) -> Conditioning | None:
+        """None where the texts are not held here, or there are none."""
+        if self._texts is None or not captions:
+            return None
+        return replace(self._texts.of(captions, device), time_ids=time_ids)
 
 
 def _unless_black(example: Example, item: Latents | Skipped, config: Config) -> Latents | Skipped:

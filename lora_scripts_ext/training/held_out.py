@@ -161,7 +161,7 @@ class HeldOutLoss:
         Raises:
             UserError: none of them can be used.
         """
-        own = replace(config, reg_data_dir="")
+        own = replace(config, reg_data_dir="", prior_preservation="none", class_prompt="")
         model = session.model
         dataset = source.read(own, own.sides(model.resolution), model.vae_factor).only(names)
         budget = memory.free(model.device, _CACHE_SHARE)
