@@ -231,7 +231,7 @@ def run(create: Callable[[], Training], path: Path, clock: Clock, device: torch.
         if clock.elapsed() - saved > SAVE_EVERY:
             training.save(state)
             saved = clock.elapsed()
-    if training.step == training.steps:
+    if training.step >= training.steps:
         write(result, {"step": training.step, "average": training.average.state_dict()})
         state.unlink(missing_ok=True)
     else:

@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import json
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -128,6 +129,15 @@ def test_a_call_that_dies_loses_only_what_its_last_state_lacks(data, trained, tm
     monkeypatch.setattr(diffusion, "follow", follow)
     assert training.call(RECIPE, data, tmp_path, 10, CPU)["done"]
     assert_same(result(tmp_path), result(trained))
+
+
+def test_a_training_may_be_made_shorter_between_calls(data, trained, tmp_path):
+    for name in ("autoencoder.pt", "latents.pt"):
+        shutil.copy(trained / name, tmp_path / name)
+    for _ in range(2):
+        training.call(RECIPE, data, tmp_path, 0, CPU)
+    answer = training.call(dataclasses.replace(RECIPE, unet_steps=1), data, tmp_path, 0, CPU)
+    assert (answer["steps"], answer["done"]) == ({"autoencoder": 3, "diffusion": 2}, True)
 
 
 def test_another_recipe_does_not_continue_a_training(data, trained):
