@@ -273,7 +273,8 @@ def from_folders(database: Database) -> None:
                 values = json.loads(path.read_text(encoding="utf-8"))
                 row = {"id": path.parent.name, "changed": _now()}
                 row |= {key: values[key] for key in ("name", "kind", "trigger_word", "folder", "created")}
-                row["config"] = json_text.dumps(values["config"])
+                row |= {key: json_text.dumps(values.get(key, empty)) for key, empty in (("config", {}), ("tags", []))}
+                row["retired"] = values.get("retired")
                 marks = ", ".join("?" * len(row))
                 connection.execute(f"INSERT INTO models ({', '.join(row)}) VALUES ({marks})", list(row.values()))
             except (OSError, ValueError, LookupError, TypeError, sqlite3.IntegrityError):
