@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def effect(layer):
 
 
 def effects(path):
-    return {key: effect(layer) for key, layer in file.read(path).layers.items()}
+    return {key: effect(layer) for key, layer in file.read(Path(path)).layers.items()}
 
 
 def weighted_sum(paths, weights=WEIGHTS):

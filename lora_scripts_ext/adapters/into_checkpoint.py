@@ -72,6 +72,8 @@ def into_checkpoint(
     checkpoint: Path,
     loras: Sequence[tuple[Path, float]],
     out: Path,
+    *,
+    metadata: Mapping[str, str] | None = None,
     progress: Progress = lambda done, total, what: None,
 ) -> Merged:
     """Write a copy of ``checkpoint`` that has the effect of the LoRAs, each times its weight.
@@ -80,6 +82,7 @@ def into_checkpoint(
         checkpoint: a single file in the original layout; a VAE or text encoders that no LoRA changes may be missing.
         loras: files, or folders of PEFT or diffusers.
         out: must not exist.
+        metadata: further entries of the new file's.
         progress: is called with tensors done, all tensors, what they are.
 
     Raises:
@@ -104,7 +107,8 @@ def into_checkpoint(
                 changes[_source(checkpoint, known, lora, key).name].append(
                     _Change(lora, key, weight, _source(checkpoint, known, lora, key))
                 )
-        return _write(checkpoint, header, known, changes, _metadata(header, checkpoint, loras, out), out, progress)
+        complete = {**_metadata(header, checkpoint, loras, out), **(metadata or {})}
+        return _write(checkpoint, header, known, changes, complete, out, progress)
 
 
 def _source(checkpoint: Path, known: CheckpointLayers, lora: OpenedLora, key: str) -> Source:

@@ -83,6 +83,7 @@ def merge(
     *,
     rank: int | None = None,
     precision: str = "",
+    metadata: Mapping[str, str] | None = None,
     progress: Progress = lambda done, total, what: None,
 ) -> Made:
     """Write the sum of several LoRAs times their weights to a new file.
@@ -92,6 +93,7 @@ def merge(
         out: must not exist.
         rank: None puts the ranks side by side, which is exact; else the nearest LoRA of this rank, layer by layer.
         precision: ``fp32``, ``fp16`` or ``bf16``; empty takes that of the files, fp32 where they differ.
+        metadata: further entries of the file's metadata.
         progress: is called with layers done, all layers, what they are.
 
     Raises:
@@ -105,8 +107,8 @@ def merge(
     with ExitStack() as stack:
         files = [(stack.enter_context(opened(path)), weight) for path, weight in loras]
         parts = _parts(files)
-        metadata = {**_shared(files), "ss_network_module": "networks.lora"}
-        return _write(parts, out, metadata, rank, precision, progress)
+        complete = {**_shared(files), "ss_network_module": "networks.lora", **(metadata or {})}
+        return _write(parts, out, complete, rank, precision, progress)
 
 
 def resize(
@@ -115,17 +117,27 @@ def resize(
     rank: int,
     *,
     precision: str = "",
+    metadata: Mapping[str, str] | None = None,
     progress: Progress = lambda done, total, what: None,
 ) -> Made:
     """Write the nearest LoRA of another rank to a new file, with the metadata of the old one.
 
     A layer whose rank is smaller already keeps that. kohya's ``resize_lora.py`` has the same effect.
 
+    Args:
+        lora: a file, or a folder of PEFT or diffusers.
+        out: must not exist.
+        rank: of the result.
+        precision: as for :func:`merge`.
+        metadata: further entries of the new file's.
+        progress: as for :func:`merge`.
+
     Raises:
         UserError: the file cannot be read, or ``out`` exists.
     """
     with opened(lora) as file:
-        return _write(_parts([(file, 1.0)]), out, file.metadata, rank, precision, progress)
+        complete = {**file.metadata, **(metadata or {})}
+        return _write(_parts([(file, 1.0)]), out, complete, rank, precision, progress)
 
 
 def _write(
