@@ -1,7 +1,8 @@
 """The command line, killed by SIGKILL where a file is renamed to its final path.
 
-``python -m tests.dying before|after PATTERN [options of train.py]``, or of another command behind ``review``: before, when
-all is written and nothing renamed; after, when the file (or folder) has just appeared. PATTERN is matched with the end of its path: ``state/step-*``.
+``python -m tests.dying before|after PATTERN [options of train.py]``, or ``review`` with its own: before, when all is
+written and nothing renamed; after, when the file (or folder) has just appeared. PATTERN is matched with the end of its
+path: ``state/step-*``.
 """
 
 import os

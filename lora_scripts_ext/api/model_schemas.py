@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from .review_schemas import PublishedAs, Reviewed
 from .schemas import JobChangeIn
 
 Kind = Literal["brand_style", "product", "character", "car"]
@@ -119,6 +120,8 @@ class Version(BaseModel):
     facts: dict[str, Any] = Field(description="Steps, loss, seconds, size in bytes, config.")
     created: str
     address: str = Field(description="Where the file can be fetched.")
+    review: Reviewed
+    published_as: PublishedAs | None = Field(description="null where nothing of this version is published now.")
 
 
 class Versions(BaseModel):

@@ -43,6 +43,9 @@ class Environment(Protocol):
     def lora_dir(self) -> Path | None:
         """The folder that finished LoRAs are copied to for use; None where they stay with their models."""
 
+    def refresh(self, lora: Path) -> None:
+        """A LoRA in ``lora_dir`` has been written or taken away: whoever lists them looks again."""
+
     def host(self, stop: Callable[[], None]) -> Host:
         """The host that holds base models; ``stop`` is called when the user stops the run there."""
 
@@ -113,6 +116,9 @@ class Standalone:
     def lora_dir(self) -> None:
         """See :meth:`Environment.lora_dir`."""
         return
+
+    def refresh(self, lora: Path) -> None:
+        """Nobody lists LoRAs here."""
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The standalone host, which nothing stops but the job itself."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import config_check, file_name, files, json_text
 from ..errors import Conflict, NotFound, UserError
+from . import publications
 from .database import Database
 from .job import ENDED, OWNED, Job
 from .model import KINDS, Model, ModelPage, State, Version
@@ -37,6 +38,11 @@ class Models:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @property
+    def database(self) -> Database:
+        """The library's file."""
+        return self._database
 
     def create(
         self,
@@ -191,10 +197,12 @@ class Models:
                 raise NotFound(f"Model {model} has no version {number}; GET /models/{model}/versions lists them.")
             return Version.of(found)
 
-    def published(self, version: str, path: str) -> None:
-        """A version's file has been copied to ``path`` for use; empty where it has been taken back."""
-        with self._database.writing() as connection:
-            connection.execute("UPDATE versions SET published = ? WHERE id = ?", [path, version])
+    def after(self, place: int) -> list[tuple[int, Version]]:
+        """The versions that were recorded after a place, the oldest first, each with its own place; 0 is before all."""
+        with self._database.reading() as connection:
+            places = connection.execute("SELECT rowid FROM versions WHERE rowid > ? ORDER BY rowid", [place]).fetchall()
+            rows = connection.execute("SELECT * FROM versions WHERE rowid > ? ORDER BY rowid", [place])
+            return [(own[0], Version.of(row)) for own, row in zip(places, rows, strict=True)]
 
     def trigger_words(self, *, but: str = "") -> set[str]:
         """The trigger words of all models but the one with this id, casefolded."""
@@ -244,7 +252,7 @@ def version_columns(job: Job) -> dict[str, Any] | None:
     facts = {key: job.result.get(key) for key in ("steps", "loss", "seconds", "checkpoints", "previews")}
     facts |= {"size": _size(file), "config": job.config.get("train", job.config)}
     if job.kind == "update":
-        facts |= {"refused": not job.result["published"], "held_out": job.result["held_out"]}
+        facts |= {"refused": job.result.get("refused", not job.result["published"]), "held_out": job.result["held_out"]}
     return {
         "id": secrets.token_hex(6), "model": job.model, "job": job.id, "file": str(file), "sha256": _digest(file),
         "published": "" if file == Path(lora) else str(lora), "facts": json_text.dumps(facts), "created": _now(),
@@ -262,6 +270,8 @@ def insert_version(connection: sqlite3.Connection, job: Job, columns: dict[str, 
         marks = ", ".join("?" * len(values))
         connection.execute(f"INSERT INTO versions ({', '.join(values)}) VALUES ({marks})", list(values.values()))
         connection.execute("UPDATE models SET changed = ? WHERE id = ?", [_now(), job.model])
+        if columns["published"] and job.model is not None:
+            publications.record(connection, job.model, columns["id"], columns["file"], columns["published"])
     return Version.of(connection.execute("SELECT * FROM versions WHERE job = ?", [job.id]).fetchone())
 
 

@@ -27,6 +27,10 @@ class WebUI:
         """Where this WebUI lists LoRAs."""
         return paths.lora_dir()
 
+    def refresh(self, lora: Path) -> None:
+        """The WebUI lists its LoRAs again, and reads this one when it is used next."""
+        paths.refresh(lora)
+
     def host(self, stop: Callable[[], None]) -> Host:
         """The WebUI's own model; its Interrupt calls ``stop``."""
         return paths.make_host(stop)

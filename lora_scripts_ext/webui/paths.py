@@ -114,6 +114,24 @@ def lora_dir() -> Path:
         return data_dir()
 
 
+def refresh(lora: Path) -> None:
+    """List the WebUI's LoRAs again, and let what an older file of this name has left in memory be forgotten.
+
+    While a model is trained nothing of it is in the weights, and the file is read again by its time of change.
+    """
+    try:
+        host = make_host(lambda: None)
+        from ..hosts.webui import shared_state
+        from ..hosts.webui.generation_lock import held
+    except (UserError, ImportError):
+        # A WebUI that cannot be trained in.
+        return
+    if held():
+        shared_state.publish()
+    else:
+        host.publish(lora)
+
+
 def readable(path: str) -> Path:
     """``path``, made absolute, if the user may have it read; no file is looked at before that is known.
 
