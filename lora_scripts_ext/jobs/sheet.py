@@ -18,7 +18,7 @@ from .fonts import Font
 
 Language = Literal["en", "zh"]
 
-_BACKGROUND, _INK, _FAINT, _MARK, _EMPTY = "#ffffff", "#1b1b1b", "#6b6b6b", "#127a3c", "#e6e6e6"
+_BACKGROUND, _INK, _FAINT, _MARK, _LINES = "#ffffff", "#1b1b1b", "#6b6b6b", "#127a3c", "#dcdcdc"
 _MARGIN, _GAP, _FRAME = 28, 8, 4
 # What a mail takes, and what can be read without zooming.
 _MOST_PIXELS, _MOST_WIDTH, _LARGEST_CELL, _SMALLEST_CELL = 4_000_000, 2400, 384, 96
@@ -113,8 +113,8 @@ class _Drawing:
         self._cell = _cell_size(sheet, self._across)
         side = max(self._cell)
         self._large, self._normal, self._small = max(20, side // 9), max(15, side // 13), max(13, side // 16)
-        texts = [f"{self._words['strength']} 0.00", *(f"{strength:g}" for strength in sheet.strengths)]
-        self._labels = round(max(self._width(text, self._small) for text in texts)) + _GAP
+        numbers = max(self._width(_strength(one), self._large) for one in sheet.strengths)
+        self._labels = round(max(numbers, self._width(self._words["strength"], self._small))) + 2 * _GAP
         width = 2 * _MARGIN + self._across * (self._cell[0] + _GAP) + self._labels
         # The sentences at top and bottom need some room.
         self._size = max(width, 640)
@@ -135,12 +135,14 @@ class _Drawing:
         top = self._paragraph(top, self._sheet.subtitle, self._small, _FAINT)
         top = self._paragraph(top + _GAP, self._how(), self._normal, _INK)
         for block in self._sheet.blocks:
-            top = self._block(top + _MARGIN, block)
+            top += _MARGIN // 2
+            self._pen.line((_MARGIN, top, self._size - _MARGIN, top), fill=_LINES)
+            top = self._block(top + _MARGIN // 2, block)
         return top + _MARGIN
 
     def _how(self) -> str:
         columns, strengths = self._sheet.columns, self._sheet.strengths
-        column, strength = self._heading(columns[-1]), f"{strengths[-1]:g}"
+        column, strength = self._heading(columns[-1]), _strength(strengths[-1])
         text = self._words["how"].format(column=column[:1].lower() + column[1:], strength=strength)
         marked = any(one.suggested for one in columns)
         return f"{text} {self._words['mark']}" if marked else text
@@ -149,7 +151,6 @@ class _Drawing:
         top = self._paragraph(top, block.prompt, self._large, _INK) + _GAP
         left = _MARGIN
         if self._has_base:
-            self._text((left, top), self._words["without"], self._normal, _INK, self._cell[0])
             left += self._cell[0] + _GAP
         left += self._labels
         notes = [self._note(column) for column in self._sheet.columns]
@@ -160,7 +161,11 @@ class _Drawing:
             self._text((at, top + _line(self._normal)), note, self._small, _FAINT, self._cell[0])
         top += _line(self._normal) + (_line(self._small) if any(notes) else 0) + _GAP // 2
         if self._has_base:
-            self._paste(block.base, (_MARGIN, top))
+            # In the middle, as it has no strength.
+            below = (len(block.cells) - 1) * (self._cell[1] + _GAP) // 2
+            self._paste(block.base, (_MARGIN, top + below))
+            above = top + below - _line(self._normal) - _GAP // 2
+            self._text((_MARGIN, above), self._words["without"], self._normal, _INK, self._cell[0])
         for strength, cells in zip(self._sheet.strengths, block.cells, strict=True):
             marked = strength == self._sheet.suggested_strength
             self._strength((left - self._labels, top), strength)
@@ -171,8 +176,9 @@ class _Drawing:
         return top
 
     def _strength(self, at: tuple[int, int], strength: float) -> None:
-        self._text(at, self._words["strength"], self._small, _FAINT, self._labels)
-        self._text((at[0], at[1] + _line(self._small)), f"{strength:g}", self._large, _INK, self._labels)
+        top = at[1] + max(0, self._cell[1] - _line(self._small) - _line(self._large)) // 2
+        self._text((at[0] + _GAP, top), self._words["strength"], self._small, _FAINT, self._labels)
+        self._text((at[0] + _GAP, top + _line(self._small)), _strength(strength), self._large, _INK, self._labels)
 
     def _heading(self, column: Column) -> str:
         return column.name or self._words["epoch"].format(column.epoch)
@@ -215,12 +221,11 @@ class _Drawing:
             return
         box = (at[0], at[1], at[0] + width - 1, at[1] + height - 1)
         if path is None:
-            self._pen.rectangle(box, fill=_EMPTY)
             return
         image = _fitting(path, self._cell)
         self._canvas.paste(image, (at[0] + (width - image.width) // 2, at[1] + (height - image.height) // 2))
-        if framed:
-            self._pen.rectangle(box, outline=_MARK, width=_FRAME)
+        # A white image, as shops have them, would have no edges.
+        self._pen.rectangle(box, outline=_MARK if framed else _LINES, width=_FRAME if framed else 1)
 
 
 def _cell_size(sheet: Sheet, across: int) -> tuple[int, int]:
@@ -257,6 +262,11 @@ def _fitting(path: Path, cell: tuple[int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
+def _strength(value: float) -> str:
+    """A strength with at least one decimal: 1.0."""
+    return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
+
+
 def _line(size: int) -> int:
-    """Height of a line of text."""
-    return round(size * 1.35)
+    """Height of a line of text; Chinese fonts need more than others."""
+    return round(size * 1.5)
