@@ -112,6 +112,23 @@ def test_after_a_kill_only_what_is_missing_is_drawn(trained, tmp_path, capsys):
     assert out.exists() and not list(images.glob(".*"))
 
 
+def test_what_a_training_suggests_is_always_on_its_sheet(trained, tmp_path, capsys):
+    run_folder = tmp_path / "brand"
+    run_folder.mkdir()
+    for path in (*trained.glob("*.safetensors"), trained / "events.jsonl"):
+        (run_folder / path.name).write_bytes(path.read_bytes())
+    with (run_folder / "events.jsonl").open("a") as log:
+        for name in ("brand", "brand-000001"):
+            event = {"event": "suggested", "checkpoint": f"/elsewhere/{name}.safetensors", "strength": 0.8}
+            log.write(json.dumps({**event, "reason": ""}) + "\n")
+        log.write('{"event": "sugg')
+    options = ["--checkpoints", "2", "--strengths", "0.8", *FAST]
+    found = reviewed(capsys, run_folder, "--out", tmp_path / "sheet.png", *options)
+    assert [Path(path).stem for path in found["checkpoints"]] == ["brand-000001", "brand"]
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert (18, 122, 60) in {color for _, color in image.getcolors(1 << 22)}
+
+
 def test_what_is_wrong_is_said(trained, tmp_path, capsys):
     out = ["--out", str(tmp_path / "sheet.png")]
     lora = tmp_path / "alone.safetensors"

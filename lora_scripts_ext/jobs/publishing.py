@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .. import files
 from ..adapters import card
-from ..adapters.named_copy import copy_as
+from ..adapters.title import set_title
 from ..errors import Conflict, NotFound, Refused
 from ..library.database import Database
 from ..library.model import Model, Version
@@ -20,6 +20,7 @@ from ..library.models import FOLDER, RUNS, Models
 from ..library.publications import Publication, Publications
 from ..library.reviews import Reviews
 from ..training import lock, publication
+from .drafts import require_in_use
 from .environment import Environment
 from .settings import REQUIRE_APPROVAL, LibrarySettings
 
@@ -32,7 +33,8 @@ _KEPT = "publications"
 _STAGING = "publishing"
 _SUFFIXES = (".json", ".png", ".safetensors")
 _MOST_KEPT = 5
-_NOTHING = "nothing"
+_NOTHING, _AS = "nothing", "lora"
+_IMPORTED = "imported"
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def publish(
         Conflict: there is a file of that name which is not ours.
         UserError: a file cannot be used.
     """
+    require_in_use(model)
     _require_approval(database, version, choice.checkpoint, choice.strength)
     models, publications = Models(database), Publications(database)
     home, folder = models.home(model.id), folder_of(environment, models, model)
@@ -111,6 +114,7 @@ def publish(
         seq = publications.begin(model.id, version.id, str(choice.checkpoint), choice.strength, choice.who)
         try:
             keep(home, str(seq), target)
+            _keep_imported(publications, home, version, target)
             publication.publish(staged, folder, lambda text: None)
             card.prefer(target, choice.strength)
         except BaseException:
@@ -118,7 +122,7 @@ def publish(
             raise
         published = publications.finish(seq, str(target))
         _prune(home)
-    environment.refresh(target)
+    environment.relist(target)
     return published
 
 
@@ -134,6 +138,7 @@ def roll_back(
         Conflict: nothing is published, what was there before is not kept, or the file there now is not ours.
         Refused: approval is required, and what was there before has none.
     """
+    require_in_use(model)
     models, publications = Models(database), Publications(database)
     home = models.home(model.id)
     with lock.locked(home / _KEPT):
@@ -156,8 +161,8 @@ def roll_back(
         if not _is_ours(target, home):
             publication.put_aside(*(target.with_suffix(suffix) for suffix in _SUFFIXES))
         _restore(kept, target)
-        publications.withdraw(current)
-    environment.refresh(target)
+        publications.withdraw(current, publication.sha256(target) if target.is_file() else "")
+    environment.relist(target)
     return current, before
 
 
@@ -174,7 +179,8 @@ def keep(home: Path, name: str, target: Path, *, suffixes: tuple[str, ...] = _SU
         for suffix in suffixes:
             path = target.with_suffix(suffix)
             if path.is_file():
-                shutil.copyfile(path, folder / path.name)
+                # Not by its name: the model may be renamed.
+                shutil.copyfile(path, folder / f"{_AS}{suffix}")
         (folder / _NOTHING).write_bytes(b"")
 
 
@@ -203,11 +209,21 @@ def _kept(home: Path, current: Publication, version: Version) -> Path | None:
 def _restore(kept: Path, target: Path) -> None:
     # The LoRA comes last, as it does when it is published.
     for suffix in _SUFFIXES:
-        path = target.with_suffix(suffix)
-        if (kept / path.name).is_file():
-            files.copy(kept / path.name, path)
+        path, copy = target.with_suffix(suffix), kept / f"{_AS}{suffix}"
+        if copy.is_file():
+            files.copy(copy, path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _keep_imported(publications: Publications, home: Path, version: Version, target: Path) -> None:
+    """The own file of an imported version is where LoRAs are used: it gets a copy before another version takes its
+    place."""
+    if version.file != str(target) and target.is_file():
+        copy = home / _IMPORTED / f"{publication.sha256(target)[:12]}.safetensors"
+        if publications.is_own_file(version.model, str(target)):
+            files.copy(target, copy)
+            publications.keep_file(version.model, str(target), str(copy))
 
 
 def _prune(home: Path) -> None:
@@ -225,7 +241,9 @@ def _staged(home: Path, name: str, model: Model, choice: Choice, version: Versio
     publication.inherit(folder)
     staged = folder / name
     try:
-        copy_as(choice.checkpoint, staged)
+        files.copy(choice.checkpoint, staged)
+        # Else the WebUI's card would insert the checkpoint's name.
+        set_title(staged, model.name)
         finished = Path(version.file)
         card.stage(staged, finished, model.trigger_word, choice.strength)
         image = choice.preview or finished.with_suffix(".png")

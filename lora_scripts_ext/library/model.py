@@ -7,8 +7,8 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-ModelKind = Literal["brand_style", "product", "character", "car"]
-KINDS: tuple[ModelKind, ...] = ("brand_style", "product", "character", "car")
+ModelKind = Literal["brand_style", "season", "scene", "product", "character", "car"]
+KINDS: tuple[ModelKind, ...] = ("brand_style", "season", "scene", "product", "character", "car")
 Origin = Literal["training", "import", "merge", "resize"]
 Standing = Literal["draft", "queued", "training", "done", "failed", "stopped"]
 
@@ -18,7 +18,7 @@ class Model:
     """A LoRA to be trained, once or again and again.
 
     Attributes:
-        kind: which preset it is trained with.
+        kind: what it is of, which also says which preset it is trained with.
         folder: of its images; empty where they lie in the data folder.
         config: the draft: the keys of a training that the user has changed.
         created, changed: in seconds since the epoch.

@@ -40,7 +40,7 @@ _DRIVE = re.compile("[A-Za-z]:")
 _OWN = ("jobs", MODELS)
 _ID = re.compile("[0-9a-f]{6,64}")
 # What holds paths of the data folder: events and records of jobs, records of models, saved states of runs.
-_WITH_PATHS = re.compile(r"jobs/.+\.jsonl?|models/[^/]+/(?:model|watch/watch)\.json|.+/state/[^/]+/state\.json")
+_WITH_PATHS = re.compile(r"jobs/.+\.jsonl?|models/[^/]+/(?:model|retired|watch/watch)\.json|.+/state/[^/]+/state\.json")
 _JSON_COLUMNS = {
     "jobs": ("config", "progress", "result"), "models": ("config", "tags"), "versions": ("facts",),
     "watches": ("config", "state"),
