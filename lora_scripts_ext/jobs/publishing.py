@@ -28,6 +28,10 @@ from .settings import REQUIRE_APPROVAL, LibrarySettings
 PUBLISHED = "published"
 #: why a training that is done has published nothing
 WITHHELD = "It is not published, as the settings let only approved ones be; approve it, then publish it."
+#: the same of a training that belongs to no model
+WITHHELD_ALONE = (
+    "It is not published, as the settings let only approved versions of models be; it is in its own folder."
+)
 _KEPT = "publications"
 # Among the model's runs, so that they know what was published from it.
 _STAGING = "publishing"
