@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from lora_scripts_ext.commands import review
 from lora_scripts_ext.errors import UserError
@@ -20,6 +20,8 @@ from . import shop
 from .place import Place
 
 ROOT = Path(__file__).resolve().parent.parent
+# Pillow from 11 on has it beside the new one.
+OLD_FONT = getattr(ImageFont, "load_default_imagefont", ImageFont.load_default)
 FAST = ["--set", "steps=2", "--set", "seed=7"]
 
 
@@ -249,10 +251,7 @@ def old_font(*size):
     """Pillow's own font before 10.1, which has one size and Latin characters only."""
     if size:
         raise TypeError("load_default() takes 0 positional arguments but 1 was given")
-    from PIL import ImageFont
-
-    loader = getattr(ImageFont, "load_default_imagefont", None)
-    return loader() if loader is not None else ImageFont.ImageFont()
+    return OLD_FONT()
 
 
 def test_lines_are_wrapped_between_words_and_anywhere_in_chinese():
