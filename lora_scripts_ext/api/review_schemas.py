@@ -88,6 +88,7 @@ class Suggestion(BaseModel):
     checkpoint: str
     strength: float
     reason: str
+    warns: bool = Field(default=False, description="Whether the reason is one not to use it without a look.")
 
 
 class Progress(BaseModel):
