@@ -37,13 +37,13 @@ class Shop(Standalone):
     def __init__(self, data_dir, loras, base_model):
         super().__init__(data_dir, base_model)
         self.loras = loras
-        self.refreshed = []
+        self.relisted = []
 
     def lora_dir(self):
         return self.loras
 
-    def refresh(self, lora):
-        self.refreshed.append(lora)
+    def relist(self, changed=None):
+        self.relisted.append(changed)
 
     def host(self, stop):
         host = StandaloneHost()
@@ -185,7 +185,7 @@ def test_a_training_is_reviewed_approved_and_published(server, data):
     shown = server("GET", path)
     assert shown["review"]["state"] == "approved" and shown["review"]["by"] == "Li"
     assert (shown["published_as"]["strength"], shown["published"]) == (0.8, published["path"])
-    assert server.service.environment.refreshed == [server.loras / "brand.safetensors"]
+    assert server.service.environment.relisted == [server.loras / "brand.safetensors"]
 
 
 def test_what_is_wrong_with_a_sheet_is_said(server):
@@ -334,6 +334,46 @@ def test_a_file_that_is_there_already_is_left_as_it_is(server):
     (server.loras / "brand.safetensors").write_bytes((folder / "brand.safetensors").read_bytes())
     server("POST", f"/models/{model}/versions/1/publish", json={"strength": 0.6})
     assert server.card()["preferred weight"] == 0.6 and not list(server.loras.glob("*.bak"))
+
+
+def test_an_imported_file_is_kept_when_another_version_takes_its_place(server):
+    model = server.model()
+    imported = lora(server.loras / "brand.safetensors", 7, "brand")
+    content = imported.read_bytes()
+    models = Models(server.service.database)
+    first = models.add_version(model, imported, "import", facts={}, published=str(imported))
+    server.version(model, 2)
+    path = f"/models/{model}/versions"
+    server.problem("POST", f"{path}/2/publish", 409, "was not published")
+    server("POST", f"{path}/2/publish", json={"replace": True})
+    shown = server("GET", f"{path}/1")
+    assert Path(shown["file"]).read_bytes() == content and shown["file"] != str(imported)
+    assert (shown["published"], shown["sha256"]) == ("", first.sha256)
+    assert server("POST", f"/models/{model}/rollback")["current"] is None
+    assert imported.read_bytes() == content and server("GET", f"{path}/1")["published"] == str(imported)
+    # It can be published again, too.
+    server("POST", f"{path}/2/publish", json={"replace": True})
+    server("POST", f"{path}/1/publish", json={"strength": 0.5})
+    assert imported.read_bytes() == content and server.card()["preferred weight"] == 0.5
+
+
+def test_a_model_that_was_renamed_or_retired_since(server):
+    model = server.model()
+    for number in (1, 2):
+        server.version(model, number)
+        server("POST", f"/models/{model}/versions/{number}/publish")
+    first = (server.service.database.folder / "models" / model / "runs" / "1" / "brand.safetensors").read_bytes()
+    server("POST", f"/models/{model}/rename", json={"name": "shop"})
+    server("POST", f"/models/{model}/retire")
+    assert server.bytes() == {}
+    server.problem("POST", f"/models/{model}/versions/1/publish", 409, "is retired")
+    server.problem("POST", f"/models/{model}/rollback", 409, "is retired")
+    server("POST", f"/models/{model}/restore")
+    assert server("POST", f"/models/{model}/rollback")["current"]["number"] == 1
+    assert server.bytes()["shop.safetensors"] == first
+    server("POST", f"/models/{model}/versions/2/publish")
+    with safe_open(server.loras / "shop.safetensors", "pt") as file:
+        assert file.metadata()["ss_output_name"] == "shop"
 
 
 def test_what_a_training_has_published_is_part_of_the_row(server, data):

@@ -37,7 +37,7 @@ class Place(Standalone):
     def lora_dir(self):
         return self.loras
 
-    def refresh(self, lora):
+    def relist(self, changed=None):
         self.refreshed += 1
 
 

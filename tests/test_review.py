@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from lora_scripts_ext.commands import review
 from lora_scripts_ext.errors import UserError
@@ -20,6 +20,8 @@ from . import shop
 from .place import Place
 
 ROOT = Path(__file__).resolve().parent.parent
+# Pillow from 11 on has it beside the new one.
+OLD_FONT = getattr(ImageFont, "load_default_imagefont", ImageFont.load_default)
 FAST = ["--set", "steps=2", "--set", "seed=7"]
 
 
@@ -110,6 +112,23 @@ def test_after_a_kill_only_what_is_missing_is_drawn(trained, tmp_path, capsys):
     assert (found["drawn"], len(found["images"])) == (12, 28)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert out.exists() and not list(images.glob(".*"))
+
+
+def test_what_a_training_suggests_is_always_on_its_sheet(trained, tmp_path, capsys):
+    run_folder = tmp_path / "brand"
+    run_folder.mkdir()
+    for path in (*trained.glob("*.safetensors"), trained / "events.jsonl"):
+        (run_folder / path.name).write_bytes(path.read_bytes())
+    with (run_folder / "events.jsonl").open("a") as log:
+        for name in ("brand", "brand-000001"):
+            event = {"event": "suggested", "checkpoint": f"/elsewhere/{name}.safetensors", "strength": 0.8}
+            log.write(json.dumps({**event, "reason": ""}) + "\n")
+        log.write('{"event": "sugg')
+    options = ["--checkpoints", "2", "--strengths", "0.8", *FAST]
+    found = reviewed(capsys, run_folder, "--out", tmp_path / "sheet.png", *options)
+    assert [Path(path).stem for path in found["checkpoints"]] == ["brand-000001", "brand"]
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert (18, 122, 60) in {color for _, color in image.getcolors(1 << 22)}
 
 
 def test_what_is_wrong_is_said(trained, tmp_path, capsys):
@@ -232,10 +251,7 @@ def old_font(*size):
     """Pillow's own font before 10.1, which has one size and Latin characters only."""
     if size:
         raise TypeError("load_default() takes 0 positional arguments but 1 was given")
-    from PIL import ImageFont
-
-    loader = getattr(ImageFont, "load_default_imagefont", None)
-    return loader() if loader is not None else ImageFont.ImageFont()
+    return OLD_FONT()
 
 
 def test_lines_are_wrapped_between_words_and_anywhere_in_chinese():

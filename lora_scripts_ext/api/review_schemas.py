@@ -39,7 +39,7 @@ class DecisionIn(BaseModel, extra="forbid"):
 
     verdict: Verdict
     checkpoint: str = Field(default="", max_length=_TEXT, description=f"{_CHECKPOINT}all of the version.")
-    strength: float | None = Field(default=None, description="That it is about; null: any.")
+    strength: float | None = Field(default=None, ge=-10, le=10, description="That it is about; null: any.")
     comment: str = Field(default="", max_length=20_000)
     who: str = Field(default="", max_length=1000, description=_WHO)
 
@@ -88,6 +88,7 @@ class Suggestion(BaseModel):
     checkpoint: str
     strength: float
     reason: str
+    warns: bool = Field(default=False, description="Whether the reason is one not to use it without a look.")
 
 
 class Progress(BaseModel):

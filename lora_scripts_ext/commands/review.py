@@ -81,7 +81,9 @@ def _numbers(text: str) -> list[float]:
 def _review(options: argparse.Namespace) -> int:
     started = time.time()
     environment = Standalone(options.out.absolute().parent)
+    found = review_plan.found([str(path) for path in options.lora])
     config = {
+        **_suggested(found[-1]),
         **_changes(options.set),
         "loras": [str(path) for path in options.lora],
         "strengths": options.strengths,
@@ -89,7 +91,6 @@ def _review(options: argparse.Namespace) -> int:
         "output_dir": str(_images(options.out)),
     }
     config |= {"prompts": _prompts(options.prompts)} if options.prompts else {}
-    found = review_plan.found(config["loras"])
     config["base_model"] = str(options.base_model or _base_model(found[-1]))
     plan = review.Review().plan(config, environment, "review")
     counts: list[int] = []
@@ -159,8 +160,9 @@ def _base_model(one: Checkpoint) -> Path:
     Raises:
         UserError: it is not known, or not there.
     """
-    for path in _logged(one.file.parent / _EVENTS):
-        if path.exists():
+    for event in _logged(one.file.parent, "start"):
+        path = Path(str(event.get("base_model") or "."))
+        if path.name and path.exists():
             return path
     name, digest = (one.metadata.get(key, "") for key in ("ss_sd_model_name", "ss_new_sd_model_hash"))
     for path in _candidates(one.file, name) if name and digest else ():
@@ -173,21 +175,33 @@ def _base_model(one: Checkpoint) -> Path:
     raise UserError(f"{one.file}: its base model was not found.{trained_on} Name it with --base-model FILE.")
 
 
-def _logged(log: Path) -> Iterator[Path]:
-    """The base models of the runs in a log, the last first."""
+def _suggested(one: Checkpoint) -> dict[str, Any]:
+    """The checkpoint and strength that its training suggests, as keys of a sheet; none where it suggests none."""
+    for event in _logged(one.file.parent, "suggested"):
+        try:
+            name, strength = Path(event["checkpoint"]).name, float(event["strength"])
+        except (LookupError, TypeError, ValueError):
+            break
+        return {"suggested": name, "suggested_strength": strength}
+    return {}
+
+
+def _logged(run: Path, kind: str) -> Iterator[dict[str, Any]]:
+    """The events of this kind in the log of the trainings in a folder, the last first."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (run / _EVENTS).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return
     for line in reversed(lines):
-        if '"base_model"' not in line:
+        if f'"{kind}"' not in line:
             continue
         try:
-            path = json.loads(line).get("base_model")
-        except (ValueError, AttributeError):
+            event = json.loads(line)
+        except ValueError:
+            # The last line of a run that was killed.
             continue
-        if isinstance(path, str) and path:
-            yield Path(path)
+        if isinstance(event, dict) and event.get("event") == kind:
+            yield event
 
 
 def _candidates(lora: Path, name: str) -> Iterator[Path]:

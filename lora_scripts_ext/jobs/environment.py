@@ -43,8 +43,9 @@ class Environment(Protocol):
     def lora_dir(self) -> Path | None:
         """The folder that finished LoRAs are copied to for use; None where they stay with their models."""
 
-    def refresh(self, lora: Path) -> None:
-        """A LoRA in ``lora_dir`` has been written or taken away: whoever lists them looks again."""
+    def relist(self, changed: Path | None = None) -> None:
+        """Files have come to the folder of :meth:`lora_dir`, gone or been renamed, or ``changed`` is another one of its
+        name: list them again."""
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The host that holds base models; ``stop`` is called when the user stops the run there."""
@@ -117,8 +118,8 @@ class Standalone:
         """See :meth:`Environment.lora_dir`."""
         return
 
-    def refresh(self, lora: Path) -> None:
-        """Nobody lists LoRAs here."""
+    def relist(self, changed: Path | None = None) -> None:
+        """See :meth:`Environment.relist`; nobody lists them."""
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The standalone host, which nothing stops but the job itself."""

@@ -165,7 +165,7 @@ def _rename_kept(home: Path, old: str, new: str) -> None:
 def _refresh(environment: Environment, paths: Iterable[str]) -> None:
     for path in paths:
         if path.endswith(".safetensors"):
-            environment.refresh(Path(path))
+            environment.relist(Path(path))
 
 
 def _retitle(models: Models, model: str, name: str) -> None:

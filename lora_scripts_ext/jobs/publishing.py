@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .. import files
 from ..adapters import card
-from ..adapters.named_copy import copy_as
+from ..adapters.title import set_title
 from ..errors import Conflict, NotFound, Refused
 from ..library.database import Database
 from ..library.model import Model, Version
@@ -30,11 +30,16 @@ PUBLISHED = "published"
 KEPT = "publications"
 #: why a training that is done has published nothing
 WITHHELD = "It is not published, as the settings let only approved ones be; approve it, then publish it."
+#: the same of a training that belongs to no model
+WITHHELD_ALONE = (
+    "It is not published, as the settings let only approved versions of models be; it is in its own folder."
+)
 # Among the model's runs, so that they know what was published from it.
 _STAGING = "publishing"
 _SUFFIXES = (".json", ".png", ".safetensors")
 _MOST_KEPT = 5
-_NOTHING = "nothing"
+_NOTHING, _AS = "nothing", "lora"
+_IMPORTED = "imported"
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,7 @@ def publish(
         seq = publications.begin(model.id, version.id, str(choice.checkpoint), choice.strength, choice.who)
         try:
             keep(home, str(seq), target)
+            _keep_imported(publications, home, version, target)
             publication.publish(staged, folder, lambda text: None)
             card.prefer(target, choice.strength)
         except BaseException:
@@ -121,7 +127,7 @@ def publish(
             raise
         published = publications.finish(seq, str(target))
         _prune(home)
-    environment.refresh(target)
+    environment.relist(target)
     return published
 
 
@@ -160,8 +166,8 @@ def roll_back(
         if not _is_ours(target, home):
             publication.put_aside(*(target.with_suffix(suffix) for suffix in _SUFFIXES))
         _restore(kept, target)
-        publications.withdraw(current)
-    environment.refresh(target)
+        publications.withdraw(current, publication.sha256(target) if target.is_file() else "")
+    environment.relist(target)
     return current, before
 
 
@@ -178,7 +184,8 @@ def keep(home: Path, name: str, target: Path, *, suffixes: tuple[str, ...] = _SU
         for suffix in suffixes:
             path = target.with_suffix(suffix)
             if path.is_file():
-                shutil.copyfile(path, folder / path.name)
+                # Not by its name: the model may be renamed.
+                shutil.copyfile(path, folder / f"{_AS}{suffix}")
         (folder / _NOTHING).write_bytes(b"")
 
 
@@ -207,11 +214,21 @@ def _kept(home: Path, current: Publication, version: Version) -> Path | None:
 def _restore(kept: Path, target: Path) -> None:
     # The LoRA comes last, as it does when it is published.
     for suffix in _SUFFIXES:
-        path = target.with_suffix(suffix)
-        if (kept / path.name).is_file():
-            files.copy(kept / path.name, path)
+        path, copy = target.with_suffix(suffix), kept / f"{_AS}{suffix}"
+        if copy.is_file():
+            files.copy(copy, path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _keep_imported(publications: Publications, home: Path, version: Version, target: Path) -> None:
+    """The own file of an imported version is where LoRAs are used: it gets a copy before another version takes its
+    place."""
+    if version.file != str(target) and target.is_file():
+        copy = home / _IMPORTED / f"{publication.sha256(target)[:12]}.safetensors"
+        if publications.is_own_file(version.model, str(target)):
+            files.copy(target, copy)
+            publications.keep_file(version.model, str(target), str(copy))
 
 
 def _prune(home: Path) -> None:
@@ -229,7 +246,9 @@ def _staged(home: Path, name: str, model: Model, choice: Choice, version: Versio
     publication.inherit(folder)
     staged = folder / name
     try:
-        copy_as(choice.checkpoint, staged)
+        files.copy(choice.checkpoint, staged)
+        # Else the WebUI's card would insert the checkpoint's name.
+        set_title(staged, model.name)
         finished = Path(version.file)
         card.stage(staged, finished, model.trigger_word, choice.strength)
         image = choice.preview or finished.with_suffix(".png")

@@ -49,14 +49,14 @@ class Models:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def changing(self) -> AbstractContextManager[object]:
-        """All changes within this context are kept together at its end, or, after an exception, not at all."""
-        return self._database.writing()
-
     @property
     def database(self) -> Database:
         """The library's file."""
         return self._database
+
+    def changing(self) -> AbstractContextManager[object]:
+        """All changes within this context are kept together at its end, or, after an exception, not at all."""
+        return self._database.writing()
 
     def create(
         self,

@@ -67,19 +67,38 @@ class Publications:
             connection.execute("UPDATE versions SET published = ? WHERE id = ?", [path, published.version])
         return published
 
+    def is_own_file(self, model: str, file: str) -> bool:
+        """Whether a version of the model has no other file than this one, as one that was imported."""
+        with self._database.reading() as connection:
+            query = "SELECT 1 FROM versions WHERE model = ? AND file = ?"
+            return connection.execute(query, [model, file]).fetchone() is not None
+
+    def keep_file(self, model: str, old: str, new: str) -> None:
+        """The own file of a version of a model, at ``old``, is about to be replaced: there is a copy at ``new``."""
+        with self._database.writing() as connection:
+            connection.execute("UPDATE versions SET file = ? WHERE model = ? AND file = ?", [new, model, old])
+
     def give_up(self, seq: int) -> None:
         """What was begun has not come to anything."""
         with self._database.writing() as connection:
             connection.execute("DELETE FROM publications WHERE seq = ? AND path = ''", [seq])
 
-    def withdraw(self, publication: Publication) -> Publication | None:
-        """The publication is taken back; returns the one before, which counts again."""
+    def withdraw(self, publication: Publication, sha256: str) -> Publication | None:
+        """The publication is taken back; returns the one before, which counts again.
+
+        sha256: of the file that lies there now, hex; empty where there is none. It may be that of an imported version.
+        """
         with self._database.writing() as connection:
             connection.execute("UPDATE publications SET withdrawn = ? WHERE seq = ?", [_now(), publication.seq])
             connection.execute("UPDATE versions SET published = '' WHERE id = ?", [publication.version])
             before = _current(connection, publication.model)
             if before is not None:
                 connection.execute("UPDATE versions SET published = ? WHERE id = ?", [before.path, before.version])
+            elif sha256:
+                connection.execute(
+                    "UPDATE versions SET published = ? WHERE model = ? AND sha256 = ?",
+                    [publication.path, publication.model, sha256],
+                )
         return before
 
     def all(self, model: str) -> list[Publication]:

@@ -30,16 +30,16 @@ def publish(lora: Path, folder: Path, warn: Callable[[str], None]) -> Path:
         return lora
     record = lora.parent / _RECORD
     known = _known(record)
-    if published.exists() and _hash(published) not in known:
+    if published.exists() and sha256(published) not in known:
         backup = put_aside(published, published.with_suffix(".json"), published.with_suffix(".png"))[0]
         warn(
             f"{published} was not written by this run or one before it in {lora.parent}; it was renamed to "
             f"{backup.name}."
         )
     image, published_image = lora.with_suffix(".png"), published.with_suffix(".png")
-    chosen = published_image.exists() and _hash(published_image) not in known
+    chosen = published_image.exists() and sha256(published_image) not in known
     # Before the files: a crash in between must not make ours look like another's.
-    _remember(record, [*known, *(_hash(path) for path in (image, lora) if path.exists())])
+    _remember(record, [*known, *(sha256(path) for path in (image, lora) if path.exists())])
     # The LoRA comes last: whoever sees it finds its card and image beside it.
     _copy_card(lora, folder, warn)
     if image.exists() and not chosen:
@@ -48,16 +48,15 @@ def publish(lora: Path, folder: Path, warn: Callable[[str], None]) -> Path:
     return published
 
 
-def remember(folder: Path, *loras: Path) -> None:
-    """Let runs in ``folder`` take files with the content of these for their own."""
-    record = folder / _RECORD
-    _remember(record, [*_known(record), *map(_hash, loras)])
+def remember(run: Path, *published: Path) -> None:
+    """Let the run in the folder ``run``, and those after it, replace these files: they have changed hands."""
+    _remember(run / _RECORD, [*_known(run / _RECORD), *map(sha256, published)])
 
 
 def is_known(file: Path, folders: Iterable[Path]) -> bool:
     """Whether a run in one of the folders has published the file as it is now."""
     hashes = {one for folder in folders for one in _known(folder / _RECORD)}
-    return bool(hashes) and _hash(file) in hashes
+    return bool(hashes) and sha256(file) in hashes
 
 
 def inherit(folder: Path) -> None:
@@ -105,7 +104,8 @@ def _remember(record: Path, hashes: list[str]) -> None:
     files.write_text(record, json.dumps({"sha256": newest[::-1]}, indent=1))
 
 
-def _hash(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):

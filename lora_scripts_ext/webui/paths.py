@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -114,22 +115,19 @@ def lora_dir() -> Path:
         return data_dir()
 
 
-def refresh(lora: Path) -> None:
-    """List the WebUI's LoRAs again, and let what an older file of this name has left in memory be forgotten.
-
-    While a model is trained nothing of it is in the weights, and the file is read again by its time of change.
-    """
-    try:
-        host = make_host(lambda: None)
+def relist(changed: Path | None = None) -> None:
+    """Let the WebUI list LoRAs again, and forget what an older file in the place of ``changed`` has left in memory;
+    without effect in one whose list is not known."""
+    # Not every relative of the WebUI has what that needs, and its Lora extension can be switched off.
+    with contextlib.suppress(ImportError, KeyError, AttributeError, UserError):
         from ..hosts.webui import shared_state
         from ..hosts.webui.generation_lock import held
-    except (UserError, ImportError):
-        # A WebUI that cannot be trained in.
-        return
-    if held():
-        shared_state.publish()
-    else:
-        host.publish(lora)
+
+        if changed is None or held():
+            # While a model is trained no LoRA is in its weights; afterwards the file is read by its time of change.
+            shared_state.publish()
+        else:
+            make_host(lambda: None).publish(changed)
 
 
 def readable(path: str) -> Path:

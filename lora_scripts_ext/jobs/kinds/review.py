@@ -44,7 +44,7 @@ class ReviewOptions(DrawingOptions):
     suggested_strength: float = option(0.0, "The strength that is suggested with it; 0 for none.")
     title: str = option("", "What stands at the top of the sheet; empty takes the LoRA's name.")
     trigger_word: str = option("", "Of the LoRA, for prompts that are chosen.")
-    model_kind: str = option("", "What it shows, for prompts that are chosen: brand_style, product, character, car.")
+    model_kind: str = option("", "Kind of the model, such as product, for prompts that are chosen.")
     language: str = option("en", "Of the sheet: en or zh.")
     version: str = option("", "Id of the model's version that is reviewed.")
     output_dir: str = option("", "Folder of the sheet and its images; empty takes the job's own.")

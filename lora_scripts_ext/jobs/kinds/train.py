@@ -88,7 +88,8 @@ class Train(Kind):
         }  # fmt: skip
         if result.stopped:
             return Outcome("stopped", f"Stopped at step {result.steps}; retry the job to continue from there.", facts)
-        return Outcome("done", publishing.WITHHELD if publishes and result.published is None else "", facts)
+        withheld = publishing.WITHHELD if job.model is not None else publishing.WITHHELD_ALONE
+        return Outcome("done", withheld if publishes and result.published is None else "", facts)
 
 
 def _dataset_version(lora: Path | None) -> str:
