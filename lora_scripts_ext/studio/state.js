@@ -14,6 +14,8 @@ export const jobs = signal(null);
 /** GET /queue. @type {import("@preact/signals").Signal<{paused: boolean, counts: Record<string, number>} | null>} */
 export const queue = signal(null);
 
+/** What a model may be of. */
+export const KINDS = ["brand_style", "product", "character", "car"];
 /** States of a job that does not change any more. */
 export const ENDED = ["done", "failed", "stopped", "cancelled"];
 /** @param {any} job @returns {boolean} whether it waits or runs */

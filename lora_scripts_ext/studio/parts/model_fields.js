@@ -3,11 +3,9 @@
 import {useState} from "preact/hooks";
 import {get} from "../api.js";
 import {html, typed} from "../html.js";
-import {attempt} from "../state.js";
+import {attempt, KINDS} from "../state.js";
 import {t} from "../words.js";
 import {Field, tied} from "./field.js";
-
-export const KINDS = ["brand_style", "product", "character", "car"];
 
 /** @param {{kind: string, onChange: (kind: string) => void}} properties */
 export function Goals({kind, onChange}) {

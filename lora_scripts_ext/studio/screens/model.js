@@ -3,18 +3,20 @@
 import {useCallback, useEffect, useState} from "preact/hooks";
 import {get, patch, Problem} from "../api.js";
 import {html} from "../html.js";
+import {lazy} from "../lazy.js";
 import {Wrong} from "../parts/message.js";
 import {Pill} from "../parts/pill.js";
 import {useWork} from "../parts/work.js";
 import {jobs, link, online} from "../state.js";
 import {t} from "../words.js";
-import {Captions} from "./captions.js";
-import {EditModel} from "./edit_model.js";
-import {Images} from "./images.js";
-import {Train} from "./train.js";
 
 /** @type {Record<string, (properties: any) => any>} */
-const STEPS = {images: Images, captions: Captions, train: Train};
+const STEPS = {
+    images: lazy(() => import("./images.js").then(({Images}) => Images), "images"),
+    captions: lazy(() => import("./captions.js").then(({Captions}) => Captions), "captions", "images"),
+    train: lazy(() => import("./train.js").then(({Train}) => Train), "train", "queue"),
+};
+const EditModel = lazy(() => import("./edit_model.js").then(({EditModel}) => EditModel), "new");
 // What another browser changes shows up here.
 const PERIOD = 4000;
 
@@ -55,7 +57,7 @@ export function Model({rest}) {
         }
         setModel(await patch(`models/${id}`, {config}));
     });
-    const Step = STEPS[step] || Images;
+    const Step = STEPS[step] || STEPS.images;
     return html`
         <${Head} model=${model} step=${step in STEPS ? step : "images"} onChange=${setModel} />
         <${Wrong} problem=${problem} />

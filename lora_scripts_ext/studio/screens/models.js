@@ -1,18 +1,14 @@
-// All models as cards, and the three questions that make a new one.
+// All models as cards.
 
 import {useEffect, useState} from "preact/hooks";
-import {address, get, post} from "../api.js";
+import {address, get} from "../api.js";
 import {html, typed} from "../html.js";
-import {Dialog} from "../parts/dialog.js";
-import {FolderField} from "../parts/folders.js";
-import {Wrong} from "../parts/message.js";
-import {Goals, KINDS, TextField, useTriggerWord} from "../parts/model_fields.js";
+import {lazy} from "../lazy.js";
 import {Pill} from "../parts/pill.js";
-import {useWork} from "../parts/work.js";
-import {attempt, go, jobs, link} from "../state.js";
+import {attempt, jobs, KINDS, link} from "../state.js";
 import {t} from "../words.js";
 
-const FIELDS = ["name", "trigger_word", "folder"];
+const NewModel = lazy(() => import("./new_model.js").then(({NewModel}) => NewModel), "new");
 const STATES = ["draft", "queued", "training", "done", "failed", "stopped"];
 const PAGE = 48;
 
@@ -85,39 +81,4 @@ function Card({model}) {
                 ${state.standing === "failed" && html`<div class="small error">${state.reason}</div>`}
             </div>
         </a>`;
-}
-
-/** @param {{onClose: () => void}} properties */
-function NewModel({onClose}) {
-    const [draft, setDraft] = useState({name: "", kind: "brand_style", trigger_word: "", folder: ""});
-    const [problem, work] = useWork();
-    const [advice, look] = useTriggerWord();
-    const set = (/** @type {Record<string, string>} */ change) => setDraft((before) => ({...before, ...change}));
-    const suggest = async () => {
-        const word = await look({word: draft.trigger_word, name: draft.name});
-        if (word && !draft.trigger_word) set({trigger_word: word});
-    };
-    const create = (/** @type {Event} */ event) => {
-        event.preventDefault();
-        return work(async () => {
-            const model = await post("models", draft);
-            onClose();
-            go("model", model.id);
-        });
-    };
-    const loose = problem && !FIELDS.includes(problem.field || "") ? problem : null;
-    const field = {draft, set, problem, onBlur: suggest};
-    return html`
-        <${Dialog} title=${t("models.new")} onClose=${onClose}>
-            <form onSubmit=${create}>
-                <${Goals} kind=${draft.kind} onChange=${(/** @type {string} */ kind) => set({kind})} />
-                <${TextField} name="name" label=${t("new.name")} hint=${t("new.nameHint")} ...${field} />
-                <${TextField} name="trigger_word" label=${t("new.trigger")} hint=${advice || t("new.triggerHint")} ...${field} />
-                <${FolderField} value=${draft.folder} onChange=${(/** @type {string} */ folder) => set({folder})}
-                    error=${problem && problem.field === "folder" ? problem.message : undefined} />
-                <${Wrong} problem=${loose} />
-                <div class="row end"><button type="button" onClick=${onClose}>${t("cancel")}</button>
-                    <button class="main">${t("new.create")}</button></div>
-            </form>
-        <//>`;
 }

@@ -8,7 +8,7 @@ import {Wrong} from "../parts/message.js";
 import {Bar, Pill} from "../parts/pill.js";
 import {useWork} from "../parts/work.js";
 import {isOpen, jobs, link, queue, refreshJobs} from "../state.js";
-import {duration, t} from "../words.js";
+import {duration, moment, t} from "../words.js";
 
 const ENDED_SHOWN = 25;
 
@@ -113,5 +113,5 @@ function Progress({job}) {
 /** @param {any} job @returns {string} when a job that waits may begin */
 function when(job) {
     if (job.window) return t("queue.window", {window: job.window});
-    return job.not_before ? t("queue.notBefore", {time: new Date(job.not_before).toLocaleString(document.documentElement.lang)}) : "";
+    return job.not_before ? t("queue.notBefore", {time: moment(job.not_before)}) : "";
 }

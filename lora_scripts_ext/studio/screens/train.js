@@ -15,7 +15,7 @@ import {Result} from "../parts/result.js";
 import {Settings} from "../parts/settings.js";
 import {useWork} from "../parts/work.js";
 import {attempt, isOpen, jobs as allJobs, queue, refreshJobs} from "../state.js";
-import {duration, t} from "../words.js";
+import {day, duration, t} from "../words.js";
 
 /** @param {{model: any, jobs: any[], set: (values: Record<string, unknown>) => Promise<unknown>}} properties */
 export function Train({model, jobs, set}) {
@@ -140,5 +140,5 @@ function Versions({model, stamp}) {
     return html`<div class="card"><h2>${t("train.versions")}</h2><ul class="plain">
         ${[...versions].reverse().map((one) => html`<li><a href=${address(one.address)} download>${t("models.versions", {count: one.number})}</a>
             <span class="small soft"> ${[one.facts.steps && t("train.ofSteps", {steps: one.facts.steps}),
-                new Date(one.created).toLocaleDateString(document.documentElement.lang)].filter(Boolean).join(" · ")}</span></li>`)}</ul></div>`;
+                day(one.created)].filter(Boolean).join(" · ")}</span></li>`)}</ul></div>`;
 }
