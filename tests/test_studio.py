@@ -240,6 +240,43 @@ def test_the_settings_go_out_and_in_as_yaml(page, served):
     assert (config["epochs"], config["lora_rank"]) == (5, 4)
 
 
+def test_the_loss_on_held_out_images_the_suggestion_and_warnings_are_shown(page, served):
+    client, images = served
+    model = make(client, "measured", images)
+    job = client.post(f"models/{model}/train").json["id"]
+    warning = f"From epoch 3 on it copies your images. {HOSTILE}"
+
+    def measured(route):
+        report = route.fetch()
+        route.fulfill(
+            response=report,
+            json={
+                "curve": [[step, 0.2 - step / 1000] for step in range(1, 31)],
+                "held_out": [
+                    {"step": 10 * epoch, "epoch": epoch, "loss": loss, "base": 0.25}
+                    for epoch, loss in enumerate([0.25, 0.2, 0.125, 0.15])
+                ],
+                "checkpoints": [{"step": 20, "path": "/runs/1/measured-000002.safetensors"}],
+                "suggested": {"checkpoint": "measured-000002.safetensors", "strength": 0.8, "reason": "Lowest."},
+                "warnings": [warning], "previews": [], "skipped": [],
+            },
+        )  # fmt: skip
+
+    page.route(f"**/jobs/{job}/report", measured)
+    open_at(page, "model", model, "train")
+    card = page.get_by_label("Training", exact=True)
+    expect(card.locator(".notice")).to_contain_text(warning, timeout=20_000)
+    expect(card.locator(".suggestion")).to_contain_text("Epoch 2, at strength 0.8")
+    expect(card.locator(".suggestion")).to_contain_text("Lowest.")
+    expect(card.locator("canvas")).to_have_count(2)
+    held_out = card.get_by_role("img", name=re.compile("kept aside"))
+    expect(held_out).to_have_accessible_name(re.compile("with the LoRA 0.1500, without it 0.2500"))
+    card.get_by_role("link", name="Look at its images beside those of the others").click()
+    expect(page.get_by_text("There is nothing to compare yet")).to_be_visible(timeout=20_000)
+    client.post(f"jobs/{job}/cancel")
+    client.send("DELETE", f"jobs/{job}")
+
+
 def test_the_queue_is_ordered_scheduled_paused_and_cleared_and_no_name_becomes_html(page, served):
     client, images = served
     names = ["first", "second", HOSTILE.replace("/", "")]

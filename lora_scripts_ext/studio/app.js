@@ -2,9 +2,9 @@
 
 import {render} from "preact";
 import {useEffect, useRef} from "preact/hooks";
-import {locked} from "./api.js";
+import {locked, remove} from "./api.js";
 import {html} from "./html.js";
-import {link, online, queue, route, start, system} from "./state.js";
+import {attempt, keyed, link, online, queue, route, start, system} from "./state.js";
 import {lazy} from "./lazy.js";
 import {language, ready, speak, t} from "./words.js";
 import {Models} from "./screens/models.js";
@@ -57,7 +57,14 @@ function Header({current}) {
             <span class="space"></span>
             <${Machine} />
             <button class="quiet" lang=${other === "zh" ? "zh-CN" : "en"} onClick=${() => speak(other)}>${t("language.other")}</button>
+            ${keyed.value && html`<button class="quiet" onClick=${leave}>${t("logout")}</button>`}
         </header>`;
+}
+
+async function leave() {
+    await attempt(() => remove("session"));
+    keyed.value = false;
+    locked.value = online.value;
 }
 
 function Machine() {

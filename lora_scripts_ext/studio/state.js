@@ -16,6 +16,8 @@ export const queue = signal(null);
 
 /** What a model may be of. */
 export const KINDS = ["brand_style", "product", "character", "car"];
+/** Whether somebody has logged in here with a key. */
+export const keyed = signal(false);
 /** States of a job that does not change any more. */
 export const ENDED = ["done", "failed", "stopped", "cancelled"];
 /** @param {any} job @returns {boolean} whether it waits or runs */
@@ -80,6 +82,12 @@ export async function refreshSystem() {
     if (found) system.value = found;
 }
 
+/** Ask who this browser is to the server. */
+export async function refreshSession() {
+    const found = await attempt(() => get("session"));
+    if (found) keyed.value = found.needed && found.scope !== null;
+}
+
 /** @param {() => Promise<void>} work @param {number} period in milliseconds, while the page is seen */
 function repeat(work, period) {
     const turn = async () => {
@@ -94,6 +102,7 @@ export function start() {
     addEventListener("hashchange", () => {
         route.value = parts();
     });
+    refreshSession();
     repeat(refreshJobs, JOBS_PERIOD);
     repeat(refreshSystem, SYSTEM_PERIOD);
     // A change of a job shows at once, not only at the next turn.

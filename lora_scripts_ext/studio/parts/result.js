@@ -5,6 +5,7 @@ import {get} from "../api.js";
 import {html} from "../html.js";
 import {framed} from "../state.js";
 import {t} from "../words.js";
+import {baseName} from "./checkpoint.js";
 import {Wrong} from "./message.js";
 import {useWork} from "./work.js";
 
@@ -39,6 +40,3 @@ export function Result({job, trigger}) {
             <${Wrong} problem=${problem} />
         </div>`;
 }
-
-/** @param {string} path @returns {string} */
-const baseName = (path) => path.split(/[\\/]/).pop() || "";

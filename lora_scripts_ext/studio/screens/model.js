@@ -15,6 +15,7 @@ const STEPS = {
     images: lazy(() => import("./images.js").then(({Images}) => Images), "images"),
     captions: lazy(() => import("./captions.js").then(({Captions}) => Captions), "captions", "images"),
     train: lazy(() => import("./train.js").then(({Train}) => Train), "train", "queue"),
+    compare: lazy(() => import("./compare.js").then(({Compare}) => Compare), "compare"),
 };
 const EditModel = lazy(() => import("./edit_model.js").then(({EditModel}) => EditModel), "new");
 // What another browser changes shows up here.
@@ -22,7 +23,7 @@ const PERIOD = 4000;
 
 /** @param {{rest: string[]}} properties the model's id and the step */
 export function Model({rest}) {
-    const [id, step = "images"] = rest;
+    const [id, step = "images", ...further] = rest;
     const [model, setModel] = useState(/** @type {any} */ (null));
     const [gone, setGone] = useState(/** @type {Problem | null} */ (null));
     const [problem, work] = useWork();
@@ -61,7 +62,7 @@ export function Model({rest}) {
     return html`
         <${Head} model=${model} step=${step in STEPS ? step : "images"} onChange=${setModel} />
         <${Wrong} problem=${problem} />
-        <${Step} model=${model} jobs=${own} set=${set} refresh=${refresh} />`;
+        <${Step} model=${model} jobs=${own} set=${set} refresh=${refresh} rest=${further} />`;
 }
 
 function Head({model, step, onChange}) {

@@ -4,7 +4,8 @@ import {useEffect, useState} from "preact/hooks";
 import {address, get, post} from "../api.js";
 import {html} from "../html.js";
 import {Dialog} from "../parts/dialog.js";
-import {Curve} from "../parts/curve.js";
+import {checkpointName, strengthText, suggestion} from "../parts/checkpoint.js";
+import {Losses} from "../parts/curve.js";
 import {Estimate} from "../parts/estimate.js";
 import {Later} from "../parts/later.js";
 import {Log} from "../parts/log.js";
@@ -14,7 +15,7 @@ import {Previews} from "../parts/previews.js";
 import {Result} from "../parts/result.js";
 import {Settings} from "../parts/settings.js";
 import {useWork} from "../parts/work.js";
-import {attempt, isOpen, jobs as allJobs, queue, refreshJobs} from "../state.js";
+import {attempt, isOpen, jobs as allJobs, link, queue, refreshJobs} from "../state.js";
 import {day, duration, t} from "../words.js";
 
 /** @param {{model: any, jobs: any[], set: (values: Record<string, unknown>) => Promise<unknown>}} properties */
@@ -85,6 +86,7 @@ function Training({job, trigger}) {
     });
     const {step = 0, steps} = job.progress;
     const words = job.waits_for || job.status || job.reason;
+    const found = report && suggestion(report);
     return html`
         <section class="card stack" aria-label=${t("train.training")}>
             <div class="row top"><h2>${t("train.training")}</h2><${Pill} state=${job.state} /><span class="space"></span>
@@ -94,18 +96,28 @@ function Training({job, trigger}) {
                     ${t(job.resumes ? "queue.resume" : "queue.retry")}</button>`}
                 ${job.state === "failed" && html`<button onClick=${() => act("retry", {draft: true})}>${t("train.corrected")}</button>`}
             </div>
+            ${report && report.warnings.length > 0 && html`<div class="notice" role="status"><b>${t("train.warned")}</b>
+                ${report.warnings.map((text) => html`<p>${text}</p>`)}</div>`}
             ${active && html`<${Bar} share=${share(job)} label=${t("train.progress")} /><${Facts} job=${job} />`}
             ${words && html`<p class=${job.state === "failed" ? "error" : "soft"} role="status">${words}</p>`}
             ${["failed", "stopped"].includes(job.state) && job.resumes && steps && html`<p class="soft small">${t("train.resumes", {step, steps})}</p>`}
             <${Wrong} problem=${problem} />
             ${["done", "stopped"].includes(job.state) && html`<${Result} job=${job} trigger=${trigger} />`}
-            ${report && report.curve.length > 1 && html`<${Curve} points=${report.curve} label=${t("train.loss")} />`}
+            ${found && html`<${Suggestion} model=${job.model} found=${found} />`}
+            ${report && html`<${Losses} curve=${report.curve} heldOut=${report.held_out || []} mark=${found ? found.step : null} />`}
             ${report && html`<${Previews} previews=${report.previews} />`}
-            ${report && report.warnings.map((text) => html`<p class="small warning">${text}</p>`)}
             ${report && report.skipped.length > 0 && html`<details class="small"><summary>${t("train.skipped", {count: report.skipped.length})}</summary>
                 <ul class="plain">${report.skipped.map((one) => html`<li>${one.picture || one.name}: ${one.reason}</li>`)}</ul></details>`}
             <${Log} job=${job.id} active=${active} />
         </section>`;
+}
+
+/** @param {{model: string, found: NonNullable<ReturnType<typeof suggestion>>}} properties */
+function Suggestion({model, found}) {
+    return html`<div class="suggestion"><span class="pill ok">${t("train.suggested")}</span>${" "}
+        <b>${t("train.suggestedAt", {checkpoint: checkpointName(found), strength: strengthText(found.strength)})}</b>
+        <p>${found.reason}</p>
+        ${model && html`<a href=${link("model", model, "compare")}>${t("train.compare")}</a>`}</div>`;
 }
 
 /** @param {any} job @returns {number} the share of a training that is done, before its first step that of what is prepared */

@@ -7,6 +7,7 @@ export default {
     "language.other": "中文",
     "offline": "The server does not answer. What runs there goes on; this page tries again by itself.",
     "offline.action": "The server does not answer; try again in a moment.",
+    "logout": "Log out",
     "skip": "Skip to the content",
     "loading": "Loading…",
     "cancel": "Cancel",
@@ -51,10 +52,20 @@ export default {
     "state.stopped": "stopped",
     "state.cancelled": "cancelled",
 
+    "review.requested": "to review",
+    "review.approved": "approved",
+    "review.rejected": "rejected",
+    "review.comment": "comment",
+
     "tab.images": "Images",
     "tab.captions": "Captions",
     "tab.train": "Train",
+    "tab.compare": "Compare",
     "tab.done": "done",
+
+    "checkpoint.final": "The end",
+    "checkpoint.epoch": "Epoch {epoch}",
+    "checkpoint.step": "Step {step}",
 
     "time.seconds": "{count} s",
     "time.minutes": "{count} min",

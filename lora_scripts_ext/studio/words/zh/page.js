@@ -7,6 +7,7 @@ export default {
     "language.other": "English",
     "offline": "服务器没有响应。正在运行的任务会继续，页面会自动重试。",
     "offline.action": "服务器没有响应，请稍后再试。",
+    "logout": "退出登录",
     "skip": "跳到内容",
     "loading": "加载中…",
     "cancel": "取消",
@@ -51,10 +52,20 @@ export default {
     "state.stopped": "已停止",
     "state.cancelled": "已取消",
 
+    "review.requested": "待审核",
+    "review.approved": "已通过",
+    "review.rejected": "已驳回",
+    "review.comment": "评论",
+
     "tab.images": "图片",
     "tab.captions": "描述",
     "tab.train": "训练",
+    "tab.compare": "对比",
     "tab.done": "已完成",
+
+    "checkpoint.final": "最终",
+    "checkpoint.epoch": "第 {epoch} 轮",
+    "checkpoint.step": "第 {step} 步",
 
     "time.seconds": "{count} 秒",
     "time.minutes": "{count} 分钟",
