@@ -86,6 +86,7 @@ def shown_two_images(page, model):
 
 def shown_blind(page, model):
     ContactSheet(["a teapot"]).answer(page)
+    shown_models(page, model)
     open_at(page, "model", model, "compare", "1", "blind")
     page.get_by_role("button", name="Image 3", exact=True).click(timeout=60_000)
 

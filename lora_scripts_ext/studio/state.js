@@ -15,7 +15,7 @@ export const jobs = signal(null);
 export const queue = signal(null);
 
 /** What a model may be of. */
-export const KINDS = ["brand_style", "product", "character", "car"];
+export const KINDS = ["brand_style", "season", "scene", "product", "character", "car"];
 /** Whether somebody has logged in here with a key. */
 export const keyed = signal(false);
 /** States of a job that does not change any more. */

@@ -6,11 +6,10 @@ import {html, typed} from "../html.js";
 import {attempt, keyed} from "../state.js";
 import {moment, t} from "../words.js";
 import {Wrong} from "./message.js";
+import {Verdict} from "./pill.js";
 import {useWork} from "./work.js";
 
 const NAME = "lora-trainer-name";
-/** @type {Record<string, string>} */
-const MOODS = {approved: "ok", rejected: "bad", requested: "warn", comment: "grey"};
 
 export function Decisions({path, version, place, name, onChange}) {
     const [items, setItems] = useState(/** @type {any[]} */ ([]));
@@ -47,11 +46,6 @@ export function Decisions({path, version, place, name, onChange}) {
             <span class="small soft"> ${[one.checkpoint && name(one), moment(one.at)].filter(Boolean).join(" · ")}</span>
             ${one.comment && html`<p class="wrap">${one.comment}</p>`}</li>`)}</ul>`}
     </section>`;
-}
-
-/** @param {{verdict: string}} properties */
-export function Verdict({verdict}) {
-    return html`<span class=${`pill ${MOODS[verdict]}`}>${t(`review.${verdict}`)}</span>`;
 }
 
 /** @returns {string} what whoever decides here is called */

@@ -33,6 +33,9 @@ export function TextField({name, label, hint, draft, set, problem, onBlur}) {
         <//>`;
 }
 
+/** @param {string} text @returns {string[]} the tags in a field, between commas */
+export const tagsOf = (text) => text.split(/[,，;\n]+/).map((tag) => tag.trim()).filter(Boolean);
+
 /**
  * What the server thinks of a trigger word, and one that it suggests.
  * @param {string} model whose own word does not count as used

@@ -76,7 +76,8 @@ function Head({model, step, onChange}) {
     return html`
         <div class="row">
             <div>
-                <h1>${model.name} <${Pill} state=${model.state.standing} share=${model.state.share} /></h1>
+                <h1>${model.name} <${Pill} state=${model.state.standing} share=${model.state.share} />
+                    ${model.retired && html` <span class="pill grey">${t("models.retired")}</span>`}</h1>
                 <span class="soft">${[t(`kind.${model.kind}`), model.trigger_word,
                     counts && t("models.images", {count: counts.included})].filter(Boolean).join(" · ")}</span>
             </div>

@@ -1,7 +1,7 @@
 // Training: what it will take, every setting, and how it is going.
 
 import {useEffect, useState} from "preact/hooks";
-import {address, get, post} from "../api.js";
+import {get, post} from "../api.js";
 import {html} from "../html.js";
 import {Dialog} from "../parts/dialog.js";
 import {checkpointName, strengthText, suggestion} from "../parts/checkpoint.js";
@@ -14,9 +14,10 @@ import {Bar, Pill} from "../parts/pill.js";
 import {Previews} from "../parts/previews.js";
 import {Result} from "../parts/result.js";
 import {Settings} from "../parts/settings.js";
+import {Versions} from "../parts/versions.js";
 import {useWork} from "../parts/work.js";
 import {attempt, isOpen, jobs as allJobs, link, queue, refreshJobs} from "../state.js";
-import {day, duration, t} from "../words.js";
+import {duration, t} from "../words.js";
 
 /** @param {{model: any, jobs: any[], set: (values: Record<string, unknown>) => Promise<unknown>}} properties */
 export function Train({model, jobs, set}) {
@@ -137,20 +138,4 @@ function Facts({job}) {
         memory && ["train.memoryLabel", t("train.memory", {size: (memory / 1024).toFixed(1)})],
     ].filter(Boolean);
     return html`<dl class="facts">${facts.map(([word, value]) => html`<div><dt>${t(word)}</dt><dd>${value}</dd></div>`)}</dl>`;
-}
-
-function Versions({model, stamp}) {
-    const [versions, setVersions] = useState(/** @type {any[]} */ ([]));
-    useEffect(() => {
-        let current = true;
-        attempt(() => get(`models/${model.id}/versions`)).then((found) => current && found && setVersions(found.items));
-        return () => {
-            current = false;
-        };
-    }, [model.id, stamp]);
-    if (!versions.length) return null;
-    return html`<div class="card"><h2>${t("train.versions")}</h2><ul class="plain">
-        ${[...versions].reverse().map((one) => html`<li><a href=${address(one.address)} download>${t("models.versions", {count: one.number})}</a>
-            <span class="small soft"> ${[one.facts.steps && t("train.ofSteps", {steps: one.facts.steps}),
-                day(one.created)].filter(Boolean).join(" · ")}</span></li>`)}</ul></div>`;
 }

@@ -3,6 +3,8 @@ export default {
     "kind.product.hint": "One thing from many sides, on many backgrounds.",
     "kind.character.hint": "One figure in many poses and places.",
     "kind.car.hint": "One car from all sides, inside and outside.",
+    "kind.season.hint": "The look of a time: spring, New Year, a sale.",
+    "kind.scene.hint": "One place or set, seen again and again.",
 
     "new.what": "What is it?",
     "new.name": "Name",
@@ -26,6 +28,12 @@ export default {
     "model.removeWhat": "{name} disappears from the list. LoRAs in the WebUI's folder stay there.",
     "model.removeKeep": "Keep its files",
     "model.removeTrash": "Move its files into the trash",
+    "model.retire": "Retire",
+    "model.retireWhat": "It leaves the list and the WebUI's LoRA folder; nothing is deleted.",
+    "model.restore": "Bring back",
+    "model.restoreWhat": "It returns to the list and to the WebUI's LoRA folder.",
 
     "new.create": "Create model",
+    "new.tags": "Tags",
+    "new.tagsHint": "Words to find it by, between commas.",
 };

@@ -26,7 +26,7 @@ export default {
 
     "models.title": "Models",
     "models.subtitle": "Every look, product, car and character you have trained.",
-    "models.search": "Search name or trigger word",
+    "models.search": "Search name, trigger word, tag, base model",
     "models.kinds": "All kinds",
     "models.states": "All states",
     "models.new": "New model",
@@ -34,12 +34,18 @@ export default {
     "models.none": "No model matches.",
     "models.images": "{count} image|{count} images",
     "models.versions": "version {count}",
+    "models.reviews": "Review",
+    "models.retired": "retired",
+    "models.import": "Import…",
+    "models.merge": "Merge…",
 
     "model.edit": "Edit…",
     "kind.brand_style": "A brand's look",
     "kind.product": "One product",
     "kind.character": "A character",
     "kind.car": "A car",
+    "kind.season": "A season or campaign",
+    "kind.scene": "A scene or place",
 
     "state.draft": "draft",
     "state.queued": "queued",
@@ -70,4 +76,9 @@ export default {
     "time.seconds": "{count} s",
     "time.minutes": "{count} min",
     "time.hours": "{count} h",
+
+    "origin.training": "trained",
+    "origin.import": "imported",
+    "origin.merge": "merged",
+    "origin.resize": "resized",
 };

@@ -42,4 +42,8 @@ export default {
     "job.update": "Nightly update",
     "job.steps": "step {step} of {steps}",
     "job.left": "{time} left",
+    "job.import": "Import",
+    "job.merge": "Merge",
+    "job.resize": "Resize",
+    "job.into_checkpoint": "Into a checkpoint",
 };

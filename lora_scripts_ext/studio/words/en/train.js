@@ -41,8 +41,6 @@ export default {
     "train.inTheWay": "There is a LoRA of this name already",
     "train.inTheWayWhat": "It is not this model's. When the training is done it is renamed, so that nothing is lost; or edit the model and give it another name.",
     "train.inTheWayGo": "Train, and rename the other one",
-    "train.versions": "Versions",
-    "train.ofSteps": "{steps} steps",
 
     "result.done": "The LoRA is ready:",
     "result.stopped": "What was trained so far is saved:",
@@ -69,4 +67,14 @@ export default {
     "settings.json": 'This must be a mapping in JSON, such as {"betas": [0.9, 0.99]}.',
     "settings.truth": "true or false; empty detects it.",
     "settings.range": "This must lie between {low} and {high}.",
+
+    "versions.title": "Versions",
+    "versions.steps": "{steps} steps",
+    "versions.rank": "rank {rank}",
+    "versions.heldOut": "held-out loss {loss}, {base} without it",
+    "versions.error": "{percent} % off the exact result",
+    "versions.from": "from {from}",
+    "versions.inUse": "in use",
+    "versions.warnings": "{count} warning|{count} warnings",
+    "versions.derive": "More of",
 };

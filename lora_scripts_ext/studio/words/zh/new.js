@@ -3,6 +3,8 @@ export default {
     "kind.product.hint": "同一件商品，多个角度、多种背景。",
     "kind.character.hint": "同一个形象，多种姿势和场景。",
     "kind.car.hint": "同一款车，外观与内饰的各个角度。",
+    "kind.season.hint": "某个时期的风格：春季、新年、促销活动。",
+    "kind.scene.hint": "反复出现的同一地点或布景。",
 
     "new.what": "要训练什么？",
     "new.name": "名称",
@@ -26,6 +28,12 @@ export default {
     "model.removeWhat": "{name} 将从列表中消失。WebUI 文件夹中的 LoRA 会保留。",
     "model.removeKeep": "保留文件",
     "model.removeTrash": "将文件移入回收站",
+    "model.retire": "停用",
+    "model.retireWhat": "从列表和 WebUI 的 LoRA 文件夹中移出，不会删除任何内容。",
+    "model.restore": "恢复使用",
+    "model.restoreWhat": "重新回到列表和 WebUI 的 LoRA 文件夹。",
 
     "new.create": "创建模型",
+    "new.tags": "标签",
+    "new.tagsHint": "便于查找的词，用逗号分隔。",
 };

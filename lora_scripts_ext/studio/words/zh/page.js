@@ -26,7 +26,7 @@ export default {
 
     "models.title": "模型",
     "models.subtitle": "你训练过的每一种品牌风格、商品、汽车和角色。",
-    "models.search": "搜索名称或触发词",
+    "models.search": "搜索名称、触发词、标签、基础模型",
     "models.kinds": "全部类型",
     "models.states": "全部状态",
     "models.new": "新建模型",
@@ -34,12 +34,18 @@ export default {
     "models.none": "没有符合条件的模型。",
     "models.images": "{count} 张图片",
     "models.versions": "第 {count} 版",
+    "models.reviews": "审核",
+    "models.retired": "已停用",
+    "models.import": "导入…",
+    "models.merge": "合并…",
 
     "model.edit": "编辑…",
     "kind.brand_style": "品牌风格",
     "kind.product": "单个商品",
     "kind.character": "角色 / IP",
     "kind.car": "汽车",
+    "kind.season": "季节或活动",
+    "kind.scene": "场景或地点",
 
     "state.draft": "草稿",
     "state.queued": "排队中",
@@ -70,4 +76,9 @@ export default {
     "time.seconds": "{count} 秒",
     "time.minutes": "{count} 分钟",
     "time.hours": "{count} 小时",
+
+    "origin.training": "训练",
+    "origin.import": "导入",
+    "origin.merge": "合并",
+    "origin.resize": "调整秩",
 };

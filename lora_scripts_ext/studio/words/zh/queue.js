@@ -42,4 +42,8 @@ export default {
     "job.update": "夜间更新",
     "job.steps": "第 {step} / {steps} 步",
     "job.left": "剩余 {time}",
+    "job.import": "导入",
+    "job.merge": "合并",
+    "job.resize": "调整秩",
+    "job.into_checkpoint": "合并到检查点",
 };

@@ -41,8 +41,6 @@ export default {
     "train.inTheWay": "已有同名的 LoRA",
     "train.inTheWayWhat": "它不属于此模型。训练完成时会将其重命名保留；也可以编辑模型并换一个名称。",
     "train.inTheWayGo": "继续训练，并重命名旧文件",
-    "train.versions": "版本",
-    "train.ofSteps": "{steps} 步",
 
     "result.done": "LoRA 已完成：",
     "result.stopped": "已训练的部分已保存：",
@@ -69,4 +67,14 @@ export default {
     "settings.json": '请输入 JSON 映射，例如 {"betas": [0.9, 0.99]}。',
     "settings.truth": "请输入 true 或 false；留空自动检测。",
     "settings.range": "取值范围为 {low} 至 {high}。",
+
+    "versions.title": "版本",
+    "versions.steps": "{steps} 步",
+    "versions.rank": "秩 {rank}",
+    "versions.heldOut": "保留图片损失 {loss}（不使用时 {base}）",
+    "versions.error": "与精确结果相差 {percent} %",
+    "versions.from": "来自 {from}",
+    "versions.inUse": "使用中",
+    "versions.warnings": "{count} 条警告",
+    "versions.derive": "更多操作：",
 };
