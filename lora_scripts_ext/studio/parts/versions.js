@@ -9,7 +9,7 @@ import {day, t} from "../words.js";
 import {strengthText} from "./checkpoint.js";
 import {Verdict} from "./pill.js";
 
-const Derive = lazy(() => import("../screens/derive.js").then(({Derive}) => Derive), "library", "train");
+const Derive = lazy(() => import("../screens/derive.js").then(({Derive}) => Derive), "library");
 
 /** @param {{model: any, stamp: string}} properties `stamp` changes when there may be more */
 export function Versions({model, stamp}) {
@@ -33,9 +33,10 @@ function Version({model, version, versions, onDerive}) {
     const {number, facts, origin, created} = version;
     const parent = versions.find((one) => one.id === version.parent);
     const from = origin === "merge" ? (facts.lineage?.parts || []).map(part).join(" + ") : parent && t("models.versions", {count: parent.number});
+    const rank = facts.ranks ? Math.max(...facts.ranks) : facts.config?.lora_rank;
     const best = least(facts.held_out || []);
     const figures = [
-        facts.steps && t("versions.steps", {steps: facts.steps}), facts.rank && t("versions.rank", {rank: facts.rank}),
+        facts.steps && t("versions.steps", {steps: facts.steps}), rank && t("versions.rank", {rank}),
         best && t("versions.heldOut", {loss: best.loss.toFixed(4), base: best.base.toFixed(4)}),
         typeof facts.error === "number" && facts.error > 0 && t("versions.error", {percent: (100 * facts.error).toFixed(1)}), day(created),
     ].filter(Boolean);
@@ -49,7 +50,7 @@ function Version({model, version, versions, onDerive}) {
             ${facts.warnings.map((text) => html`<p>${text}</p>`)}</details>`}
         <div class="row tight small links"><a href=${link("model", model.id, "compare", String(number))}>${t("tab.compare")}</a>
             <a href=${address(version.address)} download aria-label=${`${t("download")}: ${t("models.versions", {count: number})}`}>${t("download")}</a>
-            <button class="quiet small" aria-label=${`${t("versions.derive")} ${t("models.versions", {count: number})}`} onClick=${onDerive}>${t("versions.derive")}</button></div>
+            <button class="quiet small" aria-label=${`${t("versions.derive")}: ${t("models.versions", {count: number})}`} onClick=${onDerive}>${t("versions.derive")}</button></div>
     </li>`;
 }
 

@@ -29,8 +29,8 @@ export function Derive({model, version, onClose}) {
     };
     const fields = way === "resize" ? ["rank"] : ["weight", "output"];
     const wrong = (/** @type {string} */ name) => (problem && problem.field === name ? problem.message : undefined);
-    return html`<${Dialog} title=${`${t("versions.derive")} ${t("models.versions", {count: version.number})}`} onClose=${onClose}><form class="stack" onSubmit=${make}>
-        <fieldset class="stack"><legend class="hidden">${t("versions.derive")}</legend>${WAYS.map((one) => html`<label class="check">
+    return html`<${Dialog} title=${t("derive.title", {count: version.number})} onClose=${onClose}><form class="stack" onSubmit=${make}>
+        <fieldset class="stack"><legend class="hidden">${t("derive.title", {count: version.number})}</legend>${WAYS.map((one) => html`<label class="check">
             <input type="radio" name="way" checked=${way === one} onChange=${() => setWay(one)} /> ${t(`derive.${one}`)}</label>`)}</fieldset>
         ${fields.map((name) => html`<${Field} key=${name} id=${`derive-${name}`} label=${t(`derive.${name}`)} hint=${t(`derive.${name}.hint`)} error=${wrong(name)}>
             <input ...${tied(`derive-${name}`, wrong(name))} inputmode=${name === "output" ? undefined : "decimal"} value=${values[name]}

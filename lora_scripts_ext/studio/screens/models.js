@@ -85,7 +85,7 @@ function Card({model}) {
     const step = state.standing === "training" || (state.versions > 0 && !model.covers.length) ? "train" : "images";
     return html`
         <a class="card" href=${link("model", model.id, step)}>
-            <div class=${model.covers.length > 3 ? "cover four" : "cover"} aria-hidden="true">
+            <div class=${model.covers.length > 3 ? "cover four" : "cover"} aria-hidden="true" data-letter=${[...model.name][0]}>
                 ${model.covers.slice(0, model.covers.length > 3 ? 4 : 1).map((one) => html`
                     <img src=${address(one)} alt="" loading="lazy" decoding="async" />`)}</div>
             <div class="text">

@@ -19,6 +19,7 @@ export default {
     "merge.rankHint": "0 is exact: the ranks of all together. A lower rank is a smaller file; how far it is off is said afterwards.",
     "merge.begin": "Merge",
 
+    "derive.title": "Made of version {count}",
     "derive.resize": "A smaller file: the nearest LoRA of a lower rank",
     "derive.into-checkpoint": "A checkpoint that has it built in, for use without LoRA",
     "derive.rank": "Rank",

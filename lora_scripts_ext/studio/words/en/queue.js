@@ -31,6 +31,9 @@ export default {
     "queue.schedule": "Schedule…",
     "queue.window": "Only from {window}.",
     "queue.notBefore": "Not before {time}.",
+    "queue.imported": "{count} new model.|{count} new models.",
+    "queue.known": "{count} file is listed already.|{count} files are listed already.",
+    "queue.skipped": "{count} file was left out|{count} files were left out",
     "queue.ended": "Ended",
 
     "job.train": "Train",

@@ -76,5 +76,5 @@ export default {
     "versions.from": "from {from}",
     "versions.inUse": "in use",
     "versions.warnings": "{count} warning|{count} warnings",
-    "versions.derive": "More of",
+    "versions.derive": "More…",
 };

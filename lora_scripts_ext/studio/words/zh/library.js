@@ -19,6 +19,7 @@ export default {
     "merge.rankHint": "0 为精确合并：所有秩之和。较低的秩文件更小，完成后会说明误差。",
     "merge.begin": "合并",
 
+    "derive.title": "用第 {count} 版制作",
     "derive.resize": "更小的文件：较低秩的近似 LoRA",
     "derive.into-checkpoint": "内置此 LoRA 的检查点，使用时无需 LoRA",
     "derive.rank": "秩",

@@ -31,6 +31,9 @@ export default {
     "queue.schedule": "定时…",
     "queue.window": "仅在 {window}。",
     "queue.notBefore": "不早于 {time}。",
+    "queue.imported": "新增 {count} 个模型。",
+    "queue.known": "{count} 个文件已在列表中。",
+    "queue.skipped": "跳过 {count} 个文件",
     "queue.ended": "已结束",
 
     "job.train": "训练",

@@ -76,5 +76,5 @@ export default {
     "versions.from": "来自 {from}",
     "versions.inUse": "使用中",
     "versions.warnings": "{count} 条警告",
-    "versions.derive": "更多操作：",
+    "versions.derive": "更多…",
 };
