@@ -24,7 +24,7 @@ from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.models.targets import unet_targets
 
 from . import flux
-from .models import state_dicts, write_checkpoint
+from .models import state_dicts, write_checkpoint, write_diffusers_folder
 from .test_adapter_file import outputs
 from .test_adapter_maths import CLOSE, all_targets, fresh_parts, randomised
 from .test_adapter_merge import diffusers_named, effects, lora
@@ -133,6 +133,45 @@ def test_names_of_diffusers_and_a_file_without_vae(tmp_path):
             torch.testing.assert_close(other[name], mine[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_a_diffusers_folder_gives_a_folder(tmp_path, family):
+    base = write_diffusers_folder(tmp_path / "base", family)
+    one = lora(tmp_path / "a.safetensors", family)
+    single = checkpoint(tmp_path / "base.safetensors", family)
+    theirs = diffusers_named(one, tmp_path / "b.safetensors", family)
+    into_checkpoint(base, [(one, 0.5), (theirs, 0.5)], tmp_path / "new")
+    into_checkpoint(single, [(one, 0.5), (theirs, 0.5)], tmp_path / "new.safetensors")
+    expected = to_diffusers(load_file(tmp_path / "new.safetensors"))
+    names = {"unet": "unet/diffusion_pytorch_model", "te1": "text_encoder/model", "te2": "text_encoder_2/model"}
+    for part in expected.keys() & names.keys():
+        actual = load_file(tmp_path / "new" / f"{names[part]}.safetensors")
+        for name, tensor in actual.items():
+            torch.testing.assert_close(tensor, expected[part][name], rtol=1e-5, atol=1e-6)
+    copied = {path.relative_to(base): path.read_bytes() for path in base.rglob("*") if path.is_file()}
+    for path, content in copied.items():
+        changed = path.suffix == ".safetensors" and path.parts[0] != "vae"
+        assert ((tmp_path / "new" / path).read_bytes() == content) != changed, path
+    with pytest.raises(UserError, match="nothing is overwritten"):
+        into_checkpoint(base, [(one, 1.0)], tmp_path / "new")
+
+
+def test_flux_as_a_folder_whose_layers_are_split(tmp_path):
+    """diffusers has query, key and value apart, the LoRA for the original layout has them in one."""
+    base = flux.write_folder(tmp_path / "base")
+    transformer = load_file(base / "transformer" / "diffusion_pytorch_model.safetensors")
+    names = [f"transformer_blocks.1.attn.to_{part}.weight" for part in "qkv"]
+    outputs, inputs = len(names) * transformer[names[0]].shape[0], transformer[names[0]].shape[1]
+    layer = LoraLayer(torch.randn(4, inputs), torch.randn(outputs, 4), 4.0)
+    keys = {"lora_unet_double_blocks_1_img_attn_qkv": layer}
+    file.save(tmp_path / "a.safetensors", keys, torch.float32, {})
+    assert into_checkpoint(base, [(tmp_path / "a.safetensors", 0.5)], tmp_path / "new").layers == 1
+    new = load_file(tmp_path / "new" / "transformer" / "diffusion_pytorch_model.safetensors")
+    change = 0.5 * layer.up @ layer.down
+    for name, rows in zip(names, change.chunk(3), strict=True):
+        torch.testing.assert_close(new[name], transformer[name] + rows, **CLOSE)
+    assert sum(not torch.equal(new[name], tensor) for name, tensor in transformer.items()) == 3
+
+
 def test_what_cannot_be_merged_is_refused_and_nothing_is_written(tmp_path):
     base = write_checkpoint(tmp_path / "base.safetensors", "sd1")
     one, other = lora(tmp_path / "a.safetensors"), lora(tmp_path / "b.safetensors", "sdxl")
@@ -146,7 +185,7 @@ def test_what_cannot_be_merged_is_refused_and_nothing_is_written(tmp_path):
         (base, [(one, float("inf"))], out, "give a number"),
         (base, [(one, 1.0)], base, "nothing is overwritten"),
         (base, [(one, 1e30)], out, "lower the weight"),
-        (tmp_path / "folder", [(one, 1.0)], out, "folder"),
+        (tmp_path / "folder", [(one, 1.0)], tmp_path / "new", "folder"),
         (tmp_path / "no.safetensors", [(one, 1.0)], out, "no such file"),
     ):
         with pytest.raises(UserError, match=says):

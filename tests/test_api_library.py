@@ -82,7 +82,8 @@ def test_models_are_found_by_all_that_is_known_of_them(client, imported):
     assert names("search=old") == ["b"] and names("search=nothing") == [] and names("review=approved") == []
     assert sorted(names("review=none")) == ["a", "b"]
     assert problem(client, "GET", "/models?retired=maybe", 422, "invalid")["field"] == "retired"
-    problem(client, "PATCH", f"/models/{imported['a']['id']}", 422, "invalid", json={"tags": ["x" * 100]})
+    problem(client, "PATCH", f"/models/{imported['a']['id']}", 422, "invalid", json={"name": "c", "tags": ["x" * 100]})
+    assert sorted(names("")) == ["a", "b"]
     problem(client, "PATCH", f"/models/{imported['a']['id']}", 422, "invalid", json={"kind": "dog"})
 
 
@@ -101,6 +102,8 @@ def test_a_merge_is_the_first_version_of_a_new_model(client, service, imported, 
     job = done(service, client("POST", "/models/merge", 201, json={"name": "both", "parts": parts, "tags": ["sum"]}))
     (version,) = client("GET", f"/models/{job.model}/versions")["items"]
     assert (version["origin"], version["number"], version["facts"]["ranks"]) == ("merge", 1, [6, 6])
+    assert client("GET", f"/models/{imported['a']['id']}")["use"]["count"] == 1
+    assert client("GET", f"/models/{job.model}")["use"] == {"count": 0, "last": None}
     first, second = version["facts"]["lineage"]["parts"]
     assert (first["model"], first["number"], first["weight"], second["weight"]) == (imported["a"]["id"], 1, 0.7, -0.5)
     expected = weighted_sum([place.loras / "a.safetensors", place.loras / "Seasons" / "b.safetensors"])

@@ -110,6 +110,7 @@ def test_files_become_models_and_stay_as_they_are(models, filled):
     assert (first.number, first.origin, first.published) == (1, "import", str(filled / "brand_v1.safetensors"))
     assert first.sha256 == hashlib.sha256(before["brand_v1.safetensors"]).hexdigest()
     assert (first.facts["base_model"], first.facts["rank"]) == ("base one.safetensors", "1")
+    assert first.facts["metadata"]["ss_network_dim"] == "1"
     assert second.facts["epochs"] == "8" and second.facts["previews"] == [str(filled / "brand_v2.preview.png")]
     (only,) = models.versions(sun.id)
     assert only.file == str(filled / "Seasons" / "sun.safetensors")

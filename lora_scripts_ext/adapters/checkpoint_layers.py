@@ -1,13 +1,16 @@
-"""The layers of a single-file checkpoint that a LoRA can change, by the keys that LoRA files have for them."""
+"""The layers of a base model on disk that a LoRA can change, by the keys that LoRA files have for them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..base_models.diffusers_folder import read_folder
+from ..base_models.kinds import kind_of
 from ..base_models.original_layout import denoiser_prefix, family_of
-from ..contract import Part
+from ..base_models.parts import ModelPart
+from ..contract import Part, Target
 from ..errors import UserError
 from ..families.family import Family, TextEncoderLayout
 from ..families.registry import by_name
@@ -15,32 +18,48 @@ from ..models.clip import hf_sources, open_clip_layers, open_clip_sources
 from ..models.denoisers import DENOISERS
 from ..models.diffusers_unet import UNet
 from ..models.layer_names import UNetLayout, flux_key, text_key, unet_key
-from ..models.safetensors_file import Header, Shape
+from ..models.safetensors_file import Header, Shape, read_header
+from ..models.targets import text_targets
 from ..models.weights import Source
 
 _PARTS: tuple[Part, ...] = ("te1", "te2")
 
 
 @dataclass(frozen=True)
-class CheckpointLayers:
-    """Where in the file the weights lie that a LoRA changes.
+class Place:
+    """The weight of a layer, or some of its rows, in a file.
 
     Attributes:
-        family: of the checkpoint.
-        sources: by kohya key, and by the keys that other programs' names give: a tensor of the file, of which the
-            source may take a view.
+        source: the tensor, of which it may take a view.
+        rows: those of the layer that are here; None where it is here as a whole.
+    """
+
+    file: Path
+    source: Source
+    rows: slice | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointLayers:
+    """Where the weights lie that a LoRA changes.
+
+    Attributes:
+        family: of the base model.
+        places: by kohya key, and by the keys that other programs' names give.
     """
 
     family: Family
-    sources: dict[str, Source]
+    places: dict[str, list[Place]]
 
 
-def checkpoint_layers(path: Path, header: Header) -> CheckpointLayers:
-    """The layers of the checkpoint at ``path``, which may lack a VAE or text encoders.
+def file_layers(path: Path, header: Header) -> CheckpointLayers:
+    """The layers of a single file in the original layout, which may lack a VAE or text encoders.
 
     Raises:
         UserError: it is none of a known family.
     """
+    if other := kind_of(header.shapes):
+        raise UserError(f"{path}: this file is {other.what}; give the checkpoint of a base model.")
     try:
         family = by_name(family_of(header.shapes))
         sources = _denoiser(header.shapes, family)
@@ -52,7 +71,48 @@ def checkpoint_layers(path: Path, header: Header) -> CheckpointLayers:
             f"{path}: a LoRA cannot be merged into this file ({error}); give a checkpoint in the original layout with "
             "its text encoders."
         ) from error
-    return CheckpointLayers(family, sources)
+    return CheckpointLayers(family, {key: [Place(path, source)] for key, source in sources.items()})
+
+
+def folder_layers(path: Path) -> CheckpointLayers:
+    """The layers of a diffusers folder.
+
+    Raises:
+        UserError: something is missing, damaged, or no text-to-image model that is known.
+    """
+    checkpoint = read_folder(path)
+    family = by_name(checkpoint.family)
+    denoiser = DENOISERS[family.denoiser]
+    layout = None
+    if denoiser.class_name == UNet.class_name:
+        config = checkpoint.unet.config
+        layout = UNetLayout.from_block_types(config["down_block_types"], config["layers_per_block"])
+    places = _places(checkpoint.unet, denoiser.targets(checkpoint.unet.skeleton, family), layout)
+    for part, text, stored in zip(_PARTS, checkpoint.texts, family.text_encoders, strict=False):
+        if not stored.t5:
+            places |= _places(text, text_targets(text.skeleton, family.name, part), None)
+    return CheckpointLayers(family, places)
+
+
+def _places(part: ModelPart, targets: Iterator[Target], layout: UNetLayout | None) -> dict[str, list[Place]]:
+    files = {name: file for file in part.files for name in read_header(file).shapes}
+    places: dict[str, list[Place]] = {}
+    for target in targets:
+        source = part.sources[f"{target.path}.weight"]
+        found = [Place(files[source.name], source)]
+        if source.below:
+            ends = [0]
+            for name in source.names:
+                ends.append(ends[-1] + part.shapes[name][0])
+            found = [
+                Place(files[name], Source(name), slice(*ends[index : index + 2]))
+                for index, name in enumerate(source.names)
+            ]
+        original = layout.find_original(target.path) if layout else None
+        paths = [target.path, *([original] if original else [])]
+        keys = [target.key, *(f"lora_{target.part}_{path.replace('.', '_')}" for path in paths)]
+        places |= dict.fromkeys(keys, found)
+    return places
 
 
 def _denoiser(shapes: Mapping[str, Shape], family: Family) -> dict[str, Source]:

@@ -86,13 +86,13 @@ def writing(
         writer.replace_metadata(**dict(zip(_HASHES, (digest, f"0x{digest}"), strict=True)))
 
 
-def require_new(path: Path) -> None:
-    """Refuse the path of a file that is there.
+def require_new(path: Path, *, folder: bool = False) -> None:
+    """Refuse the path of a file, or of a ``folder``, that is there.
 
     Raises:
-        UserError: it is, or the name is none of a safetensors file.
+        UserError: it is, or the name of a file is none of a safetensors file.
     """
-    if path.suffix.lower() != ".safetensors":
+    if not folder and path.suffix.lower() != ".safetensors":
         raise UserError(f"{path}: the result is a .safetensors file; give it a name that ends so.")
     if path.exists():
         raise UserError(f"{path}: there is such a file already; choose another name, nothing is overwritten.")

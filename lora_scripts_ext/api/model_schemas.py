@@ -104,7 +104,9 @@ class IntoCheckpointIn(LibraryJobIn, extra="forbid"):
     )
     weight: float = Field(default=1.0)
     output: str = Field(
-        default="", max_length=4000, description="The new .safetensors file; empty: one in the model's folder."
+        default="",
+        max_length=4000,
+        description="The new file, or folder of a diffusers folder; empty: in the model's folder.",
     )
 
 
@@ -242,6 +244,13 @@ class ImageCounts(BaseModel):
     skipped: int
 
 
+class Use(BaseModel):
+    """Jobs that drew with a model's LoRAs, or made others of them."""
+
+    count: int
+    last: str | None = Field(description="When the last of them was queued.")
+
+
 class WholeModel(Model):
     """A model with its images counted."""
 
@@ -250,6 +259,7 @@ class WholeModel(Model):
     in_the_way: str = Field(
         description="A LoRA of this name that is not the model's; it is renamed when the first version is done."
     )
+    use: Use
 
 
 class ModelPage(BaseModel):

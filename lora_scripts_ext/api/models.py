@@ -136,7 +136,7 @@ def _add_one(router: APIRouter, service: Service, models: Models) -> None:
         drafts.check_draft(fields.get("config", {}))
         if "folder" in fields:
             fields["folder"] = _folder(service, fields["folder"])
-        # First of all what can fail because of other files.
+        models.check(**fields)
         if "name" in fields:
             published_files.rename(models, service.environment, id, fields.pop("name"))
         return whole_model(service, router.prefix, models, models.change(id, **fields) if fields else models.get(id))
@@ -235,7 +235,9 @@ def whole_model(service: Service, prefix: str, models: Models, model: Model) -> 
     except UserError as error:
         counts, problem = None, str(error)
     in_the_way = of_model.replaced(service.environment, model, view["state"]["versions"])
-    return {**view, "counts": counts, "problem": problem, "in_the_way": in_the_way}
+    count, last = models.use(model.id)
+    use = {"count": count, "last": iso(last)}
+    return {**view, "counts": counts, "problem": problem, "in_the_way": in_the_way, "use": use}
 
 
 def _view(service: Service, prefix: str, models: Models, model: Model, state: State) -> dict[str, Any]:

@@ -89,10 +89,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     resize.add_argument("--rank", type=int, required=True)
     _add_target(resize)
     into = _sub(commands, "into-checkpoint", _into_checkpoint, "merge LoRAs into a checkpoint, as a new file")
-    into.add_argument("checkpoint", type=terminal.path, metavar="CHECKPOINT", help="a .safetensors file")
+    into.add_argument(
+        "checkpoint", type=terminal.path, metavar="CHECKPOINT", help="a .safetensors file, or a diffusers folder"
+    )
     into.add_argument("loras", nargs="+", metavar="LORA", help=_LORA)
     _add_weights(into)
-    into.add_argument("--out", type=terminal.path, required=True, metavar="FILE.safetensors")
+    into.add_argument("--out", type=terminal.path, required=True, metavar="FILE.safetensors|FOLDER")
     rename = _sub(commands, "rename", _rename, "rename a model, with its LoRA, card and preview in use")
     rename.add_argument("model", metavar="MODEL", help="name or id")
     rename.add_argument("name", metavar="NAME")

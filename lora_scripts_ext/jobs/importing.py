@@ -29,6 +29,8 @@ _CHECKPOINT = re.compile(r"(?<=.)[-_](?:(?:step|epoch)[-_]?(\d+)|(\d{6}))$", re.
 # brand_v2, brand-v1.5: versions of one model.
 _VERSION = re.compile(r"[-_ ]v\.?(\d+(?:\.\d+)?)$", re.I)
 _LONGEST_TRIGGER = 200
+# Of an entry of the metadata, and how many: captions' tags and pictures are not kept twice.
+_LONGEST_ENTRY, _MOST_ENTRIES = 2000, 200
 _MOST_SKIPPED = 100
 _FOLDERS: dict[str, str] = {
     **{kind: kind for kind in KINDS},
@@ -300,6 +302,7 @@ def _facts(group: Sequence[_Lora]) -> dict[str, Any]:
         "base_model": metadata.get("ss_sd_model_name") or _kind(final.header) or known.get("base", ""),
         "kind_of_base": _kind(final.header),
         "method": method.what if method else "a LoRA",
+        "metadata": {key: text for key, text in list(metadata.items())[:_MOST_ENTRIES] if len(text) <= _LONGEST_ENTRY},
         "size": final.path.stat().st_size,
         "checkpoints": [str(lora.path) for lora in group[:-1]],
         "previews": [str(image) for image in [_preview(final.path)] if image],

@@ -101,8 +101,11 @@ def into_checkpoint(
     base = str(config.get("base_model") or version.facts.get("config", {}).get("base_model") or "")
     config["base_model"] = base or environment.base_model()
     if not config.get("output"):
-        stem = Path(config["base_model"]).stem
-        config["output"] = str(models.home(model.id) / "checkpoints" / f"{stem} {model.name} v{number}.safetensors")
+        base_model = Path(config["base_model"])
+        # A diffusers folder gives a folder.
+        suffix = ".safetensors" if base_model.suffix else ""
+        output = f"{base_model.stem} {model.name} v{number}{suffix}"
+        config["output"] = str(models.home(model.id) / "checkpoints" / output)
     job = replace(
         request, kind="into_checkpoint", config=config, name=request.name or f"Merge {model.name} into a checkpoint",
         model=model.id,

@@ -29,6 +29,8 @@ RUNS = "runs"
 TRAINING = ("train", "update")
 #: the kinds of jobs that make a version of LoRAs that are there, which is also the version's origin
 MAKING = ("merge", "resize")
+#: the kinds of jobs that use LoRAs that are there
+USING = ("generate", "review", "merge", "resize", "into_checkpoint")
 _LONGEST_TRIGGER = 200
 _LONGEST_TAG, _MOST_TAGS = 60, 50
 _MOST_CONFIG = 64 << 10
@@ -286,6 +288,25 @@ class Models:
         self._record(changed)
         return changed
 
+    def use(self, model: str) -> tuple[int, float | None]:
+        """How many jobs have drawn with the model's LoRAs or made others of them, and when the last of them was queued,
+        in seconds since the epoch."""
+        paths = {json.dumps(path)[1:-1] for one in self.versions(model) for path in (one.file, one.published) if path}
+        with self._database.reading() as connection:
+            rows = connection.execute(f"SELECT config, created FROM jobs WHERE kind IN {USING}").fetchall()
+        # As the table may hold them: with other characters than ASCII escaped or not.
+        texts = paths | {json_text.dumps(json.loads(f'"{path}"'))[1:-1] for path in paths}
+        times = [row["created"] for row in rows if any(text in row["config"] for text in texts)]
+        return len(times), max(times, default=None)
+
+    def check(self, **fields: Any) -> None:
+        """Refuse values that :meth:`change` would refuse whatever the model.
+
+        Raises:
+            UserError: one cannot be used.
+        """
+        _checked({key: value for key, value in fields.items() if key in _CHANGEABLE})
+
     def require_idle(self, model: str, what_to_do: str) -> None:
         """Refuse while a job of the model waits or runs.
 
@@ -352,7 +373,9 @@ def version_columns(job: Job) -> dict[str, Any] | None:
     # Beside the file that lies where LoRAs are used, the run's own stays in its folder.
     own = Path(job.result.get("file") or Path(job.output_dir) / Path(lora).name)
     file = own if own.is_file() else Path(lora)
-    facts = {key: job.result.get(key) for key in ("steps", "loss", "seconds", "checkpoints", "previews")}
+    facts = {
+        key: job.result.get(key) for key in ("steps", "loss", "seconds", "checkpoints", "previews", "dataset_version")
+    }
     if job.kind in MAKING:
         facts = {key: value for key, value in job.result.items() if key not in ("lora", "init_lora")}
     facts |= {"size": _size(file), "config": job.config.get("train", job.config)}

@@ -20,10 +20,10 @@ from .options import option, read
 class IntoCheckpointOptions:
     """The keys of a merge into a checkpoint."""
 
-    base_model: str = option("", "The checkpoint, a .safetensors file.")
+    base_model: str = option("", "The checkpoint: a .safetensors file, or a diffusers folder.")
     loras: list[str] = option([], "LoRA files, or folders as PEFT or diffusers save them.")
     weights: list[float] = option([], "The weight of each; empty takes 1 for all.")
-    output: str = option("", "The new file; it must not exist.")
+    output: str = option("", "The new .safetensors file, or folder; it must not exist.")
 
 
 class IntoCheckpoint(Kind):
@@ -40,8 +40,8 @@ class IntoCheckpoint(Kind):
         options["loras"] = [absolute(path, environment) for path in options["loras"]]
         options |= {key: absolute(options[key], environment) for key in ("base_model", "output")}
         output = Path(options["output"])
-        if output.suffix.lower() != ".safetensors" or output.exists():
-            raise UserError(f"{where}: output is {output}; name a new .safetensors file, nothing is overwritten.")
+        if output.exists():
+            raise UserError(f"{where}: output is {output}; name a new file, nothing is overwritten.")
         return Plan(f"Merge into {Path(options['base_model']).name}", options)
 
     def run(self, job: Job, execution: Execution, environment: Environment) -> Outcome:

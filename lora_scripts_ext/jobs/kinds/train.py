@@ -10,6 +10,7 @@ from ... import config_names
 from ...config_check import PATHS
 from ...errors import UserError
 from ...library.job import Job
+from ...models.safetensors_file import read_header
 from ..environment import Environment
 from ..execution import Execution
 from ..outcome import Outcome
@@ -62,6 +63,7 @@ class Train(Kind):
         facts = {
             "lora": lora, "published": str(result.published) if result.published else lora,
             "steps": result.steps, "loss": result.loss, "seconds": result.seconds,
+            "dataset_version": _dataset_version(result.lora),
             "checkpoints": [str(path) for path in result.checkpoints],
             "previews": [str(path) for path in result.previews],
             "skipped": [{"name": one.name, "reason": one.reason} for one in result.skipped],
@@ -69,6 +71,15 @@ class Train(Kind):
         if result.stopped:
             return Outcome("stopped", f"Stopped at step {result.steps}; retry the job to continue from there.", facts)
         return Outcome("done", "", facts)
+
+
+def _dataset_version(lora: Path | None) -> str:
+    """What the LoRA was trained on, a hash of images and captions, as the file states it."""
+    try:
+        return read_header(lora).metadata.get("ss_dataset_version", "") if lora else ""
+    except UserError:
+        # Somebody has moved it already.
+        return ""
 
 
 def _run_folder(name: str, where: str) -> Path:
