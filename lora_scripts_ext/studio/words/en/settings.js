@@ -1,7 +1,6 @@
 export default {
     "settings.page": "Settings",
     "settings.language": "Language",
-    "settings.running": "When jobs run",
     "settings.folders": "Folders",
     "settings.dataDir": "Models, images and runs",
     "settings.loraDir": "Finished LoRAs",

@@ -1,7 +1,6 @@
 export default {
     "settings.page": "设置",
     "settings.language": "语言",
-    "settings.running": "任务运行时间",
     "settings.folders": "文件夹",
     "settings.dataDir": "模型、图片和训练记录",
     "settings.loraDir": "完成的 LoRA",
