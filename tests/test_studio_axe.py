@@ -34,6 +34,8 @@ def studio(tmp_path_factory):
 
 
 def shown_models(page, model):
+    # The screen before may have left a dialog.
+    page.keyboard.press("Escape")
     open_at(page, "models")
     expect(page.get_by_role("link", name=re.compile("han"))).to_be_visible(timeout=60_000)
 
@@ -91,6 +93,18 @@ def shown_blind(page, model):
     page.get_by_role("button", name="Image 3", exact=True).click(timeout=60_000)
 
 
+def shown_merge(page, model):
+    shown_models(page, model)
+    page.get_by_role("button", name="Merge…").click()
+    expect(page.get_by_role("dialog").get_by_label("LoRA 2", exact=True)).to_be_visible(timeout=20_000)
+
+
+def shown_import(page, model):
+    shown_models(page, model)
+    page.get_by_role("button", name="Import…").click()
+    expect(page.get_by_role("dialog").get_by_label("Tags")).to_be_visible(timeout=20_000)
+
+
 def shown_queue(page, model):
     open_at(page, "queue")
     expect(page.get_by_role("row")).to_have_count(3, timeout=60_000)
@@ -103,7 +117,7 @@ def shown_settings(page, model):
 
 SCREENS = (
     shown_models, shown_new_model, shown_images, shown_image, shown_captions, shown_train, shown_queue, shown_settings,
-    shown_compare, shown_two_images, shown_blind,
+    shown_compare, shown_two_images, shown_blind, shown_merge, shown_import,
 )  # fmt: skip
 
 

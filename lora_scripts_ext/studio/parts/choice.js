@@ -40,14 +40,14 @@ export function Choice({sheet, chosen: [place], name, blind, path, review, versi
     const [large, setLarge] = useState(false);
     const [zoom, setZoom] = useState(1);
     const [problem, work] = useWork();
-    const [done, setDone] = useState("");
     const cell = sheet.cell(place);
     const title = blind ? "A" : name(place);
     const publish = (replace = false) => work(async () => {
-        setDone("");
-        setDone((await post(`${path}/publish`, {...place, who: signature(), replace})).path);
+        await post(`${path}/publish`, {...place, who: signature(), replace});
         await onChange();
     });
+    const used = version.published_as;
+    const inUse = used && used.strength === place.strength && baseName(used.checkpoint) === baseName(place.checkpoint);
     const inTheWay = problem?.code === "conflict";
     const {suggested, checkpoints} = review;
     const best = suggested && suggested.strength === place.strength && baseName(suggested.checkpoint) === baseName(place.checkpoint);
@@ -61,8 +61,8 @@ export function Choice({sheet, chosen: [place], name, blind, path, review, versi
             ${best && html`<p class="small soft">${suggested.reason}</p>`}
             ${measured && html`<dl class="fact small"><dt>${t("compare.heldOut")}</dt><dd>${measured.loss.toFixed(4)}</dd>
                 <dt>${t("compare.base")}</dt><dd>${measured.base.toFixed(4)}</dd></dl>`}
-            ${place.checkpoint && html`<button class="main" onClick=${() => publish()}>${t("compare.publish")}</button>`}
-            ${done && html`<p role="status" class="result">${t("compare.done")} <code>${done}</code></p>`}
+            ${inUse ? html`<p role="status" class="result">${t("compare.done")} <code>${used.path}</code></p>`
+                : place.checkpoint && html`<button class="main" onClick=${() => publish()}>${t("compare.publish")}</button>`}
             <${Wrong} problem=${problem} />
             ${inTheWay && html`<button onClick=${() => publish(true)}>${t("compare.replace")}</button>`}
             ${cell?.parameters && html`<details class="small"><summary>${t("compare.parameters")}</summary><p class="wrap">${cell.parameters}</p></details>`}`}

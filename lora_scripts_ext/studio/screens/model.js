@@ -71,7 +71,7 @@ function Head({model, step, onChange}) {
     /** @type {Record<string, boolean>} */
     const done = {
         images: counts && counts.included > 0, captions: counts && counts.included > 0 && !counts.without_caption,
-        train: model.state.versions > 0,
+        train: model.state.versions > 0, compare: model.state.review === "approved",
     };
     return html`
         <div class="row">
