@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +54,20 @@ class Training(Protocol):
 class Ours:
     """The engine's own loop on a preset, latents and texts encoded once before it."""
 
-    def __init__(self, session: StandaloneSession, config: Config, change: Change | None, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        session: StandaloneSession,
+        config: Config,
+        change: Change | None,
+        stack: ExitStack,
+        names: Collection[str] | None = None,
+    ) -> None:
+        """``names``: the images to train on of those in ``train_data_dir``; None uses all."""
         self.session = session
         self.config = config
         dataset = source.read(config, config.sides(session.model.resolution), session.model.vae_factor)
+        if names is not None:
+            dataset = dataset.only(names)
         self.store = Store.build(
             dataset, session, config, progress=lambda *_: None, check=lambda: None, budget_bytes=2**32
         )

@@ -16,6 +16,7 @@ LAYERS = [
     {"images"},
     {"captions"},
     {"adapters", "dataset", "captioning", "hosts"},
+    {"evaluation"},
     {"preparation", "training"},
     {"jobs"},
     {"api", "cluster"},

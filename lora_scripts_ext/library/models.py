@@ -27,6 +27,10 @@ RECORD = "model.json"
 RUNS = "runs"
 #: the kinds of jobs that make versions
 TRAINING = ("train", "update")
+#: of a training's result
+_FACTS = (
+    "steps", "loss", "seconds", "checkpoints", "previews", "dataset_version", "held_out", "suggested", "warnings",
+)  # fmt: skip
 #: the kinds of jobs that make a version of LoRAs that are there, which is also the version's origin
 MAKING = ("merge", "resize")
 #: the kinds of jobs that use LoRAs that are there
@@ -373,9 +377,7 @@ def version_columns(job: Job) -> dict[str, Any] | None:
     # Beside the file that lies where LoRAs are used, the run's own stays in its folder.
     own = Path(job.result.get("file") or Path(job.output_dir) / Path(lora).name)
     file = own if own.is_file() else Path(lora)
-    facts = {
-        key: job.result.get(key) for key in ("steps", "loss", "seconds", "checkpoints", "previews", "dataset_version")
-    }
+    facts = {key: job.result.get(key) for key in _FACTS}
     if job.kind in MAKING:
         facts = {key: value for key, value in job.result.items() if key not in ("lora", "init_lora")}
     facts |= {"size": _size(file), "config": job.config.get("train", job.config)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,8 @@ class Train(Kind):
             "dataset_version": _dataset_version(result.lora),
             "checkpoints": [str(path) for path in result.checkpoints],
             "previews": [str(path) for path in result.previews],
+            "held_out": [asdict(one) for one in result.held_out], "warnings": result.warnings,
+            "suggested": asdict(result.suggested) if result.suggested else None,
             "skipped": [{"name": one.name, "reason": one.reason} for one in result.skipped],
         }  # fmt: skip
         if result.stopped:

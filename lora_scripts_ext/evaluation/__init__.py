@@ -1,0 +1,1 @@
+"""What a finished LoRA is worth: measures of its checkpoints, and which of them to use."""
