@@ -258,6 +258,7 @@ def test_the_loss_on_held_out_images_the_suggestion_and_warnings_are_shown(page,
                 ],
                 "checkpoints": [{"step": 20, "path": "/runs/1/measured-000002.safetensors"}],
                 "suggested": {"checkpoint": "measured-000002.safetensors", "strength": 0.8, "reason": "Lowest."},
+                "ended_early": {"step": 30, "best": 20, "epoch": 2},
                 "warnings": [warning], "previews": [], "skipped": [],
             },
         )  # fmt: skip
@@ -268,6 +269,7 @@ def test_the_loss_on_held_out_images_the_suggestion_and_warnings_are_shown(page,
     expect(card.locator(".notice")).to_contain_text(warning, timeout=20_000)
     expect(card.locator(".suggestion")).to_contain_text("Epoch 2, at strength 0.8")
     expect(card.locator(".suggestion")).to_contain_text("Lowest.")
+    expect(card.get_by_text("It ended early, at step 30")).to_contain_text("epoch 2")
     expect(card.locator("canvas")).to_have_count(2)
     held_out = card.get_by_role("img", name=re.compile("kept aside"))
     expect(held_out).to_have_accessible_name(re.compile("with the LoRA 0.1500, without it 0.2500"))

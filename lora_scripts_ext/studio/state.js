@@ -25,6 +25,12 @@ export const isOpen = (job) => !ENDED.includes(job.state);
 /** Whether the page is part of a WebUI's, which can then try a LoRA at once. */
 export const framed = window.parent !== window;
 
+/** @param {string} prompt to be written into txt2img @param {string} model path of the checkpoint to be used there */
+export function tryPrompt(prompt, model) {
+    const checkpoint = (model || "").split(/[\\/]/).pop();
+    window.parent.postMessage({type: "lora-trainer/try", prompt, checkpoint}, location.origin);
+}
+
 const JOBS_PERIOD = 1500;
 const SYSTEM_PERIOD = 5000;
 const SHOWN_JOBS = 200;

@@ -21,14 +21,15 @@ export function checkpointName({step, epoch, final, file}) {
 /**
  * The checkpoint that a training's report suggests.
  * @param {any} report of a training
- * @returns {{step: number, epoch?: number, final: boolean, strength: number, reason: string} | null}
+ * @returns {{step: number, epoch?: number, final: boolean, strength: number, reason: string, warns: boolean} | null}
  */
 export function suggestion(report) {
     const found = report.suggested;
     if (!found) return null;
     const saved = report.checkpoints.find((one) => baseName(one.path) === baseName(found.checkpoint));
-    const step = saved ? saved.step : report.step;
+    // The finished LoRA of a run that ended early is that of its best epoch.
+    const step = saved ? saved.step : report.ended_early ? report.ended_early.best : report.step;
     // Of several at a step the last: an epoch that ends there.
     const epoch = (report.held_out || []).filter((one) => one.step === step).pop()?.epoch;
-    return {step, epoch, final: !saved, strength: found.strength, reason: found.reason};
+    return {step, epoch, final: !saved, strength: found.strength, reason: found.reason, warns: Boolean(found.warns)};
 }

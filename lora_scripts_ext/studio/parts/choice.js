@@ -3,6 +3,7 @@
 import {useEffect, useRef, useState} from "preact/hooks";
 import {address, post} from "../api.js";
 import {html} from "../html.js";
+import {framed, tryPrompt} from "../state.js";
 import {t} from "../words.js";
 import {baseName} from "./checkpoint.js";
 import {signature} from "./decisions.js";
@@ -36,7 +37,7 @@ export function Pair({sheet, chosen, name, blind, onDecide}) {
 }
 
 /** One image. */
-export function Choice({sheet, chosen: [place], name, blind, path, review, version, onReveal, onChange}) {
+export function Choice({sheet, chosen: [place], name, blind, path, trigger, review, version, onReveal, onChange}) {
     const [large, setLarge] = useState(false);
     const [zoom, setZoom] = useState(1);
     const [problem, work] = useWork();
@@ -49,6 +50,8 @@ export function Choice({sheet, chosen: [place], name, blind, path, review, versi
     const used = version.published_as;
     const inUse = used && used.strength === place.strength && baseName(used.checkpoint) === baseName(place.checkpoint);
     const inTheWay = problem?.code === "conflict";
+    const tryIt = () => tryPrompt([trigger, `<lora:${baseName(used.path).replace(/\.safetensors$/, "")}:${used.strength}>`].filter(Boolean).join(" "),
+        version.facts.config?.base_model);
     const {suggested, checkpoints} = review;
     const best = suggested && suggested.strength === place.strength && baseName(suggested.checkpoint) === baseName(place.checkpoint);
     const {step = -1} = checkpoints.find((one) => baseName(one.file) === baseName(place.checkpoint)) || {};
@@ -61,7 +64,8 @@ export function Choice({sheet, chosen: [place], name, blind, path, review, versi
             ${best && html`<p class="small soft">${suggested.reason}</p>`}
             ${measured && html`<dl class="fact small"><dt>${t("compare.heldOut")}</dt><dd>${measured.loss.toFixed(4)}</dd>
                 <dt>${t("compare.base")}</dt><dd>${measured.base.toFixed(4)}</dd></dl>`}
-            ${inUse ? html`<p role="status" class="result">${t("compare.done")} <code>${used.path}</code></p>`
+            ${inUse ? html`<p role="status" class="result">${t("compare.done")} <code>${used.path}</code></p>
+                ${framed && html`<button onClick=${tryIt}>${t("compare.try")}</button>`}`
                 : place.checkpoint && html`<button class="main" onClick=${() => publish()}>${t("compare.publish")}</button>`}
             <${Wrong} problem=${problem} />
             ${inTheWay && html`<button onClick=${() => publish(true)}>${t("compare.replace")}</button>`}

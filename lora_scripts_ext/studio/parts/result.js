@@ -3,7 +3,7 @@
 import {useState} from "preact/hooks";
 import {get} from "../api.js";
 import {html} from "../html.js";
-import {framed} from "../state.js";
+import {framed, tryPrompt} from "../state.js";
 import {t} from "../words.js";
 import {baseName} from "./checkpoint.js";
 import {Wrong} from "./message.js";
@@ -23,11 +23,7 @@ export function Result({job, trigger}) {
         await navigator.clipboard?.writeText(prompt);
         setCopied(true);
     };
-    const tryIt = () => work(async () => {
-        const whole = await get(`jobs/${job.id}`);
-        const checkpoint = baseName(whole.config.base_model);
-        window.parent.postMessage({type: "lora-trainer/try", prompt, checkpoint}, location.origin);
-    });
+    const tryIt = () => work(async () => tryPrompt(prompt, (await get(`jobs/${job.id}`)).config.base_model));
     return html`
         <div class="result stack">
             <b>${t(job.state === "done" ? "result.done" : "result.stopped")}</b>

@@ -23,7 +23,7 @@ const NOTHING = {cells: [], checkpoints: [], strengths: [], prompts: []};
 /** @param {{model: any, rest: string[], refresh: () => Promise<void>}} properties `rest`: a version's number, and "blind" */
 export function Compare({model, rest, refresh}) {
     const [versions, setVersions] = useState(/** @type {any[] | null} */ (null));
-    const stand = `${model.state.versions} ${model.changed}`;
+    const stand = `${model.state.versions} ${model.changed} ${model.state.review}`;
     const load = useCallback(async () => {
         const found = await attempt(() => get(`models/${model.id}/versions`));
         if (found) setVersions([...found.items].sort((one, other) => other.number - one.number));
@@ -91,7 +91,7 @@ function OfVersion({model, version, versions, blind, onChange}) {
             </div>
             <aside class="stack">
                 ${chosen.length === 2 && html`<${Pair} ...${shared} onDecide=${blind ? reveal : (/** @type {Place} */ place) => setChosen([place])} />`}
-                ${chosen.length === 1 && html`<${Choice} ...${shared} path=${path} review=${review} version=${version} onReveal=${reveal} onChange=${onChange} />`}
+                ${chosen.length === 1 && html`<${Choice} ...${shared} path=${path} trigger=${model.trigger_word} review=${review} version=${version} onReveal=${reveal} onChange=${onChange} />`}
                 ${chosen.length === 0 && review.cells.length > 0 && html`<p class="card soft">${t("compare.hint")}</p>`}
                 ${!blind && html`<${Decisions} path=${path} version=${version} name=${name} place=${chosen.length === 1 ? chosen[0] : null} onChange=${onChange} />
                     <${Publications} model=${model} stamp=${JSON.stringify(versions.map((one) => one.published_as))} onChange=${onChange} />`}
@@ -138,9 +138,9 @@ function Begin({onDraw, onAsk}) {
 }
 
 function Suggested({review, onShow}) {
-    const {checkpoint, strength, reason} = review.suggested;
+    const {checkpoint, strength, reason, warns} = review.suggested;
     const place = review.cells.find((one) => same(one, checkpoint, strength));
-    return html`<div class="suggestion"><span class="pill ok">${t("compare.suggested")}</span>${" "}<b>${nameOf(review, {checkpoint, strength})}</b>
+    return html`<div class=${warns ? "suggestion doubtful" : "suggestion"}><span class=${warns ? "pill warn" : "pill ok"}>${t("compare.suggested")}</span>${" "}<b>${nameOf(review, {checkpoint, strength})}</b>
         <p>${reason}</p>
         ${place && html`<button onClick=${() => onShow({checkpoint: place.checkpoint, strength: place.strength})}>${t("compare.show")}</button>`}</div>`;
 }

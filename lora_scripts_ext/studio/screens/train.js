@@ -104,6 +104,7 @@ function Training({job, trigger}) {
             ${["failed", "stopped"].includes(job.state) && job.resumes && steps && html`<p class="soft small">${t("train.resumes", {step, steps})}</p>`}
             <${Wrong} problem=${problem} />
             ${["done", "stopped"].includes(job.state) && html`<${Result} job=${job} trigger=${trigger} />`}
+            ${report && report.ended_early && html`<p role="status">${t("train.ended", report.ended_early)}</p>`}
             ${found && html`<${Suggestion} model=${job.model} found=${found} />`}
             ${report && html`<${Losses} curve=${report.curve} heldOut=${report.held_out || []} mark=${found ? found.step : null} />`}
             ${report && html`<${Previews} previews=${report.previews} />`}
@@ -115,7 +116,7 @@ function Training({job, trigger}) {
 
 /** @param {{model: string, found: NonNullable<ReturnType<typeof suggestion>>}} properties */
 function Suggestion({model, found}) {
-    return html`<div class="suggestion"><span class="pill ok">${t("train.suggested")}</span>${" "}
+    return html`<div class=${found.warns ? "suggestion doubtful" : "suggestion"}><span class=${found.warns ? "pill warn" : "pill ok"}>${t("train.suggested")}</span>${" "}
         <b>${t("train.suggestedAt", {checkpoint: checkpointName(found), strength: strengthText(found.strength)})}</b>
         <p>${found.reason}</p>
         ${model && html`<a href=${link("model", model, "compare")}>${t("train.compare")}</a>`}</div>`;

@@ -36,6 +36,7 @@ export default {
     "compare.base": "without the LoRA",
     "compare.publish": "Publish this one",
     "compare.done": "Published as",
+    "compare.try": "Try it in txt2img",
     "compare.replace": "Put that file aside, and publish",
     "compare.parameters": "Parameters",
 

@@ -14,6 +14,7 @@ export default {
     "train.with": "with the LoRA",
     "train.without": "without it",
     "train.suggested": "suggested",
+    "train.ended": "It ended early, at step {step}: the loss on images kept aside no longer fell. The LoRA is that of epoch {epoch}.",
     "train.suggestedAt": "{checkpoint}, at strength {strength}",
     "train.compare": "Look at its images beside those of the others",
     "train.warned": "Look at this before you use the LoRA",

@@ -36,6 +36,7 @@ export default {
     "compare.base": "不使用 LoRA",
     "compare.publish": "发布这一个",
     "compare.done": "已发布为",
+    "compare.try": "在 txt2img 中试用",
     "compare.replace": "将该文件移开并发布",
     "compare.parameters": "生成参数",
 

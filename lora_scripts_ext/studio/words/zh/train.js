@@ -14,6 +14,7 @@ export default {
     "train.with": "使用 LoRA",
     "train.without": "不使用",
     "train.suggested": "推荐",
+    "train.ended": "已在第 {step} 步提前结束：保留图片上的损失不再下降。LoRA 取自第 {epoch} 轮。",
     "train.suggestedAt": "{checkpoint}，强度 {strength}",
     "train.compare": "与其他检查点的图片对比",
     "train.warned": "使用此 LoRA 前请先看这里",
