@@ -12,6 +12,7 @@ from lora_scripts_ext.library import rebuild
 from lora_scripts_ext.library.database import NAME, Database
 from lora_scripts_ext.library.job import NewJob
 from lora_scripts_ext.library.models import Models, record_version
+from lora_scripts_ext.library.publications import Publications
 from lora_scripts_ext.library.queue import Queue
 from lora_scripts_ext.owner import Owner
 
@@ -144,7 +145,8 @@ def test_a_training_of_a_model_becomes_a_version_once(database, models, queue, t
     assert record_version(database, first) == oldest
     assert len(models.versions(model.id)) == 2
     assert record_version(database, replace(first, kind="caption")) is None
-    models.published(newest.id, "/loras/a.safetensors")
+    published = Publications(database)
+    published.finish(published.begin(model.id, newest.id, newest.file, 1.0, ""), "/loras/a.safetensors")
     assert models.version(model.id, 2).published == "/loras/a.safetensors"
     queue.remove(first.id)
     assert models.version(model.id, 1).job is None

@@ -43,8 +43,8 @@ class Environment(Protocol):
     def lora_dir(self) -> Path | None:
         """The folder that finished LoRAs are copied to for use; None where they stay with their models."""
 
-    def relist(self) -> None:
-        """Files have come to the folder of :meth:`lora_dir`, gone or been renamed: list them again."""
+    def refresh(self, lora: Path) -> None:
+        """A LoRA in ``lora_dir`` has been written or taken away: whoever lists them looks again."""
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The host that holds base models; ``stop`` is called when the user stops the run there."""
@@ -117,8 +117,8 @@ class Standalone:
         """See :meth:`Environment.lora_dir`."""
         return
 
-    def relist(self) -> None:
-        """See :meth:`Environment.relist`; nobody lists them."""
+    def refresh(self, lora: Path) -> None:
+        """Nobody lists LoRAs here."""
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The standalone host, which nothing stops but the job itself."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import config_check, file_name, files, json_text
 from ..errors import Conflict, NotFound, UserError
+from . import publications
 from .database import Database
 from .job import ENDED, OWNED, Job
 from .model import KINDS, Model, ModelPage, Origin, State, Version
@@ -51,6 +52,11 @@ class Models:
     def changing(self) -> AbstractContextManager[object]:
         """All changes within this context are kept together at its end, or, after an exception, not at all."""
         return self._database.writing()
+
+    @property
+    def database(self) -> Database:
+        """The library's file."""
+        return self._database
 
     def create(
         self,
@@ -226,8 +232,15 @@ class Models:
                 raise NotFound(f"Model {model} has no version {number}; GET /models/{model}/versions lists them.")
             return Version.of(found)
 
+    def after(self, place: int) -> list[tuple[int, Version]]:
+        """The versions that were recorded after a place, the oldest first, each with its own place; 0 is before all."""
+        with self._database.reading() as connection:
+            places = connection.execute("SELECT rowid FROM versions WHERE rowid > ? ORDER BY rowid", [place]).fetchall()
+            rows = connection.execute("SELECT * FROM versions WHERE rowid > ? ORDER BY rowid", [place])
+            return [(own[0], Version.of(row)) for own, row in zip(places, rows, strict=True)]
+
     def published(self, version: str, path: str) -> None:
-        """A version's file has been copied to ``path`` for use; empty where it has been taken back."""
+        """A version's file is at ``path`` for use; empty where it has been taken away."""
         with self._database.writing() as connection:
             connection.execute("UPDATE versions SET published = ? WHERE id = ?", [path, version])
 
@@ -382,7 +395,7 @@ def version_columns(job: Job) -> dict[str, Any] | None:
         facts = {key: value for key, value in job.result.items() if key not in ("lora", "init_lora")}
     facts |= {"size": _size(file), "config": job.config.get("train", job.config)}
     if job.kind == "update":
-        facts |= {"refused": not job.result["published"], "held_out": job.result["held_out"]}
+        facts |= {"refused": job.result.get("refused", not job.result["published"]), "held_out": job.result["held_out"]}
     return {
         "id": secrets.token_hex(6), "model": job.model, "job": job.id, "file": str(file), "sha256": _digest(file),
         "published": "" if file == Path(lora) else str(lora), "facts": json_text.dumps(facts), "created": _now(),
@@ -396,6 +409,8 @@ def insert_version(connection: sqlite3.Connection, job: Job, columns: dict[str, 
         return None
     if connection.execute("SELECT 1 FROM versions WHERE job = ?", [job.id]).fetchone() is None:
         insert_row(connection, {**columns, "parent": _parent(connection, job)})
+        if columns["published"] and job.model is not None:
+            publications.record(connection, job.model, columns["id"], columns["file"], columns["published"])
     return Version.of(connection.execute("SELECT * FROM versions WHERE job = ?", [job.id]).fetchone())
 
 

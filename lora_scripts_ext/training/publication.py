@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .. import files
@@ -30,7 +31,7 @@ def publish(lora: Path, folder: Path, warn: Callable[[str], None]) -> Path:
     record = lora.parent / _RECORD
     known = _known(record)
     if published.exists() and _hash(published) not in known:
-        backup = _back_up(published, published.with_suffix(".json"), published.with_suffix(".png"))[0]
+        backup = put_aside(published, published.with_suffix(".json"), published.with_suffix(".png"))[0]
         warn(
             f"{published} was not written by this run or one before it in {lora.parent}; it was renamed to "
             f"{backup.name}."
@@ -47,6 +48,18 @@ def publish(lora: Path, folder: Path, warn: Callable[[str], None]) -> Path:
     return published
 
 
+def remember(folder: Path, *loras: Path) -> None:
+    """Let runs in ``folder`` take files with the content of these for their own."""
+    record = folder / _RECORD
+    _remember(record, [*_known(record), *map(_hash, loras)])
+
+
+def is_known(file: Path, folders: Iterable[Path]) -> bool:
+    """Whether a run in one of the folders has published the file as it is now."""
+    hashes = {one for folder in folders for one in _known(folder / _RECORD)}
+    return bool(hashes) and _hash(file) in hashes
+
+
 def inherit(folder: Path) -> None:
     """Let a run in ``folder`` replace what the runs beside it have published: they are versions of one model."""
     hashes = [one for record in sorted(folder.parent.glob(f"*/{_RECORD}")) for one in _known(record)]
@@ -54,27 +67,28 @@ def inherit(folder: Path) -> None:
         _remember(folder / _RECORD, hashes)
 
 
-def remember(run: Path, published: Path) -> None:
-    """Let the run in the folder ``run``, and those after it, replace the file ``published``: it has changed hands."""
-    _remember(run / _RECORD, [*_known(run / _RECORD), _hash(published)])
-
-
 def _copy_card(lora: Path, folder: Path, warn: Callable[[str], None]) -> None:
     try:
         card.copy(lora, folder)
     except UserError as error:
-        (backup,) = _back_up(folder / lora.with_suffix(".json").name)
+        (backup,) = put_aside(folder / lora.with_suffix(".json").name)
         warn(f"{error} It was renamed to {backup.name}.")
         card.copy(lora, folder)
 
 
-def _back_up(*paths: Path) -> list[Path]:
-    """Rename those of the files that exist; returns their new paths."""
+def put_aside(*paths: Path) -> list[Path]:
+    """Rename those of the files that exist to ``NAME.TIME.bak``; returns their new paths."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    backups = {path: path.with_name(f"{path.name}.{stamp}.bak") for path in paths if path.exists()}
+    backups = {path: _free(path.with_name(f"{path.name}.{stamp}.bak")) for path in paths if path.exists()}
     for path, new in backups.items():
         files.move(path, new)
     return list(backups.values())
+
+
+def _free(backup: Path) -> Path:
+    """``backup``, or with a number where that exists."""
+    others = (backup.with_name(f"{backup.stem}-{number}.bak") for number in itertools.count(2))
+    return next(path for path in itertools.chain([backup], others) if not path.exists())
 
 
 def _known(record: Path) -> list[str]:

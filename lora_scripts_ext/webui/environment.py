@@ -27,9 +27,9 @@ class WebUI:
         """Where this WebUI lists LoRAs."""
         return paths.lora_dir()
 
-    def relist(self) -> None:
-        """See ``Environment.relist``."""
-        paths.relist()
+    def refresh(self, lora: Path) -> None:
+        """The WebUI lists its LoRAs again, and reads this one when it is used next."""
+        paths.refresh(lora)
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The WebUI's own model; its Interrupt calls ``stop``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -115,13 +114,22 @@ def lora_dir() -> Path:
         return data_dir()
 
 
-def relist() -> None:
-    """Let the WebUI list LoRAs again; without effect in one whose list is not known."""
-    # Not every relative of the WebUI has what that needs, and its Lora extension can be switched off.
-    with contextlib.suppress(ImportError, KeyError, AttributeError):
-        from ..hosts.webui import shared_state
+def refresh(lora: Path) -> None:
+    """List the WebUI's LoRAs again, and let what an older file of this name has left in memory be forgotten.
 
+    While a model is trained nothing of it is in the weights, and the file is read again by its time of change.
+    """
+    try:
+        host = make_host(lambda: None)
+        from ..hosts.webui import shared_state
+        from ..hosts.webui.generation_lock import held
+    except (UserError, ImportError):
+        # A WebUI that cannot be trained in.
+        return
+    if held():
         shared_state.publish()
+    else:
+        host.publish(lora)
 
 
 def readable(path: str) -> Path:
