@@ -98,6 +98,12 @@ def write(name: str, packs: Path, folder: Path) -> None:
     _write(brand, drawn[:UNSEEN], packs, folder / "unseen", outlines=True)
 
 
+def empty(name: str) -> Image.Image:
+    """The brand's ground alone, as large as the pocket model draws."""
+    nothing = np.zeros((2 * SIDE, 2 * SIDE, 4), np.uint8)
+    return Image.fromarray(np.clip(BRANDS[name].look(nothing, 64), 0, 255).astype(np.uint8))
+
+
 def _write(brand: Brand, icons: list[str], packs: Path, folder: Path, *, outlines: bool) -> None:
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")

@@ -84,11 +84,14 @@ def _options() -> argparse.Namespace:
 
 
 def make_brands(options: argparse.Namespace) -> None:
-    """Compose the images of all three."""
+    """Compose the images of all three; print how far an image without an object is from those not trained on."""
     from benchmarks import brands  # it needs resvg-py, the rest does not
 
     for name in BRANDS:
         brands.write(name, options.packs, options.work / name)
+        objects = demo.read_objects(options.work / name / "unseen")[:OBJECTS]
+        distance = demo.mean_distances(objects, [[brands.empty(name)]] * len(objects)).mean()
+        print(f"{name}: an image without an object has distance {distance:.3f}")
 
 
 @dataclass(frozen=True)

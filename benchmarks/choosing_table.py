@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from itertools import combinations
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 
 from lora_scripts_ext.evaluation.suggestion import Point, suggest
@@ -28,6 +29,12 @@ def distances(runs: dict[str, Figures]) -> Iterator[str]:
             f"{sum(row[key] < row['chosen'] for row in there)} nearer than the chosen; "
             f"{sum(row[key] > row['untrained'] for row in there)} above the untrained"
         )
+    for title, rule in (
+        ("lowest of three neighbours' mean", _smoothed),
+        ("first within a standard error", _first_alike),
+    ):
+        shares = [_ruled(figures, rule) for figures in whole.values()]
+        yield f"{title}: {mean(shares):.3f} of the best on average, {max(shares):.3f} at worst"
     for patience in (1, 2, 3):
         shares, ratios = zip(*(_stopped(figures, patience) for figures in whole.values()), strict=True)
         yield (
@@ -98,6 +105,28 @@ def _points(figures: Figures) -> list[Point]:
     """The checkpoints at strength 1."""
     epochs = figures["run"]["checkpoints"]
     return [Point(name := f"checkpoint {epoch}", epoch, mean(figures[name]["losses"]), epoch) for epoch in epochs]
+
+
+def _ruled(figures: Figures, rule: Callable[[list[list[float]]], int]) -> float:
+    """The distance of the checkpoint that a rule picks by the losses on the images, as a share of the best one's."""
+    points = [figures[f"checkpoint {epoch}"] for epoch in figures["run"]["checkpoints"]]
+    picked = points[rule([point["losses"] for point in points])]
+    return _distance(picked) / min(map(_distance, points))
+
+
+def _smoothed(losses: list[list[float]]) -> int:
+    means = list(map(mean, losses))
+    return min(range(len(means)), key=lambda number: mean(means[max(0, number - 1) : number + 2]))
+
+
+def _first_alike(losses: list[list[float]]) -> int:
+    """The first whose loss is above the lowest by no more than the standard error of the difference over the images."""
+    lowest = min(losses, key=mean)
+    for number, one in enumerate(losses):
+        differences = [a - b for a, b in zip(one, lowest, strict=True)]
+        if mean(differences) <= stdev(differences) / math.sqrt(len(differences)):
+            return number
+    raise AssertionError("the lowest is alike itself")
 
 
 def _stopped(figures: Figures, patience: int) -> tuple[float, float]:
