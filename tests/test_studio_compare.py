@@ -183,3 +183,18 @@ def test_without_a_version_there_is_the_way_to_training(page, served):
     expect(page.get_by_role("heading", name="Estimate").or_(page.get_by_text("All settings")).first).to_be_visible(
         timeout=20_000
     )
+
+
+def test_what_answers_here_answers_as_the_api_does():
+    from lora_scripts_ext.api import model_schemas, review_schemas
+
+    sheet = ContactSheet(PROMPTS)
+    answers = [
+        (review_schemas.Sheet, sheet._review()),
+        (review_schemas.Decision, sheet._take_decisions({"verdict": "approved"})),
+        (review_schemas.Publication, sheet._take_publish({"checkpoint": "a.safetensors", "strength": 1.0, "who": ""})),
+        (review_schemas.RolledBack, {"withdrawn": sheet.publications[0], "current": None}),
+        (model_schemas.Version, sheet._version()),
+    ]
+    for schema, answer in answers:
+        schema(**answer)

@@ -76,6 +76,7 @@ class ContactSheet:
         made = {
             "id": str(len(self.decisions)),
             "checkpoint": "",
+            "name": "",
             "strength": None,
             "comment": "",
             "who": "",
@@ -107,7 +108,7 @@ class ContactSheet:
             "published": "", "facts": {"held_out": [{"step": 10, "epoch": 1, "loss": 0.125, "base": 0.25}]},
             "created": _AT, "address": "/lora-trainer/v1/models/m/versions/1/file", "origin": "training",
             "review": {"state": state, "by": "", "at": str(len(self.decisions))},
-            "published_as": used,
+            "published_as": used and {**used, "by": used["who"]},
         }  # fmt: skip
 
     def _review(self) -> dict[str, Any]:
