@@ -213,6 +213,7 @@ class ModelState(BaseModel):
     reason: str
     job: str | None
     versions: int
+    review: str = Field(description="Of the newest version: `none`, `requested`, `approved` or `rejected`.")
 
 
 class Model(BaseModel):

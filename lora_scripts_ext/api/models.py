@@ -251,7 +251,7 @@ def _view(service: Service, prefix: str, models: Models, model: Model, state: St
         **vars(model), "created": iso(model.created), "changed": iso(model.changed), "retired": iso(model.retired),
         "state": {
             "standing": state.standing, "share": state.share, "reason": state.reason, "job": state.job,
-            "versions": state.versions,
+            "versions": state.versions, "review": state.review,
         },
         "covers": [thumbnail_address(prefix, model.id, name, edit) for name, edit in covers],
     }  # fmt: skip

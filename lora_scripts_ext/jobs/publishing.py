@@ -26,13 +26,14 @@ from .settings import REQUIRE_APPROVAL, LibrarySettings
 
 #: in a model's folder: where its LoRAs are published if the host has no folder for them
 PUBLISHED = "published"
+#: in a model's folder: what lay there before each publication
+KEPT = "publications"
 #: why a training that is done has published nothing
 WITHHELD = "It is not published, as the settings let only approved ones be; approve it, then publish it."
 #: the same of a training that belongs to no model
 WITHHELD_ALONE = (
     "It is not published, as the settings let only approved versions of models be; it is in its own folder."
 )
-_KEPT = "publications"
 # Among the model's runs, so that they know what was published from it.
 _STAGING = "publishing"
 _SUFFIXES = (".json", ".png", ".safetensors")
@@ -110,7 +111,7 @@ def publish(
     models, publications = Models(database), Publications(database)
     home, folder = models.home(model.id), folder_of(environment, models, model)
     target = folder / f"{model.name}.safetensors"
-    with lock.locked(home / _KEPT), _staged(home, target.name, model, choice, version) as staged:
+    with lock.locked(home / KEPT), _staged(home, target.name, model, choice, version) as staged:
         if target.is_file() and filecmp.cmp(staged, target, shallow=False):
             # Such as one that was imported from there.
             publication.remember(staged.parent, staged)
@@ -145,7 +146,7 @@ def roll_back(
     require_in_use(model)
     models, publications = Models(database), Publications(database)
     home = models.home(model.id)
-    with lock.locked(home / _KEPT):
+    with lock.locked(home / KEPT):
         listed = [one for one in publications.all(model.id) if one.withdrawn is None]
         if not listed:
             raise Conflict(f"{model.name}: nothing of it is published; publish a version first.")
@@ -179,7 +180,7 @@ def keep(home: Path, name: str, target: Path, *, suffixes: tuple[str, ...] = _SU
         target: the LoRA's file.
         suffixes: of the files that are copied.
     """
-    with files.replacing_folder(home / _KEPT / name) as folder:
+    with files.replacing_folder(home / KEPT / name) as folder:
         for suffix in suffixes:
             path = target.with_suffix(suffix)
             if path.is_file():
@@ -205,8 +206,8 @@ def keep_before(environment: Environment, model: str, job: str, name: str) -> No
 def _kept(home: Path, current: Publication, version: Version) -> Path | None:
     """The folder with what lay there before a publication; None where it is not kept."""
     for name in (str(current.seq), f"job-{version.job}"):
-        if (home / _KEPT / name / _NOTHING).exists():
-            return home / _KEPT / name
+        if (home / KEPT / name / _NOTHING).exists():
+            return home / KEPT / name
     return None
 
 
@@ -232,7 +233,7 @@ def _keep_imported(publications: Publications, home: Path, version: Version, tar
 
 def _prune(home: Path) -> None:
     """Keep the last few of what lay there before: each holds a whole LoRA."""
-    folders = [path for path in (home / _KEPT).iterdir() if (path / _NOTHING).exists()]
+    folders = [path for path in (home / KEPT).iterdir() if (path / _NOTHING).exists()]
     for old in sorted(folders, key=lambda path: (path / _NOTHING).stat().st_mtime)[:-_MOST_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
 

@@ -240,7 +240,7 @@ class Models:
             return [(own[0], Version.of(row)) for own, row in zip(places, rows, strict=True)]
 
     def published(self, version: str, path: str) -> None:
-        """A version's file has been copied to ``path`` for use; empty where it has been taken back."""
+        """A version's file is at ``path`` for use; empty where it has been taken away."""
         with self._database.writing() as connection:
             connection.execute("UPDATE versions SET published = ? WHERE id = ?", [path, version])
 
@@ -481,13 +481,14 @@ def _state(connection: sqlite3.Connection, model: str) -> State:
     newest = connection.execute("SELECT * FROM versions WHERE model = ? ORDER BY number DESC LIMIT 1", [model])
     version = next((Version.of(one) for one in newest), None)
     count = connection.execute("SELECT COUNT(*) FROM versions WHERE model = ?", [model]).fetchone()[0]
+    review = _review(connection, model)
     if row is None:
-        return State("done" if version else "draft", versions=count, newest=version)
+        return State("done" if version else "draft", versions=count, newest=version, review=review)
     job = Job.of(row)
     if job.state in OWNED:
-        return State("training", _share(job), "", job.id, count, version)
+        return State("training", _share(job), "", job.id, count, version, review)
     standing: Any = job.state
-    return State(standing, None, job.reason if job.ended else "", job.id, count, version)
+    return State(standing, None, job.reason if job.ended else "", job.id, count, version, review)
 
 
 def _with_paths(value: Any, moves: Mapping[str, str]) -> Any:
