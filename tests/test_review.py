@@ -272,4 +272,4 @@ def test_a_sheet_over_the_queue_says_what_it_has_drawn(trained, checkpoint, tmp_
     assert done.state == "done", done.reason
     assert (done.result["prompts"], done.result["strengths"]) == (["a", "b"], [0.5, 1])
     assert len(done.result["images"]) == 2 * 2 * 2 and Path(done.result["sheet"]).is_file()
-    assert done.progress["prepare"]["done"] == 8
+    assert place.report(done)["prepare"]["done"] == 8

@@ -248,14 +248,15 @@ def _sheet(prefix: str, job: Job, every: list[Checkpoint]) -> dict[str, Any]:
         places, reason = [], str(error)
     else:
         config, reason = {**config, "prompts": options.prompts}, job.reason
-    done = job.progress.get("prepare") or {}
+    views = [_cell(prefix, job, place) for place in places]
+    drawn = sum(view["image"] is not None for view in views)
     sheet = Path(job.output_dir) / Path(job.result["sheet"]).name if job.result.get("sheet") else None
     return {
         "job": job.id, "state": job.state, "reason": reason,
-        "progress": {"done": done["done"], "total": done["total"]} if done else None,
+        "progress": {"done": drawn, "total": len(views)} if views else None,
         "sheet": _address(prefix, job, sheet), "loras": config["loras"], "strengths": config["strengths"],
         "prompts": config["prompts"], "seed": config["seed"], "width": config["width"], "height": config["height"],
-        "cells": [_cell(prefix, job, place) for place in places],
+        "cells": views,
     }  # fmt: skip
 
 

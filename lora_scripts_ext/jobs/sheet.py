@@ -185,10 +185,12 @@ class _Drawing:
 
     def _note(self, column: Column) -> str:
         words = self._words
+        # There is no room for more beside the word that matters most.
+        step = column.step if not column.suggested else None
         parts = [
-            words["step"].format(column.step) if column.step is not None else "",
-            words["last"] if column.last else "",
+            words["step"].format(step) if step is not None else "",
             words["suggested"] if column.suggested else "",
+            words["last"] if column.last else "",
         ]
         return " · ".join(filter(None, parts))
 
