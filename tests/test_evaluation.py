@@ -7,7 +7,7 @@ from PIL import Image
 
 from lora_scripts_ext.contract import Conditioning, LatentDistribution, ModelInfo
 from lora_scripts_ext.evaluation import latents, perceptual_hash
-from lora_scripts_ext.evaluation.prediction import finished
+from lora_scripts_ext.evaluation.prediction import finished, timestep_at
 from lora_scripts_ext.evaluation.pure_noise import PureNoise
 from lora_scripts_ext.evaluation.sketch import Sketches
 from lora_scripts_ext.training import objective
@@ -67,7 +67,7 @@ def random(*shape, seed=0):
 def test_the_finished_image_is_what_was_noised(prediction_type):
     info = model(prediction_type)
     image, noise = random(2, *SHAPE), random(2, *SHAPE, seed=1)
-    timestep = torch.tensor(0.7) if prediction_type == "flow" else torch.tensor(700)
+    timestep = timestep_at(info, 0.7)
     forward = objective.of(info)
     noisy, target = (step(image, noise, timestep.repeat(2)) for step in (forward.add_noise, forward.target))
     assert torch.allclose(finished(info, noisy, timestep, target), image, atol=1e-5)
@@ -152,3 +152,28 @@ def test_the_hash_keeps_waves_that_rise_together():
     other = Image.fromarray(np.asarray(falling)[:, ::-1].copy())
     table = perceptual_hash.distances([falling], [falling, falling.resize((90, 70)), brighter, other])
     assert table[0, 0] == 0 and table[0, 3] > 0 and not perceptual_hash.bits(other)[0]
+
+
+def test_agreement_is_the_cosine_beyond_what_each_series_has_in_common():
+    images = random(4, *SHAPE)
+    assert latents.agreement(images, 0.5 * images + 3) == pytest.approx(1, abs=1e-5)
+    assert latents.agreement(images, -images) == pytest.approx(-1, abs=1e-5)
+    assert latents.agreement(images, random(4, *SHAPE, seed=1)) == pytest.approx(0, abs=0.15)
+    rows = images.numpy().reshape(4, -1), random(4, *SHAPE, seed=1).numpy().reshape(4, -1)
+    one, other = (row - row.mean(0) for row in rows)
+    cosines = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+    assert latents.agreement(images, random(4, *SHAPE, seed=1)) == pytest.approx(cosines.mean(), abs=1e-5)
+    assert np.isnan(latents.agreement(images[:1], images[:1]))
+
+
+def test_nearest_counts_in_spreads():
+    points = torch.tensor([0.0, 1.0, 5.0]).view(3, 1, 1, 1).expand(3, *SHAPE)
+    drawn = torch.tensor([0.25, 1.5, 4.0]).view(3, 1, 1, 1).expand(3, *SHAPE)
+    assert latents.nearest(drawn, points) == pytest.approx(0.5)
+    assert np.isnan(latents.nearest(drawn[:0], points))
+
+
+def test_leak_is_a_share_of_the_wanted_change():
+    base, style = random(2, *SHAPE), random(2, *SHAPE, seed=1)
+    assert latents.leak(base + 0.25 * style, base, base - style, base) == pytest.approx(0.25, rel=1e-5)
+    assert np.isnan(latents.leak(base[:0], base[:0], base, base))

@@ -1,4 +1,7 @@
-"""Images as latents: how far apart they are, and which training image is nearest."""
+"""Images as latents [images, channels, height, width]: how far apart they are, which training image is nearest.
+
+All figures are NaN where there are too few images to tell. Distances are root mean squares.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,17 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..contract import Session
 from ..images.bucket import Size
 
+_NAN = float("nan")
+
 
 @torch.no_grad()
 def encoded(session: Session, images: Sequence[Image.Image], size: Size) -> Tensor:
-    """The latents of images resized to ``size`` (pixels), float32 [images, channels, height, width] on the CPU.
+    """The latents of images resized to ``size`` (pixels), float32 on the CPU.
 
     One by one, for the VAE takes more memory than a step of training.
     """
@@ -29,27 +35,47 @@ def _pixels(image: Image.Image, size: Size) -> Tensor:
 
 
 def distances(some: Tensor, others: Tensor) -> Tensor:
-    """Root mean square differences of latents [some, ...] and [others, ...]: float32 [some, others]."""
-    numbers = some[0].numel()
-    return torch.cdist(some.flatten(1).float(), others.flatten(1).float()) / numbers**0.5
+    """Of each to each, float32 [some, others]."""
+    return torch.cdist(some.flatten(1).float(), others.flatten(1).float()) / some[0].numel() ** 0.5
 
 
-def spread(latents: Tensor) -> float:
-    """Median distance of an image to the nearest other one; NaN for a single image."""
-    if len(latents) < 2:
-        return float("nan")
-    return _others(latents).min(1).values.median().item()
-
-
-def variety(latents: Tensor) -> float:
-    """Mean distance of two different images; NaN for a single image."""
-    if len(latents) < 2:
-        return float("nan")
-    return torch.pdist(latents.flatten(1).float()).mean().item() / latents[0].numel() ** 0.5
-
-
-def _others(latents: Tensor) -> Tensor:
-    """Distances to all others; infinite to itself. [images, images]"""
-    table = distances(latents, latents)
+def spread(images: Tensor) -> float:
+    """Median distance of an image to the nearest other one."""
+    if len(images) < 2:
+        return _NAN
+    table = distances(images, images)
     table.fill_diagonal_(float("inf"))
-    return table
+    return table.min(1).values.median().item()
+
+
+def variety(images: Tensor) -> float:
+    """Mean distance of two different images."""
+    if len(images) < 2:
+        return _NAN
+    return torch.pdist(images.flatten(1).float()).mean().item() / images[0].numel() ** 0.5
+
+
+def nearest(drawn: Tensor, training: Tensor) -> float:
+    """Median distance of a drawn image to its nearest training image, in terms of the training set's spread: 1 is as
+    near as the training images are to each other, 0 is a copy."""
+    if not len(drawn) or len(training) < 2:
+        return _NAN
+    return distances(drawn, training).min(1).values.median().item() / spread(training)
+
+
+def agreement(some: Tensor, others: Tensor) -> float:
+    """Whether two series of images of the same prompts differ from prompt to prompt in the same way, whatever each has
+    in common: the cosine of their differences from their own mean image, mean over the prompts. 1 is alike, 0 unlike.
+    """
+    if len(some) < 2:
+        return _NAN
+    one, other = (images - images.mean(0) for images in (some, others))
+    return F.cosine_similarity(one.flatten(1), other.flatten(1)).mean().item()
+
+
+def leak(plain: Tensor, plain_base: Tensor, called: Tensor, called_base: Tensor) -> float:
+    """How much the adapter changes what is drawn without its trigger word, as a share of what it changes with it."""
+    if not len(plain) or not len(called):
+        return _NAN
+    changed, wanted = (plain - plain_base).square().mean().sqrt(), (called - called_base).square().mean().sqrt()
+    return (changed / wanted).item()

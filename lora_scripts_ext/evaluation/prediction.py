@@ -26,30 +26,49 @@ def predicted(session: Session, noisy: Tensor, timestep: Tensor, conditioning: C
     return torch.cat(parts)
 
 
+def timestep_at(model: ModelInfo, share: float) -> Tensor:
+    """The timestep at this share (0 to 1) of the schedule, a scalar on the CPU; 1 is pure noise."""
+    if model.prediction_type == "flow":
+        return torch.tensor(share)
+    return torch.tensor(round(share * (len(model.alphas_cumprod) - 1)))
+
+
+def levels(model: ModelInfo, timestep: Tensor) -> tuple[Tensor, Tensor]:
+    """Shares of image and noise in x_t: sqrt(a) and sqrt(1 - a) (arXiv 2006.11239, eq. 4), of a flow 1 - t and t."""
+    if model.prediction_type == "flow":
+        return 1 - timestep, timestep
+    signal = model.alphas_cumprod[timestep]
+    return signal.sqrt(), (1 - signal).sqrt()
+
+
 def finished(model: ModelInfo, noisy: Tensor, timestep: Tensor, prediction: Tensor) -> Tensor:
     """x_0 as the prediction has it.
 
     Of epsilon (x_t - sqrt(1 - a)·epsilon) / sqrt(a) (arXiv 2006.11239, eq. 15), of v sqrt(a)·x_t - sqrt(1 - a)·v (arXiv
     2202.00512, appendix D), of a flow x_t - t·v.
     """
+    image, noise = levels(model, timestep)
     if model.prediction_type == "flow":
-        return noisy - timestep * prediction
-    signal = model.alphas_cumprod[timestep]
+        return noisy - noise * prediction
     if model.prediction_type == "v_prediction":
-        return signal.sqrt() * noisy - (1 - signal).sqrt() * prediction
-    return (noisy - (1 - signal).sqrt() * prediction) / signal.sqrt()
+        return image * noisy - noise * prediction
+    return (noisy - noise * prediction) / image
+
+
+def part(conditioning: Conditioning, start: int | None, end: int | None) -> Conditioning:
+    """Conditioning of the captions from ``start`` to ``end``."""
+    rows, pooled, time_ids = slice(start, end), conditioning.pooled, conditioning.time_ids
+    return Conditioning(
+        conditioning.context[rows],
+        None if pooled is None else pooled[rows],
+        None if time_ids is None else time_ids[rows],
+    )
 
 
 def split(conditioning: Conditioning, size: int) -> Iterator[Conditioning]:
     """Conditioning of at most ``size`` captions at a time."""
-    pooled, time_ids = conditioning.pooled, conditioning.time_ids
     for start in range(0, len(conditioning.context), size):
-        rows = slice(start, start + size)
-        yield Conditioning(
-            conditioning.context[rows],
-            None if pooled is None else pooled[rows],
-            None if time_ids is None else time_ids[rows],
-        )
+        yield part(conditioning, start, start + size)
 
 
 def repeated(conditioning: Conditioning, count: int) -> Conditioning:

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..contract import Conditioning, ModelInfo, Session
+from ..contract import Conditioning, Session
 from ..random_streams import EVALUATION, derive
-from .prediction import finished, predicted
+from .prediction import finished, predicted, timestep_at
 
 # The third last of 50 sampling steps, as in the paper's code.
 _LOW_NOISE = 0.04
@@ -51,7 +51,7 @@ class PureNoise:
     @torch.no_grad()
     def __call__(self, captions: Conditioning, empty: Conditioning) -> Guidance:
         """The guidance of ``captions`` with the model as it is now; ``empty`` is the empty caption's, of one row."""
-        high, low = noisiest(self._session.model), with_little_noise(self._session.model)
+        high, low = timestep_at(self._session.model, 1.0), timestep_at(self._session.model, _LOW_NOISE)
         plain_high, plain_low = self._predict(high, empty), self._predict(low, empty)
         conditional = self._predict(high, captions)
         pull = conditional - plain_high
@@ -64,15 +64,3 @@ class PureNoise:
         """Predictions from the noise, float32 [captions, channels, height, width] on the CPU."""
         noise = self._noise.expand(len(conditioning.context), *self._noise.shape)
         return predicted(self._session, noise, timestep, conditioning, self._batch_size)
-
-
-def noisiest(model: ModelInfo) -> Tensor:
-    """The timestep of pure noise, a scalar on the CPU."""
-    return torch.tensor(1.0) if model.prediction_type == "flow" else torch.tensor(len(model.alphas_cumprod) - 1)
-
-
-def with_little_noise(model: ModelInfo) -> Tensor:
-    """A timestep at which an image is almost finished, a scalar on the CPU."""
-    if model.prediction_type == "flow":
-        return torch.tensor(_LOW_NOISE)
-    return torch.tensor(int(_LOW_NOISE * len(model.alphas_cumprod)))

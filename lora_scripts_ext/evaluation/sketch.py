@@ -14,7 +14,7 @@ from torch import Tensor
 from ..contract import Conditioning, ModelInfo, Session
 from ..families.registry import by_name
 from ..random_streams import EVALUATION, derive
-from .prediction import finished, predicted, repeated
+from .prediction import finished, levels, predicted, repeated, timestep_at
 
 
 class Sketches:
@@ -54,12 +54,11 @@ class Sketches:
 
 def timesteps(model: ModelInfo, steps: int, shape: Sequence[int]) -> list[Tensor]:
     """Evenly spaced, from pure noise on; of a flow shifted as for sampling."""
-    if model.prediction_type != "flow":
-        last = len(model.alphas_cumprod) - 1
-        return [torch.tensor(round(last * (steps - step) / steps)) for step in range(steps)]
-    shift = by_name(model.family).timestep_shift(model.variant, shape[1] * shape[2])
     even = [(steps - step) / steps for step in range(steps)]
-    return [torch.tensor(shift * one / (1 + (shift - 1) * one)) for one in even]
+    if model.prediction_type == "flow":
+        shift = by_name(model.family).timestep_shift(model.variant, shape[1] * shape[2])
+        even = [shift * one / (1 + (shift - 1) * one) for one in even]
+    return [timestep_at(model, one) for one in even]
 
 
 def _stepped(model: ModelInfo, noisy: Tensor, now: Tensor, after: Tensor | None, prediction: Tensor) -> Tensor:
@@ -67,8 +66,7 @@ def _stepped(model: ModelInfo, noisy: Tensor, now: Tensor, after: Tensor | None,
     image = finished(model, noisy, now, prediction)
     if after is None:
         return image
-    if model.prediction_type == "flow":
-        return noisy + (after - now) * prediction
-    signal, next_signal = model.alphas_cumprod[now], model.alphas_cumprod[after]
-    noise = (noisy - signal.sqrt() * image) / (1 - signal).sqrt()
-    return next_signal.sqrt() * image + (1 - next_signal).sqrt() * noise
+    own, rest = levels(model, now)
+    noise = (noisy - own * image) / rest
+    next_own, next_rest = levels(model, after)
+    return next_own * image + next_rest * noise
