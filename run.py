@@ -27,7 +27,8 @@ def main(arguments: list[str]) -> int:
         return subprocess.call([str(PYTHON), "-m", "pocket.demo", *rest], env={**os.environ, "PYTHONPATH": str(ROOT)})
     if command == "test":
         install("requirements.txt", "requirements-test.txt")
-        return subprocess.call([str(PYTHON), "-m", "pytest", *rest], cwd=ROOT)
+        # Two at a time, each file's tests in one of them; `-n 0` among the options, which come later, overrides it.
+        return subprocess.call([str(PYTHON), "-m", "pytest", "-n", "2", "--dist", "loadfile", *rest], cwd=ROOT)
     print(USAGE, file=sys.stderr)
     return 2
 

@@ -182,7 +182,7 @@ def gradients(stepper: Stepper, batches: int) -> dict[str, Tensor]:
             for number, micros in enumerate(steps):
                 for micro in micros:
                     batch = stepper.store.batch(micro, stepper.device)
-                    stepper._losses(10**6 + number, micro, batch).mean().backward()
+                    stepper._losses(batch, stepper._noised(10**6 + number, micro, batch)).mean().backward()
         return {target.key: weight.grad.flatten(1) / len(steps) for target, weight in zip(layers, weights, strict=True)}
     finally:
         for weight in weights:

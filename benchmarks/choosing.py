@@ -36,7 +36,6 @@ from lora_scripts_ext.config import Config
 from lora_scripts_ext.contract import Conditioning
 from lora_scripts_ext.dataset import plan, source
 from lora_scripts_ext.dataset.store import Store
-from lora_scripts_ext.evaluation.early_stopping import should_stop
 from lora_scripts_ext.evaluation.suggestion import Point, suggest
 from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 from lora_scripts_ext.hosts.standalone.sampler import make_scheduler, sample
@@ -49,9 +48,9 @@ from pocket import demo
 BRANDS = {"selva": 48, "nocturne": 20, "fondant": 100}
 #: how many images the demo's epochs were chosen for
 DEMO_IMAGES = 42
-CHECKPOINTS = 10
-#: what a step leaves of an exponential moving average
-DECAYS = (0.95, 0.98)
+CHECKPOINTS = 6
+#: what a step leaves of the exponential moving average
+DECAY = 0.98
 #: how many of the last checkpoints are averaged
 AVERAGED = (3,)
 #: pairs of noise and timestep of a held-out loss -> how often they are drawn anew
@@ -61,7 +60,7 @@ DRAWS = 32
 #: of those not trained on, which are drawn to measure the distance
 OBJECTS = 8
 SAMPLING_STEPS = 8
-COMPARED = ("last", "average 3", "ema 0.95", "ema 0.98")
+COMPARED = ("last", "average 3", f"ema {DECAY}")
 
 
 def main() -> None:
@@ -157,8 +156,8 @@ def _trained(session: StandaloneSession, config: Config, task: Task) -> dict[str
         run = training.Ours(session, config, None, stack, names)
         epochs = [plan.epoch_steps(run.store.examples, config, epoch, 1) for epoch in range(config.epochs)]
         run.stepper.total_steps = sum(map(len, epochs))
-        averages = {decay: run.adapter.weights.detach().clone() for decay in DECAYS}
-        result: dict[str, Any] = {"held_out": outside, "weights": {}, "averages": {decay: {} for decay in DECAYS}}
+        average = run.adapter.weights.detach().clone()
+        result: dict[str, Any] = {"held_out": outside, "weights": {}, "averages": {}}
         started, steps = time.perf_counter(), 0
         losses: list[float] = []
         for epoch, ahead in enumerate(epochs, 1):
@@ -166,20 +165,14 @@ def _trained(session: StandaloneSession, config: Config, task: Task) -> dict[str
             for step in ahead:
                 total += float(run.stepper.step(steps, step)[0])
                 steps += 1
-                _average(averages, run.adapter.weights.detach(), steps)
+                # A young average forgets its start faster.
+                average.lerp_(run.adapter.weights.detach(), 1 - min(DECAY, (1 + steps) / (10 + steps)))
             losses.append(total / len(ahead))
             result["weights"][epoch] = run.adapter.weights.detach().half()
             if epoch in checkpoints(config.epochs):
-                for decay, average in averages.items():
-                    result["averages"][decay][epoch] = average.half()
+                result["averages"][epoch] = average.half()
         seconds = time.perf_counter() - started
     return {**result, "steps": steps, "seconds": seconds, "losses": losses}
-
-
-def _average(averages: dict[float, Tensor], weights: Tensor, steps: int) -> None:
-    for decay, average in averages.items():
-        # A young average forgets its start faster.
-        average.lerp_(weights, 1 - min(decay, (1 + steps) / (10 + steps)))
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -235,8 +228,7 @@ class Bench:
         for count in AVERAGED:
             last = torch.stack([run["weights"][epoch].float() for epoch in epochs[-count:]]).mean(0)
             self._point(f"average {count}", last)
-        for decay in DECAYS:
-            self._point(f"ema {decay}", run["averages"][decay][epochs[-1]])
+        self._point(f"ema {DECAY}", run["averages"][epochs[-1]])
         best = min(epochs, key=lambda epoch: mean(self._losses(f"checkpoint {epoch}")))
         for strength in self.strengths:
             self._point(f"checkpoint {best} at {strength}", run["weights"][best], strength)
@@ -255,7 +247,7 @@ class Bench:
         def compute() -> dict[str, Any]:
             with self._merged(weights, strength):
                 losses = HeldOutLoss(self.config, self.session, self.store, draws=DRAWS)().by_image
-                return {"losses": losses, "distance": self._distance()}
+                return {"losses": losses, "distance": self._base_distance() if weights is None else self._distance()}
 
         self._once(name, compute)
 
@@ -285,6 +277,11 @@ class Bench:
             with torch.no_grad():
                 for weight, frozen in before:
                     weight.copy_(frozen)
+
+    def _base_distance(self) -> list[list[float]]:
+        """The same for every seed."""
+        bases = [f["base"] for name, f in self.kept.values.items() if name.startswith(self.task.brand) and "base" in f]
+        return bases[0]["distance"] if bases else self._distance()
 
     def _distance(self) -> list[list[float]]:
         """The demo's distance to the brand's own image of every object: on it, and around it."""
@@ -359,7 +356,7 @@ def _is_whole(figures: dict[str, Any]) -> bool:
 def _row(name: str, figures: dict[str, Any]) -> dict[str, Any]:
     brand, seed = name.rsplit("-", 1)
     names = [f"checkpoint {epoch}" for epoch in figures["run"]["checkpoints"]]
-    suggested = suggest(_points(figures), figures["base"]["losses"])
+    suggested = suggest(_points(figures), mean(figures["base"]["losses"]))
     assert suggested is not None
     distances = [_distance(figures[one]) for one in names]
     row = {
@@ -379,15 +376,15 @@ def _row(name: str, figures: dict[str, Any]) -> dict[str, Any]:
 def _points(figures: dict[str, Any]) -> list[Point]:
     """The checkpoints at strength 1."""
     epochs = figures["run"]["checkpoints"]
-    return [Point(name := f"checkpoint {epoch}", epoch, tuple(figures[name]["losses"]), epoch) for epoch in epochs]
+    return [Point(name := f"checkpoint {epoch}", epoch, mean(figures[name]["losses"]), epoch) for epoch in epochs]
 
 
 def _stopped(figures: dict[str, Any], patience: int) -> tuple[float, float]:
     """Stopped after so many checkpoints without gain: the share of them that were trained, and the distance of the best
     by held-out loss as a share of that of the best of all."""
     points = _points(figures)
-    losses = [point.loss for point in points]
-    count = next((end for end in range(1, len(points)) if should_stop(losses[:end], patience)), len(points))
+    lowest = [min(range(end), key=lambda number: points[number].loss) for end in range(1, len(points) + 1)]
+    count = next((end for end, best in enumerate(lowest, 1) if end - 1 - best >= patience), len(points))
     early, late = (min(some, key=lambda point: point.loss).checkpoint for some in (points[:count], points))
     return count / len(points), _distance(figures[early]) / _distance(figures[late])
 

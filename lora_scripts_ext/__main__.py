@@ -16,7 +16,7 @@ COMMANDS = {
     "watch": ("watch", "take in a model's new images and train its next version every night"),
     "keys": ("keys", "make, list and revoke the keys of the API"),
     "openapi": ("openapi", "print the OpenAPI document of the API"),
-    "library": ("library", "export, import and check the library of models and jobs"),
+    "library": ("library", "list, merge, resize, rename, import, export and check the LoRAs of the library"),
 }
 _SERVICE = ("fastapi", "uvicorn", "starlette", "pydantic")
 

@@ -68,8 +68,17 @@ class Config:
     )
     num_repeats: int = _key(1, "Repeats per epoch of the images whose folder name has no number.", low=1, high=10000)
     reg_data_dir: str = _key("", "Folder of regularisation images of the class, for prior preservation.")
+    prior_preservation: Literal["none", "class_prompt"] = _key(
+        "none", "Hold prompts of the class, without the trigger word, at the base model's own output; needs no images."
+    )
+    class_prompt: str = _key(
+        "", "Words for the class, such as `a shoe`, held in place of the trigger word; empty leaves that out."
+    )
     prior_loss_weight: float = _key(
-        1.0, "Weight of the regularisation images' mean loss (prior preservation).", low=0, high=1000
+        1.0,
+        "Weight of the mean loss of prior preservation, by regularisation images or class prompt.",
+        low=0,
+        high=1000,
     )
 
     resolution: list[int] = _key(
@@ -136,6 +145,20 @@ class Config:
     )
     epochs: int = _key(10, "Passes over the whole dataset.", low=1, high=100000)
     max_steps: int = _key(0, "Maximum number of steps; 0 trains all epochs.", low=0, high=10**9)
+    validation_share: float = _key(
+        0.1,
+        "Share of the images to hold out: the loss on them shows which checkpoint is right. 2 to 16 images; below "
+        "that, and with 0, none.",
+        low=0,
+        high=0.5,
+    )
+    early_stopping: int = _key(
+        0,
+        "Stop when the held-out loss has not fallen for this many epochs, and keep the best weights; 0 trains to the "
+        "end.",
+        low=0,
+        high=100000,
+    )
     learning_rate: float = _key(
         None,
         "Learning rate; 1e-4 to 3e-4 suits most LoRAs. Empty uses the optimizer's default: 1e-4, Prodigy 1.",
@@ -178,7 +201,12 @@ class Config:
 
     save_steps: int = _key(0, "Save a checkpoint every N steps; 0 disables it.", low=0, high=10**9)
     save_epochs: int = _key(0, "Save a checkpoint every N epochs; 0 disables it.", low=0, high=10**9)
-    keep_checkpoints: int = _key(0, "Keep only the N newest checkpoints; 0 keeps all.", low=0, high=10**9)
+    keep_checkpoints: int = _key(
+        0,
+        "Keep only the N newest checkpoints, and the one with the lowest held-out loss; 0 keeps all.",
+        low=0,
+        high=10**9,
+    )
     save_precision: Literal["fp16", "bf16", "fp32"] = _key("fp16", "Precision of the LoRA file.")
     save_captions: bool = _key(
         True, "Write caption statistics and preview prompts into the files; false keeps captions private."
@@ -215,6 +243,11 @@ class Config:
     def alpha(self) -> float:
         """LoRA alpha; the rank when the user names none."""
         return float(self.lora_rank) if self.lora_alpha is None else self.lora_alpha
+
+    @property
+    def holds_class(self) -> bool:
+        """Whether the class prompt is held at the base model's output."""
+        return self.prior_preservation == "class_prompt" and self.prior_loss_weight > 0
 
     @property
     def cache_path(self) -> Path:

@@ -72,6 +72,7 @@ def together(config: Config, where: str) -> None:
     _texts(config, where)
     if config.masked_loss == "files" and not config.mask_dir:
         raise UserError(f"{where}: masked_loss is files but mask_dir is empty; name the folder of the mask images.")
+    _prior(config, where)
     if config.min_bucket_side and config.max_bucket_side and config.min_bucket_side > config.max_bucket_side:
         raise UserError(
             f"{where}: min_bucket_side {config.min_bucket_side} is above max_bucket_side {config.max_bucket_side}; "
@@ -85,6 +86,40 @@ def together(config: Config, where: str) -> None:
             "run below 1."
         )
     _name(config, where)
+
+
+def _prior(config: Config, where: str) -> None:
+    """What the class prompt is held for can be told from what is learned."""
+    if config.prior_preservation == "none":
+        if config.class_prompt:
+            raise UserError(
+                f"{where}: class_prompt is {shown(config.class_prompt)} but prior_preservation is none; set "
+                "prior_preservation: class_prompt, or write it as the captions of the images in reg_data_dir."
+            )
+        return
+    if not config.trigger_word:
+        raise UserError(
+            f"{where}: prior_preservation: class_prompt holds prompts without the trigger word, but trigger_word is "
+            "empty; write a word of your own."
+        )
+    if _words(config.trigger_word) <= _words(config.class_prompt):
+        raise UserError(
+            f"{where}: class_prompt is {shown(config.class_prompt)}, which holds the trigger word, and would keep it "
+            "from being learned; write the words for the class alone."
+        )
+    if config.caption_dropout:
+        raise UserError(
+            f"{where}: caption_dropout trains on a caption without the trigger word, which prior_preservation: "
+            "class_prompt holds as it is; set caption_dropout: 0."
+        )
+    if config.reg_data_dir:
+        raise UserError(
+            f"{where}: reg_data_dir and prior_preservation: class_prompt both preserve the class; keep one of them."
+        )
+
+
+def _words(text: str) -> set[str]:
+    return set(text.casefold().replace(",", " ").replace("\N{FULLWIDTH COMMA}", " ").split())
 
 
 def paths(config: Config, where: str) -> None:

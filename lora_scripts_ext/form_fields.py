@@ -25,6 +25,7 @@ FOLDED = {
         "lr_scheduler", "lr_warmup_steps", "lr_cycles", "lr_power", "optimizer", "optimizer_args", "weight_decay",
         "max_grad_norm", "seed",
     ],
+    "Which checkpoint is right": ["validation_share", "early_stopping"],
     "What is trained": [
         "lora_rank", "lora_alpha", "lora_dropout", "target", "train_text_encoder", "text_encoder_lr", "clip_skip",
         "init_lora",
@@ -32,7 +33,8 @@ FOLDED = {
     "Images": [
         "resolution", "enable_bucket", "bucket_step", "min_bucket_side", "max_bucket_side", "bucket_no_upscale",
         "crop", "crop_variants", "flip", "masked_loss", "unmasked_weight",
-        "normalize_masked_area_loss", "mask_dir", "reg_data_dir", "prior_loss_weight",
+        "normalize_masked_area_loss", "mask_dir", "reg_data_dir", "prior_preservation", "class_prompt",
+        "prior_loss_weight",
     ],
     "Captions": [
         "metadata_path", "caption_encoding", "shuffle_caption", "keep_tokens", "caption_variants", "caption_dropout",
@@ -89,7 +91,9 @@ _LABELS = {
     "normalize_masked_area_loss": "Count small parts as much as large ones",
     "mask_dir": "Folder of masks",
     "reg_data_dir": "Folder of class images",
-    "prior_loss_weight": "Weight of the class images",
+    "prior_preservation": "What else the model keeps",
+    "class_prompt": "Words for the class",
+    "prior_loss_weight": "Weight of what is kept of the class",
     "metadata_path": "File with captions",
     "caption_encoding": "Encoding of the caption files",
     "shuffle_caption": "Shuffle the tags",
@@ -103,6 +107,8 @@ _LABELS = {
     "huber_delta": "Huber threshold",
     "prediction_type": "Prediction type",
     "zero_terminal_snr": "Zero terminal SNR",
+    "validation_share": "Share of images held out",
+    "early_stopping": "Stop early after so many epochs",
     "save_epochs": "Checkpoint every so many epochs",
     "save_steps": "Checkpoint every so many steps",
     "keep_checkpoints": "Checkpoints to keep",
@@ -141,6 +147,9 @@ _CHOICES = {
     "crop": {"center": "The middle", "top": "The top, with faces", "random": "A random part"},
     "masked_loss": {
         "none": "The whole image", "alpha": "What is not transparent", "files": "What is white in its mask",
+    },
+    "prior_preservation": {
+        "none": "Nothing but class images", "class_prompt": "What it draws without the trigger word",
     },
     "loss": {"l2": "Mean squared error (L2)", "huber": "Huber, for mixed quality"},
     "prediction_type": {"auto": "Detect it", "epsilon": "Noise (epsilon)", "v_prediction": "Velocity (v)"},

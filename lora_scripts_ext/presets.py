@@ -21,6 +21,8 @@ KINDS = {
 }
 #: what programs call them -> what people do
 NAMES = {file.removesuffix(".yaml"): title for title, file in KINDS.items()}
+# A season's or a scene's look is learned as a brand's is.
+_LIKE = {"season": "brand_style", "scene": "brand_style"}
 #: how many images each preset's epochs are meant for
 _MEANT_FOR = {"brand_style.yaml": 100, "product.yaml": 40, "character.yaml": 25, "car.yaml": 100}
 _LEAST_FACTOR, _MOST_FACTOR = 0.25, 4.0
@@ -42,6 +44,11 @@ def values(kind: str, images: int | None = None) -> dict[str, Any]:
         settings |= _scaled(settings, _MEANT_FOR[KINDS[kind]] / images)
     # A copy: a list in it is the caller's to change.
     return copy.deepcopy({key: settings.get(key, default(key)) for key in FIELDS if key not in _OWN})
+
+
+def title(kind: str) -> str:
+    """The preset, a key of ``KINDS``, that models of this kind are trained with."""
+    return NAMES[_LIKE.get(kind, kind)]
 
 
 @functools.cache

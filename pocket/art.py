@@ -1,8 +1,9 @@
-"""The art: every object in three drawings, from three free emoji packs on npm, and some in a fourth.
+"""The art: every object in several drawings, from free icon packs on npm.
 
-The autoencoder is trained on the first three; the base model draws the ``flat`` ones (MIT); the brand's images are
-composed from the ``glossy`` (MIT), the second brand's from ``mozilla`` (Apache-2.0, as is ``noto``). A drawing is RGBA,
-[side, side, 4] uint8, straight alpha.
+The 64-px model's autoencoder is trained on ``flat``, ``noto`` and ``glossy``; the model draws the ``flat`` ones. The
+128-px model is trained on all. The brand's images are composed from the ``glossy``, the second brand's from
+``mozilla``. A drawing is RGBA, [side, side, 4] uint8, straight alpha. LICENSES.md has the packs' licences: MIT and
+Apache-2.0 only.
 """
 
 from __future__ import annotations
@@ -14,21 +15,30 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import resvg_py
 from PIL import Image
 
-PACKS = {"flat": "fluent-emoji-flat", "noto": "noto", "glossy": "fluent-emoji", "mozilla": "fxemoji"}
+PACKS = {
+    "flat": "fluent-emoji-flat",
+    "noto": "noto",
+    "glossy": "fluent-emoji",
+    "mozilla": "fxemoji",
+    "retro": "noto-v1",
+    "ink": "fluent-emoji-high-contrast",
+    "line": "ph",
+}
 #: what the autoencoder is trained on
 AUTOENCODER_PACKS = ("flat", "noto", "glossy")
 
 
-def _objects() -> dict[str, str]:
-    with (Path(__file__).with_name("objects.csv")).open(encoding="utf-8", newline="") as table:
+def _objects(table_name: str) -> dict[str, str]:
+    with (Path(__file__).with_name(table_name)).open(encoding="utf-8", newline="") as table:
         return {row["icon"]: row["phrase"] for row in csv.DictReader(table)}
 
 
 #: icon name in the packs (the same in all; ``mozilla`` writes it without hyphens) -> its name in the captions
-OBJECTS: dict[str, str] = _objects()
+OBJECTS: dict[str, str] = _objects("objects.csv")
+#: what the 128-px model draws besides
+MORE_OBJECTS: dict[str, str] = _objects("more_objects.csv")
 
 
 @cache
@@ -42,10 +52,20 @@ def pack(style: str, folder: Path) -> dict[str, dict]:
     return {name: side | icon for name, icon in data["icons"].items()}
 
 
+def find(style: str, icon: str, folder: Path) -> dict | None:
+    """The record of an icon in the pack of *style*; None where it has none."""
+    icons = pack(style, folder)
+    return icons.get(icon) or icons.get(icon.replace("-", ""))
+
+
 def draw(style: str, icon: str, side: int, folder: Path) -> np.ndarray:
     """One icon drawn *side* pixels square: [side, side, 4] uint8 RGBA."""
-    icons = pack(style, folder)
-    record = icons[icon] if icon in icons else icons[icon.replace("-", "")]
+    # Only those who draw the icons have it installed.
+    import resvg_py
+
+    record = find(style, icon, folder)
+    if record is None:
+        raise KeyError(f"{PACKS[style]} has no icon {icon}")
     box = f"{record.get('left', 0)} {record.get('top', 0)} {record['width']} {record['height']}"
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '

@@ -95,3 +95,9 @@ def write(pair: Pair, model: AutoencoderKL, factor: float, path: Path) -> None:
     settings = yaml.safe_dump({"model": describe(pair, model, factor)}, sort_keys=False)
     files.write_text(path.with_suffix(".yaml"), settings)
     files.write_text(path.parent / "text" / "config.json", pair.text_encoder.config.to_json_string())
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy the tokenizer's files to where the checkpoint's config looks for them."""
+    for file in sorted(source.iterdir()):
+        files.write_bytes(target / file.name, file.read_bytes())

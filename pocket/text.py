@@ -69,14 +69,14 @@ def save(path: Path, value: object) -> None:
     files.write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
-def build(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """A fresh CLIP text model, 128 wide, 2 heads, 2 layers, over the tokenizer's vocabulary."""
+def build(tokenizer: CLIPTokenizer, width: int = 128, layers: int = 2) -> CLIPTextModel:
+    """A fresh CLIP text model with 2 heads over the tokenizer's vocabulary."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=512,
-        projection_dim=128,
-        num_hidden_layers=2,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        projection_dim=width,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         hidden_act="quick_gelu",
         max_position_embeddings=77,

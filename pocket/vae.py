@@ -1,4 +1,4 @@
-"""The pocket autoencoder: 64-px images to 16 x 16 latents of 4 channels, trained on every drawing of the packs.
+"""The pocket autoencoder: images to 16 x 16 latents of 4 channels, trained on every drawing of the packs.
 
 The latent's log-variance is pinned, so "encode" is the mean plus a little fixed noise: with so small a network
 nothing is gained by training it. 32 norm groups throughout, as the original layout hard-codes.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
+from torch.utils.hooks import RemovableHandle
 
 from lora_scripts_ext import files
 
@@ -22,28 +24,29 @@ SIDE = 64
 LOG_VARIANCE = -5.0
 
 
-def build(layers: int) -> AutoencoderKL:
+def build(layers: int, widths: tuple[int, ...] = (96, 96, 96), side: int = SIDE) -> AutoencoderKL:
     """A fresh autoencoder, channels-last, its log-variance pinned to ``LOG_VARIANCE``.
 
-    All three levels are 96 wide, three channels to a norm group. With so few channels a norm would wipe out flat
+    All levels are 96 wide, three channels to a norm group. With so few channels a norm would wipe out flat
     colours (of a flat image only ratios within a group are left), so the biases start as +2, -2, 0 in each group: a
     yardstick beside which the norm is nearly linear.
 
-    layers: residual blocks per level of the encoder; the decoder has one more.
+    layers: residual blocks per level of the encoder; the decoder has one more. widths: channels of the levels; each
+    level but the last halves the image. side: of the images, in pixels.
     """
     model = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(96, 96, 96),
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        block_out_channels=widths,
         layers_per_block=layers,
         latent_channels=4,
         norm_num_groups=32,
-        sample_size=SIDE,
+        sample_size=side,
     )
     with torch.no_grad():
         for name, part in model.named_modules():
             if name.endswith((".conv", ".conv1", "decoder.conv_in")):
-                part.bias += torch.tensor([2.0, -2.0, 0.0]).repeat(32)
+                part.bias += torch.tensor([2.0, -2.0, 0.0]).repeat(len(part.bias) // 3 + 1)[: len(part.bias)]
         model.quant_conv.weight[4:] = 0
         model.quant_conv.bias[4:] = LOG_VARIANCE
     return model.to(memory_format=torch.channels_last)
@@ -74,47 +77,55 @@ class Plan:
     side: int
 
 
-def studio(count: int, side: int, random: np.random.Generator) -> np.ndarray:
-    """Random lit rooms, [count, side, side, 3] in 0..1: a gradient, a light, a glowing ring, and often a floor."""
+def studio(count: int, side: int, random: torch.Generator) -> torch.Tensor:
+    """Random lit rooms, [count, 3, side, side] in 0..1: a gradient, a light, a glowing ring, and often a floor."""
 
-    def number(low: float, high: float) -> np.ndarray:
-        return random.uniform(low, high, (count, 1, 1, 1))
+    def number(low: float, high: float) -> torch.Tensor:
+        return low + (high - low) * uniform(random, count, 1, 1, 1)
 
-    wall, light, neon, ground = random.random((4, count, 1, 1, 3))
-    y, x = (plane[None, :, :, None] / side for plane in np.mgrid[0:side, 0:side])
-    away = np.hypot(x - number(0.2, 0.8), y - number(0.2, 0.8))
+    wall, light, neon, ground = uniform(random, 4, count, 3, 1, 1)
+    places = torch.arange(side, device=random.device) / side
+    y, x = places[:, None], places[None, :]
+    away = torch.hypot(x - number(0.2, 0.8), y - number(0.2, 0.8))
     room = wall * number(0.1, 1.0) * (1 + y * number(-0.8, 0.8))
-    room = room + (light - room) * number(0, 1) * np.exp(-((away / number(0.2, 0.8)) ** 2))
-    edge = np.abs(away - number(0.1, 0.5))
-    ring = np.maximum(np.exp(-((edge / number(0.02, 0.15)) ** 2)) * 0.6, edge < number(0.0, 0.03))
+    room = room + (light - room) * number(0, 1) * torch.exp(-((away / number(0.2, 0.8)) ** 2))
+    edge = (away - number(0.1, 0.5)).abs()
+    ring = torch.maximum(torch.exp(-((edge / number(0.02, 0.15)) ** 2)) * 0.6, (edge < number(0.0, 0.03)).float())
     room = room + (neon - room) * ring * (number(0, 1) < 0.5)
-    return np.where(y > number(0.6, 1.4), ground * number(0.1, 1.0), room).clip(0, 1)
+    return torch.where(y > number(0.6, 1.4), ground * number(0.1, 1.0), room).clip(0, 1)
 
 
-def backdrop(count: int, side: int, random: np.random.Generator) -> np.ndarray:
-    """Random backdrops, [count, side, side, 3] float32 in 0..1: white, one plain colour (often pale), or a lit room."""
-    kind = random.random((count, 1, 1, 1))
-    pale = random.choice([0.0, 0.7], (count, 1, 1, 1))
-    plain = pale + (1 - pale) * random.random((count, 1, 1, 3))
+def uniform(random: torch.Generator, *shape: int) -> torch.Tensor:
+    """Random numbers in 0..1 on the generator's device."""
+    return torch.rand(shape, generator=random, device=random.device)
+
+
+def backdrop(count: int, side: int, random: torch.Generator) -> torch.Tensor:
+    """Random backdrops, [count, 3, side, side] in 0..1: white, one plain colour (often pale), or a lit room."""
+    kind = uniform(random, count, 1, 1, 1)
+    pale = 0.7 * (uniform(random, count, 1, 1, 1) < 0.5)
+    plain = pale + (1 - pale) * uniform(random, count, 3, 1, 1)
     rooms = studio(count, side, random)
-    return np.where(kind < 0.35, 1.0, np.where(kind < 0.6, plain, rooms)).astype(np.float32)
+    return torch.where(kind < 0.35, 1.0, torch.where(kind < 0.6, plain, rooms))
 
 
-def training_batch(drawings: np.ndarray, count: int, side: int, random: np.random.Generator) -> torch.Tensor:
-    """A training batch: random drawings [N, 64, 64, 4] on random backdrops, cropped to *side* and mirrored at random.
+def training_batch(
+    drawings: torch.Tensor, count: int, side: int, corner: Sequence[float], random: torch.Generator
+) -> torch.Tensor:
+    """A training batch: random drawings [N, S, S, 4] uint8 on random backdrops, cropped to *side*, mirrored at random.
 
-    Returns [count, 3, side, side] in -1..1, channels-last.
+    corner: where the crop is between top and bottom and between left and right, both in 0..1.
+
+    Returns [count, 3, side, side] in -1..1, channels-last, on the device of *drawings* and *random*.
     """
-    picked = drawings[random.integers(0, len(drawings), count)].astype(np.float32) / 255
-    alpha = picked[..., 3:]
-    full = picked[..., :3] * alpha + backdrop(count, drawings.shape[1], random) * (1 - alpha)
-    if side < full.shape[1]:
-        top, left = random.integers(0, full.shape[1] - side + 1, 2)
-        full = full[:, top : top + side, left : left + side]
-    flipped = random.random((count, 1, 1, 1)) < 0.5
-    full = np.where(flipped, full[:, :, ::-1], full)
-    tensor = torch.from_numpy(full.astype(np.float32)).permute(0, 3, 1, 2) * 2 - 1
-    return tensor.contiguous(memory_format=torch.channels_last)
+    picked = torch.randint(len(drawings), (count,), generator=random, device=random.device)
+    pixels = drawings[picked].permute(0, 3, 1, 2).float() / 255
+    alpha = pixels[:, 3:]
+    full = pixels[:, :3] * alpha + backdrop(count, drawings.shape[1], random) * (1 - alpha)
+    top, left = (int(part * (full.shape[-1] - side + 1)) for part in corner)
+    full = full[..., top : top + side, left : left + side]
+    full = torch.where(uniform(random, count, 1, 1, 1) < 0.5, full.flip(-1), full)
+    return (full * 2 - 1).contiguous(memory_format=torch.channels_last)
 
 
 def loss(rebuilt: torch.Tensor, target: torch.Tensor, mean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,24 +138,36 @@ def loss(rebuilt: torch.Tensor, target: torch.Tensor, mean: torch.Tensor) -> tup
 
 
 def encode(model: AutoencoderKL, batch: torch.Tensor) -> torch.Tensor:
-    """The latent means, [count, 4, side / 4, side / 4], not yet scaled."""
+    """The latent means, [count, 4, rows, columns], not yet scaled."""
     return model.quant_conv(model.encoder(batch))[:, :4]
 
 
-def fit(model: AutoencoderKL, drawings: np.ndarray, plan: Plan, state: Path, seed: int) -> None:
-    """Train *model* by *plan*: AdamW, 100 steps of warm-up, then a cosine over the time. Writes *state* as it goes."""
-    random = np.random.default_rng(seed)
+def pin_log_variance(model: AutoencoderKL) -> list[RemovableHandle]:
+    """Keep training from the log-variance's weights; returns the hooks that do so."""
     pinned = [model.quant_conv.weight, model.quant_conv.bias]
-    hooks = [part.register_hook(lambda slope: torch.cat([slope[:4], torch.zeros_like(slope[4:])])) for part in pinned]
+    return [part.register_hook(lambda slope: torch.cat([slope[:4], torch.zeros_like(slope[4:])])) for part in pinned]
+
+
+def rebuild(model: AutoencoderKL, batch: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(a batch [count, 3, side, side] encoded and decoded, its latent means); *noise* has the means' shape."""
+    mean = encode(model, batch)
+    latent = mean + math.exp(LOG_VARIANCE / 2) * noise
+    return model.decoder(model.post_quant_conv(latent)), mean
+
+
+def fit(model: AutoencoderKL, drawings: torch.Tensor, plan: Plan, state: Path, seed: int) -> None:
+    """Train *model* by *plan*: AdamW, 100 steps of warm-up, then a cosine over the time. Writes *state* as it goes."""
+    random = torch.Generator().manual_seed(seed)
+    hooks = pin_log_variance(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan.rate, betas=(0.9, 0.99), weight_decay=0.0)
     start, step, losses = time.time(), 0, []
     while (done := (time.time() - start) / (60 * plan.minutes)) < 1:
         cosine = plan.floor + (1 - plan.floor) * 0.5 * (1 + math.cos(math.pi * done))
         optimizer.param_groups[0]["lr"] = plan.rate * min(1, (step + 1) / 100) * cosine
-        batch = training_batch(drawings, plan.count, plan.side, random)
-        mean = encode(model, batch)
-        latent = mean + math.exp(LOG_VARIANCE / 2) * torch.randn_like(mean)
-        value, plain = loss(model.decoder(model.post_quant_conv(latent)), batch, mean)
+        batch = training_batch(drawings, plan.count, plan.side, uniform(random, 2).tolist(), random)
+        latent_side = plan.side // 4
+        rebuilt, mean = rebuild(model, batch, torch.randn((plan.count, 4, latent_side, latent_side)))
+        value, plain = loss(rebuilt, batch, mean)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -168,7 +191,7 @@ def save(model: AutoencoderKL, path: Path) -> None:
         torch.save(model.state_dict(), temporary)
 
 
-def train(drawings: np.ndarray, minutes: float, state: Path, seed: int = 0) -> AutoencoderKL:
+def train(drawings: torch.Tensor, minutes: float, state: Path, seed: int = 0) -> AutoencoderKL:
     """Train a fresh autoencoder on *drawings* ([N, 64, 64, 4] uint8) for *minutes* of wall clock.
 
     Crops first, full images after. Trained is a core without residual blocks on the encoder's levels, where they

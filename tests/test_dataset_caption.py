@@ -33,6 +33,24 @@ def test_trigger_in_front_once(text, trigger, expected):
     assert caption.with_trigger(text, trigger) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "trigger", "words", "expected"),
+    [
+        ("sks, a cat, on a mat", "sks", "", "a cat, on a mat"),
+        ("sks, a cat", "sks", "an animal", "an animal, a cat"),
+        ("sks, a photo of SKS, sksy", "sks", "a cat", "a cat, a photo of a cat, sksy"),
+        ("sks, a photo of sks asleep", "sks", "", "a photo of asleep"),
+        ("sks", "sks", "", ""),
+        ("acme, red, shoe", "acme, red", "a shoe", "a shoe, shoe"),
+        ("sks, 一只sks在桌上", "sks", "猫", "猫, 一只猫在桌上"),
+        ("小猫, 睡着的小猫", "小猫", "", "睡着的"),
+        (r"a\g, (a\g)", r"a\g", r"\1", r"\1, (\1)"),
+    ],
+)
+def test_the_class_in_place_of_the_trigger_word(text, trigger, words, expected):
+    assert caption.of_class(text, trigger, words) == expected
+
+
 def test_no_shuffle_keeps_the_text_as_written():
     assert caption.variants("b,a\N{FULLWIDTH COMMA} c", config(), "") == ("b,a\N{FULLWIDTH COMMA} c",)
 

@@ -15,6 +15,7 @@ from lora_scripts_ext.library import queue as queues
 from lora_scripts_ext.library import schema
 from lora_scripts_ext.library.database import NAME, Database
 from lora_scripts_ext.library.job import NewJob
+from lora_scripts_ext.library.models import Models
 from lora_scripts_ext.library.queue import LeaseLost, Queue
 from lora_scripts_ext.owner import Owner
 
@@ -266,6 +267,39 @@ def test_an_older_library_is_migrated_and_a_newer_one_refused(tmp_path, monkeypa
     monkeypatch.undo()
     with pytest.raises(UserError, match="newer LoRA Trainer"):
         Database(tmp_path)
+
+
+def test_a_library_of_the_first_tables_keeps_all_of_its_rows(tmp_path, monkeypatch):
+    rows = {
+        "models": {
+            "id": "aa", "name": "brand", "kind": "car", "config": '{"epochs": 3}', "created": 1.0, "changed": 2.0,
+        },
+        "jobs": {
+            "id": "bb", "kind": "train", "name": "brand", "state": "done", "position": 1.0, "config": "{}",
+            "model": "aa", "created": 1.0, "changed": 2.0,
+        },
+        "versions": {
+            "id": "cc", "model": "aa", "number": 1, "job": "bb", "parent": None, "file": "/x/a.safetensors",
+            "sha256": "00", "published": "/y/a.safetensors", "facts": '{"loss": 0.5}', "created": 3.0,
+        },
+    }  # fmt: skip
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+    database = Database(tmp_path)
+    with database.writing() as connection:
+        for table, row in rows.items():
+            marks = ", ".join("?" * len(row))
+            connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+        before = {table: dict(connection.execute(f"SELECT * FROM {table}").fetchone()) for table in rows}
+    database.close()
+    monkeypatch.undo()
+    database = Database(tmp_path)
+    with database.reading() as connection:
+        assert schema.version(connection) >= 2
+        for table, row in before.items():
+            (now,) = connection.execute(f"SELECT * FROM {table}").fetchall()
+            assert dict(now).items() >= row.items()
+    (model,) = Models(database).page().models
+    assert (model.tags, model.retired, Models(database).version("aa", 1).origin) == ([], None, "training")
 
 
 def test_a_migration_that_fails_leaves_the_library_as_it_was(tmp_path, monkeypatch):

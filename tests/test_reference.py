@@ -195,12 +195,13 @@ class SingleProcess(World):
         pass
 
 
-@pytest.mark.parametrize("dropout", [0, 0.2])
-def test_a_batch_split_in_any_way_gives_the_same_loss_and_gradient(dropout, data, tmp_path):
+@pytest.mark.parametrize(("dropout", "prior"), [(0, "images"), (0.2, "images"), (0.2, "class_prompt")])
+def test_a_batch_split_in_any_way_gives_the_same_loss_and_gradient(dropout, prior, data, tmp_path):
     """Eight visits: at once, in micro-batches, in ones, over processes, and where memory is short."""
     model = models.write_checkpoint(tmp_path / "m.safetensors", "sd1")
     regular = shop.write_images(tmp_path / "class", count=4)
-    values = {"reg_data_dir": str(regular), "prior_loss_weight": 0.5, "num_repeats": 2}
+    values = {"reg_data_dir": str(regular)} if prior == "images" else {"prior_preservation": prior}
+    values |= {"prior_loss_weight": 0.5, "num_repeats": 2}
     values |= {"learning_rate": 1e-9, "max_grad_norm": 0, "lora_dropout": dropout, "target": "full"}
     results = []
     for batch, accumulation, world, at_once in [

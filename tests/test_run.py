@@ -92,6 +92,8 @@ def test_a_folder_of_images_becomes_a_lora(family, data, tmp_path):
         {"loss": "huber", "min_snr_gamma": 5, "noise_offset": 0.05, "lr_warmup_steps": 2, "mixed_precision": "bf16"},
         {"mixed_precision": "fp16", "target": "attention"},
         {"gradient_accumulation_steps": 2, "lr_scheduler": "cosine_with_restarts", "lr_cycles": 2},
+        {"prior_preservation": "class_prompt", "shuffle_caption": True, "lora_dropout": 0.2},
+        {"prior_preservation": "class_prompt", "train_text_encoder": True, "gradient_checkpointing": True},
     ],
     ids=lambda changes: "-".join(str(value) for value in changes.values()),
 )

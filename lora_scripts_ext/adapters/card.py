@@ -53,6 +53,15 @@ def copy(lora: Path, folder: Path) -> None:
         _write_card(folder / card.name, _read(card))
 
 
+def activation_text(lora: Path) -> str:
+    """What the card beside ``lora`` puts into a prompt; empty where it says nothing, or is none."""
+    try:
+        text = _read(lora.with_suffix(".json")).get("activation text")
+    except (UserError, OSError):
+        return ""
+    return text if isinstance(text, str) else ""
+
+
 def _write_card(path: Path, card: dict[str, Any]) -> None:
     """Write ``card``, but for what a user or another tool has filled in on the one that is there."""
     there = _read(path)

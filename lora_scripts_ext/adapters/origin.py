@@ -27,9 +27,14 @@ _BY_CONTEXT = {
 
 def base_model_kind(layers: Mapping[str, LoraLayer]) -> str | None:
     """The kind of base model, such as "Stable Diffusion 1"; None where it cannot be determined."""
-    names = "\n".join(layers)
+    return kind_of_inputs({key: layer.down.shape[1] for key, layer in layers.items()})
+
+
+def kind_of_inputs(inputs: Mapping[str, int]) -> str | None:
+    """As :func:`base_model_kind`, from the number of inputs of each layer, by kohya key."""
+    names = "\n".join(inputs)
     named = next((kind for part, kind in _BY_NAME.items() if part in names), None)
     if named:
         return named
-    widths = {layer.down.shape[1] for key, layer in layers.items() if key.endswith(("attn2_to_k", "attn2_to_v"))}
+    widths = {width for key, width in inputs.items() if key.endswith(("attn2_to_k", "attn2_to_v"))}
     return _BY_CONTEXT.get(widths.pop()) if len(widths) == 1 else None

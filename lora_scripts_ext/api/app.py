@@ -19,6 +19,7 @@ from . import (
     images,
     jobs,
     keys,
+    library,
     model_yaml,
     models,
     queue,
@@ -38,8 +39,8 @@ PREFIX = "/lora-trainer/v1"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 #: each adds its routes; the order is that of the document, and an image's caption comes before images of any name
 _PARTS = (
-    jobs, events, files, queue, models, captions, images, uploads, watches, configs, system, folders, settings, session,
-    keys, model_yaml,
+    jobs, events, files, queue, models, library, captions, images, uploads, watches, configs, system, folders, settings,
+    session, keys, model_yaml,
 )  # fmt: skip
 
 

@@ -8,11 +8,16 @@ from pydantic import BaseModel, Field
 
 from .schemas import JobChangeIn
 
-Kind = Literal["brand_style", "product", "character", "car"]
+Kind = Literal["brand_style", "season", "scene", "product", "character", "car"]
 Standing = Literal["draft", "queued", "training", "done", "failed", "stopped"]
+Precision = Literal["", "fp32", "fp16", "bf16"]
+Origin = Literal["training", "import", "merge", "resize"]
 Grade = Literal["good", "doubtful", "bad"]
 _NAME = "What the LoRA is called, as a file and in a prompt."
-_KIND = "Which preset it is trained with."
+_KIND = "What it is of; a season or a scene is trained with the preset of a brand's style."
+_TAGS = "Words to find it by."
+_RANK = "Of the result; of a merge, 0 is exact: all ranks side by side."
+_PRECISION = "Of the result; empty takes that of the LoRAs."
 _TRIGGER = "Word at the start of every caption and of prompts; GET /trigger-word suggests and checks one."
 _FOLDER = "Folder of the server with its images; empty: they are sent here and lie in the data folder."
 _DRAFT = "What is different from the preset: keys of GET /config/schema."
@@ -27,6 +32,7 @@ class ModelIn(BaseModel, extra="forbid"):
     trigger_word: str = Field(default="", max_length=300, description=_TRIGGER)
     folder: str = Field(default="", max_length=4000, description=_FOLDER)
     config: dict[str, Any] = Field(default_factory=dict, description=_DRAFT)
+    tags: list[str] = Field(default_factory=list, description=_TAGS)
 
 
 class ModelChangeIn(BaseModel, extra="forbid"):
@@ -37,6 +43,7 @@ class ModelChangeIn(BaseModel, extra="forbid"):
     trigger_word: str | None = Field(default=None, max_length=300, description=_TRIGGER)
     folder: str | None = Field(default=None, max_length=4000, description=_FOLDER)
     config: dict[str, Any] | None = Field(default=None, description=f"The whole draft. {_DRAFT}")
+    tags: list[str] | None = Field(default=None, description=f"All of them. {_TAGS}")
 
 
 class ModelJobIn(JobChangeIn, extra="forbid"):
@@ -46,6 +53,70 @@ class ModelJobIn(JobChangeIn, extra="forbid"):
         default_factory=dict, description="What is different from the draft, or the options of this kind of job."
     )
     name: str = Field(default="", max_length=200, description="What lists call it.")
+
+
+class LibraryJobIn(JobChangeIn, extra="forbid"):
+    """A job with LoRAs of the library."""
+
+    title: str = Field(default="", max_length=200, description="What lists call the job.")
+
+
+class ImportIn(LibraryJobIn, extra="forbid"):
+    """LoRA files that are to be listed; they stay where and as they are."""
+
+    folder: str = Field(default="", max_length=4000, description="Empty: that where the WebUI lists LoRAs.")
+    kind: Kind | None = Field(default=None, description="Without it a sub-folder's name says it, else `brand_style`.")
+    tags: list[str] = Field(default_factory=list, description="Beside the names of sub-folders.")
+
+
+class MergePartIn(BaseModel, extra="forbid"):
+    """A LoRA of a merge: a version of a model, or a file."""
+
+    model: str = Field(default="", max_length=64, description="Id of a model.")
+    version: int | None = Field(default=None, description="Its number; without it the newest.")
+    file: str = Field(default="", max_length=4000, description="Path of a LoRA file of the server, instead of a model.")
+    weight: float = Field(default=1.0, description="Any number but 0.")
+
+
+class MergeIn(LibraryJobIn, extra="forbid"):
+    """LoRAs that are added up to the first version of a new model."""
+
+    name: str = Field(max_length=300, description=_NAME)
+    parts: list[MergePartIn] = Field(description="1 to 50 LoRAs of one kind of base model.")
+    rank: int = Field(default=0, ge=0, le=4096, description=_RANK)
+    precision: Precision = Field(default="", description=_PRECISION)
+    kind: Kind | None = Field(default=None, description="Without it that of the first model.")
+    tags: list[str] = Field(default_factory=list, description=_TAGS)
+
+
+class ResizeIn(LibraryJobIn, extra="forbid"):
+    """A version that is brought to another rank."""
+
+    rank: int = Field(ge=1, le=4096, description=_RANK)
+    precision: Precision = Field(default="", description=_PRECISION)
+
+
+class IntoCheckpointIn(LibraryJobIn, extra="forbid"):
+    """A version that is merged into a checkpoint."""
+
+    base_model: str = Field(
+        default="", max_length=4000, description="The checkpoint; empty: the one that the version was trained on."
+    )
+    weight: float = Field(default=1.0)
+    output: str = Field(
+        default="",
+        max_length=4000,
+        description="The new file, or folder of a diffusers folder; empty: in the model's folder.",
+    )
+
+
+class RenameIn(BaseModel, extra="forbid"):
+    """Another name for a model."""
+
+    name: str = Field(max_length=300, description=_NAME)
+    replace: bool = Field(
+        default=False, description="Rename LoRAs of the new name that are in the way to `….TIME.bak`, instead of 409."
+    )
 
 
 class ExclusionIn(BaseModel, extra="forbid"):
@@ -106,17 +177,21 @@ class UploadIn(BaseModel, extra="forbid"):
 
 
 class Version(BaseModel):
-    """A finished training of a model."""
+    """What a training of a model came to, or a LoRA that was imported, merged or resized."""
 
     id: str
     model: str
     number: int = Field(description="1 for the first.")
     job: str | None
-    parent: str | None = Field(description="Id of the version that it continued from.")
+    parent: str | None = Field(description="Id of the version that it was made from.")
+    origin: Origin = Field(description="How it was made.")
     file: str
     sha256: str
     published: str = Field(description="Where it was copied to for use; empty where it was not.")
-    facts: dict[str, Any] = Field(description="Steps, loss, seconds, size in bytes, config.")
+    facts: dict[str, Any] = Field(
+        description="Steps, loss, seconds, size in bytes, config; of a merge `lineage` and `error`, of an import what "
+        "the file's metadata say."
+    )
     created: str
     address: str = Field(description="Where the file can be fetched.")
 
@@ -146,6 +221,8 @@ class Model(BaseModel):
     trigger_word: str
     folder: str
     config: dict[str, Any]
+    tags: list[str]
+    retired: str | None = Field(description="When it was put aside; null while it is in use.")
     created: str
     changed: str
     state: ModelState
@@ -167,6 +244,13 @@ class ImageCounts(BaseModel):
     skipped: int
 
 
+class Use(BaseModel):
+    """Jobs that drew with a model's LoRAs, or made others of them."""
+
+    count: int
+    last: str | None = Field(description="When the last of them was queued.")
+
+
 class WholeModel(Model):
     """A model with its images counted."""
 
@@ -175,6 +259,7 @@ class WholeModel(Model):
     in_the_way: str = Field(
         description="A LoRA of this name that is not the model's; it is renamed when the first version is done."
     )
+    use: Use
 
 
 class ModelPage(BaseModel):

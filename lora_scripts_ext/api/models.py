@@ -19,7 +19,7 @@ from ..captions.history import Place
 from ..errors import NotFound, UserError
 from ..files import pasted_path
 from ..images.edit import UNEDITED, Edit
-from ..jobs import drafts, of_model
+from ..jobs import drafts, of_model, published_files
 from ..jobs.view import iso, job_view
 from ..library.job import Job, NewJob
 from ..library.model import Model, State, Version
@@ -77,8 +77,10 @@ def _add_collection(router: APIRouter, service: Service, models: Models) -> None
             with contextlib.suppress(UserError):
                 listing(Place(Path(folder)), new.trigger_word)
         with service.database.writing():
-            model = models.create(new.name, new.kind, trigger_word=new.trigger_word, folder=folder, config=new.config)
-            view = _whole(service, router.prefix, models, model)
+            model = models.create(
+                new.name, new.kind, trigger_word=new.trigger_word, folder=folder, config=new.config, tags=new.tags
+            )
+            view = whole_model(service, router.prefix, models, model)
             location = f"{router.prefix}/models/{model.id}"
             service.requests.keep(Answer(201, json_text.dumps(view), location))
         return json_response(view, 201, {"Location": location})
@@ -86,14 +88,24 @@ def _add_collection(router: APIRouter, service: Service, models: Models) -> None
     @router.get("/models", tags=_TAGS, response_model=schemas.ModelPage, summary="List models")
     @reads_files
     def list_models(
-        search: str = Query("", max_length=300, description="Words in the name or the trigger word."),
+        search: str = Query("", max_length=300, description="Words in name, trigger word, tags, kind or base model."),
         kind: str = Query("", max_length=40),
+        tag: str = Query("", max_length=100),
+        retired: str = Query("false", max_length=5, description="`true`: only retired ones; `all`: these, too."),
+        review: str = Query(
+            "",
+            max_length=20,
+            description="Only those whose newest version was last `requested`, `approved`, `rejected`, or `none`.",
+        ),
         state: str = Query("", max_length=40, description="Only those whose `state.standing` is this."),
         limit: int = Query(50, ge=1, le=service.limits.page),
         cursor: str = Query("", max_length=100, description="`next` of the page before."),
     ) -> dict[str, Any]:
         with service.database.reading():
-            page = models.page(search=search, kind=kind, standing=state, limit=limit, cursor=cursor)
+            page = models.page(
+                search=search, kind=kind, tag=tag, standing=state, review=review, retired=_retired(retired),
+                limit=limit, cursor=cursor,
+            )  # fmt: skip
             states = models.states(page.models)
         items = [_view(service, router.prefix, models, model, states[model.id]) for model in page.models]
         return {"items": items, "total": page.total, "next": page.next}
@@ -103,7 +115,7 @@ def _add_one(router: APIRouter, service: Service, models: Models) -> None:
     @router.get("/models/{id}", tags=_TAGS, response_model=schemas.WholeModel, summary="Look at a model")
     @reads_files
     def get_model(id: str) -> dict[str, Any]:
-        return _whole(service, router.prefix, models, models.get(id))
+        return whole_model(service, router.prefix, models, models.get(id))
 
     @router.get(
         "/models/{id}/estimate", tags=_TAGS, response_model=Estimate, summary="What training a model would take"
@@ -124,7 +136,10 @@ def _add_one(router: APIRouter, service: Service, models: Models) -> None:
         drafts.check_draft(fields.get("config", {}))
         if "folder" in fields:
             fields["folder"] = _folder(service, fields["folder"])
-        return _whole(service, router.prefix, models, models.change(id, **fields))
+        models.check(**fields)
+        if "name" in fields:
+            published_files.rename(models, service.environment, id, fields.pop("name"))
+        return whole_model(service, router.prefix, models, models.change(id, **fields) if fields else models.get(id))
 
     @router.delete("/models/{id}", status_code=204, tags=_TAGS, summary="Forget a model")
     def delete_model(
@@ -189,6 +204,13 @@ def _submission(service: Service, kind: str, wanted: ModelJobIn) -> NewJob:
     )  # fmt: skip
 
 
+def _retired(text: str) -> bool | None:
+    wanted: dict[str, bool | None] = {"false": False, "true": True, "all": None}
+    if text not in wanted:
+        raise UserError(f"retired: {text!r} is none of {', '.join(wanted)}.")
+    return wanted[text]
+
+
 def _folder(service: Service, folder: str) -> str:
     """The folder of a model's images as it is kept.
 
@@ -204,7 +226,8 @@ def _folder(service: Service, folder: str) -> str:
     return str(path)
 
 
-def _whole(service: Service, prefix: str, models: Models, model: Model) -> dict[str, Any]:
+def whole_model(service: Service, prefix: str, models: Models, model: Model) -> dict[str, Any]:
+    """A model with its images counted, ready for JSON."""
     view = _view(service, prefix, models, model, models.states([model])[model.id])
     try:
         counts = listing(drafts.place(models, service.environment, model), model.trigger_word).counts()
@@ -212,14 +235,16 @@ def _whole(service: Service, prefix: str, models: Models, model: Model) -> dict[
     except UserError as error:
         counts, problem = None, str(error)
     in_the_way = of_model.replaced(service.environment, model, view["state"]["versions"])
-    return {**view, "counts": counts, "problem": problem, "in_the_way": in_the_way}
+    count, last = models.use(model.id)
+    use = {"count": count, "last": iso(last)}
+    return {**view, "counts": counts, "problem": problem, "in_the_way": in_the_way, "use": use}
 
 
 def _view(service: Service, prefix: str, models: Models, model: Model, state: State) -> dict[str, Any]:
     """The model ready for JSON, times in ISO 8601 (UTC)."""
     covers = of_model.covers(models, service.environment, model)
     return {
-        **vars(model), "created": iso(model.created), "changed": iso(model.changed),
+        **vars(model), "created": iso(model.created), "changed": iso(model.changed), "retired": iso(model.retired),
         "state": {
             "standing": state.standing, "share": state.share, "reason": state.reason, "job": state.job,
             "versions": state.versions,

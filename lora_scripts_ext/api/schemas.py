@@ -157,6 +157,9 @@ class Report(BaseModel):
     """How a job is going; the figures of its newest events stand beside these members."""
 
     curve: list[list[float]] = Field(description="[step, loss], at most 400 points.")
+    held_out: list[dict[str, Any]] = Field(
+        description="Mean loss on the held-out images at `step` and `epoch`: `loss` with the LoRA, `base` without."
+    )
     previews: list[dict[str, Any]]
     checkpoints: list[dict[str, Any]]
     skipped: list[dict[str, Any]]
@@ -224,6 +227,7 @@ class Estimate(BaseModel):
     family: str
     prediction_type: str | None
     pictures: int
+    held_out_pictures: int = Field(description="Of these, not trained on: the loss on them is measured.")
     buckets: dict[str, int] = Field(description="Images by width x height.")
     skipped: list[dict[str, Any]]
     without_caption: int

@@ -35,6 +35,18 @@ def with_trigger(caption: str, trigger: str) -> str:
     return ", ".join([*own, caption]) if caption else ", ".join(own)
 
 
+def of_class(caption: str, trigger: str, words: str) -> str:
+    """``caption`` with ``words`` in place of the trigger word, in any case, wherever it stands as a word; with no
+    ``words`` without it."""
+    own = [part.casefold() for part in parts(trigger)]
+    rest = [part for part in parts(caption) if part.casefold() not in own]
+    for part in own:
+        # ASCII: Chinese is written without spaces.
+        whole = re.compile(rf"(?<!\w){re.escape(part)}(?!\w)", re.ASCII | re.IGNORECASE)
+        rest = [whole.sub(lambda _: words, text) for text in rest]
+    return ", ".join(part for part in map(tidy, [words, *rest]) if part)
+
+
 def variants(caption: str, config: Config, trigger: str) -> tuple[str, ...]:
     """The texts a visit may show: ``caption`` itself or, with ``shuffle_caption``, distinct orders of its parts.
 

@@ -1,4 +1,4 @@
-"""``python -m lora_scripts_ext library``: models and jobs with all their files as one archive, and checks of them."""
+"""``python -m lora_scripts_ext library``: models and jobs with all their files as one archive, and their LoRAs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from .. import terminal
 from ..errors import UserError
 from ..library import archive, restore, verification
-from . import data_dir
+from ..library.model import KINDS
+from . import data_dir, library_loras
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,12 +34,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, function, help in (
         ("export", _export, "write the whole library into one .zip file"),
-        ("import", _import, "read such a file into a data folder that has no models or jobs yet"),
+        ("import", _import, "list a folder's LoRA files, or read an archive into a data folder without models or jobs"),
         ("check", _check, "check the tables and the files that they name"),
     ):
         sub = data_dir.subcommand(commands, name, function, help)
         if name != "check":
-            sub.add_argument("file", type=terminal.path, metavar="FILE.zip")
+            sub.add_argument("file", type=terminal.path, metavar="FILE.zip" if name == "export" else "FOLDER|FILE.zip")
+        if name == "import":
+            sub.add_argument("--kind", choices=KINDS, help="of a folder's models; without it sub-folders' names say it")
+            sub.add_argument("--tag", action="append", default=[], help="of a folder's models; again for another")
+    library_loras.add(commands)
     return parser
 
 
@@ -48,6 +53,8 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
+    if options.file.is_dir():
+        return library_loras.import_folder(options)
     if not options.file.is_file():
         raise UserError(f"{options.file}: there is no such file; check the path.")
     summary = restore.import_library(data_dir.opened(options.data_dir), options.file, terminal.count)

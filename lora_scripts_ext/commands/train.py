@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -88,6 +89,9 @@ def _train(config: Config, resume: bool | Literal["if-possible"]) -> int:
             "loss": round(result.loss, 6),
             "checkpoints": [str(path) for path in result.checkpoints],
             "skipped": [{"picture": one.name, "reason": one.reason} for one in result.skipped],
+            "held_out": [asdict(one) for one in result.held_out],
+            "suggested": asdict(result.suggested) if result.suggested else None,
+            "warnings": result.warnings,
         })  # fmt: skip
     if result.stopped:
         _print_message(f"stopped at step {result.steps}; run the same command with --resume to continue.")

@@ -17,6 +17,8 @@ class Example:
         name: path relative to its folder, with forward slashes.
         caption: final text, trigger word included.
         variants: the captions a visit may use; only the caption itself unless captions are shuffled.
+        class_variants: of each variant, the caption that is held at the base model's output meanwhile; empty where none
+            is.
         repeats: visits per epoch; for regularisation images their relative share.
         width: pixels, upright and edited, as is ``height``.
         bucket: width and height it is trained at.
@@ -38,3 +40,4 @@ class Example:
     views: tuple[View, ...]
     mask: Path | None
     edit: Edit = UNEDITED
+    class_variants: tuple[str, ...] = ()

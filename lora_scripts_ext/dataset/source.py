@@ -185,13 +185,17 @@ def _example(
 ) -> Example:
     trigger = config.trigger_word if key == "train_data_dir" else ""
     final = caption.with_trigger(text, trigger)
+    variants = caption.variants(final, config, trigger)
     chosen = sizes.choose(size)
     resized = bucket.cover(size, chosen)
     return Example(
         path=root / name,
         name=name,
         caption=final,
-        variants=caption.variants(final, config, trigger),
+        variants=variants,
+        class_variants=tuple(caption.of_class(one, trigger, config.class_prompt) for one in variants)
+        if config.holds_class
+        else (),
         repeats=repeats,
         regularisation=key == "reg_data_dir",
         width=size[0],

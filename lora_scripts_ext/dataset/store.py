@@ -39,6 +39,8 @@ class Batch:
         time_ids: float32 [batch, 6] in pixels, SDXL only.
         conditioning: with ``time_ids``; None when the text encoder is trained and ``captions`` must be encoded again.
         captions: the texts shown.
+        class_conditioning: as ``conditioning``, of ``class_captions``.
+        class_captions: the texts held at the base model's output; empty where none are.
     """
 
     mean: Tensor
@@ -48,6 +50,8 @@ class Batch:
     time_ids: Tensor | None
     conditioning: Conditioning | None
     captions: list[str]
+    class_conditioning: Conditioning | None
+    class_captions: list[str]
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Store:
     Attributes:
         examples: the examples left after decoding; ``Visit.example`` is an index into them.
         skipped: those of the dataset, then the images that turned out damaged.
+        contents: a hash of the content of each example's image and mask, as ``latents.Latents.content``.
         content_hash: SHA-256 (hex) of the images, masks, captions and repeats: the same for the same training set,
             wherever it lies and whatever encoded it.
     """
@@ -74,14 +79,15 @@ class Store:
         self,
         examples: tuple[Example, ...],
         skipped: list[Skipped],
-        content_hash: str,
+        contents: tuple[str, ...],
         tables: dict[Size, _Table],
         first_rows: list[int],
         texts: Texts | TextFiles | None,
     ) -> None:
         self.examples = examples
         self.skipped = skipped
-        self.content_hash = content_hash
+        self.contents = contents
+        self.content_hash = _content_hash(examples, contents)
         self._tables = tables
         self._first_rows = first_rows
         self._texts = texts
@@ -131,11 +137,26 @@ class Store:
         return cls(
             examples,
             [*dataset.skipped, *(one for one in results if isinstance(one, Skipped))],
-            _content_hash(examples, encoded),
+            tuple(one.content for one in encoded),
             {size: _moved(table, move) for size, table in tables.items()},
             first_rows,
             _texts_moved(embeddings, move) if isinstance(embeddings, Texts) else embeddings,
         )
+
+    def only(self, indices: Sequence[int]) -> Store:
+        """The examples with these indices, in that order; what is cached is shared."""
+        return Store(
+            tuple(self.examples[index] for index in indices),
+            self.skipped,
+            tuple(self.contents[index] for index in indices),
+            self._tables,
+            [self._first_rows[index] for index in indices],
+            self._texts,
+        )
+
+    def latents(self, index: int) -> Tensor:
+        """The mean of an example's latents, float32 [channels, height, width], of its first view."""
+        return self._tables[self.examples[index].bucket].mean[self._first_rows[index]]
 
     def batch(self, visits: Sequence[Visit], device: torch.device) -> Batch:
         """The batch of at least one visit, all of one bucket; new tensors on ``device``, no host synchronisation."""
@@ -144,20 +165,32 @@ class Store:
         captions = [
             "" if visit.variant is None else self.examples[visit.example].variants[visit.variant] for visit in visits
         ]
+        class_captions = [
+            self.examples[visit.example].class_variants[visit.variant or 0]
+            for visit in visits
+            if self.examples[visit.example].class_variants
+        ]
         stacked = partial(_stacked, rows=rows, device=device)
         time_ids = _if_any(stacked, table.time_ids)
-        conditioning = None
-        if self._texts is not None:
-            conditioning = replace(self._texts.of(captions, device), time_ids=time_ids)
         return Batch(
             mean=stacked(table.mean),
             std=stacked(table.std),
             mask=_if_any(stacked, table.mask),
             weight=torch.tensor([visit.weight for visit in visits]).to(device, non_blocking=True),
             time_ids=time_ids,
-            conditioning=conditioning,
+            conditioning=self._conditioning(captions, time_ids, device),
             captions=captions,
+            class_conditioning=self._conditioning(class_captions, time_ids, device),
+            class_captions=class_captions,
         )
+
+    def _conditioning(
+        self, captions: Sequence[str], time_ids: Tensor | None, device: torch.device
+    ) -> Conditioning | None:
+        """None where the texts are not held here, or there are none."""
+        if self._texts is None or not captions:
+            return None
+        return replace(self._texts.of(captions, device), time_ids=time_ids)
 
 
 def _unless_black(example: Example, item: Latents | Skipped, config: Config) -> Latents | Skipped:
@@ -180,10 +213,10 @@ def _check_usable(examples: Sequence[Example], results: Sequence[Latents | Skipp
             )
 
 
-def _content_hash(examples: Sequence[Example], encoded: Sequence[Latents]) -> str:
+def _content_hash(examples: Sequence[Example], contents: Sequence[str]) -> str:
     known = [
-        [one.content, example.variants, example.repeats, example.regularisation]
-        for example, one in zip(examples, encoded, strict=True)
+        [content, example.variants, example.repeats, example.regularisation]
+        for example, content in zip(examples, contents, strict=True)
     ]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 

@@ -84,9 +84,11 @@ def bytes_of(captions: Sequence[Variants], text: Conditioning) -> int:
 
 
 def captions(examples: Sequence[Example], config: Config) -> list[Variants]:
-    """Every caption that a visit may show, once, in the order of the examples; last the empty one, for dropout."""
+    """Every caption that a visit may show, once, in the order of the examples; then those of the class that are held at
+    the base model's output; last the empty one, for dropout."""
+    held = [example.class_variants for example in examples if example.class_variants]
     empty: list[Variants] = [("",)] if config.caption_dropout > 0 else []
-    return list(dict.fromkeys([example.variants for example in examples] + empty))
+    return list(dict.fromkeys([example.variants for example in examples] + held + empty))
 
 
 def gather(

@@ -20,22 +20,17 @@ class Point:
         checkpoint: its file.
         step: after which it was written.
         epoch: likewise; None where it was written between two.
-        losses: its loss on each held-out image, all with the noise and timesteps of every other point.
+        loss: its mean loss on the held-out images, with the noise and timesteps of every other point.
         strength: of the LoRA.
         findings: what else was noticed of it.
     """
 
     checkpoint: str
     step: int
-    losses: tuple[float, ...]
+    loss: float
     epoch: int | None = None
     strength: float = 1.0
     findings: tuple[Finding, ...] = ()
-
-    @property
-    def loss(self) -> float:
-        """The mean over the held-out images."""
-        return math.fsum(self.losses) / len(self.losses)
 
     @property
     def name(self) -> str:
@@ -61,7 +56,7 @@ class Suggestion:
     warns: bool = False
 
 
-def suggest(points: Sequence[Point], base: Sequence[float]) -> Suggestion | None:
+def suggest(points: Sequence[Point], base: float) -> Suggestion | None:
     """The checkpoint with the lowest loss on held-out images, at the strength with the lowest.
 
     Checkpoints of which something bad was noticed are left out where there are others. Losses at strengths other than 1
@@ -69,20 +64,20 @@ def suggest(points: Sequence[Point], base: Sequence[float]) -> Suggestion | None
 
     Args:
         points: in the order of training; the checkpoint is chosen from those at strength 1.
-        base: the loss of the model without a LoRA on each held-out image.
+        base: the mean loss of the model without a LoRA on the held-out images.
 
     Returns:
-        None where there is no point at strength 1, or no held-out image.
+        None where there is no point at strength 1 whose loss is a number.
     """
-    points = [point for point in points if point.losses and math.isfinite(point.loss)]
+    points = [point for point in points if math.isfinite(point.loss)]
     full = [point for point in points if point.strength == 1]
-    if not full or not base:
+    if not full:
         return None
     sound = [point for point in full if not point.findings]
     chosen = min(sound or full, key=lambda point: point.loss)
     strengths = [point for point in points if point.checkpoint == chosen.checkpoint]
     best = min(strengths, key=lambda point: (point.loss, point.strength != 1))
-    worse = best.loss >= math.fsum(base) / len(base)
+    worse = best.loss >= base
     reason = _warning(best, worse) if worse or not sound else _reason(best, full, sound)
     return Suggestion(best.checkpoint, best.strength, reason, warns=worse or not sound)
 

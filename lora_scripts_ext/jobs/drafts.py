@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import presets
 from ..captions.history import Place
-from ..errors import UserError
+from ..errors import Conflict, UserError
 from ..library.model import Model
 from ..library.models import Models
 from .environment import Environment
@@ -34,13 +34,23 @@ def training_config(
     ``images``: how many it is trained on, which the preset is scaled to; None leaves the preset as it is.
     """
     return {
-        **presets.values(presets.NAMES[model.kind], images),
+        **presets.values(presets.title(model.kind), images),
         **model.config,
         **(changes or {}),
         "train_data_dir": str(models.images(model)),
         "trigger_word": model.trigger_word,
         "output_name": model.name,
     }
+
+
+def require_in_use(model: Model) -> None:
+    """Refuse work for a model that is retired.
+
+    Raises:
+        Conflict: it is.
+    """
+    if model.retired is not None:
+        raise Conflict(f"{model.name}: this model is retired; restore it first.")
 
 
 def place(models: Models, environment: Environment, model: Model) -> Place:

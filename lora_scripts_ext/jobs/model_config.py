@@ -54,7 +54,7 @@ def from_yaml(models: Models, environment: Environment, model: Model, text: str)
             values[key] = _readable(environment, key, values[key])
     base_model = values.pop("base_model", "")
     config = configs.from_dict({"base_model": base_model or _ANY, **values}, _WHERE, notes)
-    draft = _differences(config, presets.values(presets.NAMES[model.kind], _images(models, environment, model)))
+    draft = _differences(config, presets.values(presets.title(model.kind), _images(models, environment, model)))
     # Left out where it is that of trainings that name none.
     if base_model and base_model != environment.base_model():
         draft["base_model"] = base_model

@@ -26,7 +26,7 @@ from ..library.queue import Queue
 from ..preparation import listing as listings
 from ..preparation import upload
 from ..preparation.archive import Unpacked
-from .drafts import check_draft, images_folder, place, training_config
+from .drafts import check_draft, images_folder, place, require_in_use, training_config
 from .environment import Environment
 from .kinds import registry
 from .submit import submit
@@ -166,10 +166,11 @@ def train(queue: Queue, environment: Environment, models: Models, model: Model, 
     Raises:
         UserError: the config cannot be used.
     """
+    require_in_use(model)
     check_draft(request.config)
     config = training_config(models, model, request.config, included(environment, models, model))
     config["train_data_dir"] = str(images_folder(models, environment, model))
-    with _new_run(models.home(model.id)) as output_dir:
+    with new_run(models.home(model.id)) as output_dir:
         config["output_dir"] = str(output_dir)
         return submit(queue, environment, [_of(model, request, "train", config)])[0]
 
@@ -218,7 +219,7 @@ def prepare(queue: Queue, environment: Environment, models: Models, model: Model
     config = {**request.config, "input": str(images_folder(models, environment, model))}
     if encoding := model.config.get("caption_encoding"):
         config.setdefault("caption_encoding", encoding)
-    with _new_run(models.home(model.id), "prepared") as output_dir:
+    with new_run(models.home(model.id), "prepared") as output_dir:
         config["output_dir"] = str(output_dir)
         return submit(queue, environment, [_of(model, request, "prepare", config)])[0]
 
@@ -244,7 +245,7 @@ def _of(model: Model, request: NewJob, kind: str, config: dict[str, Any]) -> New
 
 
 @contextmanager
-def _new_run(home: Path, kind: str = RUNS) -> Iterator[Path]:
+def new_run(home: Path, kind: str = RUNS) -> Iterator[Path]:
     """A new folder for a job of the model; removed again if the job cannot be queued."""
     parent = home / kind
     parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,13 @@ from .. import json_text
 from . import event_log
 
 _CURVE_POINTS = 400
-_LISTS = {"preview": "previews", "checkpoint": "checkpoints", "skipped": "skipped", "warning": "warnings"}
+_LISTS = {
+    "held_out": "held_out",
+    "preview": "previews",
+    "checkpoint": "checkpoints",
+    "skipped": "skipped",
+    "warning": "warnings",
+}
 
 
 class Report:
@@ -40,6 +46,8 @@ class Report:
             self._begin(fields)
         elif kind == "step":
             self._add_step(fields)
+        elif kind in ("ended_early", "suggested"):
+            self.progress[kind] = fields
         elif kind in _LISTS:
             self._lists[_LISTS[kind]].append(fields["text"] if kind == "warning" else fields)
 
@@ -56,7 +64,7 @@ class Report:
         """A training starts, or resumes from a saved state: what lies behind that is done again."""
         step = int(fields["step"])
         self._losses = [point for point in self._losses if point[0] <= step]
-        for name in ("previews", "checkpoints"):
+        for name in ("held_out", "previews", "checkpoints"):
             self._lists[name] = [one for one in self._lists[name] if one.get("step", 0) <= step]
         if not step:
             self._lists = {name: [] if name != "skipped" else items for name, items in self._lists.items()}

@@ -210,7 +210,8 @@ class Updating:
                 report=self._execution.report,
                 should_stop=self._execution.should_stop,
                 before_publishing=self._execution.require_lease,
-                names=split.trained,
+                names={*split.trained, *split.held_out},
+                unseen=split.held_out,
                 approve=approve,
                 publish_dir=self._home / PUBLISHED,
             )

@@ -7,8 +7,9 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-ModelKind = Literal["brand_style", "product", "character", "car"]
-KINDS: tuple[ModelKind, ...] = ("brand_style", "product", "character", "car")
+ModelKind = Literal["brand_style", "season", "scene", "product", "character", "car"]
+KINDS: tuple[ModelKind, ...] = ("brand_style", "season", "scene", "product", "character", "car")
+Origin = Literal["training", "import", "merge", "resize"]
 Standing = Literal["draft", "queued", "training", "done", "failed", "stopped"]
 
 
@@ -17,10 +18,12 @@ class Model:
     """A LoRA to be trained, once or again and again.
 
     Attributes:
-        kind: which preset it is trained with.
+        kind: what it is of, which also says which preset it is trained with.
         folder: of its images; empty where they lie in the data folder.
         config: the draft: the keys of a training that the user has changed.
         created, changed: in seconds since the epoch.
+        tags: words to find it by.
+        retired: when it was put aside, in seconds since the epoch; None while it is in use.
     """
 
     id: str
@@ -31,26 +34,29 @@ class Model:
     config: dict[str, Any]
     created: float
     changed: float
+    tags: list[str] = field(default_factory=list)
+    retired: float | None = None
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> Model:
         """The model in a row of the table ``models``."""
-        return cls(**{**dict(row), "config": json.loads(row["config"])})
+        return cls(**{**dict(row), "config": json.loads(row["config"]), "tags": json.loads(row["tags"])})
 
 
 @dataclass(frozen=True)
 class Version:
-    """A finished training of a model.
+    """What a training of a model came to, or a LoRA that was imported, merged or resized.
 
     Attributes:
         number: 1 for the first.
-        job: id of the training; None where that has been removed from the library.
-        parent: id of the version that the training started from.
+        job: id of the job that made it; None where that has been removed from the library, or there was none.
+        parent: id of the version that it was made from.
         file: of the LoRA.
         sha256: of the file, hex; empty where it could not be read.
         published: where the file was copied to for use; empty where it was not.
-        facts: what the training came to, and its config.
+        facts: what the training came to, and its config; of other origins what it was made from.
         created: in seconds since the epoch.
+        origin: how it was made.
     """
 
     id: str
@@ -63,6 +69,7 @@ class Version:
     published: str
     facts: dict[str, Any]
     created: float
+    origin: Origin = "training"
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> Version:

@@ -8,15 +8,16 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path, PurePath
 from typing import Any
 
 from .. import config_check, file_name, files, json_text
 from ..errors import Conflict, NotFound, UserError
 from .database import Database
 from .job import ENDED, OWNED, Job
-from .model import KINDS, Model, ModelPage, State, Version
+from .model import KINDS, Model, ModelPage, Origin, State, Version
 
 #: in the data folder: of each model a folder with its images and trainings, of deleted ones the same
 FOLDER, TRASH = "models", "trash"
@@ -26,9 +27,18 @@ RECORD = "model.json"
 RUNS = "runs"
 #: the kinds of jobs that make versions
 TRAINING = ("train", "update")
+#: of a training's result
+_FACTS = (
+    "steps", "loss", "seconds", "checkpoints", "previews", "dataset_version", "held_out", "suggested", "warnings",
+)  # fmt: skip
+#: the kinds of jobs that make a version of LoRAs that are there, which is also the version's origin
+MAKING = ("merge", "resize")
+#: the kinds of jobs that use LoRAs that are there
+USING = ("generate", "review", "merge", "resize", "into_checkpoint")
 _LONGEST_TRIGGER = 200
+_LONGEST_TAG, _MOST_TAGS = 60, 50
 _MOST_CONFIG = 64 << 10
-_CHANGEABLE = ("name", "kind", "trigger_word", "folder", "config")
+_CHANGEABLE = ("name", "kind", "trigger_word", "folder", "config", "tags")
 _now = time.time
 
 
@@ -38,6 +48,10 @@ class Models:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def changing(self) -> AbstractContextManager[object]:
+        """All changes within this context are kept together at its end, or, after an exception, not at all."""
+        return self._database.writing()
+
     def create(
         self,
         name: str,
@@ -46,6 +60,7 @@ class Models:
         trigger_word: str = "",
         folder: str = "",
         config: dict[str, Any] | None = None,
+        tags: Sequence[str] = (),
     ) -> Model:
         """Add a model.
 
@@ -55,8 +70,11 @@ class Models:
         """
         now = _now()
         fields = _checked(
-            {"name": name, "kind": kind, "trigger_word": trigger_word, "folder": folder, "config": config or {}}
-        )
+            {
+                "name": name, "kind": kind, "trigger_word": trigger_word, "folder": folder, "config": config or {},
+                "tags": tags,
+            }
+        )  # fmt: skip
         values = {"id": secrets.token_hex(6), **fields, "created": now, "changed": now}
         with self._database.writing() as connection:
             _require_free(connection, name, "")
@@ -77,40 +95,57 @@ class Models:
             return _get(connection, model)
 
     def page(
-        self, *, search: str = "", kind: str = "", standing: str = "", limit: int = 50, cursor: str = ""
+        self,
+        *,
+        search: str = "",
+        kind: str = "",
+        tag: str = "",
+        standing: str = "",
+        review: str = "",
+        retired: bool | None = False,
+        limit: int = 50,
+        cursor: str = "",
     ) -> ModelPage:
         """Models, the last changed first, at most ``limit`` after ``cursor``, which is ``next`` of the page before.
 
         Args:
-            search: only those with these words in name or trigger word, in any case.
+            search: only those with these words in name, trigger word, tags, kind or base model, in any case.
             kind: only those of this kind.
+            tag: only those with this tag, in any case.
             standing: only those that stand so (``State.standing``).
+            review: only those whose newest version was last ``requested``, ``approved`` or ``rejected``, or ``none``.
+            retired: only those that are retired, or are not; None for all.
             limit: most on a page.
             cursor: empty for the first page.
 
         Raises:
             UserError: the cursor is none of ours.
         """
-        words = search.casefold().split()
+        words, wanted = search.casefold().split(), tag.strip().casefold()
         with self._database.reading() as connection:
             rows = connection.execute("SELECT * FROM models ORDER BY changed DESC, id DESC").fetchall()
-        # Here rather than in SQL, which knows no case but that of ASCII.
-        found = [
-            row
-            for row in rows
-            if (not kind or row["kind"] == kind)
-            and all(word in f"{row['name']} {row['trigger_word']}".casefold() for word in words)
-        ]
-        if standing:
-            with self._database.reading() as connection:
+            # Here rather than in SQL, which knows no case but that of ASCII.
+            found = [
+                row
+                for row in rows
+                if (not kind or row["kind"] == kind)
+                and (retired is None or (row["retired"] is not None) == retired)
+                and (not wanted or wanted in map(str.casefold, json.loads(row["tags"])))
+            ]
+            if words:
+                texts = search_texts(connection, found)
+                found = [row for row in found if all(word in texts[row["id"]] for word in words)]
+            if standing:
                 found = [row for row in found if _state(connection, row["id"]).standing == standing]
+            if review:
+                found = [row for row in found if _review(connection, row["id"]) == review]
         after = _cursor(cursor) if cursor else None
         left = [row for row in found if after is None or (row["changed"], row["id"]) < after]
         models = [Model.of(row) for row in left[:limit]]
         return ModelPage(models, len(found), f"{models[-1].changed!r},{models[-1].id}" if left[limit:] else None)
 
     def change(self, model: str, **fields: Any) -> Model:
-        """Change ``name``, ``kind``, ``trigger_word``, ``folder`` or ``config`` (the whole draft).
+        """Change ``name``, ``kind``, ``trigger_word``, ``folder``, ``tags`` or ``config`` (the whole draft).
 
         Raises:
             NotFound: there is no such model.
@@ -196,6 +231,106 @@ class Models:
         with self._database.writing() as connection:
             connection.execute("UPDATE versions SET published = ? WHERE id = ?", [path, version])
 
+    def add_version(
+        self,
+        model: str,
+        file: Path,
+        origin: Origin,
+        *,
+        facts: dict[str, Any],
+        sha256: str = "",
+        published: str = "",
+        parent: str | None = None,
+    ) -> Version:
+        """Record a LoRA that no job of the library has made as the next version of a model.
+
+        Without ``sha256`` the file is read for it.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        columns = {
+            "id": secrets.token_hex(6), "model": model, "job": None, "parent": parent, "file": str(file),
+            "sha256": sha256 or _digest(file), "published": published, "facts": json_text.dumps(facts),
+            "created": _now(), "origin": origin,
+        }  # fmt: skip
+        with self._database.writing() as connection:
+            _get(connection, model)
+            insert_row(connection, columns)
+            row = connection.execute("SELECT * FROM versions WHERE id = ?", [columns["id"]]).fetchone()
+            return Version.of(row)
+
+    def all_versions(self) -> list[Version]:
+        """The versions of all models."""
+        with self._database.reading() as connection:
+            return [Version.of(row) for row in connection.execute("SELECT * FROM versions ORDER BY model, number")]
+
+    def moved(self, model: str, moves: Mapping[str, str]) -> None:
+        """Files of a model's versions lie elsewhere: old path -> new path, wherever the library names them."""
+        with self._database.writing() as connection:
+            for version in self.versions(model):
+                connection.execute(
+                    "UPDATE versions SET file = ?, published = ?, facts = ? WHERE id = ?",
+                    [
+                        moves.get(version.file, version.file), moves.get(version.published, version.published),
+                        json_text.dumps(_with_paths(version.facts, moves)), version.id,
+                    ],
+                )  # fmt: skip
+            for old, new in moves.items():
+                connection.execute("UPDATE publications SET path = ? WHERE model = ? AND path = ?", [new, model, old])
+
+    def retire(self, model: str, when: float | None) -> Model:
+        """Put a model aside at ``when``, or, with None, take it back; its files are the caller's to move.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        with self._database.writing() as connection:
+            _get(connection, model)
+            connection.execute("UPDATE models SET retired = ?, changed = ? WHERE id = ?", [when, _now(), model])
+            changed = _get(connection, model)
+        self._record(changed)
+        return changed
+
+    def use(self, model: str) -> tuple[int, float | None]:
+        """How many jobs have drawn with the model's LoRAs or made others of them, and when the last of them was queued,
+        in seconds since the epoch."""
+        paths = {json.dumps(path)[1:-1] for one in self.versions(model) for path in (one.file, one.published) if path}
+        with self._database.reading() as connection:
+            rows = connection.execute(f"SELECT config, created FROM jobs WHERE kind IN {USING}").fetchall()
+        # As the table may hold them: with other characters than ASCII escaped or not.
+        texts = paths | {json_text.dumps(json.loads(f'"{path}"'))[1:-1] for path in paths}
+        times = [row["created"] for row in rows if any(text in row["config"] for text in texts)]
+        return len(times), max(times, default=None)
+
+    def check(self, **fields: Any) -> None:
+        """Refuse values that :meth:`change` would refuse whatever the model.
+
+        Raises:
+            UserError: one cannot be used.
+        """
+        _checked({key: value for key, value in fields.items() if key in _CHANGEABLE})
+
+    def require_idle(self, model: str, what_to_do: str) -> None:
+        """Refuse while a job of the model waits or runs.
+
+        Raises:
+            Conflict: one does.
+        """
+        with self._database.reading() as connection:
+            _require_idle(connection, _get(connection, model), what_to_do)
+
+    def require_free(self, name: str, model: str = "") -> None:
+        """Refuse a name that is none, or that another model has.
+
+        Raises:
+            UserError: it cannot be a file's name.
+            Conflict: another model has it.
+        """
+        _check_name(name)
+        with self._database.reading() as connection:
+            _require_free(connection, name, model)
+
     def trigger_words(self, *, but: str = "") -> set[str]:
         """The trigger words of all models but the one with this id, casefolded."""
         with self._database.reading() as connection:
@@ -224,7 +359,8 @@ def record_missing_versions(database: Database) -> None:
     """Record the versions of all trainings that are done, of models that are there."""
     with database.reading() as connection:
         rows = connection.execute(
-            f"SELECT * FROM jobs WHERE kind IN {TRAINING} AND state = 'done' AND model IS NOT NULL ORDER BY created"
+            f"SELECT * FROM jobs WHERE kind IN {TRAINING + MAKING} AND state = 'done' AND model IS NOT NULL "
+            "ORDER BY created"
         ).fetchall()
     for row in rows:
         record_version(database, Job.of(row))
@@ -236,18 +372,21 @@ def version_columns(job: Job) -> dict[str, Any] | None:
     To be called before the transaction that :func:`insert_version` is part of: a large file takes its time.
     """
     lora = job.result.get("lora")
-    if job.kind not in TRAINING or job.state != "done" or job.model is None or not lora:
+    if job.kind not in TRAINING + MAKING or job.state != "done" or job.model is None or not lora:
         return None
     # Beside the file that lies where LoRAs are used, the run's own stays in its folder.
     own = Path(job.result.get("file") or Path(job.output_dir) / Path(lora).name)
     file = own if own.is_file() else Path(lora)
-    facts = {key: job.result.get(key) for key in ("steps", "loss", "seconds", "checkpoints", "previews")}
+    facts = {key: job.result.get(key) for key in _FACTS}
+    if job.kind in MAKING:
+        facts = {key: value for key, value in job.result.items() if key not in ("lora", "init_lora")}
     facts |= {"size": _size(file), "config": job.config.get("train", job.config)}
     if job.kind == "update":
         facts |= {"refused": not job.result["published"], "held_out": job.result["held_out"]}
     return {
         "id": secrets.token_hex(6), "model": job.model, "job": job.id, "file": str(file), "sha256": _digest(file),
         "published": "" if file == Path(lora) else str(lora), "facts": json_text.dumps(facts), "created": _now(),
+        "origin": job.kind if job.kind in MAKING else "training",
     }  # fmt: skip
 
 
@@ -256,13 +395,18 @@ def insert_version(connection: sqlite3.Connection, job: Job, columns: dict[str, 
     if connection.execute("SELECT 1 FROM models WHERE id = ?", [job.model]).fetchone() is None:
         return None
     if connection.execute("SELECT 1 FROM versions WHERE job = ?", [job.id]).fetchone() is None:
-        highest = "SELECT COALESCE(MAX(number), 0) FROM versions WHERE model = ?"
-        number = connection.execute(highest, [job.model]).fetchone()[0] + 1
-        values = {**columns, "number": number, "parent": _parent(connection, job)}
-        marks = ", ".join("?" * len(values))
-        connection.execute(f"INSERT INTO versions ({', '.join(values)}) VALUES ({marks})", list(values.values()))
-        connection.execute("UPDATE models SET changed = ? WHERE id = ?", [_now(), job.model])
+        insert_row(connection, {**columns, "parent": _parent(connection, job)})
     return Version.of(connection.execute("SELECT * FROM versions WHERE job = ?", [job.id]).fetchone())
+
+
+def insert_row(connection: sqlite3.Connection, columns: dict[str, Any]) -> None:
+    """Add a row to the versions of its model, with the next number."""
+    highest = "SELECT COALESCE(MAX(number), 0) FROM versions WHERE model = ?"
+    number = connection.execute(highest, [columns["model"]]).fetchone()[0] + 1
+    values = {**columns, "number": number}
+    marks = ", ".join("?" * len(values))
+    connection.execute(f"INSERT INTO versions ({', '.join(values)}) VALUES ({marks})", list(values.values()))
+    connection.execute("UPDATE models SET changed = ? WHERE id = ?", [_now(), columns["model"]])
 
 
 def from_folders(database: Database) -> None:
@@ -273,7 +417,8 @@ def from_folders(database: Database) -> None:
                 values = json.loads(path.read_text(encoding="utf-8"))
                 row = {"id": path.parent.name, "changed": _now()}
                 row |= {key: values[key] for key in ("name", "kind", "trigger_word", "folder", "created")}
-                row["config"] = json_text.dumps(values["config"])
+                row |= {key: json_text.dumps(values.get(key, empty)) for key, empty in (("config", {}), ("tags", []))}
+                row["retired"] = values.get("retired")
                 marks = ", ".join("?" * len(row))
                 connection.execute(f"INSERT INTO models ({', '.join(row)}) VALUES ({marks})", list(row.values()))
             except (OSError, ValueError, LookupError, TypeError, sqlite3.IntegrityError):
@@ -330,6 +475,47 @@ def _state(connection: sqlite3.Connection, model: str) -> State:
     return State(standing, None, job.reason if job.ended else "", job.id, count, version)
 
 
+def _with_paths(value: Any, moves: Mapping[str, str]) -> Any:
+    """``value``, ready for JSON, with the texts that are paths of ``moves`` replaced."""
+    if isinstance(value, dict):
+        return {key: _with_paths(one, moves) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_with_paths(one, moves) for one in value]
+    return moves.get(value, value) if isinstance(value, str) else value
+
+
+def _review(connection: sqlite3.Connection, model: str) -> str:
+    """What people have last said of the newest version: ``none``, ``requested``, ``approved`` or ``rejected``."""
+    row = connection.execute(
+        """
+        SELECT verdict FROM reviews WHERE verdict != 'comment' AND version =
+        (SELECT id FROM versions WHERE model = ? ORDER BY number DESC LIMIT 1) ORDER BY rowid DESC LIMIT 1
+        """,
+        [model],
+    ).fetchone()
+    return str(row[0]) if row is not None else "none"
+
+
+def search_texts(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> dict[str, str]:
+    """What the search looks at, casefolded, by the id of the model."""
+    texts = {
+        row["id"]: [row["name"], row["trigger_word"], row["kind"], row["kind"].replace("_", " "),
+                    *json.loads(row["tags"]), _base_model(json.loads(row["config"]))]
+        for row in rows
+    }  # fmt: skip
+    for model, facts in connection.execute("SELECT model, facts FROM versions"):
+        if model in texts:
+            read = json.loads(facts)
+            texts[model] += [str(read.get("base_model") or ""), _base_model(read.get("config") or {})]
+    return {model: " ".join(found).casefold() for model, found in texts.items()}
+
+
+def _base_model(config: dict[str, Any]) -> str:
+    """The name of the base model in a config of a training."""
+    path = config.get("base_model")
+    return PurePath(path.replace("\\", "/")).name if isinstance(path, str) else ""
+
+
 def _share(job: Job) -> float:
     steps = job.progress.get("steps")
     return min(1.0, job.progress.get("step", 0) / steps) if steps else 0.0
@@ -350,6 +536,8 @@ def _checked(fields: dict[str, Any]) -> dict[str, Any]:
         values["trigger_word"] = _checked_trigger(fields["trigger_word"])
     if "folder" in fields and not file_name.is_text(fields["folder"]):
         raise UserError(f"folder: {fields['folder']!r} is no path; correct it.")
+    if "tags" in fields:
+        values["tags"] = json_text.dumps(checked_tags(fields["tags"]))
     if "config" in fields:
         values["config"] = text = json_text.dumps(fields["config"])
         if len(text) > _MOST_CONFIG:
@@ -371,6 +559,24 @@ def _checked_trigger(word: str) -> str:
     if len(word) > _LONGEST_TRIGGER:
         raise UserError(f"trigger_word: it has {len(word)} characters, at most {_LONGEST_TRIGGER} are taken.")
     return word
+
+
+def checked_tags(tags: Sequence[str]) -> list[str]:
+    """Each on one line with single spaces, once whatever its case.
+
+    Raises:
+        UserError: one cannot be used, or there are too many.
+    """
+    found: dict[str, str] = {}
+    for tag in (" ".join(one.split()) for one in tags):
+        if not tag or len(tag) > _LONGEST_TAG or not file_name.is_text(tag) or not tag.isprintable():
+            raise UserError(
+                f"tags: {config_check.shown(tag)} is no tag; write up to {_LONGEST_TAG} visible characters."
+            )
+        found.setdefault(tag.casefold(), tag)
+    if len(found) > _MOST_TAGS:
+        raise UserError(f"tags: there are {len(found)}, at most {_MOST_TAGS} are taken.")
+    return list(found.values())
 
 
 def _require_free(connection: sqlite3.Connection, name: str, model: str) -> None:

@@ -40,16 +40,17 @@ _DRIVE = re.compile("[A-Za-z]:")
 _OWN = ("jobs", MODELS)
 _ID = re.compile("[0-9a-f]{6,64}")
 # What holds paths of the data folder: events and records of jobs, records of models, saved states of runs.
-_WITH_PATHS = re.compile(r"jobs/.+\.jsonl?|models/[^/]+/(?:model|watch/watch)\.json|.+/state/[^/]+/state\.json")
+_WITH_PATHS = re.compile(r"jobs/.+\.jsonl?|models/[^/]+/(?:model|retired|watch/watch)\.json|.+/state/[^/]+/state\.json")
 _JSON_COLUMNS = {
-    "jobs": ("config", "progress", "result"), "models": ("config",), "versions": ("facts",),
+    "jobs": ("config", "progress", "result"), "models": ("config", "tags"), "versions": ("facts",),
     "watches": ("config", "state"),
 }  # fmt: skip
 _PATH_COLUMNS = {
     "jobs": ("source", "output_dir"), "models": ("folder",), "versions": ("file", "published"), "watches": ("folder",),
+    "reviews": ("checkpoint",), "publications": ("file", "path"),
 }  # fmt: skip
 #: those that an archive has, in the order in which their rows refer to each other
-_TABLES = ("models", "jobs", "attempts", "changes", "versions", "watches", "settings")
+_TABLES = ("models", "jobs", "attempts", "changes", "versions", "watches", "reviews", "publications", "settings")
 
 
 def import_library(database: Database, archive: Path, progress: Progress = lambda done, total, what: None) -> Summary:

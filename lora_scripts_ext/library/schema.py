@@ -151,8 +151,41 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_open ON deliveries (next_try) WHERE outcome = '';
 """
 
+_REVIEWS = """
+ALTER TABLE models ADD COLUMN tags TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE models ADD COLUMN retired REAL;
+ALTER TABLE versions ADD COLUMN origin TEXT NOT NULL DEFAULT 'training';
+CREATE INDEX versions_sha256 ON versions (sha256);
+
+CREATE TABLE reviews (
+    id           TEXT PRIMARY KEY,
+    version      TEXT NOT NULL REFERENCES versions(id) ON DELETE CASCADE,
+    checkpoint   TEXT NOT NULL DEFAULT '',
+    strength     REAL,
+    verdict      TEXT NOT NULL CHECK (verdict IN ('requested', 'approved', 'rejected', 'comment')),
+    comment      TEXT NOT NULL DEFAULT '',
+    who          TEXT NOT NULL DEFAULT '',
+    created      REAL NOT NULL
+);
+CREATE INDEX reviews_version ON reviews (version);
+
+CREATE TABLE publications (
+    seq          INTEGER PRIMARY KEY AUTOINCREMENT,
+    model        TEXT NOT NULL REFERENCES models(id) ON DELETE CASCADE,
+    version      TEXT NOT NULL REFERENCES versions(id) ON DELETE CASCADE,
+    file         TEXT NOT NULL,
+    strength     REAL,
+    path         TEXT NOT NULL,
+    who          TEXT NOT NULL DEFAULT '',
+    created      REAL NOT NULL,
+    withdrawn    REAL
+);
+CREATE INDEX publications_model ON publications (model, seq);
+CREATE INDEX publications_version ON publications (version);
+"""
+
 #: SQL from one version to the next; the file's version is the number of those that it has been through
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _REVIEWS)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

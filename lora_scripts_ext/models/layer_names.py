@@ -107,6 +107,10 @@ class UNetLayout:
         """Diffusers path -> original path; None for what a UNet of this layout does not have."""
         return _replace_head(path, self._originals)
 
+    def originals(self) -> dict[str, str]:
+        """Diffusers path -> original path of every module that the two call differently."""
+        return dict(self._originals)
+
     def _translate(self, path: str, table: dict[str, str], already: dict[str, str]) -> str:
         translated = _replace_head(path, table)
         if translated is not None:

@@ -35,12 +35,13 @@ _SIGNATURES = (
 
 @dataclass(frozen=True)
 class Header:
-    """What a safetensors file says of itself: shapes and dtypes (``F16``, ``F8_E4M3``) by tensor name, and its
-    metadata."""
+    """What a safetensors file says of itself: shapes, dtypes (``F16``, ``F8_E4M3``) and places in the file (first byte,
+    byte after the last) by tensor name, and its metadata."""
 
     shapes: dict[str, Shape]
     dtypes: dict[str, str]
     metadata: dict[str, str]
+    places: dict[str, tuple[int, int]]
 
 
 def read_header(path: Path) -> Header:
@@ -68,7 +69,7 @@ def read_header(path: Path) -> Header:
             f"{path}: the file is cut off, {size:,} of its {expected:,} bytes are there; the download was interrupted, "
             f"{_AGAIN}"
         )
-    return _header(entries, _metadata(text))
+    return _header(entries, _metadata(text), 8 + length)
 
 
 def _require_safetensors(path: Path, start: bytes) -> None:
@@ -121,9 +122,13 @@ def _metadata(text: bytes) -> dict[str, str]:
     return {name: value for name, value in metadata.items() if isinstance(value, str)}
 
 
-def _header(entries: dict[str, dict[str, Any]], metadata: dict[str, str]) -> Header:
+def _header(entries: dict[str, dict[str, Any]], metadata: dict[str, str], start: int) -> Header:
     return Header(
         shapes={name: tuple(entry["shape"]) for name, entry in entries.items()},
         dtypes={name: entry["dtype"] for name, entry in entries.items()},
         metadata=metadata,
+        places={
+            name: (start + entry["data_offsets"][0], start + entry["data_offsets"][1])
+            for name, entry in entries.items()
+        },
     )

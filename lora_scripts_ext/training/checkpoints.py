@@ -10,6 +10,7 @@ from .facts import Facts
 from .listener import Context, Listener
 from .log import Log
 from .previews import Previews
+from .validation import Validation
 
 
 def due_by_step(context: Context) -> bool:
@@ -32,9 +33,10 @@ class Checkpoints(Listener):
         final: the finished file, once written.
     """
 
-    def __init__(self, context: Context, log: Log, previews: Previews) -> None:
+    def __init__(self, context: Context, log: Log, validation: Validation, previews: Previews) -> None:
         self._context = context
         self._log = log
+        self._validation = validation
         self._previews = previews
         progress = context.progress
         self._facts = Facts(
@@ -67,8 +69,8 @@ class Checkpoints(Listener):
             return
         divergence.check_weights(context)
         if context.world.is_main:
-            with optimizer.averaged(context.stepper.optimizer, context.adapter):
-                metadata = self._facts.metadata(context.progress.step)
+            with self._validation.finished_weights():
+                metadata = self._metadata(self._validation.finished_step())
                 self.final = context.output.write_final(context.adapter, metadata, self._previews.cover())
 
     def _save(self, *, by_epoch: bool) -> None:
@@ -78,10 +80,30 @@ class Checkpoints(Listener):
         if not context.world.is_main:
             return
         with optimizer.averaged(context.stepper.optimizer, context.adapter):
-            metadata = self._facts.metadata(progress.step)
+            metadata = self._metadata(progress.step)
             if by_epoch:
                 path = output.write_epoch(context.adapter, progress.epoch, metadata)
             else:
                 path = output.write_step(context.adapter, progress.step, metadata)
-        self.paths = output.prune([*(old for old in self.paths if old != path), path])
+        self.paths = output.prune([*(old for old in self.paths if old != path), path], self._best())
         self._log.emit({"event": "checkpoint", "step": progress.step, "path": str(path)})
+
+    def _best(self) -> Path | None:
+        """The checkpoint of the lowest held-out loss: it is not deleted for newer ones."""
+        losses = {one.step: one.loss for one in self._validation.points}
+        measured = [path for path in self.paths if self._step_of(path) in losses]
+        return min(measured, key=lambda path: losses[self._step_of(path)], default=None)
+
+    def by_step(self, finished_step: int) -> dict[int, Path]:
+        """The files by the step whose weights they hold; ``finished_step`` is the finished file's."""
+        found = {self._step_of(path): path for path in self.paths}
+        return found if self.final is None else {**found, finished_step: self.final}
+
+    def _step_of(self, path: Path) -> int:
+        step = self._context.output.step_of(path)
+        return (
+            step if step is not None else self._context.output.epoch_of(path) * self._context.progress.steps_per_epoch
+        )
+
+    def _metadata(self, step: int) -> dict[str, str]:
+        return {**self._facts.metadata(step), **self._validation.metadata(step)}

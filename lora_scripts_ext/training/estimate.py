@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..config import Config
 from ..dataset import plan, source
+from ..dataset.example import Example
 from ..dataset.source import Dataset
 from ..memory_limits import gigabytes
 from ..precision import DTYPES
-from . import memory_plan, notices, run
+from . import held_out, memory_plan, notices, run
 from .memory_plan import Fit
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ class Estimate:
     """The estimate of a run; memory in bytes.
 
     Attributes:
+        held_out: images of the dataset that are not trained on; fewer where some look alike.
         activation_bytes: kept between the forward and the backward pass of a batch.
         transient_bytes: what the two passes need beside these at their peak.
         text_bytes: the captions' embeddings that are held in memory; on an accelerator they may wait beside it.
@@ -34,6 +37,7 @@ class Estimate:
 
     model: Inspection
     dataset: Dataset
+    held_out: int
     steps: int
     steps_per_epoch: int
     layers: int
@@ -68,8 +72,8 @@ class Estimate:
         lines = [
             f"base model   {model.name}: {model.family}, {model.prediction_type or 'known when loaded'}, "
             f"on {model.device} in {str(model.dtype).removeprefix('torch.')}",
-            f"images       {len(self.dataset.examples)} used, {len(self.dataset.skipped)} skipped, "
-            f"{self.dataset.without_caption} without a caption",
+            f"images       {len(self.dataset.examples)} used, {self.held_out} of them held out, "
+            f"{len(self.dataset.skipped)} skipped, {self.dataset.without_caption} without a caption",
         ]
         lines += [f"  bucket     {w}x{h}: {count}" for (w, h), count in self.dataset.buckets().items()]
         lines += [f"  skipped    {one.name}: {one.reason}" for one in self.dataset.skipped]
@@ -92,6 +96,7 @@ class Estimate:
             "family": self.model.family,
             "prediction_type": self.model.prediction_type,
             "pictures": len(self.dataset.examples),
+            "held_out_pictures": self.held_out,
             "buckets": {f"{w}x{h}": count for (w, h), count in self.dataset.buckets().items()},
             "skipped": [{"picture": one.name, "reason": one.reason} for one in self.dataset.skipped],
             "without_caption": self.dataset.without_caption,
@@ -115,7 +120,8 @@ def estimate(config: Config, model: Inspection, processes: int = 1) -> Estimate:
         UserError: the run could not start.
     """
     dataset = source.read(config, config.sides(model.resolution), model.vae_factor)
-    steps_per_epoch = plan.steps_per_epoch(dataset.examples, config, processes)
+    trained = _trained(dataset.examples, config)
+    steps_per_epoch = plan.steps_per_epoch(trained, config, processes)
     steps = run.total_steps(config, steps_per_epoch)
     step = memory_plan.StepMemory(model, config, dataset)
     passes = step.footprint(step.largest)
@@ -124,6 +130,7 @@ def estimate(config: Config, model: Inspection, processes: int = 1) -> Estimate:
     return Estimate(
         model=model,
         dataset=dataset,
+        held_out=len(dataset.examples) - len(trained),
         steps=steps,
         steps_per_epoch=steps_per_epoch,
         layers=step.layers,
@@ -137,7 +144,7 @@ def estimate(config: Config, model: Inspection, processes: int = 1) -> Estimate:
         vae_bytes=step.vae_bytes,
         fit=fit,
         memory_note=fit.sentence(config),
-        flops=passes.flops / step.largest * _visits(dataset, config) * steps / steps_per_epoch,
+        flops=passes.flops / step.largest * _visits(trained, config) * steps / steps_per_epoch,
         notices=[*model.warnings, *notices.of(config, steps)],
     )
 
@@ -148,8 +155,15 @@ def _weight_bytes(model: Inspection, config: Config) -> int:
     return sum(size.bytes for part, size in model.sizes.items() if part in stays or model.device.type == "cpu")
 
 
-def _visits(dataset: Dataset, config: Config) -> float:
+def _trained(examples: Sequence[Example], config: Config) -> list[Example]:
+    """As many examples as are trained on: which are held out is decided by their latents."""
+    count = held_out.expected(sum(not one.regularisation for one in examples), config)
+    outside = [one for one in examples if not one.regularisation][:count]
+    return [one for one in examples if one not in outside]
+
+
+def _visits(examples: Sequence[Example], config: Config) -> float:
     """Images of an epoch, repeats included, each counted by its size: one of the largest bucket is 1."""
-    areas = [width * height for width, height in (example.bucket for example in dataset.examples)]
-    steps = plan.epoch_steps(dataset.examples, config, 0, 1)
+    areas = [width * height for width, height in (example.bucket for example in examples)]
+    steps = plan.epoch_steps(examples, config, 0, 1)
     return sum(areas[visit.example] for micros in steps for micro in micros for visit in micro) / max(areas)

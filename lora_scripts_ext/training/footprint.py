@@ -59,17 +59,37 @@ def measure(model: Inspection, adapter: Adapter, config: Config, batch: int, siz
         live = stack.enter_context(Live())
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(live.keep, lambda tensor: tensor))
         with counted:
-            loss = _loss(model, config, batch, size)
-        kept_bytes, flops = live.now, counted.flops
+            loss = _loss(_predicted(model, config, batch, size))
+        kept_bytes = live.now
+        # Frozen weights get no gradient: the backward pass costs as much as the forward pass.
+        flops: float = counted.flops * (3 if recomputed else 2)
         loss.backward()
-    # Frozen weights get no gradient: the backward pass costs as much as the forward pass.
-    return Footprint(kept_bytes, live.most, flops * (3 if recomputed else 2))
+        if config.holds_class:
+            flops += flops + _hold_class(model, adapter, config, batch, size, counted)
+    return Footprint(kept_bytes, live.most, flops)
 
 
-def _loss(model: Inspection, config: Config, batch: int, size: tuple[int, int]) -> Tensor:
+def _hold_class(
+    model: Inspection, adapter: Adapter, config: Config, batch: int, size: tuple[int, int], counted: _Counted
+) -> float:
+    """The passes of the class prompt; the operations of the base model's, which has no backward pass."""
+    before = counted.flops
+    with counted, torch.no_grad(), adapter.suspended():
+        base = _predicted(model, config, batch, size)
+    flops = counted.flops - before
+    with counted:
+        loss = _loss(_predicted(model, config, batch, size), base)
+    loss.backward()
+    return flops
+
+
+def _predicted(model: Inspection, config: Config, batch: int, size: tuple[int, int]) -> Tensor:
     states = model.encode_text(batch) if config.train_text_encoder else ()
-    prediction = model.predict(batch, *size, states).float()
-    return F.mse_loss(prediction, torch.empty_like(prediction))
+    return model.predict(batch, *size, states).float()
+
+
+def _loss(prediction: Tensor, target: Tensor | None = None) -> Tensor:
+    return F.mse_loss(prediction, torch.empty_like(prediction) if target is None else target)
 
 
 class Live(TorchDispatchMode):

@@ -23,11 +23,13 @@ class Progress:
     Attributes:
         total_steps: optimizer steps of the whole run.
         step: optimizer steps done, those before a resume included.
+        ended_early: whether the run is done before its last step, because the held-out loss no longer falls.
     """
 
     total_steps: int
     steps_per_epoch: int
     step: int = 0
+    ended_early: bool = False
 
     @property
     def epoch(self) -> int:
@@ -47,7 +49,7 @@ class Progress:
     @property
     def done(self) -> bool:
         """Whether no step is left."""
-        return self.step >= self.total_steps
+        return self.ended_early or self.step >= self.total_steps
 
     def epoch_of(self, step: int) -> int:
         """The epoch (1-based) of a step (1-based)."""

@@ -20,7 +20,11 @@ _RATE_WINDOW = 20
 
 
 class Log(Listener):
-    """Writes events to the log files and reports them; keeps the losses of the current epoch."""
+    """Writes events to the log files and reports them; keeps the losses of the current epoch.
+
+    Attributes:
+        warnings: what the user was told in this process.
+    """
 
     def __init__(self, context: Context, report: Report, meter: memory.Meter) -> None:
         """Open the log files where the run stands; only the main process writes and reports."""
@@ -35,6 +39,7 @@ class Log(Listener):
         self._times: deque[float] = deque(maxlen=_RATE_WINDOW)
         self._epoch_losses: list[float] = []
         self._last_epoch_loss = 0.0
+        self.warnings: list[str] = []
 
     def close(self) -> None:
         """Close the log files."""
@@ -50,6 +55,7 @@ class Log(Listener):
 
     def warn(self, text: str) -> None:
         """Log and report what the user should know."""
+        self.warnings.append(text)
         self.emit({"event": "warning", "text": text})
 
     def state_dict(self) -> dict[str, Any]:

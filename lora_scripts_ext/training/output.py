@@ -83,14 +83,25 @@ class Output:
     def _preview_lora(self) -> Path:
         return self._previews / f".{self.config.name}.safetensors"
 
-    def prune(self, checkpoints: list[Path]) -> list[Path]:
-        """Delete all but the newest ``keep_checkpoints``; return those that stay."""
+    def step_of(self, checkpoint: Path) -> int | None:
+        """The step that a checkpoint's name tells; None where it tells an epoch."""
+        _, behind, step = checkpoint.stem.rpartition("-step")
+        return int(step) if behind and step.isdigit() else None
+
+    def epoch_of(self, checkpoint: Path) -> int:
+        """The epoch that a checkpoint's name tells."""
+        return int(checkpoint.stem.rpartition("-")[2])
+
+    def prune(self, checkpoints: list[Path], best: Path | None = None) -> list[Path]:
+        """Delete all but the newest ``keep_checkpoints``, and ``best``; return those that stay."""
         keep = self.config.keep_checkpoints
         if not keep:
             return checkpoints
-        for path in checkpoints[:-keep]:
-            path.unlink(missing_ok=True)
-        return checkpoints[-keep:]
+        stay = [path for path in checkpoints[:-keep] if path == best] + checkpoints[-keep:]
+        for path in checkpoints:
+            if path not in stay:
+                path.unlink(missing_ok=True)
+        return stay
 
     def _write(self, adapter: Adapter, stem: str, metadata: dict[str, str]) -> Path:
         path = self.folder / f"{stem}.safetensors"

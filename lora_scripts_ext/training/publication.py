@@ -54,6 +54,11 @@ def inherit(folder: Path) -> None:
         _remember(folder / _RECORD, hashes)
 
 
+def remember(run: Path, published: Path) -> None:
+    """Let the run in the folder ``run``, and those after it, replace the file ``published``: it has changed hands."""
+    _remember(run / _RECORD, [*_known(run / _RECORD), _hash(published)])
+
+
 def _copy_card(lora: Path, folder: Path, warn: Callable[[str], None]) -> None:
     try:
         card.copy(lora, folder)

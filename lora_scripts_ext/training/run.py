@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +21,9 @@ from ..dataset import plan, source
 from ..dataset.plan import Step
 from ..dataset.store import Store
 from ..errors import TrainingError, UserError
+from ..evaluation.suggestion import Suggestion
 from ..images.skipped import Skipped
-from . import lock, memory_plan, notices, processes, publication
+from . import held_out, lock, memory_plan, notices, processes, publication
 from . import state as states
 from .attach import attached
 from .checkpoints import Checkpoints
@@ -34,6 +35,8 @@ from .previews import Previews
 from .processes import World
 from .state_saver import StateSaver
 from .step import Stepper
+from .suggested import suggested
+from .validation import Point, Validation
 
 Resume = bool | Literal["if-possible"]
 # Of what is free before the model itself may be there.
@@ -58,6 +61,10 @@ class Result:
         seconds: this process's wall time.
         loss: mean over the last epoch.
         published: where the finished file was copied to for use; None where it was not.
+        held_out: the loss on held-out images, by step.
+        suggested: which file to use, at which strength; None where no images were held out, or the run was stopped.
+        warnings: what the user should know about the run.
+        ended_early: whether the run ended before its last step because the held-out loss no longer fell.
     """
 
     lora: Path | None
@@ -69,6 +76,10 @@ class Result:
     stopped: bool
     previews: list[Path] = field(default_factory=list)
     published: Path | None = None
+    held_out: list[Point] = field(default_factory=list)
+    suggested: Suggestion | None = None
+    warnings: list[str] = field(default_factory=list)
+    ended_early: bool = False
 
 
 def train(
@@ -80,6 +91,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     before_publishing: Callable[[], None] = lambda: None,
     names: Collection[str] | None = None,
+    unseen: Collection[str] | None = None,
     approve: Callable[[Session, Path], bool] = lambda session, lora: True,
     publish_dir: Path | None = None,
 ) -> Result:
@@ -93,6 +105,7 @@ def train(
         should_stop: called after every step.
         before_publishing: called before the finished file is copied to where LoRAs belong; by raising it prevents that.
         names: the training images to use of those in ``train_data_dir``; None uses all.
+        unseen: those of ``names`` to hold out; None leaves the choice to ``validation_share``.
         approve: called with the open model, the adapter detached, and the finished file; if it returns False the file
             stays in ``output_dir`` and is not published.
         publish_dir: where the finished file is copied to if the host has no folder of its own for LoRAs.
@@ -116,12 +129,14 @@ def train(
         session = stack.enter_context(host.open(config))
         report = report if world.is_main else _silent
         meter = memory.Meter(session.model.device)
-        store, fit = _prepare(config, session, world, report, should_stop, names)
-        run = Run(config, session, store, world, report, should_stop, resume, meter, fit)
+        everything, fit = _prepare(config, session, world, report, should_stop, names)
+        store, images = _split(everything, config, unseen)
+        run = Run(config, session, store, images, world, report, should_stop, resume, meter, fit)
         stack.callback(run.close)
         recomputed = config.gradient_checkpointing
         with attached(run.context.adapter, session.targets(), session.blocks(), gradient_checkpointing=recomputed):
-            result = run.train(started)
+            run.train()
+        result = run.finish(started)
         if world.is_main and result.lora is not None and not result.stopped and approve(session, result.lora):
             before_publishing()
             published = publication.publish(result.lora, _publish_dir(host, output_dir, publish_dir), run.warn)
@@ -186,6 +201,17 @@ def _prepare(
     return store, fit
 
 
+def _split(store: Store, config: Config, unseen: Collection[str] | None) -> tuple[Store, Store | None]:
+    """What is trained on, and the images that are held out; None where none are."""
+    examples = store.examples
+    if unseen is None:
+        outside = held_out.split(store, config)
+    else:
+        outside = [i for i, one in enumerate(examples) if one.name in unseen and not one.regularisation]
+    inside = [index for index in range(len(examples)) if index not in set(outside)]
+    return store.only(inside), store.only(outside) if outside else None
+
+
 class Run:
     """One training: the loop, and the listeners that log, preview and save."""
 
@@ -194,6 +220,7 @@ class Run:
         config: Config,
         session: Session,
         store: Store,
+        images: Store | None,
         world: World,
         report: Report,
         should_stop: Callable[[], bool],
@@ -217,12 +244,13 @@ class Run:
             warnings += _resume_threads(state, session.model.device, world.size)
         context.stepper.limit(fit)
         self.log = Log(context, report, meter)
+        self.validation = Validation(context, self.log, images)
         self.previews = Previews(context, self.log)
-        self.checkpoints = Checkpoints(context, self.log, self.previews)
-        saver = StateSaver(context, identity, self.log, self.previews, self.checkpoints)
+        self.checkpoints = Checkpoints(context, self.log, self.validation, self.previews)
+        saver = StateSaver(context, identity, self.log, self.validation, self.previews, self.checkpoints)
         if state is not None:
             saver.restore(state)
-        self._listeners = Listeners((self.log, self.previews, self.checkpoints, saver))
+        self._listeners = Listeners((self.log, self.validation, self.previews, self.checkpoints, saver))
         for text in warnings:
             self.warn(text)
 
@@ -234,8 +262,8 @@ class Run:
         """Close the log files."""
         self.log.close()
 
-    def train(self, started: float) -> Result:
-        """Train to the end, or until stopped; ``started`` is when the run began, in seconds since the epoch."""
+    def train(self) -> None:
+        """Train to the end, or until stopped."""
         self._announce()
         try:
             self._listeners.on_train_begin()
@@ -244,12 +272,27 @@ class Run:
         except TrainingError as error:
             self.log.emit({"event": "failed", "step": self.context.progress.step, "text": str(error)})
             raise
-        return self._result(started)
+
+    def finish(self, started: float) -> Result:
+        """What the run came to; the adapter must be detached.
+
+        ``started`` is when the run began, in seconds since the epoch.
+        """
+        suggestion = None
+        if self.context.world.is_main and self.context.progress.done:
+            suggestion = suggested(self.context, self.validation, self.checkpoints)
+        if suggestion is not None:
+            self.log.emit({"event": "suggested", **asdict(suggestion)})
+            if suggestion.warns:
+                self.warn(suggestion.reason)
+        return self._result(started, suggestion)
 
     def _loop(self) -> None:
         """Do the steps that are left, until the user stops the run."""
         context, progress, listeners = self.context, self.context.progress, self._listeners
         for epoch in range(progress.step // progress.steps_per_epoch, progress.epochs):
+            if progress.done:
+                return
             for micros in self._steps_left(epoch):
                 loss = context.stepper.backward(progress.step, micros)
                 learning_rate = context.stepper.update(progress.step)
@@ -258,9 +301,19 @@ class Run:
                 stopped = context.world.any(self._should_stop(), context.session.model.device)
                 if progress.epoch_ended or progress.done:
                     listeners.on_epoch_end()
+                    self._end_early()
                 listeners.on_step_end(stopped)
                 if stopped:
                     return
+
+    def _end_early(self) -> None:
+        """End the run where the held-out loss no longer falls; the process that measures it decides for all."""
+        context, progress = self.context, self.context.progress
+        if not context.config.early_stopping or progress.done:
+            return
+        progress.ended_early = context.world.any(self.validation.should_stop(), context.session.model.device)
+        if progress.ended_early and (best := self.validation.best) is not None:
+            self.log.emit({"event": "ended_early", "step": progress.step, "best": best.step, "epoch": best.epoch})
 
     def _steps_left(self, epoch: int) -> list[Step]:
         """The steps of an epoch (0-based) that are still to do."""
@@ -275,14 +328,20 @@ class Run:
         self.log.emit({
             "event": "start", "step": progress.step, "steps": progress.total_steps, "epochs": progress.epochs,
             "pictures": len(context.store.examples), "parameters": context.adapter.weights.numel(),
+            "held_out_pictures": self.validation.images,
             "skipped": len(context.store.skipped),
         })  # fmt: skip
         for text in (*context.session.model.warnings, *notices.of(context.config, progress.total_steps)):
             self.warn(text)
+        if context.config.early_stopping and not self.validation.images:
+            self.warn(
+                "early_stopping has no effect: no images are held out. Use at least 15 different images, or raise "
+                "validation_share."
+            )
         if self._fit is not None and (note := self._fit.sentence(context.config)):
             self.warn(note)
 
-    def _result(self, started: float) -> Result:
+    def _result(self, started: float, suggestion: Suggestion | None) -> Result:
         progress, checkpoints = self.context.progress, self.checkpoints.paths
         stopped = not progress.done
         lora = (checkpoints[-1] if checkpoints else None) if stopped else self.checkpoints.final
@@ -299,6 +358,10 @@ class Run:
             self.context.store.skipped,
             stopped,
             self.previews.paths,
+            held_out=self.validation.points,
+            suggested=suggestion,
+            warnings=self.log.warnings,
+            ended_early=progress.ended_early,
         )
 
 

@@ -34,6 +34,8 @@ _FREE_KEYS = {
 }  # fmt: skip
 # The file may lie elsewhere on another machine; its content is in the weights already.
 _FILE_KEYS = {"init_lora"}
+# What a state means that does not name the key: it was saved before there was one.
+_WITHOUT_KEY = {"validation_share": 0.0}
 # What counts as their product with the number of processes, and as the number of steps.
 _COMBINED_KEYS = {"batch_size", "gradient_accumulation_steps", "epochs", "max_steps"}
 
@@ -48,6 +50,7 @@ class State:
         weights: float32 [parameters], the adapter's flat buffer.
         optimizer: the optimizer's ``state_dict``.
         scaler: the gradient scaler's ``state_dict``.
+        best: float32 [parameters], the weights of the lowest held-out loss, where the run keeps them.
     """
 
     step: int
@@ -55,6 +58,7 @@ class State:
     weights: Tensor
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
+    best: Tensor | None = None
 
 
 class Damaged(Exception):
@@ -88,6 +92,8 @@ def save(folder: Path, state: State, identity: dict[str, Any]) -> None:
         TrainingError: the state holds values that are not finite numbers; nothing is written.
     """
     tensors: dict[str, Tensor] = {"weights": state.weights.detach().cpu()}
+    if state.best is not None:
+        tensors["best"] = state.best
     facts = {
         "version": _VERSION,
         "step": state.step,
@@ -154,6 +160,7 @@ def _read(path: Path) -> tuple[dict[str, Any], State]:
             weights=tensors["weights"],
             optimizer=_unpack(facts["optimizer"], tensors),
             scaler=dict(facts["scaler"]),
+            best=tensors.get("best"),
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         raise Damaged(" ".join(str(error).split()) or type(error).__name__) from error
@@ -174,8 +181,9 @@ def _check_identity(path: Path, facts: dict[str, Any], now: dict[str, Any]) -> N
         )
     before = facts.get("identity", {})
     for key, value in now.items():
-        # A key that is newer than the state had its default then.
-        then = before.get(key, configs.default(key) if key in configs.FIELDS else None)
+        # Any other key that is newer than the state had its default then.
+        usual = configs.default(key) if key in configs.FIELDS else None
+        then = before.get(key, _WITHOUT_KEY.get(key, usual))
         if then == value or (key in _FILE_KEYS and Path(str(then)).name == Path(str(value)).name):
             continue
         change = f"was {then!r} when this state was saved and is {value!r} now"

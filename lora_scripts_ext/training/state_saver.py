@@ -13,6 +13,7 @@ from .listener import Context, Listener
 from .log import Log
 from .previews import Previews
 from .state import State
+from .validation import Validation
 
 # A killed run loses at most the longest interval, and less where a state costs little: the seconds between two states
 # are so many times what writing one took, which is one percent of the time.
@@ -24,12 +25,19 @@ class StateSaver(Listener):
     """Saves the state with every checkpoint, at the end, and so often that a killed run loses a minute at most."""
 
     def __init__(
-        self, context: Context, identity: dict[str, Any], log: Log, previews: Previews, checkpoints: Checkpoints
+        self,
+        context: Context,
+        identity: dict[str, Any],
+        log: Log,
+        validation: Validation,
+        previews: Previews,
+        checkpoints: Checkpoints,
     ) -> None:
         """``identity`` is what a continuation must have in common with the run (``state.fingerprint``)."""
         self._context = context
         self._identity = identity
         self._log = log
+        self._validation = validation
         self._previews = previews
         self._checkpoints = checkpoints
         self._saved_at = self._step_ended_at = _clock()
@@ -39,6 +47,8 @@ class StateSaver(Listener):
         """Let the listeners resume from a saved state."""
         for part in (self._log, self._checkpoints, self._previews):
             part.load_state_dict(state.progress)
+        self._validation.restore(state)
+        self._context.progress.ended_early = state.progress.get("ended_early", False)
 
     def on_step_end(self, stopped: bool) -> None:
         """Save the state where that is due."""
@@ -65,14 +75,17 @@ class StateSaver(Listener):
             context.progress.step,
             {
                 **self._log.state_dict(),
+                **self._validation.state_dict(),
                 **self._checkpoints.state_dict(),
                 **self._previews.state_dict(),
+                "ended_early": context.progress.ended_early,
                 "at_once": stepper.at_once,
                 "threads": threads.count(),
             },
             context.adapter.weights,
             stepper.optimizer.state_dict(),
             stepper.scaler.state_dict(),
+            self._validation.best_weights,
         )
         states.save(context.output.state_dir, state, self._identity)
         self._saved_at = _clock()

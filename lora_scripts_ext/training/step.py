@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,6 +21,17 @@ from .loss_scale import SkippedSteps, make_scaler
 from .memory_plan import Fit
 from .processes import World
 from .state import State
+
+
+@dataclass(frozen=True)
+class _Noised:
+    """What the model is to denoise, on the device: float32 [batch, channels, height, width] but for ``timesteps``
+    [batch]; ``noisy`` is made of ``latents`` and ``noise``."""
+
+    latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    noisy: Tensor
 
 
 class Stepper:
@@ -66,7 +78,8 @@ class Stepper:
         Returns:
             The loss, a float32 scalar still on the device. It is the mean over the training images plus
             ``prior_loss_weight`` times the mean over the regularisation images, as in diffusers'
-            ``train_dreambooth.py`` (DreamBooth, arXiv 2208.12242, eq. 2).
+            ``train_dreambooth.py`` (DreamBooth, arXiv 2208.12242, eq. 2), or over what the class prompt has moved away
+            from the base model's output.
         """
         loss = None
         while loss is None:
@@ -144,9 +157,19 @@ class Stepper:
 
     def _backward(self, number: int, visits: Sequence[Visit]) -> Tensor:
         batch = self.store.batch(visits, self.device)
+        noised = self._noised(number, visits, batch)
         with self.adapter.dropping(self._dropout_seeds(number, visits)):
-            loss = (self._losses(number, visits, batch) * batch.weight).sum()
-            self.scaler.scale(loss).backward()
+            total = self._add_gradients(self._losses(batch, noised), batch.weight)
+            # Not in one pass with the other: the activations of one at a time take half the memory.
+            if batch.class_captions:
+                weight = batch.weight * self.config.prior_loss_weight
+                total += self._add_gradients(self._class_losses(batch, noised), weight)
+        return total
+
+    def _add_gradients(self, losses: Tensor, weight: Tensor) -> Tensor:
+        """Backward from the sum of ``losses`` times ``weight``, both [batch]; returns it."""
+        loss = (losses * weight).sum()
+        self.scaler.scale(loss).backward()
         return loss.detach()
 
     def _dropout_seeds(self, number: int, visits: Sequence[Visit]) -> list[int]:
@@ -154,36 +177,53 @@ class Stepper:
             return []
         return [derive(self.config.seed, DROPOUT, number, visit.position) for visit in visits]
 
-    def _losses(self, number: int, visits: Sequence[Visit], batch: Batch) -> Tensor:
-        """The weighted loss of each example, float32 [batch]."""
-        config = self.config
+    def _noised(self, number: int, visits: Sequence[Visit], batch: Batch) -> _Noised:
         sample = objective.draw(
-            config.seed,
+            self.config.seed,
             number,
             [visit.position for visit in visits],
             batch.mean.shape[1:],
             self.objective.sample_timestep,
-            config.noise_offset,
+            self.config.noise_offset,
         )
         timesteps = sample.timesteps.to(self.device, non_blocking=True)
         latents = batch.mean + batch.std * sample.latent.to(self.device, non_blocking=True)
         noise = sample.noise.to(self.device, non_blocking=True)
-        noisy = self.objective.add_noise(latents, noise, timesteps)
-        prediction = self.session.predict(noisy, timesteps, self._conditioning(batch))
-        target = self.objective.target(latents, noise, timesteps)
+        return _Noised(latents, noise, timesteps, self.objective.add_noise(latents, noise, timesteps))
+
+    def _losses(self, batch: Batch, noised: _Noised) -> Tensor:
+        """The weighted loss of each example, float32 [batch]."""
+        config = self.config
+        prediction = self._predict(noised, batch.conditioning, batch.captions, batch.time_ids)
+        target = self.objective.target(noised.latents, noised.noise, noised.timesteps)
         weight = None
         if batch.mask is not None:
             weight = objective.mask_weight(batch.mask, config.unmasked_weight, config.normalize_masked_area_loss)
+        return self._distances(prediction, target, noised.timesteps, weight)
+
+    def _class_losses(self, batch: Batch, noised: _Noised) -> Tensor:
+        """How far the adapter moves the class prompt's prediction from the base model's, measured as the loss of each
+        example is, but all over the image; float32 [batch]."""
+        inputs = (noised, batch.class_conditioning, batch.class_captions, batch.time_ids)
+        with torch.no_grad(), self.adapter.suspended():
+            base = self._predict(*inputs)
+        return self._distances(self._predict(*inputs), base, noised.timesteps, None)
+
+    def _predict(
+        self, noised: _Noised, conditioning: Conditioning | None, captions: Sequence[str], time_ids: Tensor | None
+    ) -> Tensor:
+        """The model's prediction; ``captions`` are encoded where the text encoder is trained."""
+        if conditioning is None:
+            text = self.session.encode_text(captions)
+            conditioning = Conditioning(text.context, text.pooled, time_ids)
+        return self.session.predict(noised.noisy, noised.timesteps, conditioning)
+
+    def _distances(self, prediction: Tensor, target: Tensor, timesteps: Tensor, weight: Tensor | None) -> Tensor:
+        config = self.config
         losses = objective.per_example_loss(prediction, target, config.loss, config.huber_delta, weight)
         if config.min_snr_gamma:
             losses = losses * self.objective.min_snr_weight(timesteps, config.min_snr_gamma)
         return losses
-
-    def _conditioning(self, batch: Batch) -> Conditioning:
-        if batch.conditioning is not None:
-            return batch.conditioning
-        text = self.session.encode_text(batch.captions)
-        return Conditioning(text.context, text.pooled, batch.time_ids)
 
 
 def _clip_norm(gradients: Tensor, max_norm: float) -> None:

@@ -27,6 +27,10 @@ class WebUI:
         """Where this WebUI lists LoRAs."""
         return paths.lora_dir()
 
+    def relist(self) -> None:
+        """See ``Environment.relist``."""
+        paths.relist()
+
     def host(self, stop: Callable[[], None]) -> Host:
         """The WebUI's own model; its Interrupt calls ``stop``."""
         return paths.make_host(stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,15 @@ def lora_dir() -> Path:
         return make_host(lambda: None).lora_dir()
     except UserError:
         return data_dir()
+
+
+def relist() -> None:
+    """Let the WebUI list LoRAs again; without effect in one whose list is not known."""
+    # Not every relative of the WebUI has what that needs, and its Lora extension can be switched off.
+    with contextlib.suppress(ImportError, KeyError, AttributeError):
+        from ..hosts.webui import shared_state
+
+        shared_state.publish()
 
 
 def readable(path: str) -> Path:

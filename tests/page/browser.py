@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from . import packages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,8 +52,9 @@ def find() -> tuple[str, dict[str, str]]:
     """A Chromium and the environment it runs in; downloaded once where the machine has none."""
     if own := _own():
         return own, dict(os.environ)
-    if not (_FOLDER / "installed").exists():
-        _download()
+    with FileLock(f"{_FOLDER}.lock"):
+        if not (_FOLDER / "installed").exists():
+            _download()
     libraries = _FOLDER / "al2023" / "lib"
     return str(_FOLDER / "chromium"), {**os.environ, "LD_LIBRARY_PATH": str(libraries), "HOME": str(_FOLDER)}
 

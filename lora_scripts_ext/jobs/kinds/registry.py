@@ -6,13 +6,19 @@ from ...errors import UserError
 from .caption import Caption
 from .check import Check
 from .generate import Generate
+from .import_loras import ImportLoras
+from .into_checkpoint import IntoCheckpoint
 from .kind import Kind
+from .merge import Merge, Resize
 from .prepare import Prepare
 from .review import Review
 from .train import Train
 from .update import Update
 
-_ALL = (Train(), Caption(), Prepare(), Check(), Generate(), Review(), Update())
+_ALL = (
+    Train(), Caption(), Prepare(), Check(), Generate(), Review(), Update(), Merge(), Resize(), IntoCheckpoint(),
+    ImportLoras(),
+)  # fmt: skip
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from ... import config_names
 from ...config_check import PATHS
 from ...errors import UserError
 from ...library.job import Job
+from ...models.safetensors_file import read_header
 from ..environment import Environment
 from ..execution import Execution
 from ..outcome import Outcome
@@ -62,13 +64,25 @@ class Train(Kind):
         facts = {
             "lora": lora, "published": str(result.published) if result.published else lora,
             "steps": result.steps, "loss": result.loss, "seconds": result.seconds,
+            "dataset_version": _dataset_version(result.lora),
             "checkpoints": [str(path) for path in result.checkpoints],
             "previews": [str(path) for path in result.previews],
+            "held_out": [asdict(one) for one in result.held_out], "warnings": result.warnings,
+            "suggested": asdict(result.suggested) if result.suggested else None,
             "skipped": [{"name": one.name, "reason": one.reason} for one in result.skipped],
         }  # fmt: skip
         if result.stopped:
             return Outcome("stopped", f"Stopped at step {result.steps}; retry the job to continue from there.", facts)
         return Outcome("done", "", facts)
+
+
+def _dataset_version(lora: Path | None) -> str:
+    """What the LoRA was trained on, a hash of images and captions, as the file states it."""
+    try:
+        return read_header(lora).metadata.get("ss_dataset_version", "") if lora else ""
+    except UserError:
+        # Somebody has moved it already.
+        return ""
 
 
 def _run_folder(name: str, where: str) -> Path:

@@ -10,7 +10,7 @@ from ...library import watches
 from ...library.database import Database
 from ...library.job import Job
 from ...library.models import Models
-from ..drafts import images_folder, training_config
+from ..drafts import images_folder, require_in_use, training_config
 from ..environment import Environment
 from ..execution import Execution
 from ..outcome import Outcome
@@ -45,6 +45,7 @@ class Update(Kind):
         try:
             models = Models(database)
             model, watch = models.get(options.model), watches.Watches(database).get(options.model)
+            require_in_use(model)
             with database.reading() as connection:
                 if other := watches.running(connection, self.name, model.id):
                     raise Conflict(f"{model.name}: its update {other} has not ended; wait for it, or cancel it.")
