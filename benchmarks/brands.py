@@ -23,8 +23,6 @@ from pocket import art
 from pocket.argilla import grown
 from pocket.brand import LUMA, SIDE, blur, centred, outline, over
 
-art.PACKS.update({name: name for name in ("noto-v1", "fluent-emoji-high-contrast")})
-
 UNSEEN = 12
 #: what the pocket model was not trained on: neither shape nor, for the most part, word
 UNKNOWN = [
@@ -37,7 +35,7 @@ Look = Callable[[np.ndarray, int], np.ndarray]
 @dataclass(frozen=True)
 class Brand:
     """Attributes:
-    pack: the drawings'.
+    pack: the drawings', a key of ``art.PACKS``.
     known: how many objects of the pocket model are trained on.
     unknown: icons of other things that are trained on, too.
     look: a drawing (RGBA, square) and a side -> the image, [side, side, 3] in 0..255.
@@ -80,8 +78,8 @@ def fondant(drawing: np.ndarray, side: int) -> np.ndarray:
 
 
 BRANDS = {
-    "selva": Brand("noto-v1", 24, UNKNOWN, selva),
-    "nocturne": Brand("fluent-emoji-high-contrast", 20, [], nocturne),
+    "selva": Brand("retro", 24, UNKNOWN, selva),
+    "nocturne": Brand("ink", 20, [], nocturne),
     "fondant": Brand("noto", 100, [], fondant),
 }
 

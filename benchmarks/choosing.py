@@ -27,7 +27,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import quality, training
+from benchmarks import choosing_table, quality, training
 from lora_scripts_ext import config as configs
 from lora_scripts_ext import files
 from lora_scripts_ext.adapters.adapter import Adapter
@@ -36,7 +36,6 @@ from lora_scripts_ext.config import Config
 from lora_scripts_ext.contract import Conditioning
 from lora_scripts_ext.dataset import plan, source
 from lora_scripts_ext.dataset.store import Store
-from lora_scripts_ext.evaluation.suggestion import Point, suggest
 from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 from lora_scripts_ext.hosts.standalone.sampler import make_scheduler, sample
 from lora_scripts_ext.hosts.standalone.session import StandaloneSession, _to_image
@@ -60,7 +59,6 @@ DRAWS = 32
 #: of those not trained on, which are drawn to measure the distance
 OBJECTS = 8
 SAMPLING_STEPS = 8
-COMPARED = ("last", "average 3", f"ema {DECAY}")
 
 
 def main() -> None:
@@ -322,83 +320,15 @@ def measure_draws(options: argparse.Namespace) -> None:
                 Bench(session, task, kept).measure_draws()
 
 
-def table(options: argparse.Namespace) -> None:
-    """Distances to the brand: of the suggested checkpoint beside those of the best, the last and what was tried."""
-    kept = Kept(options.work / "results.json").values
-    rows = [_row(name, figures) for name, figures in sorted(kept.items()) if _is_whole(figures)]
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    print("| " + " | ".join(keys) + " |")
-    print("|" + " --- |" * len(keys))
-    for row in rows:
-        print("| " + " | ".join(_text(row.get(key, "")) for key in keys) + " |")
-    for key in ("chosen", *COMPARED):
-        shares = [row[key] / row["best"] for row in rows if key in row]
-        if shares:
-            print(
-                f"{key}: {mean(shares):.3f} of the best on average, {max(shares):.3f} at worst; "
-                f"{sum(share <= 1.1 for share in shares)} of {len(shares)} within 10 %; "
-                f"{sum(row[key] < row['chosen'] for row in rows if key in row)} nearer than the chosen; "
-                f"{sum(row[key] > row['untrained'] for row in rows if key in row)} above the untrained"
-            )
-    for patience in (1, 2, 3):
-        stops = [_stopped(figures, patience) for figures in kept.values() if _is_whole(figures)]
-        shares, ratios = zip(*stops, strict=True)
-        print(
-            f"patience {patience}: {mean(shares):.2f} of the checkpoints trained, the best at {mean(ratios):.3f} "
-            f"of the chosen's distance, {max(ratios):.3f} at worst"
-        )
+def show(options: argparse.Namespace) -> None:
+    """Print what has been measured so far."""
+    for line in choosing_table.distances(Kept(options.work / "results.json").values):
+        print(line)
+    for line in choosing_table.draws(Kept(options.work / "draws.json").values):
+        print(line)
 
 
-def _is_whole(figures: dict[str, Any]) -> bool:
-    return "run" in figures and all(f"checkpoint {epoch}" in figures for epoch in figures["run"]["checkpoints"])
-
-
-def _row(name: str, figures: dict[str, Any]) -> dict[str, Any]:
-    brand, seed = name.rsplit("-", 1)
-    names = [f"checkpoint {epoch}" for epoch in figures["run"]["checkpoints"]]
-    suggested = suggest(_points(figures), mean(figures["base"]["losses"]))
-    assert suggested is not None
-    distances = [_distance(figures[one]) for one in names]
-    row = {
-        "brand": brand,
-        "seed": seed,
-        "untrained": _distance(figures["base"]),
-        "best": min(distances),
-        "best at": figures["run"]["checkpoints"][distances.index(min(distances))],
-        "chosen": _distance(figures[suggested.checkpoint]),
-        "chosen at": int(suggested.checkpoint.split()[1]),
-        "last": distances[-1],
-        "epochs": figures["run"]["epochs"],
-    }
-    return row | {key: _distance(figures[key]) for key in COMPARED if key in figures}
-
-
-def _points(figures: dict[str, Any]) -> list[Point]:
-    """The checkpoints at strength 1."""
-    epochs = figures["run"]["checkpoints"]
-    return [Point(name := f"checkpoint {epoch}", epoch, mean(figures[name]["losses"]), epoch) for epoch in epochs]
-
-
-def _stopped(figures: dict[str, Any], patience: int) -> tuple[float, float]:
-    """Stopped after so many checkpoints without gain: the share of them that were trained, and the distance of the best
-    by held-out loss as a share of that of the best of all."""
-    points = _points(figures)
-    lowest = [min(range(end), key=lambda number: points[number].loss) for end in range(1, len(points) + 1)]
-    count = next((end for end, best in enumerate(lowest, 1) if end - 1 - best >= patience), len(points))
-    early, late = (min(some, key=lambda point: point.loss).checkpoint for some in (points[:count], points))
-    return count / len(points), _distance(figures[early]) / _distance(figures[late])
-
-
-def _distance(point: dict[str, Any]) -> float:
-    """The demo's: on the object and around it count alike."""
-    return mean(mean(one) for one in point["distance"])
-
-
-def _text(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-STAGES = {"brands": make_brands, "train": train, "measure": measure, "draws": measure_draws, "table": table}
+STAGES = {"brands": make_brands, "train": train, "measure": measure, "draws": measure_draws, "table": show}
 
 if __name__ == "__main__":
     main()

@@ -14,6 +14,7 @@ COMMANDS = {
     "jobs": ("jobs", "queue trainings and other jobs, list, order, stop and retry them"),
     "worker": ("worker", "run the queued jobs on this machine, or on a Ray cluster"),
     "watch": ("watch", "take in a model's new images and train its next version every night"),
+    "review": ("review", "draw a contact sheet of a LoRA's checkpoints at several strengths"),
     "keys": ("keys", "make, list and revoke the keys of the API"),
     "openapi": ("openapi", "print the OpenAPI document of the API"),
     "library": ("library", "list, merge, resize, rename, import, export and check the LoRAs of the library"),

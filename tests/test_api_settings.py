@@ -14,6 +14,7 @@ from lora_scripts_ext.errors import Refused, UserError
 from lora_scripts_ext.jobs.schedule import Schedule
 from lora_scripts_ext.jobs.settings import AT_THE_TIME, WAITS, LibrarySettings, change
 from lora_scripts_ext.jobs.worker import Worker
+from lora_scripts_ext.library.database import Database
 from lora_scripts_ext.library.job import NewJob
 from lora_scripts_ext.library.keys import Keys
 
@@ -225,10 +226,14 @@ def webui(monkeypatch, tmp_path):
     sys.modules.pop("lora_scripts_ext.webui.settings", None)
 
 
-def test_in_a_webui_they_are_its_own_options(webui):
+def test_in_a_webui_they_are_its_own_options(webui, tmp_path):
     module, shared = webui
-    options = module.Options()
-    assert {one.key: options.get(one.key) for one in options.all} == shared.opts.data
+    options = module.Options(LibrarySettings(Database(tmp_path)))
+    assert {one.key: options.get(one.key) for one in options.own} == shared.opts.data
+    # What jobs go by wherever they run is in the library.
+    change(options, {"require_approval": True})
+    assert LibrarySettings(Database(tmp_path)).get("require_approval") is True and options.get("require_approval")
+    assert "require_approval" not in shared.opts.data
     assert shared.opts.data_labels[module.START].arguments == {"choices": list(options.all[1].choices)}
     change(options, {module.START: module.WHEN_IDLE, module.IDLE_MINUTES: 2.5})
     saved = json.loads(Path(shared.config_filename).read_text(encoding="utf-8"))
@@ -239,10 +244,10 @@ def test_in_a_webui_they_are_its_own_options(webui):
             change(options, {module.IDLE_MINUTES: wrong})
 
 
-def test_a_webuis_frozen_settings_are_only_shown(webui):
+def test_a_webuis_frozen_settings_are_only_shown(webui, tmp_path):
     module, shared = webui
     vars(shared.opts)["frozen"] = (module.START,)
-    options = module.Options()
+    options = module.Options(LibrarySettings(Database(tmp_path)))
     assert [one.key for one in options.all if not options.is_editable(one.key)] == [module.START]
     with pytest.raises(Refused, match="the WebUI's Settings"):
         change(options, {module.START: module.WHEN_IDLE})

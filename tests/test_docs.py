@@ -77,8 +77,9 @@ def test_links_have_a_target(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_bold_label_is_one_of_the_studios_or_the_tabs(page):
-    files = ("lora_scripts_ext/studio/words.js", "lora_scripts_ext/webui/tab.py")
-    sources = "".join(read(ROOT / file) for file in files)
+    package = ROOT / "lora_scripts_ext"
+    files = [*(package / "studio" / "words").rglob("*.js"), package / "webui" / "tab.py"]
+    sources = "".join(map(read, files))
     # Bold questions end with a mark; labels do not.
     for label in re.findall(r"\*\*([^*]+\w)\*\*", read(page)):
         assert f'"{" ".join(label.split())}"' in sources, label

@@ -297,8 +297,10 @@ def test_images_are_generated_with_a_lora_and_compared_on_a_sheet(place, data, c
     job = place.add({**drawing, "prompts": ["a cup"], "loras": [str(tmp_path / "out")], "strengths": [0, 1]}, "review")
     done = place.perform()
     assert done.state == "done", done.reason
-    assert len(done.result["images"]) == 4
+    # Two checkpoints at two strengths, and the base model alone.
+    assert len(done.result["images"]) == 5
     assert Image.open(done.result["sheet"]).size[1] > 2 * 32
+    assert Image.open(done.result["images"][0]).tobytes() == plain[0]
     assert Image.open(next(path for path in done.result["images"] if "out-1-" in path)).tobytes() == images[2][0]
     before = {path: path.stat().st_mtime_ns for path in map(Path, done.result["images"])}
     Path(done.result["images"][0]).unlink()

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from lora_scripts_ext.errors import Conflict, UserError
-from lora_scripts_ext.jobs import published_files
+from lora_scripts_ext.jobs import published_files, publishing
 from lora_scripts_ext.jobs.environment import Standalone
 from lora_scripts_ext.jobs.importing import import_folder
 from lora_scripts_ext.library import archive, restore
@@ -28,7 +28,7 @@ CARD = {"activation text": "brnd style, ", "preferred weight": 0.8}
 class Place(Standalone):
     """An environment with a folder where LoRAs are used."""
 
-    relisted = 0
+    refreshed = 0
 
     def __init__(self, data_dir, loras):
         super().__init__(data_dir)
@@ -37,8 +37,8 @@ class Place(Standalone):
     def lora_dir(self):
         return self.loras
 
-    def relist(self):
-        self.relisted += 1
+    def relist(self, changed=None):
+        self.refreshed += 1
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_renaming_takes_card_preview_and_alias_along(models, environment, loras,
     version = models.version(model.id, 1)
     tensors = load_file(version.published)
     renamed = published_files.rename(models, environment, model.id, "new name")
-    assert renamed.name == "new name" and environment.relisted == 1
+    assert renamed.name == "new name" and environment.refreshed == 2
     assert sorted(path.name for path in loras.iterdir()) == [
         "new name.json", "new name.preview.png", "new name.safetensors",
     ]  # fmt: skip
@@ -191,6 +191,34 @@ def test_renaming_takes_card_preview_and_alias_along(models, environment, loras,
     warnings = []
     publication.publish(next_file, loras, warnings.append)
     assert not warnings
+
+
+def test_a_renamed_model_is_rolled_back_and_a_retired_one_not_published(models, environment, loras):
+    model = models.create("brand", "product", trigger_word="brnd")
+    for number in (1, 2):
+        file = small(models.home(model.id) / "runs" / str(number) / "brand.safetensors", number, ss_output_name="brand")
+        models.add_version(model.id, file, "training", facts={})
+    database = models.database
+
+    def publish(number):
+        choice = publishing.Choice(Path(models.version(model.id, number).file), 0.8)
+        publishing.publish(database, environment, models.get(model.id), models.version(model.id, number), choice)
+
+    publish(1)
+    first = (loras / "brand.safetensors").read_bytes()
+    publish(2)
+    published_files.rename(models, environment, model.id, "label")
+    publishing.roll_back(database, environment, models.get(model.id))
+    assert (loras / "label.safetensors").read_bytes() == first and not (loras / "brand.safetensors").exists()
+    before = contents(loras)
+    published_files.retire(models, environment, model.id)
+    assert not contents(loras)
+    for change in (lambda: publish(1), lambda: publishing.roll_back(database, environment, models.get(model.id))):
+        with pytest.raises(Conflict, match="retired"):
+            change()
+    published_files.restore(models, environment, model.id)
+    assert contents(loras) == before
+    assert models.version(model.id, 1).published == str(loras / "label.safetensors")
 
 
 def test_renaming_overwrites_nothing(models, environment, loras, tmp_path):

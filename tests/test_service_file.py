@@ -59,7 +59,7 @@ webhooks:
         ("webhooks: {pim: {url: ftp://x, secret: s}}", "whole address"),
         ("webhooks: {pim: {url: 'http://[', secret: s}}", "whole address"),
         ("webhooks: {pim: {url: http://x}}", "either secret or secret_from"),
-        ("webhooks: {pim: {url: http://x, secret: s, events: [ready]}}", "the states of jobs"),
+        ("webhooks: {pim: {url: http://x, secret: s, events: [ready]}}", "the events are"),
         ("- cars", "expected lines"),
     ],
 )

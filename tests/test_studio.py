@@ -1,5 +1,6 @@
 """The studio in Chromium, over the API of a server of its own."""
 
+import json
 import os
 import re
 from contextlib import contextmanager
@@ -13,6 +14,10 @@ from .test_serve import ROOT, server
 
 pytestmark = pytest.mark.skipif(not browser.here(), reason="there is no chromium here, and none to be had for it")
 FOLDER = ROOT / "lora_scripts_ext" / "studio"
+OWN = [path for path in FOLDER.rglob("*.js") if "vendor" not in path.parts]
+#: a module that is loaded when it is opened, and the groups of words that are loaded with it
+LAZY = re.compile(r'import\("([\w./]+)"\)\.then\(\(\{\w+\}\) => \w+\)((?:, "\w+")*)\)')
+WORD = re.compile(r"""^    "([\w.]+)": ["'](.*)["'],$""", re.MULTILINE)
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 
 
@@ -235,6 +240,45 @@ def test_the_settings_go_out_and_in_as_yaml(page, served):
     assert (config["epochs"], config["lora_rank"]) == (5, 4)
 
 
+def test_the_loss_on_held_out_images_the_suggestion_and_warnings_are_shown(page, served):
+    client, images = served
+    model = make(client, "measured", images)
+    job = client.post(f"models/{model}/train").json["id"]
+    warning = f"From epoch 3 on it copies your images. {HOSTILE}"
+
+    def measured(route):
+        report = route.fetch()
+        route.fulfill(
+            response=report,
+            json={
+                "curve": [[step, 0.2 - step / 1000] for step in range(1, 31)],
+                "held_out": [
+                    {"step": 10 * epoch, "epoch": epoch, "loss": loss, "base": 0.25}
+                    for epoch, loss in enumerate([0.25, 0.2, 0.125, 0.15])
+                ],
+                "checkpoints": [{"step": 20, "path": "/runs/1/measured-000002.safetensors"}],
+                "suggested": {"checkpoint": "measured-000002.safetensors", "strength": 0.8, "reason": "Lowest."},
+                "ended_early": {"step": 30, "best": 20, "epoch": 2},
+                "warnings": [warning], "previews": [], "skipped": [],
+            },
+        )  # fmt: skip
+
+    page.route(f"**/jobs/{job}/report", measured)
+    open_at(page, "model", model, "train")
+    card = page.get_by_label("Training", exact=True)
+    expect(card.locator(".notice")).to_contain_text(warning, timeout=20_000)
+    expect(card.locator(".suggestion")).to_contain_text("Epoch 2, at strength 0.8")
+    expect(card.locator(".suggestion")).to_contain_text("Lowest.")
+    expect(card.get_by_text("It ended early, at step 30")).to_contain_text("epoch 2")
+    expect(card.locator("canvas")).to_have_count(2)
+    held_out = card.get_by_role("img", name=re.compile("kept aside"))
+    expect(held_out).to_have_accessible_name(re.compile("with the LoRA 0.1500, without it 0.2500"))
+    card.get_by_role("link", name="Look at its images beside those of the others").click()
+    expect(page.get_by_text("There is nothing to compare yet")).to_be_visible(timeout=20_000)
+    client.post(f"jobs/{job}/cancel")
+    client.send("DELETE", f"jobs/{job}")
+
+
 def test_the_queue_is_ordered_scheduled_paused_and_cleared_and_no_name_becomes_html(page, served):
     client, images = served
     names = ["first", "second", HOSTILE.replace("/", "")]
@@ -298,25 +342,79 @@ def test_nothing_is_loaded_from_elsewhere(served):
     answer = client.send("GET", "/lora-trainer/studio/")
     assert answer.status == 200 and "default-src 'self'" in answer.headers["content-security-policy"]
     assert client.send("GET", "/lora-trainer/studio/../api/app.py").status == 404
-    own = [path for path in FOLDER.rglob("*.js") if "vendor" not in path.parts]
-    assert not [path for path in own if re.search(r"https?://", path.read_text(encoding="utf-8"))]
-    assert sum(path.stat().st_size for path in own) < 150_000
+    assert not [path for path in OWN if re.search(r"https?://", path.read_text(encoding="utf-8"))]
 
 
-def test_all_modules_are_fetched_at_once():
+def test_what_the_first_page_loads_is_small_and_the_whole_is_not_large():
+    first = [path for path in modules("app.js") if "vendor" not in path.parts]
+    words = {language: list((FOLDER / "words" / language).glob("*.js")) for language in ("en", "zh")}
+    for language in words:
+        assert size([*first, FOLDER / "words" / language / "page.js"]) < 40_000
+        others = {path for known in words for path in words[known] if known != language}
+        assert size(set(OWN) - others) < 220_000
+
+
+def test_the_modules_of_the_first_page_are_fetched_at_once_and_no_others():
     page = (FOLDER / "index.html").read_text(encoding="utf-8")
     named = re.findall(r'<link rel="modulepreload" href="([\w./-]+)">', page)
-    assert sorted(named) == sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.js"))
+    assert sorted(named) == sorted(path.relative_to(FOLDER).as_posix() for path in modules("app.js"))
 
 
-def test_every_word_is_there_in_both_languages():
-    words = (FOLDER / "words.js").read_text(encoding="utf-8")
-    known = set(re.findall(r'^    "([\w.]+)": \[', words, re.MULTILINE))
-    used = set()
-    for path in FOLDER.rglob("*.js"):
-        if "vendor" not in path.parts:
-            used |= set(re.findall(r'\bt\("([\w.]+)"', path.read_text(encoding="utf-8")))
-    assert used - known == set()
+def test_every_word_is_there_in_both_languages_where_it_is_needed():
+    known = {language: words(language) for language in ("en", "zh")}
+    assert {group: set(texts) for group, texts in known["en"].items()} == {
+        group: set(texts) for group, texts in known["zh"].items()
+    }
+    for texts in known["en"].values():
+        for key, text in texts.items():
+            other = next(group[key] for group in known["zh"].values() if key in group)
+            # What is before a "|" is for one.
+            assert values(text) == values(other), key
+    entries = {"app.js": {"page"}}
+    for path in OWN:
+        for module, groups in LAZY.findall(path.read_text(encoding="utf-8")):
+            name = (path.parent / module).resolve().relative_to(FOLDER).as_posix()
+            entries[name] = {"page", *re.findall(r'"(\w+)"', groups)}
+    assert len(entries) > 8
+    for entry, groups in entries.items():
+        there = {key for group in groups for key in known["en"][group]}
+        used = {
+            key for path in modules(entry) for key in re.findall(r'\bt\("([\w.]+)"', path.read_text(encoding="utf-8"))
+        }
+        assert used - there == set(), entry
+
+
+def modules(name):
+    """The modules that come with one of the studio's, by its imports and theirs."""
+    table = json.loads(
+        re.search(r'"imports": ({.*?})', (FOLDER / "index.html").read_text(encoding="utf-8"), re.DOTALL)[1]
+    )
+    found, ahead = set(), [FOLDER / name]
+    while ahead:
+        path = ahead.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for wanted in re.findall(r'\bimport\s*[^;"()]*?from\s*"([^"]+)"', path.read_text(encoding="utf-8")):
+            ahead.append((FOLDER / table[wanted] if wanted in table else path.parent / wanted).resolve())
+    return found
+
+
+def size(paths):
+    return sum(path.stat().st_size for path in paths)
+
+
+def words(language):
+    """The studio's words by group and key."""
+    return {
+        path.stem: dict(WORD.findall(path.read_text(encoding="utf-8")))
+        for path in (FOLDER / "words" / language).glob("*.js")
+    }
+
+
+def values(text):
+    """What a sentence says of its values: their names."""
+    return set(re.findall(r"{(\w+)}", text))
 
 
 def test_vendored_files_are_the_ones_that_are_named():

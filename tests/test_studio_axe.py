@@ -7,6 +7,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from . import models, shop
 from .page import axe, browser, packages
+from .page.contact_sheet import ContactSheet
 from .test_serve import server
 from .test_studio import make, open_at
 
@@ -33,6 +34,8 @@ def studio(tmp_path_factory):
 
 
 def shown_models(page, model):
+    # The screen before may have left a dialog.
+    page.keyboard.press("Escape")
     open_at(page, "models")
     expect(page.get_by_role("link", name=re.compile("han"))).to_be_visible(timeout=60_000)
 
@@ -67,6 +70,41 @@ def shown_train(page, model):
     expect(page.get_by_label("LoRA rank (size)")).to_be_visible(timeout=20_000)
 
 
+def shown_compare(page, model):
+    ContactSheet(["a teapot", "a boat"], drawn=16).answer(page)
+    # From elsewhere: nothing is chosen then.
+    shown_models(page, model)
+    open_at(page, "model", model, "compare")
+    page.get_by_role("button", name="Epoch 1 at 0.8").click(timeout=60_000)
+    expect(page.get_by_role("button", name="Publish this one")).to_be_visible(timeout=20_000)
+
+
+def shown_two_images(page, model):
+    shown_compare(page, model)
+    page.get_by_role("button", name="The end at 1.0").click()
+    page.get_by_role("button", name="Enlarge").click()
+    expect(page.get_by_role("dialog").get_by_role("slider")).to_be_visible()
+
+
+def shown_blind(page, model):
+    ContactSheet(["a teapot"]).answer(page)
+    shown_models(page, model)
+    open_at(page, "model", model, "compare", "1", "blind")
+    page.get_by_role("button", name="Image 3", exact=True).click(timeout=60_000)
+
+
+def shown_merge(page, model):
+    shown_models(page, model)
+    page.get_by_role("button", name="Merge…").click()
+    expect(page.get_by_role("dialog").get_by_label("LoRA 2", exact=True)).to_be_visible(timeout=20_000)
+
+
+def shown_import(page, model):
+    shown_models(page, model)
+    page.get_by_role("button", name="Import…").click()
+    expect(page.get_by_role("dialog").get_by_label("Tags")).to_be_visible(timeout=20_000)
+
+
 def shown_queue(page, model):
     open_at(page, "queue")
     expect(page.get_by_role("row")).to_have_count(3, timeout=60_000)
@@ -79,6 +117,7 @@ def shown_settings(page, model):
 
 SCREENS = (
     shown_models, shown_new_model, shown_images, shown_image, shown_captions, shown_train, shown_queue, shown_settings,
+    shown_compare, shown_two_images, shown_blind, shown_merge, shown_import,
 )  # fmt: skip
 
 

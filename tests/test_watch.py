@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 
 from lora_scripts_ext.captions.store import CaptionStore
 from lora_scripts_ext.commands import watch as command
-from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.errors import Refused, UserError
 from lora_scripts_ext.images import excluded
-from lora_scripts_ext.jobs import update_record, watch_options, watching
+from lora_scripts_ext.jobs import publishing, settings, update_record, watch_options, watching
+from lora_scripts_ext.library.reviews import Reviews
 from lora_scripts_ext.preparation import intake
 from lora_scripts_ext.training import held_out
 
@@ -78,6 +79,24 @@ def test_a_first_version_then_new_images_then_a_second_one(place):
     newest, oldest = place.models.versions(place.model.id)
     assert (newest.number, newest.parent, newest.published) == (2, oldest.id, str(place.published))
     assert newest.file == second.result["file"] and not newest.facts["refused"]
+
+
+def test_where_approval_is_required_a_version_that_is_no_worse_waits_for_it(place):
+    settings.change(settings.LibrarySettings(place.database), {"require_approval": True})
+    write_images(place.arrivals, 0, 6)
+    done = place.update()
+    assert done.state == "done" and not done.result["published"], done.reason
+    assert done.reason.startswith("It is not published") and "2 held-out images" in done.reason
+    version = place.models.versions(place.model.id)[0]
+    # It is no worse: the next one starts from it.
+    assert (version.published, version.facts["refused"]) == ("", False)
+    choice = publishing.Choice(Path(version.file), 0.8)
+    with pytest.raises(Refused, match="not approved"):
+        publishing.publish(place.database, place.environment, place.model, version, choice)
+    assert not place.published.exists()
+    Reviews(place.database).add(version.id, "approved", who="Li")
+    publishing.publish(place.database, place.environment, place.model, version, choice)
+    assert same(place.published, Path(version.file))
 
 
 def test_a_version_that_is_worse_is_not_published_and_the_next_continues_from_the_one_before(place):

@@ -14,6 +14,7 @@ from ..files import write_bytes, write_text
 
 #: key of the values that a run wrote: those that are unchanged are replaced by a later run of the same name
 _WRITTEN = "lora trainer"
+_WEIGHT = "preferred weight"
 
 
 def write(lora: Path, config: Config, model: ModelInfo) -> Path:
@@ -27,12 +28,42 @@ def write(lora: Path, config: Config, model: ModelInfo) -> Path:
         "description": f"LoRA of rank {config.lora_rank}, trained on {model.name}.",
         "sd version": model.card_version or by_name(model.family).short_title,
         "activation text": config.trigger_word,
-        "preferred weight": 1.0,
+        _WEIGHT: 1.0,
         "negative text": "",
         "notes": "",
     }
     _write_card(path, card)
     return path
+
+
+def stage(lora: Path, finished: Path, trigger_word: str, strength: float) -> Path:
+    """Write the card beside ``lora``, a checkpoint of the training whose finished file is ``finished``: its card, with
+    ``strength`` as preferred weight; without one, as much as is known.
+
+    Raises:
+        UserError: the card of the finished file is none.
+    """
+    known = _read(finished.with_suffix(".json"))
+    known.pop(_WRITTEN, None)
+    values = {"description": "", "activation text": trigger_word, "negative text": "", "notes": "", **known}
+    values[_WEIGHT] = strength
+    path = lora.with_suffix(".json")
+    write_text(path, _text({**values, _WRITTEN: values}))
+    return path
+
+
+def prefer(lora: Path, strength: float) -> None:
+    """Let ``strength`` be the preferred weight on the card beside ``lora``, whatever is there.
+
+    Raises:
+        UserError: there is a file of that name which is not a card's.
+    """
+    path = lora.with_suffix(".json")
+    there = _read(path)
+    if there.get(_WEIGHT) != strength:
+        written = there.get(_WRITTEN)
+        written = {**written, _WEIGHT: strength} if isinstance(written, dict) else {_WEIGHT: strength}
+        write_text(path, _text({**there, _WEIGHT: strength, _WRITTEN: written}))
 
 
 def write_preview(lora: Path, image: Path) -> Path:
@@ -71,7 +102,11 @@ def _write_card(path: Path, card: dict[str, Any]) -> None:
         key: value for key, value in there.items() if (value or key not in card) and (key, value) not in ours.items()
     }
     new = {key: value for key, value in card.items() if key != _WRITTEN}
-    write_text(path, json.dumps({**new, **edited, _WRITTEN: new}, indent=4, ensure_ascii=False) + "\n")
+    write_text(path, _text({**new, **edited, _WRITTEN: new}))
+
+
+def _text(card: dict[str, Any]) -> str:
+    return json.dumps(card, indent=4, ensure_ascii=False) + "\n"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -25,11 +25,13 @@ class Caller:
         id: of the key; empty where none is needed.
         scope: ``read`` may only send GET.
         is_operator: whether it may give access to others.
+        name: of the key; empty where none is needed.
     """
 
     id: str = ""
     scope: Scope = "write"
     is_operator: bool = False
+    name: str = ""
 
 
 #: someone without the key that is needed, at the routes that are there to hand one in
@@ -116,7 +118,7 @@ def with_key(keys: Keys, threads: Threads) -> Access:
                 "A key is needed that is known here and not revoked; send Authorization: Bearer KEY.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        return Caller(key.id, key.scope)
+        return Caller(key.id, key.scope, name=key.name)
 
     return allowed
 

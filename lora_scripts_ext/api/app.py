@@ -23,6 +23,7 @@ from . import (
     model_yaml,
     models,
     queue,
+    reviews,
     session,
     settings,
     studio,
@@ -39,8 +40,8 @@ PREFIX = "/lora-trainer/v1"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 #: each adds its routes; the order is that of the document, and an image's caption comes before images of any name
 _PARTS = (
-    jobs, events, files, queue, models, library, captions, images, uploads, watches, configs, system, folders, settings,
-    session, keys, model_yaml,
+    jobs, events, files, queue, models, library, reviews, captions, images, uploads, watches, configs, system, folders,
+    settings, session, keys, model_yaml,
 )  # fmt: skip
 
 

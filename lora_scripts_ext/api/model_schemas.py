@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from .review_schemas import PublishedAs, Reviewed
 from .schemas import JobChangeIn
 
 Kind = Literal["brand_style", "season", "scene", "product", "character", "car"]
@@ -194,6 +195,8 @@ class Version(BaseModel):
     )
     created: str
     address: str = Field(description="Where the file can be fetched.")
+    review: Reviewed
+    published_as: PublishedAs | None = Field(description="null where nothing of this version is published now.")
 
 
 class Versions(BaseModel):
@@ -210,6 +213,7 @@ class ModelState(BaseModel):
     reason: str
     job: str | None
     versions: int
+    review: str = Field(description="Of the newest version: `none`, `requested`, `approved` or `rejected`.")
 
 
 class Model(BaseModel):

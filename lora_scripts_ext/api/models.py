@@ -26,6 +26,7 @@ from ..library.model import Model, State, Version
 from ..library.models import Models
 from ..preparation.listing import listing
 from . import model_schemas as schemas
+from . import reviews
 from .configs import estimated
 from .files import send
 from .idempotency import Answer
@@ -153,13 +154,16 @@ def _add_one(router: APIRouter, service: Service, models: Models) -> None:
 def _add_versions(router: APIRouter, service: Service, models: Models) -> None:
     @router.get("/models/{id}/versions", tags=_TAGS, response_model=schemas.Versions, summary="List versions")
     def list_versions(id: str) -> dict[str, Any]:
-        return {"items": [_version(router.prefix, version) for version in models.versions(id)]}
+        versions = models.versions(id)
+        more = reviews.of_versions(service, versions)
+        return {"items": [_version(router.prefix, version, more[version.id]) for version in versions]}
 
     @router.get(
         "/models/{id}/versions/{number}", tags=_TAGS, response_model=schemas.Version, summary="Look at a version"
     )
     def get_version(id: str, number: int) -> dict[str, Any]:
-        return _version(router.prefix, models.version(id, number))
+        version = models.version(id, number)
+        return _version(router.prefix, version, reviews.of_versions(service, [version])[version.id])
 
     @router.get(
         "/models/{id}/versions/{number}/file", tags=_TAGS, summary="Fetch a version's LoRA", response_class=Response
@@ -247,7 +251,7 @@ def _view(service: Service, prefix: str, models: Models, model: Model, state: St
         **vars(model), "created": iso(model.created), "changed": iso(model.changed), "retired": iso(model.retired),
         "state": {
             "standing": state.standing, "share": state.share, "reason": state.reason, "job": state.job,
-            "versions": state.versions,
+            "versions": state.versions, "review": state.review,
         },
         "covers": [thumbnail_address(prefix, model.id, name, edit) for name, edit in covers],
     }  # fmt: skip
@@ -264,7 +268,9 @@ def thumbnail_address(prefix: str, model: str, name: str, edit: Edit) -> str:
     return f"{image_address(prefix, model, name)}?size=320{edited}"
 
 
-def _version(prefix: str, version: Version) -> dict[str, Any]:
+def _version(prefix: str, version: Version, more: dict[str, Any]) -> dict[str, Any]:
     address = f"{prefix}/models/{version.model}/versions/{version.number}/file"
-    view: dict[str, Any] = json_text.finite({**vars(version), "created": iso(version.created), "address": address})
+    view: dict[str, Any] = json_text.finite(
+        {**vars(version), **more, "created": iso(version.created), "address": address}
+    )
     return view

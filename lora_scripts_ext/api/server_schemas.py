@@ -91,7 +91,9 @@ class Setting(BaseModel):
     group: str
     label: str
     help: str
-    type: Literal["choice", "number", "window"] = Field(description="window: times of day such as 22:00-06:00.")
+    type: Literal["choice", "number", "window", "flag"] = Field(
+        description="window: times of day such as 22:00-06:00; flag: true or false."
+    )
     choices: list[str] | None
     choice_labels: list[str] | None = Field(description="What a form calls each of the choices.")
     minimum: float | None

@@ -1,4 +1,5 @@
-"""Webhooks: jobs' changes sent to the addresses in ``service.yaml``, signed, again and again until they are taken."""
+"""Webhooks: jobs' changes and what people decide, sent to the addresses in ``service.yaml``, signed, again and again
+until they are taken."""
 
 from __future__ import annotations
 
@@ -206,6 +207,22 @@ class Webhooks:
             "seq": change.seq, "event": f"job.{change.state}", "at": iso(change.at), "state": change.state,
             "reason": change.reason, "job": job,
         }  # fmt: skip
+
+
+def announce(database: Database, event: str, data: Mapping[str, Any]) -> None:
+    """Let the webhooks that want this event send it, in the transaction that makes it happen."""
+    try:
+        hooks = service_file.load(database.folder).webhooks
+    except UserError:
+        # What is wrong with the file is said where the settings are shown.
+        return
+    now = time.time()
+    body = json_text.dumps({"event": event, "at": iso(now), **data})
+    with database.writing() as connection:
+        connection.executemany(
+            "INSERT INTO deliveries (hook, body, next_try, created) VALUES (?, ?, ?, ?)",
+            [(name, body, now, now) for name, hook in hooks.items() if event in hook.events],
+        )
 
 
 def _place(connection: sqlite3.Connection) -> int:

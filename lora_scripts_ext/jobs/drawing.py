@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -14,7 +14,10 @@ from PIL.PngImagePlugin import PngInfo
 from .. import config as configs
 from .. import files
 from ..contract import PreviewRequest, Session
+from ..families.registry import by_name
 from .environment import Environment
+
+_KEY = "lora-trainer"
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Cell:
 
     Attributes:
         lora: the LoRA's file; None draws with the base model alone.
-        request: what to draw, the LoRA's strength included.
+        request: what to draw, the LoRA's strength included; a side or CFG scale of 0 is the base model's usual one.
         path: the PNG to write; its text ``parameters`` says how it was made.
     """
 
@@ -48,7 +51,11 @@ def draw(
     Raises:
         UserError: the base model or a LoRA cannot be read, or they do not fit.
     """
-    pending = [cell for cell in cells if not _is_drawn(cell)]
+    for folder in {cell.path.parent for cell in cells}:
+        # What a killed attempt was writing.
+        files.sweep(folder)
+    model = _stamp(Path(base_model))
+    pending = [cell for cell in cells if not _is_drawn(cell, model)]
     progress(len(cells) - len(pending), len(cells), "images")
     if not pending:
         return
@@ -58,7 +65,7 @@ def draw(
             with _lora(session, lora, strength):
                 for cell in group:
                     check()
-                    _write(session, cell)
+                    _write(session, cell, model)
                     done += 1
                     progress(done, len(cells), "images")
 
@@ -80,13 +87,25 @@ def _lora(session: Session, lora: Path | None, strength: float) -> ExitStack:
     return stack
 
 
-def _write(session: Session, cell: Cell) -> None:
-    image = session.preview(cell.request, cell.lora if session.draws_from_file else None)
+def _write(session: Session, cell: Cell, model: str) -> None:
+    cell_as_drawn = replace(cell, request=_complete(cell.request, session))
+    image = session.preview(cell_as_drawn.request, cell.lora if session.draws_from_file else None)
     info = PngInfo()
-    info.add_text("parameters", _parameters(session, cell))
-    info.add_text("lora-trainer", _fingerprint(cell))
+    info.add_text("parameters", _parameters(session, cell_as_drawn))
+    info.add_text(_KEY, _fingerprint(cell, model))
     with files.replacing(cell.path) as temporary:
         image.save(temporary, format="PNG", pnginfo=info)
+
+
+def _complete(request: PreviewRequest, session: Session) -> PreviewRequest:
+    """The request with the base model's own sides and CFG scale where it has none."""
+    side = session.model.resolution
+    return replace(
+        request,
+        width=request.width or side,
+        height=request.height or side,
+        cfg_scale=request.cfg_scale or by_name(session.model.family).cfg_scale,
+    )
 
 
 def _parameters(session: Session, cell: Cell) -> str:
@@ -96,15 +115,22 @@ def _parameters(session: Session, cell: Cell) -> str:
     return parameters(cell.request, session.model, text)
 
 
-def _fingerprint(cell: Cell) -> str:
-    """What tells an image that is still to be drawn from one that is there: the request, and the LoRA's file."""
-    stat = cell.lora.stat() if cell.lora is not None else None
-    return repr((cell.request, str(cell.lora), stat and (stat.st_size, stat.st_mtime_ns)))
+def _fingerprint(cell: Cell, model: str) -> str:
+    """What tells an image that is still to be drawn from one that is there: the request, and the files."""
+    return repr((cell.request, _stamp(cell.lora) if cell.lora is not None else "", model))
 
 
-def _is_drawn(cell: Cell) -> bool:
+def _stamp(file: Path) -> str:
+    """Name, size and time of a file, which are the same on every machine that a job's files are sent to."""
+    if not file.is_file():
+        return file.name
+    stat = file.stat()
+    return f"{file.name} {stat.st_size} {stat.st_mtime:.3f}"
+
+
+def _is_drawn(cell: Cell, model: str) -> bool:
     try:
         with Image.open(cell.path) as image:
-            return bool(image.info.get("lora-trainer") == _fingerprint(cell))
+            return bool(image.info.get(_KEY) == _fingerprint(cell, model))
     except OSError:
         return False

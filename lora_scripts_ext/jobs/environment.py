@@ -43,8 +43,9 @@ class Environment(Protocol):
     def lora_dir(self) -> Path | None:
         """The folder that finished LoRAs are copied to for use; None where they stay with their models."""
 
-    def relist(self) -> None:
-        """Files have come to the folder of :meth:`lora_dir`, gone or been renamed: list them again."""
+    def relist(self, changed: Path | None = None) -> None:
+        """Files have come to the folder of :meth:`lora_dir`, gone or been renamed, or ``changed`` is another one of its
+        name: list them again."""
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The host that holds base models; ``stop`` is called when the user stops the run there."""
@@ -117,7 +118,7 @@ class Standalone:
         """See :meth:`Environment.lora_dir`."""
         return
 
-    def relist(self) -> None:
+    def relist(self, changed: Path | None = None) -> None:
         """See :meth:`Environment.relist`; nobody lists them."""
 
     def host(self, stop: Callable[[], None]) -> Host:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .. import file_name, files, json_text
@@ -15,9 +15,10 @@ from ..adapters.title import set_title
 from ..errors import Conflict, UserError
 from ..library.model import Model
 from ..library.models import Models
-from ..training import publication
+from ..training import lock, publication
 from .environment import Environment
 from .importing import base_name
+from .publishing import KEPT
 
 #: in a model's folder: its files while it is retired, and where they belong
 FOLDER, RECORD = "retired", "retired.json"
@@ -39,7 +40,12 @@ def retire(models: Models, environment: Environment, model: str) -> Model:
     """
     found = models.get(model)
     models.require_idle(model, "retire it when they have ended")
-    record = _record(models, model)
+    with lock.locked(models.home(model) / KEPT):
+        return _retire(models, environment, found)
+
+
+def _retire(models: Models, environment: Environment, found: Model) -> Model:
+    model, record = found.id, _record(models, found.id)
     place = models.home(model) / FOLDER
     taken = set(record["files"].values())
     for path in _with_beside(_published(models, model)):
@@ -57,7 +63,7 @@ def retire(models: Models, environment: Environment, model: str) -> Model:
         for version in models.versions(model):
             models.published(version.id, "")
         retired = models.retire(model, found.retired or time.time())
-    environment.relist()
+    _refresh(environment, record["files"])
     return retired
 
 
@@ -73,7 +79,12 @@ def restore(models: Models, environment: Environment, model: str) -> Model:
         OSError: a file cannot be moved.
     """
     found = models.get(model)
-    record = _record(models, model)
+    with lock.locked(models.home(model) / KEPT):
+        return _restore(models, environment, found)
+
+
+def _restore(models: Models, environment: Environment, found: Model) -> Model:
+    model, record = found.id, _record(models, found.id)
     if found.retired is None and not record["files"]:
         raise Conflict(f"{found.name}: this model is not retired.")
     back = {new: str(_home_of(Path(old), environment)) for old, new in record["files"].items()}
@@ -90,7 +101,7 @@ def restore(models: Models, environment: Environment, model: str) -> Model:
     (models.home(model) / RECORD).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         (models.home(model) / FOLDER).rmdir()
-    environment.relist()
+    _refresh(environment, back.values())
     return restored
 
 
@@ -118,26 +129,43 @@ def rename(models: Models, environment: Environment, model: str, name: str, *, r
         return found
     if found.retired is not None:
         raise Conflict(f"{found.name}: this model is retired; restore it, then rename it.")
-    loras = _published(models, model)
-    if loras:
+    if _published(models, model):
         models.require_idle(model, "rename it when they have ended")
+    with lock.locked(models.home(model) / KEPT):
+        return _rename(models, environment, found, name, replace)
+
+
+def _rename(models: Models, environment: Environment, found: Model, name: str, replace: bool) -> Model:
+    model, loras = found.id, _published(models, found.id)
     moves = {path: path.with_name(name + path.name[len(old) :]) for path, old in _with_names(loras, found.name)}
     if len({file_name.alike(str(path)) for path in moves.values()}) < len(moves):
         raise Conflict(f"{found.name}: two of its files would have one name; rename one by hand, then import again.")
     others = [new for old, new in moves.items() if new not in moves and new.exists() and not new.samefile(old)]
     if replace:
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        for path in others:
-            files.move(path, path.with_name(f"{path.name}.{stamp}.bak"))
+        publication.put_aside(*others)
     else:
         _require_free(others, "send replace: true to rename them to .bak")
     _move_all(moves)
     with models.changing():
         models.moved(model, {str(old): str(new) for old, new in moves.items()})
         renamed = models.change(model, name=name)
+    _rename_kept(models.home(model), found.name, name)
     _retitle(models, model, name)
-    environment.relist()
+    _refresh(environment, [str(path) for move in moves.items() for path in move])
     return renamed
+
+
+def _rename_kept(home: Path, old: str, new: str) -> None:
+    """Let a roll-back find what lay there before under the new name."""
+    for path in home.glob(f"{KEPT}/*/*"):
+        if path.name in {f"{old}{suffix}" for suffix in (".safetensors", ".json", ".png")}:
+            path.rename(path.with_name(new + path.name[len(old) :]))
+
+
+def _refresh(environment: Environment, paths: Iterable[str]) -> None:
+    for path in paths:
+        if path.endswith(".safetensors"):
+            environment.relist(Path(path))
 
 
 def _retitle(models: Models, model: str, name: str) -> None:

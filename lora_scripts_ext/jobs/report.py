@@ -68,6 +68,8 @@ class Report:
             self._lists[name] = [one for one in self._lists[name] if one.get("step", 0) <= step]
         if not step:
             self._lists = {name: [] if name != "skipped" else items for name, items in self._lists.items()}
+        # Only for who looks at the run's own log later.
+        fields.pop("base_model", None)
         self.progress |= {"phase": "training", **fields}
         self.progress.pop("prepare", None)
 

@@ -13,11 +13,14 @@ from ..config_check import shown
 from ..errors import UserError
 from ..library import hour
 from ..library.job import ENDED
+from ..library.reviews import VERDICTS
 from .kinds.options import option, read
 
 NAME = "service.yaml"
 _KEYS = ("fetch", "webhooks", "endpoints")
 _EVENTS = ("starting", "running", "queued", *ENDED)
+#: what people do, beside the states of jobs
+DECISIONS = (*(f"review.{verdict}" for verdict in VERDICTS), "published", "rolled_back")
 _LONGEST_NAME = 64
 Entry = TypeVar("Entry")
 
@@ -43,7 +46,7 @@ class Webhook:
 
     Attributes:
         secret: signs what is sent; empty where ``secret_from``, the name of an environment variable, holds it.
-        events: the states of jobs that are sent.
+        events: the states of jobs, and what people do (``DECISIONS``), that are sent.
     """
 
     url: str
@@ -104,7 +107,7 @@ class _WebhookOptions:
     url: str = option("", "Address that receives what becomes of jobs.")
     secret: str = option("", "What signs the messages.")
     secret_from: str = option("", "Environment variable that holds the secret.")
-    events: list[str] = option(["done", "failed"], "States of jobs that are sent.")
+    events: list[str] = option(["done", "failed"], "States of jobs, and what people do, that are sent.")
 
 
 @dataclass(frozen=True)
@@ -147,8 +150,9 @@ def _webhook(entry: dict[str, Any], where: str) -> Webhook:
     _check_url(options.url, where)
     if bool(options.secret) == bool(options.secret_from):
         raise UserError(f"{where}: give either secret or secret_from, the environment variable that holds it.")
-    if wrong := [event for event in options.events if event not in _EVENTS]:
-        raise UserError(f"{where}: events has {shown(wrong[0])}; the states of jobs are {', '.join(_EVENTS)}.")
+    known = (*_EVENTS, *DECISIONS)
+    if wrong := [event for event in options.events if event not in known]:
+        raise UserError(f"{where}: events has {shown(wrong[0])}; the events are {', '.join(known)}.")
     return Webhook(options.url, options.secret, options.secret_from, tuple(options.events))
 
 

@@ -14,6 +14,8 @@ from ..errors import Refused, UserError
 from ..library import window
 from ..library.database import Database
 
+#: keys of what counts wherever jobs run: it is always kept in the library
+REQUIRE_APPROVAL, CONTACT_SHEET = "require_approval", "contact_sheet"
 AT_ONCE, AT_THE_TIME = "as soon as possible", "only at a time of day"
 CONTINUES, WAITS = "continues by itself", "waits until someone lets it continue"
 
@@ -25,7 +27,7 @@ class Setting:
     Attributes:
         key: by which it is known.
         group, label, help: what a form says.
-        type: ``window``: times of day such as 22:00-06:00.
+        type: ``window``: times of day such as 22:00-06:00; ``flag``: true or false.
         default: its value where nobody has set it.
         choices: the values of a ``choice``.
         low, high: of a ``number``.
@@ -36,7 +38,7 @@ class Setting:
     group: str
     label: str
     help: str
-    type: Literal["choice", "number", "window"]
+    type: Literal["choice", "number", "window", "flag"]
     default: Any
     choices: tuple[str, ...] = ()
     low: float = -math.inf
@@ -52,6 +54,9 @@ class Setting:
         if self.type == "choice":
             if value not in self.choices:
                 raise UserError(f"{self.key}: {shown(value)} is none of: {'; '.join(self.choices)}.")
+        elif self.type == "flag":
+            if not isinstance(value, bool):
+                raise UserError(f"{self.key}: {shown(value)} is neither true nor false.")
         elif self.type == "number":
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if not is_number or not self.low <= value <= self.high:
@@ -107,8 +112,23 @@ def change(settings: Settings, values: Mapping[str, Any]) -> None:
     settings.set(checked)
 
 
+#: of a library, also where the program that jobs run in keeps the rest
+REVIEW = (
+    Setting(
+        REQUIRE_APPROVAL, "Review", "Publish only approved LoRAs",
+        "A finished training stays unpublished until someone approves it and publishes it.",
+        "flag", False,
+    ),
+    Setting(
+        CONTACT_SHEET, "Review", "Draw a contact sheet after each training of a model",
+        "Its checkpoints at several strengths, for prompts that it was not trained on.",
+        "flag", False,
+    ),
+)  # fmt: skip
+
+
 class LibrarySettings:
-    """Those of the queue of a library, for every worker and server that shares it."""
+    """Those of a library, for every worker and server that shares it."""
 
     all = (
         Setting(
@@ -126,6 +146,7 @@ class LibrarySettings:
             "What was interrupted goes on from its last saved state, as soon as the queue does.",
             "choice", CONTINUES, (CONTINUES, WAITS),
         ),
+        *REVIEW,
     )  # fmt: skip
     where = "the library in the data folder"
 

@@ -33,7 +33,7 @@ from ..training import held_out, publication, run
 from ..training import state as states
 from ..training.held_out import Comparison, HeldOutLoss, Losses
 from ..training.run import Result
-from . import update_record
+from . import publishing, update_record
 from .environment import Environment
 from .execution import Execution
 from .kinds.kind import Stopped, stop_check
@@ -41,7 +41,6 @@ from .outcome import Outcome
 from .update_record import Seen, Split
 
 _RESOLUTION = 512
-PUBLISHED = "published"
 
 
 class Waiting(Exception):
@@ -199,7 +198,13 @@ class Updating:
 
         def approve(session: Session, lora: Path) -> bool:
             compared.append(self._losses(split, started, session, lora))
-            return held_out.compare(compared[0]["new"], compared[0]["old"]).no_worse
+            return held_out.compare(
+                compared[0]["new"], compared[0]["old"]
+            ).no_worse and not publishing.approval_is_required(self._environment.data_dir)
+
+        def before_publishing() -> None:
+            self._execution.require_lease()
+            publishing.keep_before(self._environment, self._job.config["model"], self._job.id, self._config.name)
 
         publication.inherit(self._folder)
         try:
@@ -209,11 +214,11 @@ class Updating:
                 resume="if-possible" if resume else False,
                 report=self._execution.report,
                 should_stop=self._execution.should_stop,
-                before_publishing=self._execution.require_lease,
+                before_publishing=before_publishing,
                 names={*split.trained, *split.held_out},
                 unseen=split.held_out,
                 approve=approve,
-                publish_dir=self._home / PUBLISHED,
+                publish_dir=self._home / publishing.PUBLISHED,
             )
         except run.Stopped as error:
             raise Stopped from error
@@ -241,7 +246,8 @@ class Updating:
         comparison = held_out.compare(losses["new"], losses["old"])
         facts = {
             "lora": str(result.lora), "file": str(self._folder / f"{self._config.name}.safetensors"),
-            "published": result.published is not None, "init_lora": split.init, "from_version": split.version,
+            "published": result.published is not None, "refused": not comparison.no_worse,
+            "init_lora": split.init, "from_version": split.version,
             "steps": result.steps, "loss": result.loss, "seconds": result.seconds,
             "checkpoints": [str(path) for path in result.checkpoints],
             "previews": [str(path) for path in result.previews],
@@ -307,4 +313,6 @@ def _sentence(split: Split, comparison: Comparison, losses: Mapping[str, Losses]
     )
     if published is not None:
         return f"Published: {figures}."
+    if comparison.no_worse:
+        return f"{publishing.WITHHELD} In figures, {figures}."
     return f"Not published: {figures}; look at its previews and images, or wait for more of them."

@@ -1,4 +1,5 @@
-"""Looks after the watches of a library: runs the operator's fetch commands, and queues updates at their hours."""
+"""Looks after the watches of a library: runs the operator's fetch commands, and queues updates at their hours, and the
+contact sheets of what has been trained."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from ..library.watches import Watch, Watches
 from ..owner import Owner
 from ..preparation import intake
 from ..preparation.intake import Settling
-from . import fetching, service_file, update_record
+from . import fetching, reviewing, service_file, update_record
 from .environment import Environment
 from .service_file import Fetch, ServiceFile
 from .submit import planned
@@ -78,6 +79,7 @@ class Watcher:
 
     def tick(self) -> None:
         """One look at all watches."""
+        self._attempt("contact sheets", partial(reviewing.queue_due, self._queue, self._environment, self._models))
         watches = self._watches.all()
         if not watches:
             return

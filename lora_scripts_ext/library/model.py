@@ -88,6 +88,7 @@ class State:
         job: id of that training.
         versions: how many there are.
         newest: the version with the highest number.
+        review: what people have last said of it: ``none``, ``requested``, ``approved`` or ``rejected``.
     """
 
     standing: Standing
@@ -96,6 +97,7 @@ class State:
     job: str | None = None
     versions: int = 0
     newest: Version | None = None
+    review: str = "none"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import config_check, file_name, files, json_text
 from ..errors import Conflict, NotFound, UserError
+from . import publications
 from .database import Database
 from .job import ENDED, OWNED, Job
 from .model import KINDS, Model, ModelPage, Origin, State, Version
@@ -47,6 +48,11 @@ class Models:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @property
+    def database(self) -> Database:
+        """The library's file."""
+        return self._database
 
     def changing(self) -> AbstractContextManager[object]:
         """All changes within this context are kept together at its end, or, after an exception, not at all."""
@@ -226,8 +232,15 @@ class Models:
                 raise NotFound(f"Model {model} has no version {number}; GET /models/{model}/versions lists them.")
             return Version.of(found)
 
+    def after(self, place: int) -> list[tuple[int, Version]]:
+        """The versions that were recorded after a place, the oldest first, each with its own place; 0 is before all."""
+        with self._database.reading() as connection:
+            places = connection.execute("SELECT rowid FROM versions WHERE rowid > ? ORDER BY rowid", [place]).fetchall()
+            rows = connection.execute("SELECT * FROM versions WHERE rowid > ? ORDER BY rowid", [place])
+            return [(own[0], Version.of(row)) for own, row in zip(places, rows, strict=True)]
+
     def published(self, version: str, path: str) -> None:
-        """A version's file has been copied to ``path`` for use; empty where it has been taken back."""
+        """A version's file is at ``path`` for use; empty where it has been taken away."""
         with self._database.writing() as connection:
             connection.execute("UPDATE versions SET published = ? WHERE id = ?", [path, version])
 
@@ -382,7 +395,7 @@ def version_columns(job: Job) -> dict[str, Any] | None:
         facts = {key: value for key, value in job.result.items() if key not in ("lora", "init_lora")}
     facts |= {"size": _size(file), "config": job.config.get("train", job.config)}
     if job.kind == "update":
-        facts |= {"refused": not job.result["published"], "held_out": job.result["held_out"]}
+        facts |= {"refused": job.result.get("refused", not job.result["published"]), "held_out": job.result["held_out"]}
     return {
         "id": secrets.token_hex(6), "model": job.model, "job": job.id, "file": str(file), "sha256": _digest(file),
         "published": "" if file == Path(lora) else str(lora), "facts": json_text.dumps(facts), "created": _now(),
@@ -396,6 +409,8 @@ def insert_version(connection: sqlite3.Connection, job: Job, columns: dict[str, 
         return None
     if connection.execute("SELECT 1 FROM versions WHERE job = ?", [job.id]).fetchone() is None:
         insert_row(connection, {**columns, "parent": _parent(connection, job)})
+        if columns["published"] and job.model is not None:
+            publications.record(connection, job.model, columns["id"], columns["file"], columns["published"])
     return Version.of(connection.execute("SELECT * FROM versions WHERE job = ?", [job.id]).fetchone())
 
 
@@ -466,13 +481,14 @@ def _state(connection: sqlite3.Connection, model: str) -> State:
     newest = connection.execute("SELECT * FROM versions WHERE model = ? ORDER BY number DESC LIMIT 1", [model])
     version = next((Version.of(one) for one in newest), None)
     count = connection.execute("SELECT COUNT(*) FROM versions WHERE model = ?", [model]).fetchone()[0]
+    review = _review(connection, model)
     if row is None:
-        return State("done" if version else "draft", versions=count, newest=version)
+        return State("done" if version else "draft", versions=count, newest=version, review=review)
     job = Job.of(row)
     if job.state in OWNED:
-        return State("training", _share(job), "", job.id, count, version)
+        return State("training", _share(job), "", job.id, count, version, review)
     standing: Any = job.state
-    return State(standing, None, job.reason if job.ended else "", job.id, count, version)
+    return State(standing, None, job.reason if job.ended else "", job.id, count, version, review)
 
 
 def _with_paths(value: Any, moves: Mapping[str, str]) -> Any:

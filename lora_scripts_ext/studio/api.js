@@ -1,7 +1,7 @@
 // The client of /lora-trainer/v1, the only way the page knows anything.
 
 import {signal} from "@preact/signals";
-import {language} from "./words.js";
+import {tongue} from "./words.js";
 
 /** Whether the server wants a key that this browser has not shown. */
 export const locked = signal(false);
@@ -22,9 +22,6 @@ export class Problem extends Error {
         this.remedy = problem.remedy;
     }
 }
-
-/** What the server's own sentences are written in. */
-const tongue = () => (language.value === "zh" ? "zh-CN" : "en");
 
 /** @type {ProblemJson} */
 const OFFLINE = {status: 0, code: "offline", detail: "", field: null, remedy: ""};
@@ -98,6 +95,9 @@ export async function getText(path) {
         throw new Problem(OFFLINE);
     }
 }
+
+/** @param {string} name of an image, which may hold folders @returns {string} */
+export const encodePath = (name) => name.split("/").map(encodeURIComponent).join("/");
 
 /** All items of a list that comes in pages.
  * @param {string} path with a query

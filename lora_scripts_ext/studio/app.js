@@ -2,20 +2,23 @@
 
 import {render} from "preact";
 import {useEffect, useRef} from "preact/hooks";
-import {locked} from "./api.js";
+import {locked, remove} from "./api.js";
 import {html} from "./html.js";
-import {link, online, queue, route, start, system} from "./state.js";
-import {language, speak, t} from "./words.js";
-import {Login} from "./screens/login.js";
-import {Model} from "./screens/model.js";
+import {attempt, keyed, link, online, queue, route, start, system} from "./state.js";
+import {lazy} from "./lazy.js";
+import {language, ready, speak, t} from "./words.js";
 import {Models} from "./screens/models.js";
-import {Queue} from "./screens/queue.js";
-import {Settings} from "./screens/settings.js";
+
+const Login = lazy(() => import("./screens/login.js").then(({Login}) => Login), "login");
 
 /** @type {Record<string, (properties: {rest: string[]}) => any>} the first part of the address -> screen */
-const SCREENS = {models: Models, queue: Queue, settings: Settings};
+const SCREENS = {
+    models: Models,
+    queue: lazy(() => import("./screens/queue.js").then(({Queue}) => Queue), "queue"),
+    settings: lazy(() => import("./screens/settings.js").then(({Settings}) => Settings), "settings"),
+};
 /** @type {Record<string, (properties: {rest: string[]}) => any>} those that the navigation does not list */
-const BEHIND = {model: Model};
+const BEHIND = {model: lazy(() => import("./screens/model.js").then(({Model}) => Model))};
 
 function App() {
     const [first = "models", ...rest] = route.value;
@@ -54,7 +57,14 @@ function Header({current}) {
             <span class="space"></span>
             <${Machine} />
             <button class="quiet" lang=${other === "zh" ? "zh-CN" : "en"} onClick=${() => speak(other)}>${t("language.other")}</button>
+            ${keyed.value && html`<button class="quiet" onClick=${leave}>${t("logout")}</button>`}
         </header>`;
+}
+
+async function leave() {
+    await attempt(() => remove("session"));
+    keyed.value = false;
+    locked.value = online.value;
 }
 
 function Machine() {
@@ -66,6 +76,7 @@ function Machine() {
 
 const theme = new URLSearchParams(location.search).get("theme");
 if (theme) document.documentElement.dataset.theme = theme;
-speak(language.value, false);
-start();
-render(html`<${App} />`, /** @type {Element} */ (document.getElementById("app")));
+ready.then(() => {
+    start();
+    render(html`<${App} />`, /** @type {Element} */ (document.getElementById("app")));
+});

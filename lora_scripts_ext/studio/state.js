@@ -14,12 +14,22 @@ export const jobs = signal(null);
 /** GET /queue. @type {import("@preact/signals").Signal<{paused: boolean, counts: Record<string, number>} | null>} */
 export const queue = signal(null);
 
+/** What a model may be of. */
+export const KINDS = ["brand_style", "season", "scene", "product", "character", "car"];
+/** Whether somebody has logged in here with a key. */
+export const keyed = signal(false);
 /** States of a job that does not change any more. */
 export const ENDED = ["done", "failed", "stopped", "cancelled"];
 /** @param {any} job @returns {boolean} whether it waits or runs */
 export const isOpen = (job) => !ENDED.includes(job.state);
 /** Whether the page is part of a WebUI's, which can then try a LoRA at once. */
 export const framed = window.parent !== window;
+
+/** @param {string} prompt to be written into txt2img @param {string} model path of the checkpoint to be used there */
+export function tryPrompt(prompt, model) {
+    const checkpoint = (model || "").split(/[\\/]/).pop();
+    window.parent.postMessage({type: "lora-trainer/try", prompt, checkpoint}, location.origin);
+}
 
 const JOBS_PERIOD = 1500;
 const SYSTEM_PERIOD = 5000;
@@ -78,6 +88,12 @@ export async function refreshSystem() {
     if (found) system.value = found;
 }
 
+/** Ask who this browser is to the server. */
+export async function refreshSession() {
+    const found = await attempt(() => get("session"));
+    if (found) keyed.value = found.needed && found.scope !== null;
+}
+
 /** @param {() => Promise<void>} work @param {number} period in milliseconds, while the page is seen */
 function repeat(work, period) {
     const turn = async () => {
@@ -92,6 +108,7 @@ export function start() {
     addEventListener("hashchange", () => {
         route.value = parts();
     });
+    refreshSession();
     repeat(refreshJobs, JOBS_PERIOD);
     repeat(refreshSystem, SYSTEM_PERIOD);
     // A change of a job shows at once, not only at the next turn.

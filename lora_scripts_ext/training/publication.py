@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .. import files
@@ -29,22 +30,33 @@ def publish(lora: Path, folder: Path, warn: Callable[[str], None]) -> Path:
         return lora
     record = lora.parent / _RECORD
     known = _known(record)
-    if published.exists() and _hash(published) not in known:
-        backup = _back_up(published, published.with_suffix(".json"), published.with_suffix(".png"))[0]
+    if published.exists() and sha256(published) not in known:
+        backup = put_aside(published, published.with_suffix(".json"), published.with_suffix(".png"))[0]
         warn(
             f"{published} was not written by this run or one before it in {lora.parent}; it was renamed to "
             f"{backup.name}."
         )
     image, published_image = lora.with_suffix(".png"), published.with_suffix(".png")
-    chosen = published_image.exists() and _hash(published_image) not in known
+    chosen = published_image.exists() and sha256(published_image) not in known
     # Before the files: a crash in between must not make ours look like another's.
-    _remember(record, [*known, *(_hash(path) for path in (image, lora) if path.exists())])
+    _remember(record, [*known, *(sha256(path) for path in (image, lora) if path.exists())])
     # The LoRA comes last: whoever sees it finds its card and image beside it.
     _copy_card(lora, folder, warn)
     if image.exists() and not chosen:
         files.copy(image, published_image)
     files.copy(lora, published)
     return published
+
+
+def remember(run: Path, *published: Path) -> None:
+    """Let the run in the folder ``run``, and those after it, replace these files: they have changed hands."""
+    _remember(run / _RECORD, [*_known(run / _RECORD), *map(sha256, published)])
+
+
+def is_known(file: Path, folders: Iterable[Path]) -> bool:
+    """Whether a run in one of the folders has published the file as it is now."""
+    hashes = {one for folder in folders for one in _known(folder / _RECORD)}
+    return bool(hashes) and sha256(file) in hashes
 
 
 def inherit(folder: Path) -> None:
@@ -54,27 +66,28 @@ def inherit(folder: Path) -> None:
         _remember(folder / _RECORD, hashes)
 
 
-def remember(run: Path, published: Path) -> None:
-    """Let the run in the folder ``run``, and those after it, replace the file ``published``: it has changed hands."""
-    _remember(run / _RECORD, [*_known(run / _RECORD), _hash(published)])
-
-
 def _copy_card(lora: Path, folder: Path, warn: Callable[[str], None]) -> None:
     try:
         card.copy(lora, folder)
     except UserError as error:
-        (backup,) = _back_up(folder / lora.with_suffix(".json").name)
+        (backup,) = put_aside(folder / lora.with_suffix(".json").name)
         warn(f"{error} It was renamed to {backup.name}.")
         card.copy(lora, folder)
 
 
-def _back_up(*paths: Path) -> list[Path]:
-    """Rename those of the files that exist; returns their new paths."""
+def put_aside(*paths: Path) -> list[Path]:
+    """Rename those of the files that exist to ``NAME.TIME.bak``; returns their new paths."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    backups = {path: path.with_name(f"{path.name}.{stamp}.bak") for path in paths if path.exists()}
+    backups = {path: _free(path.with_name(f"{path.name}.{stamp}.bak")) for path in paths if path.exists()}
     for path, new in backups.items():
         files.move(path, new)
     return list(backups.values())
+
+
+def _free(backup: Path) -> Path:
+    """``backup``, or with a number where that exists."""
+    others = (backup.with_name(f"{backup.stem}-{number}.bak") for number in itertools.count(2))
+    return next(path for path in itertools.chain([backup], others) if not path.exists())
 
 
 def _known(record: Path) -> list[str]:
@@ -91,7 +104,8 @@ def _remember(record: Path, hashes: list[str]) -> None:
     files.write_text(record, json.dumps({"sha256": newest[::-1]}, indent=1))
 
 
-def _hash(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):

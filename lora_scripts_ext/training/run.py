@@ -329,7 +329,7 @@ class Run:
             "event": "start", "step": progress.step, "steps": progress.total_steps, "epochs": progress.epochs,
             "pictures": len(context.store.examples), "parameters": context.adapter.weights.numel(),
             "held_out_pictures": self.validation.images,
-            "skipped": len(context.store.skipped),
+            "skipped": len(context.store.skipped), "base_model": context.config.base_model,
         })  # fmt: skip
         for text in (*context.session.model.warnings, *notices.of(context.config, progress.total_steps)):
             self.warn(text)

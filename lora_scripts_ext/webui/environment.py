@@ -27,9 +27,9 @@ class WebUI:
         """Where this WebUI lists LoRAs."""
         return paths.lora_dir()
 
-    def relist(self) -> None:
+    def relist(self, changed: Path | None = None) -> None:
         """See ``Environment.relist``."""
-        paths.relist()
+        paths.relist(changed)
 
     def host(self, stop: Callable[[], None]) -> Host:
         """The WebUI's own model; its Interrupt calls ``stop``."""

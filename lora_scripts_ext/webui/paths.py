@@ -115,13 +115,19 @@ def lora_dir() -> Path:
         return data_dir()
 
 
-def relist() -> None:
-    """Let the WebUI list LoRAs again; without effect in one whose list is not known."""
+def relist(changed: Path | None = None) -> None:
+    """Let the WebUI list LoRAs again, and forget what an older file in the place of ``changed`` has left in memory;
+    without effect in one whose list is not known."""
     # Not every relative of the WebUI has what that needs, and its Lora extension can be switched off.
-    with contextlib.suppress(ImportError, KeyError, AttributeError):
+    with contextlib.suppress(ImportError, KeyError, AttributeError, UserError):
         from ..hosts.webui import shared_state
+        from ..hosts.webui.generation_lock import held
 
-        shared_state.publish()
+        if changed is None or held():
+            # While a model is trained no LoRA is in its weights; afterwards the file is read by its time of change.
+            shared_state.publish()
+        else:
+            make_host(lambda: None).publish(changed)
 
 
 def readable(path: str) -> Path:

@@ -10,6 +10,7 @@ from ..api import service as api
 from ..api import webhooks
 from ..errors import UserError
 from ..jobs.launcher import ThreadLauncher
+from ..jobs.settings import LibrarySettings
 from ..jobs.watching import Watcher
 from ..jobs.worker import Worker
 from ..library import rebuild
@@ -48,7 +49,7 @@ class Service:
             self.database,
             self.environment,
             queue=self.queue,
-            settings=settings.Options(),
+            settings=settings.Options(LibrarySettings(self.database)),
             wake=self.worker.wake,
             server_ends=_server_ends,
         )

@@ -11,7 +11,7 @@ from modules import shared
 
 from ..errors import UserError
 from ..hosts.webui.generation_setting import REFUSE, SETTING, WAIT
-from ..jobs.settings import AT_THE_TIME, CONTINUES, Setting
+from ..jobs.settings import AT_THE_TIME, CONTINUES, REVIEW, LibrarySettings, Setting
 
 #: keys of the settings for the queue, and their values
 START, IDLE_MINUTES, START_WINDOW = "lora_trainer_start", "lora_trainer_idle_minutes", "lora_trainer_window"
@@ -21,12 +21,14 @@ WAITS = "waits until a training is started or resumed"
 
 _MEANWHILE, _QUEUE = "While a LoRA is being trained", "Queue"
 _DAY = 24 * 60
+_OF_THE_LIBRARY = tuple(one.key for one in REVIEW)
 
 
 class Options:
     """The settings as the WebUI has them."""
 
-    all = (
+    #: those that the WebUI keeps
+    own = (
         Setting(
             SETTING, _MEANWHILE, "Image requests while a LoRA is being trained",
             "The model that is being trained cannot draw for someone else at the same time.",
@@ -51,17 +53,24 @@ class Options:
             "choice", CONTINUES, (CONTINUES, WAITS),
         ),
     )  # fmt: skip
+    all = (*own, *REVIEW)
     where = "the WebUI's Settings, LoRA Trainer"
 
-    def __init__(self) -> None:
+    def __init__(self, library: LibrarySettings) -> None:
+        """``library`` keeps what counts for its jobs wherever they run."""
+        self._library = library
         self._lock = threading.Lock()
 
     def get(self, key: str) -> Any:
         """See ``Settings.get``."""
+        if key in _OF_THE_LIBRARY:
+            return self._library.get(key)
         return getattr(shared.opts, key, next(one.default for one in self.all if one.key == key))
 
     def is_editable(self, key: str) -> bool:
         """Whether the WebUI knows it, and was not started with its settings frozen."""
+        if key in _OF_THE_LIBRARY:
+            return True
         if key not in getattr(shared.opts, "data_labels", ()):
             return False
         try:
@@ -77,8 +86,12 @@ class Options:
         Raises:
             UserError: the file cannot be written.
         """
+        self._library.set({key: value for key, value in values.items() if key in _OF_THE_LIBRARY})
+        own = {key: value for key, value in values.items() if key not in _OF_THE_LIBRARY}
+        if not own:
+            return
         with self._lock:
-            for key, value in values.items():
+            for key, value in own.items():
                 shared.opts.set(key, value)
             try:
                 shared.opts.save(shared.config_filename)
@@ -88,7 +101,7 @@ class Options:
 
 def add() -> None:
     """Add the section "LoRA Trainer"."""
-    for one in Options.all:
+    for one in Options.own:
         component = {"choice": gr.Radio, "number": gr.Number}.get(one.type)
         arguments = {"choices": list(one.choices)} if one.choices else None
         section = ("lora_trainer", "LoRA Trainer")

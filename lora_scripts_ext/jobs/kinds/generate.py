@@ -100,14 +100,20 @@ class Generate(Kind):
         return Outcome("done", "", {"images": [str(cell.path) for cell in cells]})
 
 
-def checked(kind: type[DrawingOptions], config: dict[str, Any], environment: Environment, where: str) -> dict[str, Any]:
+def checked(
+    kind: type[DrawingOptions],
+    config: dict[str, Any],
+    environment: Environment,
+    where: str,
+    required: tuple[str, ...] = ("base_model", "prompts"),
+) -> dict[str, Any]:
     """The keys of a job that draws, checked, with its base model.
 
     Raises:
         UserError: a key or value is wrong, or something is missing.
     """
     values = {**config, "base_model": config.get("base_model") or environment.base_model()}
-    options = asdict(read(kind, values, where, required=("base_model", "prompts")))
+    options = asdict(read(kind, values, where, required))
     if not all(prompt.strip() for prompt in options["prompts"]):
         raise UserError(f"{where}: prompts holds an empty one; remove it.")
     options["base_model"] = absolute(options["base_model"], environment)

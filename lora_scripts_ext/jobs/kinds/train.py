@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ... import config as configs
 from ... import config_names
@@ -16,6 +16,9 @@ from ..environment import Environment
 from ..execution import Execution
 from ..outcome import Outcome
 from .kind import Kind, Plan, Stopped, absolute
+
+if TYPE_CHECKING:
+    from ...contract import Session
 
 
 class Train(Kind):
@@ -45,10 +48,21 @@ class Train(Kind):
     def run(self, job: Job, execution: Execution, environment: Environment) -> Outcome:
         """Train to the end, or until stopped."""
         from ...training import publication, run
+        from .. import publishing
 
         config = configs.from_dict(job.config, job.name)
         if job.model is not None:
             publication.inherit(Path(config.output_dir))
+        publishes = environment.lora_dir() is not None
+
+        def approve(session: Session, lora: Path) -> bool:
+            return not (publishes and publishing.approval_is_required(environment.data_dir))
+
+        def before_publishing() -> None:
+            execution.require_lease()
+            if publishes and job.model is not None:
+                publishing.keep_before(environment, job.model, job.id, config.name)
+
         try:
             result = run.train(
                 config,
@@ -56,7 +70,8 @@ class Train(Kind):
                 resume="if-possible" if job.begun else False,
                 report=execution.report,
                 should_stop=execution.should_stop,
-                before_publishing=execution.require_lease,
+                before_publishing=before_publishing,
+                approve=approve,
             )
         except run.Stopped as error:
             raise Stopped from error
@@ -73,7 +88,8 @@ class Train(Kind):
         }  # fmt: skip
         if result.stopped:
             return Outcome("stopped", f"Stopped at step {result.steps}; retry the job to continue from there.", facts)
-        return Outcome("done", "", facts)
+        withheld = publishing.WITHHELD if job.model is not None else publishing.WITHHELD_ALONE
+        return Outcome("done", withheld if publishes and result.published is None else "", facts)
 
 
 def _dataset_version(lora: Path | None) -> str:

@@ -4,7 +4,7 @@ import {useEffect, useRef, useState} from "preact/hooks";
 import {get, getText} from "../api.js";
 import {html} from "../html.js";
 import {attempt} from "../state.js";
-import {t} from "../words.js";
+import {moment, t} from "../words.js";
 
 const PERIOD = 2000;
 
@@ -35,5 +35,5 @@ export function Log({job, active}) {
 
 /** @param {{at: string, state: string, reason: string}} change @returns {string} */
 function line({at, state, reason}) {
-    return [new Date(at).toLocaleString(document.documentElement.lang), t(`state.${state}`), reason].filter(Boolean).join("  ");
+    return [moment(at), t(`state.${state}`), reason].filter(Boolean).join("  ");
 }

@@ -3,11 +3,9 @@
 import {useState} from "preact/hooks";
 import {get} from "../api.js";
 import {html, typed} from "../html.js";
-import {attempt} from "../state.js";
+import {attempt, KINDS} from "../state.js";
 import {t} from "../words.js";
 import {Field, tied} from "./field.js";
-
-export const KINDS = ["brand_style", "product", "character", "car"];
 
 /** @param {{kind: string, onChange: (kind: string) => void}} properties */
 export function Goals({kind, onChange}) {
@@ -34,6 +32,9 @@ export function TextField({name, label, hint, draft, set, problem, onBlur}) {
                 onInput=${typed((text) => set({[name]: text}))} />
         <//>`;
 }
+
+/** @param {string} text @returns {string[]} the tags in a field, between commas */
+export const tagsOf = (text) => text.split(/[,，;\n]+/).map((tag) => tag.trim()).filter(Boolean);
 
 /**
  * What the server thinks of a trigger word, and one that it suggests.

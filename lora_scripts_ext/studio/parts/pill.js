@@ -1,4 +1,4 @@
-// The state of a job or a model, in words and colour.
+// The state of a job or a model, and what people have decided, in words and colour.
 
 import {html} from "../html.js";
 import {t} from "../words.js";
@@ -12,6 +12,14 @@ const MOOD = {
 export function Pill({state, share}) {
     const percent = typeof share === "number" ? ` ${Math.floor(100 * share)} %` : "";
     return html`<span class=${`pill ${MOOD[state]}`}>${t(`state.${state}`)}${percent}</span>`;
+}
+
+/** @type {Record<string, string>} */
+const VERDICTS = {approved: "ok", rejected: "bad", requested: "warn", comment: "grey"};
+
+/** @param {{verdict: string}} properties */
+export function Verdict({verdict}) {
+    return html`<span class=${`pill ${VERDICTS[verdict]}`}>${t(`review.${verdict}`)}</span>`;
 }
 
 /** @param {{share: number, label: string}} properties */

@@ -3,8 +3,9 @@
 import {useState} from "preact/hooks";
 import {get} from "../api.js";
 import {html} from "../html.js";
-import {framed} from "../state.js";
+import {framed, tryPrompt} from "../state.js";
 import {t} from "../words.js";
+import {baseName} from "./checkpoint.js";
 import {Wrong} from "./message.js";
 import {useWork} from "./work.js";
 
@@ -22,11 +23,7 @@ export function Result({job, trigger}) {
         await navigator.clipboard?.writeText(prompt);
         setCopied(true);
     };
-    const tryIt = () => work(async () => {
-        const whole = await get(`jobs/${job.id}`);
-        const checkpoint = baseName(whole.config.base_model);
-        window.parent.postMessage({type: "lora-trainer/try", prompt, checkpoint}, location.origin);
-    });
+    const tryIt = () => work(async () => tryPrompt(prompt, (await get(`jobs/${job.id}`)).config.base_model));
     return html`
         <div class="result stack">
             <b>${t(job.state === "done" ? "result.done" : "result.stopped")}</b>
@@ -39,6 +36,3 @@ export function Result({job, trigger}) {
             <${Wrong} problem=${problem} />
         </div>`;
 }
-
-/** @param {string} path @returns {string} */
-const baseName = (path) => path.split(/[\\/]/).pop() || "";

@@ -1,7 +1,7 @@
 // One image, large: what is trained on of it, why it is good or bad, turned, cropped, excluded.
 
 import {useEffect, useState} from "preact/hooks";
-import {address, patch} from "../api.js";
+import {address, encodePath, patch} from "../api.js";
 import {html} from "../html.js";
 import {t} from "../words.js";
 import {Crop, Shade} from "./crop.js";
@@ -9,9 +9,6 @@ import {Dialog} from "./dialog.js";
 import {Wrong} from "./message.js";
 import {reasons, Verdict} from "./verdict.js";
 import {useWork} from "./work.js";
-
-/** @param {string} name of an image, which may hold folders @returns {string} */
-export const encodePath = (name) => name.split("/").map(encodeURIComponent).join("/");
 
 /**
  * @param {{model: any, images: any[], name: string, onOpen: (name: string) => void, onClose: () => void,

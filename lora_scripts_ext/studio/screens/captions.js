@@ -1,12 +1,11 @@
 // Captions beside their images: read, corrected, written by a captioner.
 
 import {useEffect, useRef, useState} from "preact/hooks";
-import {address, get, post, request} from "../api.js";
+import {address, encodePath, get, post, request} from "../api.js";
 import {html, typed} from "../html.js";
 import {Captioner} from "../parts/captioner.js";
 import {useImages} from "../parts/image_list.js";
 import {Wrong} from "../parts/message.js";
-import {encodePath} from "../parts/viewer.js";
 import {Verdict} from "../parts/verdict.js";
 import {useWork} from "../parts/work.js";
 import {attempt, isOpen, link} from "../state.js";

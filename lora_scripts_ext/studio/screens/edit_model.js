@@ -1,28 +1,28 @@
 // What a model is called and is, changed; and the way to let it go.
 
 import {useState} from "preact/hooks";
-import {patch, remove} from "../api.js";
+import {patch, post, remove} from "../api.js";
 import {html} from "../html.js";
 import {Dialog} from "../parts/dialog.js";
 import {FolderField} from "../parts/folders.js";
 import {Wrong} from "../parts/message.js";
-import {Goals, TextField, useTriggerWord} from "../parts/model_fields.js";
+import {Goals, tagsOf, TextField, useTriggerWord} from "../parts/model_fields.js";
 import {useWork} from "../parts/work.js";
 import {go} from "../state.js";
 import {t} from "../words.js";
 
-const FIELDS = ["name", "trigger_word", "folder"];
+const FIELDS = ["name", "trigger_word", "folder", "tags"];
 
 /** @param {{model: any, onChange: (model: any) => void, onClose: () => void}} properties */
 export function EditModel({model, onChange, onClose}) {
-    const [draft, setDraft] = useState({name: model.name, kind: model.kind, trigger_word: model.trigger_word, folder: model.folder});
+    const [draft, setDraft] = useState({name: model.name, kind: model.kind, trigger_word: model.trigger_word, folder: model.folder, tags: (model.tags || []).join(", ")});
     const [problem, work] = useWork();
     const [advice, look] = useTriggerWord(model.id);
     const set = (/** @type {Record<string, string>} */ change) => setDraft((before) => ({...before, ...change}));
     const save = (/** @type {Event} */ event) => {
         event.preventDefault();
         return work(async () => {
-            onChange(await patch(`models/${model.id}`, draft));
+            onChange(await patch(`models/${model.id}`, {...draft, tags: tagsOf(draft.tags)}));
             onClose();
         });
     };
@@ -35,14 +35,25 @@ export function EditModel({model, onChange, onClose}) {
                 <${TextField} name="name" label=${t("new.name")} hint=${t("new.nameHint")} ...${field} />
                 <${TextField} name="trigger_word" label=${t("new.trigger")} hint=${advice || t("new.triggerHint")} ...${field}
                     onBlur=${() => look({word: draft.trigger_word, name: draft.name})} />
+                <${TextField} name="tags" label=${t("new.tags")} hint=${t("new.tagsHint")} ...${field} />
                 <${FolderField} value=${draft.folder} onChange=${(/** @type {string} */ folder) => set({folder})}
                     error=${problem && problem.field === "folder" ? problem.message : undefined} />
                 <${Wrong} problem=${loose} />
                 <div class="row end"><button type="button" onClick=${onClose}>${t("cancel")}</button>
                     <button class="main">${t("model.save")}</button></div>
             </form>
+            <hr />
+            <${Retire} model=${model} onChange=${onChange} />
             <${Remove} model=${model} onClose=${onClose} />
         <//>`;
+}
+
+/** @param {{model: any, onChange: (model: any) => void}} properties */
+function Retire({model, onChange}) {
+    const [problem, work] = useWork();
+    const act = () => work(async () => onChange(await post(`models/${model.id}/${model.retired ? "restore" : "retire"}`)));
+    return html`<div class="row top"><button onClick=${act}>${t(model.retired ? "model.restore" : "model.retire")}</button>
+        <span class="small soft">${t(model.retired ? "model.restoreWhat" : "model.retireWhat")}</span></div><${Wrong} problem=${problem} />`;
 }
 
 /** @param {{model: any, onClose: () => void}} properties */
@@ -55,7 +66,6 @@ function Remove({model, onClose}) {
         go("models");
     });
     return html`
-        <hr />
         ${sure ? html`
             <p>${t("model.removeWhat", {name: model.name})}</p>
             <div class="row"><button onClick=${() => forget(false)}>${t("model.removeKeep")}</button>

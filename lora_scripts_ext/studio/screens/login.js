@@ -5,7 +5,7 @@ import {locked, post} from "../api.js";
 import {html, typed} from "../html.js";
 import {Field, tied} from "../parts/field.js";
 import {useWork} from "../parts/work.js";
-import {refreshJobs, refreshSystem} from "../state.js";
+import {refreshJobs, refreshSession, refreshSystem} from "../state.js";
 import {t} from "../words.js";
 
 export function Login() {
@@ -16,7 +16,7 @@ export function Login() {
         return work(async () => {
             await post("session", {key: key.trim()});
             locked.value = false;
-            await Promise.all([refreshJobs(), refreshSystem()]);
+            await Promise.all([refreshJobs(), refreshSystem(), refreshSession()]);
         });
     };
     return html`

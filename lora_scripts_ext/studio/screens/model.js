@@ -3,24 +3,27 @@
 import {useCallback, useEffect, useState} from "preact/hooks";
 import {get, patch, Problem} from "../api.js";
 import {html} from "../html.js";
+import {lazy} from "../lazy.js";
 import {Wrong} from "../parts/message.js";
 import {Pill} from "../parts/pill.js";
 import {useWork} from "../parts/work.js";
 import {jobs, link, online} from "../state.js";
 import {t} from "../words.js";
-import {Captions} from "./captions.js";
-import {EditModel} from "./edit_model.js";
-import {Images} from "./images.js";
-import {Train} from "./train.js";
 
 /** @type {Record<string, (properties: any) => any>} */
-const STEPS = {images: Images, captions: Captions, train: Train};
+const STEPS = {
+    images: lazy(() => import("./images.js").then(({Images}) => Images), "images"),
+    captions: lazy(() => import("./captions.js").then(({Captions}) => Captions), "captions", "images"),
+    train: lazy(() => import("./train.js").then(({Train}) => Train), "train", "queue"),
+    compare: lazy(() => import("./compare.js").then(({Compare}) => Compare), "compare"),
+};
+const EditModel = lazy(() => import("./edit_model.js").then(({EditModel}) => EditModel), "new");
 // What another browser changes shows up here.
 const PERIOD = 4000;
 
 /** @param {{rest: string[]}} properties the model's id and the step */
 export function Model({rest}) {
-    const [id, step = "images"] = rest;
+    const [id, step = "images", ...further] = rest;
     const [model, setModel] = useState(/** @type {any} */ (null));
     const [gone, setGone] = useState(/** @type {Problem | null} */ (null));
     const [problem, work] = useWork();
@@ -55,11 +58,11 @@ export function Model({rest}) {
         }
         setModel(await patch(`models/${id}`, {config}));
     });
-    const Step = STEPS[step] || Images;
+    const Step = STEPS[step] || STEPS.images;
     return html`
         <${Head} model=${model} step=${step in STEPS ? step : "images"} onChange=${setModel} />
         <${Wrong} problem=${problem} />
-        <${Step} model=${model} jobs=${own} set=${set} refresh=${refresh} />`;
+        <${Step} model=${model} jobs=${own} set=${set} refresh=${refresh} rest=${further} />`;
 }
 
 function Head({model, step, onChange}) {
@@ -68,12 +71,13 @@ function Head({model, step, onChange}) {
     /** @type {Record<string, boolean>} */
     const done = {
         images: counts && counts.included > 0, captions: counts && counts.included > 0 && !counts.without_caption,
-        train: model.state.versions > 0,
+        train: model.state.versions > 0, compare: model.state.review === "approved",
     };
     return html`
         <div class="row">
             <div>
-                <h1>${model.name} <${Pill} state=${model.state.standing} share=${model.state.share} /></h1>
+                <h1>${model.name} <${Pill} state=${model.state.standing} share=${model.state.share} />
+                    ${model.retired && html` <span class="pill grey">${t("models.retired")}</span>`}</h1>
                 <span class="soft">${[t(`kind.${model.kind}`), model.trigger_word,
                     counts && t("models.images", {count: counts.included})].filter(Boolean).join(" · ")}</span>
             </div>

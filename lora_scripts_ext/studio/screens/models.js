@@ -1,39 +1,42 @@
-// All models as cards, and the three questions that make a new one.
+// All models as cards.
 
 import {useEffect, useState} from "preact/hooks";
-import {address, get, post} from "../api.js";
+import {address, get} from "../api.js";
 import {html, typed} from "../html.js";
-import {Dialog} from "../parts/dialog.js";
-import {FolderField} from "../parts/folders.js";
-import {Wrong} from "../parts/message.js";
-import {Goals, KINDS, TextField, useTriggerWord} from "../parts/model_fields.js";
-import {Pill} from "../parts/pill.js";
-import {useWork} from "../parts/work.js";
-import {attempt, go, jobs, link} from "../state.js";
+import {lazy} from "../lazy.js";
+import {Pill, Verdict} from "../parts/pill.js";
+import {attempt, jobs, KINDS, link} from "../state.js";
 import {t} from "../words.js";
 
-const FIELDS = ["name", "trigger_word", "folder"];
+const Dialogs = {
+    new: lazy(() => import("./new_model.js").then(({NewModel}) => NewModel), "new"),
+    import: lazy(() => import("./import_loras.js").then(({ImportLoras}) => ImportLoras), "library", "new"),
+    merge: lazy(() => import("./merge.js").then(({Merge}) => Merge), "library", "new"),
+};
+/** What the list may be narrowed to, as a query of the API: how far models are, what people say, those put aside. */
 const STATES = ["draft", "queued", "training", "done", "failed", "stopped"];
+const REVIEWS = ["requested", "approved", "rejected"];
 const PAGE = 48;
 
 export function Models() {
     const [search, setSearch] = useState("");
     const [kind, setKind] = useState("");
-    const [state, setState] = useState("");
-    const [asked, setAsked] = useState(false);
+    const [filter, setFilter] = useState("");
+    const [asked, setAsked] = useState(/** @type {"" | keyof typeof Dialogs} */ (""));
     const [limit, setLimit] = useState(PAGE);
     const [page, setPage] = useState(/** @type {any} */ (null));
     const stand = (jobs.value || []).map((job) => `${job.id}${job.state}`).join();
     useEffect(() => {
         let current = true;
-        const query = new URLSearchParams({search, kind, state, limit: String(limit)});
+        const query = new URLSearchParams({search, kind, limit: String(limit), ...Object.fromEntries(new URLSearchParams(filter))});
         attempt(() => get(`models?${query}`)).then((found) => current && found && setPage(found));
         return () => {
             current = false;
         };
-    }, [search, kind, state, limit, stand]);
+    }, [search, kind, filter, limit, stand, asked]);
     const nothing = page && page.items.length === 0;
-    const filtered = Boolean(search || kind || state);
+    const filtered = Boolean(search || kind || filter);
+    const Asked = asked && Dialogs[asked];
     return html`
         <div class="row">
             <div><h1>${t("models.title")}</h1><span class="soft">${t("models.subtitle")}</span></div>
@@ -44,15 +47,19 @@ export function Models() {
                 <option value="">${t("models.kinds")}</option>
                 ${KINDS.map((one) => html`<option value=${one}>${t(`kind.${one}`)}</option>`)}
             </select>
-            <select aria-label=${t("models.states")} value=${state} onChange=${typed(setState)}>
+            <select aria-label=${t("models.states")} value=${filter} onChange=${typed(setFilter)}>
                 <option value="">${t("models.states")}</option>
-                ${STATES.map((one) => html`<option value=${one}>${t(`state.${one}`)}</option>`)}
+                ${STATES.map((one) => html`<option value=${`state=${one}`}>${t(`state.${one}`)}</option>`)}
+                <optgroup label=${t("models.reviews")}>${REVIEWS.map((one) => html`<option value=${`review=${one}`}>${t(`review.${one}`)}</option>`)}</optgroup>
+                <option value="retired=true">${t("models.retired")}</option>
             </select>
+            <button onClick=${() => setAsked("import")}>${t("models.import")}</button>
+            <button onClick=${() => setAsked("merge")}>${t("models.merge")}</button>
         </div>
         ${page === null ? html`<p class="soft">${t("loading")}</p>` : html`
             ${nothing && !filtered && html`<${Welcome} />`}
             <div class="shelf">
-                <button class="new" onClick=${() => setAsked(true)}>
+                <button class="new" onClick=${() => setAsked("new")}>
                     <span class="plus" aria-hidden="true">+</span><b>${t("models.new")}</b>
                     <span class="small">${t("models.newHint")}</span>
                 </button>
@@ -60,7 +67,7 @@ export function Models() {
             </div>
             ${nothing && filtered && html`<p class="soft">${t("models.none")}</p>`}
             ${page.next && html`<button class="more" onClick=${() => setLimit(limit + PAGE)}>${t("more")}</button>`}`}
-        ${asked && html`<${NewModel} onClose=${() => setAsked(false)} />`}`;
+        ${Asked && html`<${Asked} onClose=${() => setAsked("")} />`}`;
 }
 
 // What a first visitor does, in three sentences.
@@ -73,51 +80,22 @@ function Welcome() {
 /** @param {{model: any}} properties */
 function Card({model}) {
     const state = model.state;
+    const review = state.review;
+    // A LoRA that was not made of images here has nothing to show but itself.
+    const step = state.standing === "training" || (state.versions > 0 && !model.covers.length) ? "train" : "images";
     return html`
-        <a class="card" href=${link("model", model.id, state.standing === "training" ? "train" : "images")}>
-            <div class=${model.covers.length > 3 ? "cover four" : "cover"} aria-hidden="true">
+        <a class="card" href=${link("model", model.id, step)}>
+            <div class=${model.covers.length > 3 ? "cover four" : "cover"} aria-hidden="true" data-letter=${[...model.name][0]}>
                 ${model.covers.slice(0, model.covers.length > 3 ? 4 : 1).map((one) => html`
                     <img src=${address(one)} alt="" loading="lazy" decoding="async" />`)}</div>
             <div class="text">
                 <b>${model.name}</b> <${Pill} state=${state.standing} share=${state.share} />
+                ${review && review !== "none" && html` <${Verdict} verdict=${review} />`}
+                ${model.retired && html` <span class="pill grey">${t("models.retired")}</span>`}
                 <div class="small soft">${[t(`kind.${model.kind}`), model.trigger_word,
                     state.versions > 0 && t("models.versions", {count: state.versions})].filter(Boolean).join(" · ")}</div>
+                ${(model.tags || []).length > 0 && html`<div class="tags">${model.tags.map((tag) => html`<span class="tag still">${tag}</span>`)}</div>`}
                 ${state.standing === "failed" && html`<div class="small error">${state.reason}</div>`}
             </div>
         </a>`;
-}
-
-/** @param {{onClose: () => void}} properties */
-function NewModel({onClose}) {
-    const [draft, setDraft] = useState({name: "", kind: "brand_style", trigger_word: "", folder: ""});
-    const [problem, work] = useWork();
-    const [advice, look] = useTriggerWord();
-    const set = (/** @type {Record<string, string>} */ change) => setDraft((before) => ({...before, ...change}));
-    const suggest = async () => {
-        const word = await look({word: draft.trigger_word, name: draft.name});
-        if (word && !draft.trigger_word) set({trigger_word: word});
-    };
-    const create = (/** @type {Event} */ event) => {
-        event.preventDefault();
-        return work(async () => {
-            const model = await post("models", draft);
-            onClose();
-            go("model", model.id);
-        });
-    };
-    const loose = problem && !FIELDS.includes(problem.field || "") ? problem : null;
-    const field = {draft, set, problem, onBlur: suggest};
-    return html`
-        <${Dialog} title=${t("models.new")} onClose=${onClose}>
-            <form onSubmit=${create}>
-                <${Goals} kind=${draft.kind} onChange=${(/** @type {string} */ kind) => set({kind})} />
-                <${TextField} name="name" label=${t("new.name")} hint=${t("new.nameHint")} ...${field} />
-                <${TextField} name="trigger_word" label=${t("new.trigger")} hint=${advice || t("new.triggerHint")} ...${field} />
-                <${FolderField} value=${draft.folder} onChange=${(/** @type {string} */ folder) => set({folder})}
-                    error=${problem && problem.field === "folder" ? problem.message : undefined} />
-                <${Wrong} problem=${loose} />
-                <div class="row end"><button type="button" onClick=${onClose}>${t("cancel")}</button>
-                    <button class="main">${t("new.create")}</button></div>
-            </form>
-        <//>`;
 }

@@ -8,7 +8,7 @@ import {Wrong} from "../parts/message.js";
 import {Bar, Pill} from "../parts/pill.js";
 import {useWork} from "../parts/work.js";
 import {isOpen, jobs, link, queue, refreshJobs} from "../state.js";
-import {duration, t} from "../words.js";
+import {duration, moment, t} from "../words.js";
 
 const ENDED_SHOWN = 25;
 
@@ -106,12 +106,19 @@ function Progress({job}) {
         const words = [step && steps ? t("job.steps", {step, steps}) : job.status, eta > 0 && t("job.left", {time: duration(eta)})];
         return html`<${Bar} share=${share} label=${job.name} /><span class="small soft">${words.filter(Boolean).join(" · ")}</span>`;
     }
+    if (job.kind === "import" && job.state === "done") return html`<${Imported} result=${job.result} />`;
     const planned = job.state === "queued" ? when(job) : "";
     return html`<span class=${job.state === "failed" ? "small error" : "small soft"}>${[job.waits_for || job.reason, planned].filter(Boolean).join(" ")}</span>`;
+}
+
+function Imported({result: {models = [], known = 0, skipped = []}}) {
+    return html`<span class="small soft">${[t("queue.imported", {count: models.length}), known > 0 && t("queue.known", {count: known})].filter(Boolean).join(" ")}</span>
+        ${skipped.length > 0 && html`<details class="small"><summary>${t("queue.skipped", {count: skipped.length})}</summary>
+            <ul class="plain">${skipped.map((one) => html`<li>${one.name || one.file}: ${one.reason}</li>`)}</ul></details>`}`;
 }
 
 /** @param {any} job @returns {string} when a job that waits may begin */
 function when(job) {
     if (job.window) return t("queue.window", {window: job.window});
-    return job.not_before ? t("queue.notBefore", {time: new Date(job.not_before).toLocaleString(document.documentElement.lang)}) : "";
+    return job.not_before ? t("queue.notBefore", {time: moment(job.not_before)}) : "";
 }

@@ -35,18 +35,24 @@ export function Settings() {
 function Options({settings, set, problem}) {
     const value = (/** @type {string} */ key) => settings.find((one) => one.key === key)?.value;
     const shown = settings.filter((one) => !one.needs || value(one.needs.key) === one.needs.value);
-    if (!shown.length) return null;
-    return html`<section class="card stack"><h2>${t("settings.running")}</h2>
-        ${shown.map((one) => html`<${Option} key=${one.key} option=${one}
-            error=${problem && (problem.field || "").endsWith(one.key) ? problem.message : undefined}
-            onChange=${(/** @type {unknown} */ changed) => set(one.key, changed)} />`)}
-        <${Wrong} problem=${problem && !shown.some((one) => (problem.field || "").endsWith(one.key)) ? problem : null} /></section>`;
+    const groups = [...new Set(shown.map((one) => one.group))];
+    return html`
+        ${groups.map((group) => html`<section class="card stack" key=${group}><h2>${group}</h2>
+            ${shown.filter((one) => one.group === group).map((one) => html`<${Option} key=${one.key} option=${one}
+                error=${problem && (problem.field || "").endsWith(one.key) ? problem.message : undefined}
+                onChange=${(/** @type {unknown} */ changed) => set(one.key, changed)} />`)}</section>`)}
+        <${Wrong} problem=${problem && !shown.some((one) => (problem.field || "").endsWith(one.key)) ? problem : null} />`;
 }
 
 function Option({option, error, onChange}) {
     const id = `option-${option.key}`;
     const change = (event) => onChange(option.type === "number" ? Number(event.target.value) : event.target.value);
     const ties = {...tied(id, error), disabled: !option.editable, value: option.value, onChange: change};
+    if (option.type === "flag") {
+        return html`<${Field} id=${id} label=${option.label} hint=${option.help} error=${error}>
+            <input type="checkbox" ...${tied(id, error)} disabled=${!option.editable} checked=${option.value}
+                onChange=${(event) => onChange(event.target.checked)} /><//>`;
+    }
     return html`
         <${Field} id=${id} label=${option.label} hint=${option.help} error=${error}>
             ${option.choices

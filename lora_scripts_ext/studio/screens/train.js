@@ -1,10 +1,11 @@
 // Training: what it will take, every setting, and how it is going.
 
 import {useEffect, useState} from "preact/hooks";
-import {address, get, post} from "../api.js";
+import {get, post} from "../api.js";
 import {html} from "../html.js";
 import {Dialog} from "../parts/dialog.js";
-import {Curve} from "../parts/curve.js";
+import {checkpointName, strengthText, suggestion} from "../parts/checkpoint.js";
+import {Losses} from "../parts/curve.js";
 import {Estimate} from "../parts/estimate.js";
 import {Later} from "../parts/later.js";
 import {Log} from "../parts/log.js";
@@ -13,8 +14,9 @@ import {Bar, Pill} from "../parts/pill.js";
 import {Previews} from "../parts/previews.js";
 import {Result} from "../parts/result.js";
 import {Settings} from "../parts/settings.js";
+import {Versions} from "../parts/versions.js";
 import {useWork} from "../parts/work.js";
-import {attempt, isOpen, jobs as allJobs, queue, refreshJobs} from "../state.js";
+import {attempt, isOpen, jobs as allJobs, link, queue, refreshJobs} from "../state.js";
 import {duration, t} from "../words.js";
 
 /** @param {{model: any, jobs: any[], set: (values: Record<string, unknown>) => Promise<unknown>}} properties */
@@ -85,6 +87,7 @@ function Training({job, trigger}) {
     });
     const {step = 0, steps} = job.progress;
     const words = job.waits_for || job.status || job.reason;
+    const found = report && suggestion(report);
     return html`
         <section class="card stack" aria-label=${t("train.training")}>
             <div class="row top"><h2>${t("train.training")}</h2><${Pill} state=${job.state} /><span class="space"></span>
@@ -94,18 +97,29 @@ function Training({job, trigger}) {
                     ${t(job.resumes ? "queue.resume" : "queue.retry")}</button>`}
                 ${job.state === "failed" && html`<button onClick=${() => act("retry", {draft: true})}>${t("train.corrected")}</button>`}
             </div>
+            ${report && report.warnings.length > 0 && html`<div class="notice" role="status"><b>${t("train.warned")}</b>
+                ${report.warnings.map((text) => html`<p>${text}</p>`)}</div>`}
             ${active && html`<${Bar} share=${share(job)} label=${t("train.progress")} /><${Facts} job=${job} />`}
             ${words && html`<p class=${job.state === "failed" ? "error" : "soft"} role="status">${words}</p>`}
             ${["failed", "stopped"].includes(job.state) && job.resumes && steps && html`<p class="soft small">${t("train.resumes", {step, steps})}</p>`}
             <${Wrong} problem=${problem} />
             ${["done", "stopped"].includes(job.state) && html`<${Result} job=${job} trigger=${trigger} />`}
-            ${report && report.curve.length > 1 && html`<${Curve} points=${report.curve} label=${t("train.loss")} />`}
+            ${report && report.ended_early && html`<p role="status">${t("train.ended", report.ended_early)}</p>`}
+            ${found && html`<${Suggestion} model=${job.model} found=${found} />`}
+            ${report && html`<${Losses} curve=${report.curve} heldOut=${report.held_out || []} mark=${found ? found.step : null} />`}
             ${report && html`<${Previews} previews=${report.previews} />`}
-            ${report && report.warnings.map((text) => html`<p class="small warning">${text}</p>`)}
             ${report && report.skipped.length > 0 && html`<details class="small"><summary>${t("train.skipped", {count: report.skipped.length})}</summary>
                 <ul class="plain">${report.skipped.map((one) => html`<li>${one.picture || one.name}: ${one.reason}</li>`)}</ul></details>`}
             <${Log} job=${job.id} active=${active} />
         </section>`;
+}
+
+/** @param {{model: string, found: NonNullable<ReturnType<typeof suggestion>>}} properties */
+function Suggestion({model, found}) {
+    return html`<div class=${found.warns ? "suggestion doubtful" : "suggestion"}><span class=${found.warns ? "pill warn" : "pill ok"}>${t("train.suggested")}</span>${" "}
+        <b>${t("train.suggestedAt", {checkpoint: checkpointName(found), strength: strengthText(found.strength)})}</b>
+        <p>${found.reason}</p>
+        ${model && html`<a href=${link("model", model, "compare")}>${t("train.compare")}</a>`}</div>`;
 }
 
 /** @param {any} job @returns {number} the share of a training that is done, before its first step that of what is prepared */
@@ -125,20 +139,4 @@ function Facts({job}) {
         memory && ["train.memoryLabel", t("train.memory", {size: (memory / 1024).toFixed(1)})],
     ].filter(Boolean);
     return html`<dl class="facts">${facts.map(([word, value]) => html`<div><dt>${t(word)}</dt><dd>${value}</dd></div>`)}</dl>`;
-}
-
-function Versions({model, stamp}) {
-    const [versions, setVersions] = useState(/** @type {any[]} */ ([]));
-    useEffect(() => {
-        let current = true;
-        attempt(() => get(`models/${model.id}/versions`)).then((found) => current && found && setVersions(found.items));
-        return () => {
-            current = false;
-        };
-    }, [model.id, stamp]);
-    if (!versions.length) return null;
-    return html`<div class="card"><h2>${t("train.versions")}</h2><ul class="plain">
-        ${[...versions].reverse().map((one) => html`<li><a href=${address(one.address)} download>${t("models.versions", {count: one.number})}</a>
-            <span class="small soft"> ${[one.facts.steps && t("train.ofSteps", {steps: one.facts.steps}),
-                new Date(one.created).toLocaleDateString(document.documentElement.lang)].filter(Boolean).join(" · ")}</span></li>`)}</ul></div>`;
 }

@@ -1,0 +1,31 @@
+export default {
+    "settings.page": "Settings",
+    "settings.language": "Language",
+    "settings.folders": "Folders",
+    "settings.dataDir": "Models, images and runs",
+    "settings.loraDir": "Finished LoRAs",
+    "settings.roots": "Folders that may be read",
+    "settings.everywhere": "all that this server may read",
+
+    "keys.title": "API keys",
+    "keys.hint": "For programs and people on other machines. Only a digest is kept, so a key is shown once.",
+    "keys.name": "What it is for",
+    "keys.scope": "What it may do",
+    "keys.write": "read and write",
+    "keys.read": "read only",
+    "keys.add": "Add",
+    "keys.secret": "Copy it now, it is not shown again:",
+    "keys.revoke": "Revoke",
+
+    "operator.title": "Set by the operator",
+    "operator.hint": "Where images come from and news is sent is set in a file on the server, never from here:",
+    "operator.webhooks": "Webhooks",
+    "operator.fetch": "Programs that bring images",
+    "operator.endpoints": "Captioning services",
+    "operator.none": "none",
+
+    "delivery.waiting": "is being sent",
+    "delivery.failing": "could not be sent yet",
+    "delivery.delivered": "delivered",
+    "delivery.given_up": "could not be sent",
+};

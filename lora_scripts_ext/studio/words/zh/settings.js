@@ -1,0 +1,31 @@
+export default {
+    "settings.page": "设置",
+    "settings.language": "语言",
+    "settings.folders": "文件夹",
+    "settings.dataDir": "模型、图片和训练记录",
+    "settings.loraDir": "完成的 LoRA",
+    "settings.roots": "可读取的文件夹",
+    "settings.everywhere": "服务器可读取的所有文件夹",
+
+    "keys.title": "API 密钥",
+    "keys.hint": "供其他机器上的程序和人员使用。只保存摘要，密钥仅显示一次。",
+    "keys.name": "用途",
+    "keys.scope": "权限",
+    "keys.write": "读写",
+    "keys.read": "只读",
+    "keys.add": "添加",
+    "keys.secret": "请立即复制，之后不再显示：",
+    "keys.revoke": "撤销",
+
+    "operator.title": "由运维人员设置",
+    "operator.hint": "图片来源和通知地址只能在服务器上的文件中设置：",
+    "operator.webhooks": "Webhook",
+    "operator.fetch": "获取图片的程序",
+    "operator.endpoints": "描述生成服务",
+    "operator.none": "无",
+
+    "delivery.waiting": "正在发送",
+    "delivery.failing": "暂时无法送达",
+    "delivery.delivered": "已送达",
+    "delivery.given_up": "未能送达",
+};
