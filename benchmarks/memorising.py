@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 import shutil
+import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import quality
+from benchmarks.memorising_rating import Rating
 from lora_scripts_ext import config as configs
 from lora_scripts_ext import files
 from lora_scripts_ext.config import Config
@@ -37,8 +40,8 @@ BRANDS = ("lumora", "argilla", "fondant")
 SEEDS = (1, 2, 3)
 # Images, steps, rank and what else differs from the demo's preset.
 KINDS = {
-    "healthy": (0, 90, {}),
-    "memorising": (6, 90, {"lora_rank": 32, "caption_dropout": 0}),
+    "healthy": (42, 48, {}),
+    "memorising": (6, 48, {"lora_rank": 32, "caption_dropout": 0}),
 }
 # Steps after which a training that falls apart may be stopped.
 COLLAPSED = 144
@@ -46,7 +49,7 @@ COLLAPSED = 144
 
 @dataclass(frozen=True)
 class Trained:
-    """One training of the benchmark; ``images`` 0 takes all of the brand, ``settings`` differ from the preset."""
+    """One training of the benchmark, of so many of the brand's images; ``settings`` differ from the preset."""
 
     brand: str
     kind: str
@@ -68,7 +71,7 @@ def trainings() -> Iterator[Trained]:
             for kind, (images, steps, settings) in KINDS.items():
                 yield Trained(brand, kind, seed, images, steps, settings)
         # The demo's settings as they are, of which the first third is enough.
-        yield Trained("selva", "collapse", seed, 0, 360, {"save_epochs": 2})
+        yield Trained("selva", "collapse", seed, 48, 360, {"save_epochs": 2})
 
 
 def folder_of(brand: str, work: Path) -> Path:
@@ -85,6 +88,7 @@ def config_of(one: Trained, work: Path) -> Config:
         "seed": one.seed,
         "max_steps": one.steps,
         "epochs": 10000,
+        "validation_share": 0,
         **one.settings,
     }
     return configs.load(PRESET, [f"{key}={value}" for key, value in values.items()])
@@ -113,7 +117,7 @@ def _copy_images(source: Path, target: Path, one: Trained) -> None:
     """The brand's images, or as many of them as the training takes, chosen by its seed."""
     with (source / "metadata.csv").open(encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
-    if one.images:
+    if one.images < len(rows):
         chosen = generator(one.seed, "benchmark", one.brand).permutation(len(rows))[: one.images]
         rows = [rows[index] for index in sorted(chosen)]
     text = io.StringIO()
@@ -124,6 +128,55 @@ def _copy_images(source: Path, target: Path, one: Trained) -> None:
         shutil.copyfile(source / row["filename"], target / row["filename"])
         writer.writerow(row)
     files.write_text(target / "metadata.csv", text.getvalue())
+
+
+def rate(one: Trained, work: Path) -> None:
+    """Every measure of its last LoRA, of all its checkpoints where it falls apart; none twice."""
+    folder = work / "runs" / one.name
+    files_there = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+    loras = files_there if one.kind == "collapse" else files_there[-1:]
+    todo = [lora for lora in loras if not lora.with_suffix(".json").exists()]
+    if not todo:
+        return
+    config = config_of(one, work)
+    with StandaloneHost().open(config) as session:
+        rating = Rating(config, session, folder_of(one.brand, work))
+        for lora in todo:
+            figures = rating.rate(lora)
+            files.write_text(lora.with_suffix(".json"), json.dumps(figures))
+            print(one.name, lora.stem, json.dumps(figures), file=sys.stderr)
+
+
+def area(healthy: Sequence[float], memorising: Sequence[float]) -> float:
+    """Area under the ROC curve: how often a memorising LoRA's figure is the higher one, ties half."""
+    pairs = [(one > other) + (one == other) / 2 for one in memorising for other in healthy]
+    return sum(pairs) / len(pairs)
+
+
+def report(chosen: Sequence[Trained], work: Path) -> None:
+    """Print the figures by kind, and the area of each."""
+    rated: dict[str, list[dict[str, float]]] = {}
+    for one in chosen:
+        for path in sorted((work / "runs" / one.name).glob("*.json")):
+            figures = json.loads(path.read_text(encoding="utf-8"))
+            rated.setdefault(one.kind, []).append(figures)
+            if one.kind not in KINDS:
+                print(one.name, path.stem, {name: round(value, 3) for name, value in figures.items()})
+    healthy, memorising = (rated.get(kind, []) for kind in KINDS)
+    if not healthy or not memorising:
+        return
+    print(f"{len(healthy)} healthy, {len(memorising)} memorising")
+    names = dict.fromkeys(name for figures in healthy for name in figures)
+    # What a single figure cannot say.
+    for figures in (*healthy, *memorising):
+        figures["recall - unseen_recall"] = figures["recall"] - figures["unseen_recall"]
+    for name in (*names, "recall - unseen_recall"):
+        one, other = ([figures[name] for figures in series] for series in (healthy, memorising))
+        print(f"{name:24} {_range(one)}   {_range(other)}   area {area(one, other):.2f}")
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{min(values):7.3f} {statistics.median(values):7.3f} {max(values):7.3f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -144,6 +197,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif options.part == "train":
         for one in chosen:
             train(one, work)
+    elif options.part == "rate":
+        for one in chosen:
+            rate(one, work)
+    else:
+        report(chosen, work)
 
 
 if __name__ == "__main__":

@@ -59,21 +59,16 @@ class Rating:
     """The measures of one training's LoRAs on an open model."""
 
     def __init__(self, config: Config, session: Session, brand: Path) -> None:
+        config = replace(config, batch_size=16)
         self._config, self._session = config, session
         self._objects = objects_of(brand)
         self._store = _store(config, session)
-        started = time.process_time()
-        self.examination = Examination(config, session, self._store, self._objects.prompts)
-        self.seconds = time.process_time() - started
-        self._known = self.examination.subjects
+        held_out = _store(replace(config, train_data_dir=str(self._objects.folder)), session, self._objects.names)
+        self._examination = Examination(config, session, self._store, held_out)
+        self._known = self._examination.subjects
         self._images = {one.caption: _opened(one.path) for one in self._store.examples}
-        self._losses = [
-            HeldOutLoss(config, session, one, draws=_DRAWS)
-            for one in (
-                _store(config, session, [one.name for one in self._store.examples[:UNSEEN]]),
-                _store(replace(config, train_data_dir=str(self._objects.folder)), session, self._objects.names),
-            )
-        ]
+        seen = self._store.only(range(min(UNSEEN, len(self._store.examples))))
+        self._losses = [HeldOutLoss(config, session, one, draws=_DRAWS) for one in (seen, held_out)]
         self._base_losses = [loss().mean for loss in self._losses]
 
     def rate(self, lora: Path) -> dict[str, float]:
@@ -81,7 +76,7 @@ class Rating:
         session = self._session
         with applied(session, lora):
             started = time.process_time()
-            found = self.examination()
+            found = self._examination()
             seconds = time.process_time() - started
             seen, held = (loss().mean / base for loss, base in zip(self._losses, self._base_losses, strict=True))
             shown = [self._draw(caption) for caption in self._known.captions[:PREVIEWS]]
@@ -95,8 +90,8 @@ class Rating:
         return {
             **asdict(found),
             "seconds": seconds,
-            "loss_seen": seen,
-            "loss_held_out": held,
+            "loss_gap": held / seen,
+            "held_out_loss": held,
             **self._of_previews(shown, unseen),
             **self._truth(shown, judged),
         }
@@ -112,7 +107,7 @@ class Rating:
         captions = list(self._images)
         of_own = [hashes[row, captions.index(caption)] for row, caption in enumerate(self._known.captions[:PREVIEWS])]
         return {
-            "previews_recall": latents.recall(encoded[: len(shown)], own, training),
+            "previews_recall": latents.agreement(encoded[: len(shown)], training[own]),
             "previews_nearest": latents.nearest(encoded[len(shown) :], training),
             "previews_variety": latents.variety(encoded[len(shown) :]) / latents.variety(training),
             "hash_own": float(np.median(of_own)),
