@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 
 # The first number of a key for ``derive``.
-NOISE, DROPOUT, HELD_OUT = 1, 2, 3
+NOISE, DROPOUT, HELD_OUT, EVALUATION = 1, 2, 3, 4
 
 
 def generator(*key: int | str) -> np.random.Generator:

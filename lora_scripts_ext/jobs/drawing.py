@@ -79,7 +79,7 @@ def _config(base_model: str, cell: Cell) -> configs.Config:
 
 def _lora(session: Session, lora: Path | None, strength: float) -> ExitStack:
     """The LoRA attached, where the session does not draw from the file itself."""
-    from ..training.lora_applied import applied
+    from ..adapters.applied import applied
 
     stack = ExitStack()
     if lora is not None and not session.draws_from_file:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import memory
+from ..adapters.applied import applied
 from ..config import Config
 from ..contract import Conditioning, Session
 from ..dataset import source
@@ -22,7 +23,6 @@ from ..dataset.store import Store
 from ..parallel import Check, Progress
 from ..random_streams import HELD_OUT, generator
 from . import objective
-from .lora_applied import applied
 
 _LEAST, _MOST = 2, 16
 # Pairs of noise and timestep in all: with fewer, the few images that are held out say little.

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from .. import memory
 from ..adapters.adapter import Adapter
+from ..adapters.applied import applied
 from ..dataset.store import Store
 from . import optimizer
 from .held_out import HeldOutLoss
 from .listener import Context, Listener
 from .log import Log
-from .lora_applied import applied
 from .state import State
 
 # Of the run's time. A prediction without gradients takes as long as 0.4 of an image in a training step.

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..adapters import file
-from ..adapters.adapter import Adapter
-from ..adapters.targets import select
 from ..contract import Session
+from . import file
+from .adapter import Adapter
+from .targets import select
 
 
 @contextmanager
