@@ -35,7 +35,7 @@ from .previews import Previews
 from .processes import World
 from .state_saver import StateSaver
 from .step import Stepper
-from .suggested import suggested
+from .suggested import verdict
 from .validation import Point, Validation
 
 Resume = bool | Literal["if-possible"]
@@ -230,6 +230,7 @@ class Run:
     ) -> None:
         self._should_stop = should_stop
         self._fit = fit
+        self._images = images
         self.context = context = _context(config, session, store, world, self.warn)
         identity = _identity(context)
         warnings: list[str] = []
@@ -278,14 +279,15 @@ class Run:
 
         ``started`` is when the run began, in seconds since the epoch.
         """
-        suggestion = None
+        found = None
         if self.context.world.is_main and self.context.progress.done:
-            suggestion = suggested(self.context, self.validation, self.checkpoints)
-        if suggestion is not None:
-            self.log.emit({"event": "suggested", **asdict(suggestion)})
-            if suggestion.warns:
-                self.warn(suggestion.reason)
-        return self._result(started, suggestion)
+            found = verdict(self.context, self.validation, self.checkpoints, self._images)
+        if found is None:
+            return self._result(started, None)
+        self.log.emit({"event": "suggested", **asdict(found.suggestion)})
+        for text in (*([found.suggestion.reason] if found.suggestion.warns else []), *found.warnings):
+            self.warn(text)
+        return self._result(started, found.suggestion)
 
     def _loop(self) -> None:
         """Do the steps that are left, until the user stops the run."""
