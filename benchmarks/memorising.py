@@ -1,7 +1,7 @@
 """Do the measures of copying and of falling apart tell LoRAs that do it from LoRAs that do not?
 
 ``python -m benchmarks.memorising brands --packs node_modules``: draws the brands that are not in the repository;
-``python -m benchmarks.memorising train [--only WORD ...]``: trains the LoRAs of the pocket model, an hour on two cores;
+``python -m benchmarks.memorising train [--only WORD ...]``: trains the LoRAs of the pocket model, a minute or two each;
 ``python -m benchmarks.memorising rate``: every measure of every checkpoint, and what it truly is;
 ``python -m benchmarks.memorising report``: the areas under the ROC curves.
 
@@ -135,7 +135,7 @@ def rate(one: Trained, work: Path) -> None:
     folder = work / "runs" / one.name
     files_there = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
     loras = files_there if one.kind == "collapse" else files_there[-1:]
-    todo = [lora for lora in loras if not lora.with_suffix(".json").exists()]
+    todo = [lora for lora in loras if not lora.with_suffix(".figures.json").exists()]
     if not todo:
         return
     config = config_of(one, work)
@@ -143,7 +143,7 @@ def rate(one: Trained, work: Path) -> None:
         rating = Rating(config, session, folder_of(one.brand, work))
         for lora in todo:
             figures = rating.rate(lora)
-            files.write_text(lora.with_suffix(".json"), json.dumps(figures))
+            files.write_text(lora.with_suffix(".figures.json"), json.dumps(figures))
             print(one.name, lora.stem, json.dumps(figures), file=sys.stderr)
 
 
@@ -157,7 +157,7 @@ def report(chosen: Sequence[Trained], work: Path) -> None:
     """Print the figures by kind, and the area of each."""
     rated: dict[str, list[dict[str, float]]] = {}
     for one in chosen:
-        for path in sorted((work / "runs" / one.name).glob("*.json")):
+        for path in sorted((work / "runs" / one.name).glob("*.figures.json")):
             figures = json.loads(path.read_text(encoding="utf-8"))
             rated.setdefault(one.kind, []).append(figures)
             if one.kind not in KINDS:

@@ -11,8 +11,6 @@ from .suggestion import Finding
 _RECALL_GAP = 0.27
 _RECALL_ALONE = 0.57
 _DISSOLVED = 0.33
-# Not measured: most of the effect.
-_LEAK = 0.7
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,8 @@ class Findings:
         variety: how different captions' images are, in terms of the training images.
         pull: how much a caption moves the prediction on pure noise, in terms of the base model.
         alignment: cosine of that with the unconditional prediction, at little noise.
-        leak: how much of the LoRA's effect remains without its trigger word: 0 none, 1 all.
+        leak: how much of the LoRA's effect remains without its trigger word: 0 none, 1 all. A figure only: from where
+            on it is too much has not been measured.
     """
 
     recall: float
@@ -55,11 +54,6 @@ class Findings:
         return max(self.recall, self.unseen_recall) < _DISSOLVED
 
     @property
-    def leaks(self) -> bool:
-        """Whether prompts without the trigger word change nearly as much as those with it."""
-        return self.leak >= _LEAK
-
-    @property
     def names(self) -> tuple[Finding, ...]:
         """As ``suggestion.Point`` takes them."""
         found: list[Finding] = ["copies"] if self.copies else []
@@ -77,10 +71,5 @@ class Findings:
             said.append(
                 "What the LoRA draws of its captions has little in common with their images, as where it falls apart; "
                 "look at the previews, and use another checkpoint or train again with a lower learning rate."
-            )
-        if self.leaks:
-            said.append(
-                "The LoRA changes prompts without its trigger word nearly as much as those with it; train again with "
-                "regularisation images or a class prompt, or with fewer epochs."
             )
         return said
