@@ -35,7 +35,7 @@ class Examination:
     """The measures of one run. Made once, it is called whenever the adapter is to be looked at.
 
     It draws from the same noise every time: only the adapter differs. Of 8 captions and 8 held-out images a call
-    predicts 192 latents for the sketches and 34 for the pull: forward only, as much work as some 75 training steps of
+    predicts 192 latents for the sketches and 34 for the pull: forward only, as much work as some 90 training steps of
     one image. The prompts are encoded when it is made; the VAE is not needed.
 
     Attributes:
