@@ -136,3 +136,32 @@ def test_a_lora_of_the_same_name_is_not_replaced_without_a_question(page, served
     page.get_by_role("button", name="Start now").click()
     dialog.get_by_role("button", name="Train, and rename the other one").click()
     expect(page.get_by_text("The LoRA is ready:")).to_be_visible(timeout=240_000)
+
+
+def test_a_contact_sheet_is_drawn_and_one_of_its_images_is_approved_and_published(page, served):
+    client, images = served
+    model = make(client, "sheet", images, trigger_word="sht", config=CONFIG | {"preview_epochs": 0})
+    assert ended(client, client.post(f"models/{model}/train").json["id"])["state"] == "done"
+    open_at(page, "model", model, "compare")
+    page.get_by_role("button", name="With my own prompts…").click(timeout=60_000)
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Prompts, one a line").fill("sht, a boat")
+    dialog.get_by_label("Strengths").fill("0.8")
+    dialog.get_by_role("button", name="Draw the contact sheet").click()
+    cell = page.get_by_role("button", name=re.compile("^The end at 0.8"))
+    expect(page.get_by_role("link", name="Download the sheet")).to_be_visible(timeout=240_000)
+    page.reload()
+    cell.click(timeout=60_000)
+    choice = page.get_by_label("The chosen image")
+    choice.get_by_text("Parameters").click()
+    expect(choice).to_contain_text("sht, a boat")
+    page.get_by_label("Your name").fill("Anna")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_label("Review", exact=True).locator(".said")).to_contain_text("Anna", timeout=20_000)
+    choice.get_by_role("button", name="Publish this one").click()
+    expect(choice.get_by_role("status")).to_contain_text("sheet.safetensors", timeout=60_000)
+    (version,) = client.get(f"models/{model}/versions").json["items"]
+    assert (version["published_as"]["strength"], version["published_as"]["by"]) == (0.8, "Anna")
+    assert version["review"]["state"] == "approved"
+    open_at(page, "models")
+    expect(page.get_by_role("link", name=re.compile("sheet"))).to_contain_text("approved", timeout=20_000)

@@ -29,6 +29,8 @@ _SHARE_OF_TIME, _PREDICTIONS_PER_STEP = 0.05, 2.5
 # With 8 draws, checkpoints are ranked nearly, with 16 always as with 224; more than 32 tell nothing more
 # (benchmarks/RESULTS.md).
 _FEWEST_DRAWS, _MOST_DRAWS = 8, 32
+# Measurements beside those after epochs: before the first step, and of two further strengths at the end.
+_BESIDE = 3
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ class Validation(Listener):
 
 def cost(visits: int, epochs: int, images: int, save_epochs: int) -> tuple[int, int]:
     """How many draws a measurement takes, and after every how many epochs it is due, so that all measurements together
-    take at most a twentieth of the run's time, unless it is too short for two of them.
+    take at most a twentieth of the run's time, unless it is too short for one after its last step.
 
     Args:
         visits: images that an epoch trains on, each as often as it is repeated.
@@ -191,9 +193,8 @@ def cost(visits: int, epochs: int, images: int, save_epochs: int) -> tuple[int, 
         save_epochs: after every how many epochs a checkpoint is written, 0 for none.
     """
     predictions = _SHARE_OF_TIME * _PREDICTIONS_PER_STEP * visits * epochs
-    draws = max(_FEWEST_DRAWS, images, min(_MOST_DRAWS, int(predictions / (epochs + 1))))
-    # One of them is before the first step.
-    most = max(1, int(predictions / draws) - 1)
+    draws = max(_FEWEST_DRAWS, images, min(_MOST_DRAWS, int(predictions / (epochs + _BESIDE))))
+    most = max(1, int(predictions / draws) - _BESIDE)
     every = math.ceil(epochs / most)
     if every > 1 and save_epochs > 1:
         # Where checkpoints are, so that each of those that are compared has its loss.
