@@ -1,7 +1,7 @@
 """The measures of a LoRA on an open model: what they are made of, and that only the adapter changes them."""
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -80,19 +80,18 @@ def test_without_held_out_images_less_is_said(opened):
 
 
 @pytest.mark.parametrize(
-    ("change", "names"),
+    ("change", "copies"),
     [
-        ({}, ()),
-        ({"recall": 0.95, "unseen_recall": 0.2}, ("copies",)),
-        ({"recall": 0.01, "unseen_recall": 0.02}, ("falls apart",)),
-        ({"recall": math.nan, "unseen_recall": math.nan}, ()),
-        ({"recall": 0.7, "unseen_recall": math.nan}, ("copies",)),
-        ({"recall": 0.1, "unseen_recall": math.nan}, ("falls apart",)),
+        ({}, False),
+        ({"recall": 0.95, "unseen_recall": 0.2}, True),
+        ({"recall": 0.95, "unseen_recall": 0.9}, False),
+        ({"recall": math.nan, "unseen_recall": math.nan}, False),
+        ({"recall": 0.7, "unseen_recall": math.nan}, True),
+        ({"recall": 0.1, "unseen_recall": math.nan}, False),
     ],
 )
-def test_what_is_noticed(change, names):
+def test_what_is_noticed(change, copies):
     found = replace(QUIET, **change)
-    assert found.names == names
-    assert len(found.sentences()) == len(names)
+    assert found.copies is copies
+    assert len(found.sentences()) == copies
     assert all(sentence.endswith(".") and ";" in sentence for sentence in found.sentences())
-    assert set(asdict(found)) >= set(change)

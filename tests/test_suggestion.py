@@ -1,17 +1,14 @@
 """Which checkpoint is suggested, at which strength, and with what reason."""
 
-import pytest
-
 from lora_scripts_ext.evaluation.suggestion import Point, suggest
 
 BASE = 1.1
 
 
-def points(*losses, findings=()):
-    """A checkpoint for each loss, three steps an epoch; ``findings`` of those after which epochs."""
-    found = dict(findings)
+def points(*losses, copies=()):
+    """A checkpoint for each loss, three steps an epoch; ``copies``: the epochs after which they copy."""
     return [
-        Point(f"{epoch}.safetensors", 3 * epoch, loss, epoch, findings=found.get(epoch, ()))
+        Point(f"{epoch}.safetensors", 3 * epoch, loss, epoch, copies=epoch in copies)
         for epoch, loss in enumerate(losses, 1)
     ]
 
@@ -33,13 +30,13 @@ def test_what_is_worse_than_the_base_model_is_suggested_with_a_warning_alone():
     assert one.reason.startswith("No checkpoint predicts") and "epoch 2" in one.reason
 
 
-@pytest.mark.parametrize(("finding", "said"), [("copies", "copy training images"), ("falls apart", "fall apart")])
-def test_checkpoints_of_which_something_bad_is_known_are_left_out(finding, said):
-    one = suggest(points(0.9, 0.7, 0.6, findings={3: (finding,)}), BASE)
-    assert one.checkpoint == "2.safetensors" and said in one.reason and not one.warns
-    all_bad = suggest(points(0.9, 0.7, findings={1: (finding,), 2: (finding,)}), BASE)
-    assert all_bad.checkpoint == "2.safetensors" and all_bad.reason.startswith(f"All checkpoints {said}")
-    assert all_bad.warns
+def test_checkpoints_that_copy_are_left_out():
+    one = suggest(points(0.9, 0.7, 0.6, copies={3}), BASE)
+    assert (one.checkpoint, one.warns) == ("2.safetensors", False)
+    assert one.reason.endswith("best by epoch 2 of the checkpoints that do not copy training images.")
+    all_copy = suggest(points(0.9, 0.7, copies={1, 2}), BASE)
+    assert (all_copy.checkpoint, all_copy.warns) == ("2.safetensors", True)
+    assert all_copy.reason.startswith("All checkpoints copy training images")
 
 
 def test_the_strength_is_that_with_the_lowest_loss():

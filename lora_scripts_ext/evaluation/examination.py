@@ -1,4 +1,4 @@
-"""One look at what a LoRA has become: does it copy its training images, does it fall apart?"""
+"""One look at what a LoRA has become: does it copy its training images, does it still draw what captions say?"""
 
 from __future__ import annotations
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .suggestion import Finding
-
 # Between the pocket model's LoRAs that do it and those that do not, see benchmarks/RESULTS.md.
 _RECALL_GAP = 0.27
 _RECALL_ALONE = 0.57
-_DISSOLVED = 0.33
 
 
 @dataclass(frozen=True)
 class Findings:
     """Figures of a LoRA at strength 1; NaN where there was nothing to measure it on.
+
+    Of one that falls apart both recalls are low, but so are they where captions do not say how an image is composed:
+    that is for people to see.
 
     Attributes:
         recall: how much the images of training captions are their own training images: 0 nothing, 1 exactly.
@@ -44,32 +44,11 @@ class Findings:
             return self.recall >= _RECALL_ALONE
         return self.recall - self.unseen_recall >= _RECALL_GAP
 
-    @property
-    def dissolves(self) -> bool:
-        """Whether what it draws is neither its training images nor the held-out ones.
-
-        So it is before it has learned anything, too, and always where captions do not say how an image is composed: it
-        means something of a finished LoRA for single subjects on the ground of a brand.
-        """
-        return max(self.recall, self.unseen_recall) < _DISSOLVED
-
-    @property
-    def names(self) -> tuple[Finding, ...]:
-        """As ``suggestion.Point`` takes them."""
-        found: list[Finding] = ["copies"] if self.copies else []
-        return (*found, "falls apart") if self.dissolves else tuple(found)
-
     def sentences(self) -> list[str]:
         """What to tell who trained it, and what to do; none where nothing was found."""
-        said = []
-        if self.copies:
-            said.append(
-                "The LoRA draws its training images much better than anything else; use an earlier checkpoint, or "
-                "train again with more images, fewer epochs or a lower rank."
-            )
-        if self.dissolves:
-            said.append(
-                "What the LoRA draws of its captions has little in common with their images, as where it falls apart; "
-                "look at the previews, and use another checkpoint or train again with a lower learning rate."
-            )
-        return said
+        if not self.copies:
+            return []
+        return [
+            "The LoRA draws its training images much better than anything else; use an earlier checkpoint, or train "
+            "again with more images, fewer epochs or a lower rank."
+        ]

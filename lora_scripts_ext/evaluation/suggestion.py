@@ -5,11 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-Finding = Literal["copies", "falls apart"]
-
-_FINDINGS: dict[Finding, str] = {"copies": "copy training images", "falls apart": "fall apart"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +17,7 @@ class Point:
         epoch: likewise; None where it was written between two.
         loss: its mean loss on the held-out images, with the noise and timesteps of every other point.
         strength: of the LoRA.
-        findings: what else was noticed of it.
+        copies: whether it draws its training images again.
     """
 
     checkpoint: str
@@ -30,7 +25,7 @@ class Point:
     loss: float
     epoch: int | None = None
     strength: float = 1.0
-    findings: tuple[Finding, ...] = ()
+    copies: bool = False
 
     @property
     def name(self) -> str:
@@ -59,7 +54,7 @@ class Suggestion:
 def suggest(points: Sequence[Point], base: float) -> Suggestion | None:
     """The checkpoint with the lowest loss on held-out images, at the strength with the lowest.
 
-    Checkpoints of which something bad was noticed are left out where there are others. Losses at strengths other than 1
+    Checkpoints that copy training images are left out where there are others. Losses at strengths other than 1
     only count for the choice of the strength: they may be there for one checkpoint and missing for the rest.
 
     Args:
@@ -73,7 +68,7 @@ def suggest(points: Sequence[Point], base: float) -> Suggestion | None:
     full = [point for point in points if point.strength == 1]
     if not full:
         return None
-    sound = [point for point in full if not point.findings]
+    sound = [point for point in full if not point.copies]
     chosen = min(sound or full, key=lambda point: point.loss)
     strengths = [point for point in points if point.checkpoint == chosen.checkpoint]
     best = min(strengths, key=lambda point: (point.loss, point.strength != 1))
@@ -90,16 +85,15 @@ def _warning(best: Point, worse: bool) -> str:
             "rate."
         )
     return (
-        f"All checkpoints {_FINDINGS[best.findings[0]]}, {best.name} still predicts images that were not trained on "
+        f"All checkpoints copy training images, {best.name} still predicts images that were not trained on "
         "best; look at its images before you use it."
     )
 
 
 def _reason(best: Point, full: Sequence[Point], sound: Sequence[Point]) -> str:
     start = f"Images that were not trained on are predicted best by {best.name}"
-    bad = [point for point in full if point.findings]
-    if bad and min(full, key=lambda point: point.loss).findings:
-        return f"{start} of the checkpoints that do not {_FINDINGS[bad[0].findings[0]]}."
+    if min(full, key=lambda point: point.loss).copies:
+        return f"{start} of the checkpoints that do not copy training images."
     if best.step == max(point.step for point in sound):
         return f"{start}, the last one."
     return f"{start}; later ones only get better on the training images."

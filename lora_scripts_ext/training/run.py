@@ -281,7 +281,7 @@ class Run:
         """
         found = None
         if self.context.world.is_main and self.context.progress.done:
-            found = verdict(self.context, self.validation, self.checkpoints, self._images)
+            found = verdict(self.context, self.log, self.validation, self.checkpoints, self._images)
         if found is None:
             return self._result(started, None)
         self.log.emit({"event": "suggested", **asdict(found.suggestion)})

@@ -1,10 +1,10 @@
-"""Which of a run's files to use: by the loss on its held-out images, and by what they draw."""
+"""Which of a run's files to use: by the loss on its held-out images, and by whether they copy what they draw."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..adapters.applied import applied
@@ -13,11 +13,12 @@ from ..evaluation.examination import Examination
 from ..evaluation.suggestion import Point, Suggestion, suggest
 from .checkpoints import Checkpoints
 from .listener import Context
+from .log import Log
 from .validation import Validation
 
 # Beside full strength: what prompts usually name.
 _STRENGTHS = (0.6, 0.8)
-# Files that are examined where the ones before draw nothing of use.
+# Files that are examined where the ones before copy training images.
 _MOST_EXAMINED = 5
 # Images that a run has to have seen: of a shorter one, examining a file would be much of the time.
 _WORTH_EXAMINING = 900
@@ -37,11 +38,11 @@ class Verdict:
 
 
 def verdict(
-    context: Context, validation: Validation, checkpoints: Checkpoints, held_out: Store | None
+    context: Context, log: Log, validation: Validation, checkpoints: Checkpoints, held_out: Store | None
 ) -> Verdict | None:
     """The checkpoint or finished file to use, and its strength; None where no image was held out.
 
-    To be called when the adapter is detached.
+    To be called when the adapter is detached. What is found of a file that is examined goes to ``log``.
     """
     points = _points(context, validation, checkpoints)
     if not points or held_out is None:
@@ -49,7 +50,7 @@ def verdict(
     base = validation.points[0].base
     warnings: tuple[str, ...] = ()
     if _seen(context) >= _WORTH_EXAMINING:
-        points, warnings = _examined(context, held_out, points, base)
+        points, warnings = _examined(context, log, held_out, points, base)
     first = suggest(points, base)
     if first is None:
         return None
@@ -79,25 +80,26 @@ def _seen(context: Context) -> int:
 
 
 def _examined(
-    context: Context, held_out: Store, points: Sequence[Point], base: float
+    context: Context, log: Log, held_out: Store, points: Sequence[Point], base: float
 ) -> tuple[list[Point], tuple[str, ...]]:
-    """The points with what was found of them, and sentences about the best where none is good.
+    """The points with what was found of them, and sentences about the best where all copy training images.
 
-    Files are examined, the one of the lowest loss first, until one is good; where none of the first few is, the others
-    are left out.
+    Files are examined, the one of the lowest loss first, until one does not copy; where the first few all do, the
+    others are left out.
     """
     examination = Examination(context.config, context.session, context.store, held_out)
-    left, bad, said = list(points), list[Point](), list[list[str]]()
-    while left and len(bad) < _MOST_EXAMINED:
+    left, copies, said = list(points), list[Point](), list[list[str]]()
+    while left and len(copies) < _MOST_EXAMINED:
         first = suggest(left, base)
         if first is None:
             break
         chosen = next(point for point in left if point.checkpoint == first.checkpoint)
         with applied(context.session, Path(chosen.checkpoint)):
             findings = examination()
-        if not findings.names:
-            return [*bad, *left], ()
+        log.emit({"event": "examined", "checkpoint": chosen.checkpoint, **asdict(findings)})
+        if not findings.copies:
+            return [*copies, *left], ()
         left.remove(chosen)
-        bad.append(replace(chosen, findings=findings.names))
+        copies.append(replace(chosen, copies=True))
         said.append(findings.sentences())
-    return bad, tuple(said[0]) if said else ()
+    return copies, tuple(said[0]) if said else ()
