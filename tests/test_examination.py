@@ -77,21 +77,3 @@ def test_without_held_out_images_less_is_said(opened):
     config, session, store, _ = opened
     found = Examination(config, session, store, None)()
     assert math.isnan(found.nearest) and math.isnan(found.unseen_recall) and not math.isnan(found.recall)
-
-
-@pytest.mark.parametrize(
-    ("change", "copies"),
-    [
-        ({}, False),
-        ({"recall": 0.95, "unseen_recall": 0.2}, True),
-        ({"recall": 0.95, "unseen_recall": 0.9}, False),
-        ({"recall": math.nan, "unseen_recall": math.nan}, False),
-        ({"recall": 0.7, "unseen_recall": math.nan}, True),
-        ({"recall": 0.1, "unseen_recall": math.nan}, False),
-    ],
-)
-def test_what_is_noticed(change, copies):
-    found = replace(QUIET, **change)
-    assert found.copies is copies
-    assert len(found.sentences()) == copies
-    assert all(sentence.endswith(".") and ";" in sentence for sentence in found.sentences())

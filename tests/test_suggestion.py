@@ -5,12 +5,9 @@ from lora_scripts_ext.evaluation.suggestion import Point, suggest
 BASE = 1.1
 
 
-def points(*losses, copies=()):
-    """A checkpoint for each loss, three steps an epoch; ``copies``: the epochs after which they copy."""
-    return [
-        Point(f"{epoch}.safetensors", 3 * epoch, loss, epoch, copies=epoch in copies)
-        for epoch, loss in enumerate(losses, 1)
-    ]
+def points(*losses):
+    """A checkpoint for each loss, three steps an epoch."""
+    return [Point(f"{epoch}.safetensors", 3 * epoch, loss, epoch) for epoch, loss in enumerate(losses, 1)]
 
 
 def test_the_lowest_loss_on_held_out_images_wins():
@@ -28,15 +25,6 @@ def test_what_is_worse_than_the_base_model_is_suggested_with_a_warning_alone():
     one = suggest(points(1.3, 1.15, 1.2), BASE)
     assert (one.checkpoint, one.warns) == ("2.safetensors", True)
     assert one.reason.startswith("No checkpoint predicts") and "epoch 2" in one.reason
-
-
-def test_checkpoints_that_copy_are_left_out():
-    one = suggest(points(0.9, 0.7, 0.6, copies={3}), BASE)
-    assert (one.checkpoint, one.warns) == ("2.safetensors", False)
-    assert one.reason.endswith("best by epoch 2 of the checkpoints that do not copy training images.")
-    all_copy = suggest(points(0.9, 0.7, copies={1, 2}), BASE)
-    assert (all_copy.checkpoint, all_copy.warns) == ("2.safetensors", True)
-    assert all_copy.reason.startswith("All checkpoints copy training images")
 
 
 def test_the_strength_is_that_with_the_lowest_loss():

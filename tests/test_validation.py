@@ -11,8 +11,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from lora_scripts_ext.errors import UserError
-from lora_scripts_ext.evaluation.examination import Examination
-from lora_scripts_ext.evaluation.findings import Findings
 from lora_scripts_ext.training import held_out, suggested, validation
 from lora_scripts_ext.training.held_out import HeldOutLoss
 from lora_scripts_ext.training.validation import cost
@@ -200,54 +198,12 @@ def test_a_suggestion_measures_the_file_at_strengths(config):
     assert f"epoch {best.epoch}" in result.suggested.reason
 
 
-@pytest.fixture
-def found(monkeypatch):
-    """What examinations find, in the order of the files that are looked at."""
-    found = []
-
-    class Scripted:
-        def __init__(self, config, session, store, images):
-            assert len(images.examples) == 2 and len(store.examples) == 20
-
-        def __call__(self):
-            return found.pop(0)
-
-    monkeypatch.setattr(suggested, "Examination", Scripted)
-    monkeypatch.setattr(suggested, "_WORTH_EXAMINING", 0)
-    return found
-
-
-GOOD = Findings(0.5, 0.5, 1.0, 1.0, 1.0, 0.0, 0.1)
-COPIES = replace(GOOD, recall=0.9)
-
-
-def test_a_checkpoint_that_copies_is_not_suggested_where_another_does_not(
-    config, falling_then_rising, halved_strength_is_better, found
-):
-    found += [COPIES, GOOD]
-    result = train(replace(config, epochs=3))
-    # By loss the second would be best, then the third.
-    assert result.suggested.checkpoint == str(result.lora) and not result.suggested.warns
-    assert result.suggested.reason.endswith("of the checkpoints that do not copy training images.")
-    assert found == [] and not [text for text in result.warnings if "training images" in text]
-
-
-def test_where_all_checkpoints_copy_the_run_warns(config, falling_then_rising, found):
-    found += [COPIES] * 3
-    result = train(replace(config, epochs=3))
-    assert result.suggested.warns and result.suggested.checkpoint == str(result.checkpoints[1])
-    assert result.suggested.reason in result.warnings
-    assert any(text.startswith("The LoRA draws its training images") for text in result.warnings)
-
-
-def test_a_real_examination_looks_at_the_file_that_is_suggested(config, monkeypatch):
-    monkeypatch.setattr(suggested, "_WORTH_EXAMINING", 0)
-    looked = []
-    original = Examination.__call__
-    monkeypatch.setattr(Examination, "__call__", lambda self: looked.append(original(self)) or looked[-1])
+def test_of_a_long_run_the_suggested_file_is_examined(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(suggested, "_WORTH_EXAMINING", 20)
     result = train(replace(config, epochs=1))
-    assert result.suggested is not None and len(looked) == 1
-    assert -1 <= looked[0].recall <= 1 and looked[0].pull > 0
+    (examined,) = [event for event in events(tmp_path / "out") if event["event"] == "examined"]
+    assert examined["checkpoint"] == result.suggested.checkpoint
+    assert -1 <= examined["recall"] <= 1 and examined["pull"] > 0
 
 
 def test_pruning_spares_the_best_checkpoint(config, falling_then_rising):

@@ -35,7 +35,7 @@ from .previews import Previews
 from .processes import World
 from .state_saver import StateSaver
 from .step import Stepper
-from .suggested import verdict
+from .suggested import suggested
 from .validation import Point, Validation
 
 Resume = bool | Literal["if-possible"]
@@ -279,15 +279,14 @@ class Run:
 
         ``started`` is when the run began, in seconds since the epoch.
         """
-        found = None
+        suggestion = None
         if self.context.world.is_main and self.context.progress.done:
-            found = verdict(self.context, self.log, self.validation, self.checkpoints, self._images)
-        if found is None:
-            return self._result(started, None)
-        self.log.emit({"event": "suggested", **asdict(found.suggestion)})
-        for text in (*([found.suggestion.reason] if found.suggestion.warns else []), *found.warnings):
-            self.warn(text)
-        return self._result(started, found.suggestion)
+            suggestion = suggested(self.context, self.log, self.validation, self.checkpoints, self._images)
+        if suggestion is not None:
+            self.log.emit({"event": "suggested", **asdict(suggestion)})
+            if suggestion.warns:
+                self.warn(suggestion.reason)
+        return self._result(started, suggestion)
 
     def _loop(self) -> None:
         """Do the steps that are left, until the user stops the run."""
