@@ -199,17 +199,12 @@ def test_a_comparison_knows_how_far_the_images_can_tell():
 
 def test_a_lora_trained_on_the_brand_is_better_on_images_of_it_that_it_has_not_seen(tmp_path):
     values = {
-        "resolution": 64,
-        "bucket_step": 32,
-        "batch_size": 4,
-        "max_steps": 12,
-        "learning_rate": 2e-3,
+        "resolution": 64, "bucket_step": 32, "batch_size": 4, "max_steps": 12, "learning_rate": 2e-3,
         "validation_share": 0,
-    }
+    }  # fmt: skip
     config = shop.make_config(
-        POCKET / "brand", POCKET / "model" / "pocket.safetensors", tmp_path / "out", **values, trigger_word="",
-        validation_share=0,
-    )  # fmt: skip
+        POCKET / "brand", POCKET / "model" / "pocket.safetensors", tmp_path / "out", **values, trigger_word=""
+    )
     names = sorted(path.name for path in (POCKET / "brand").glob("*.png"))
     outside = held_out.choose({name: name for name in names}, config.seed)
     assert len(outside) == 4

@@ -473,7 +473,11 @@ def test_the_command_prints_json_and_reports_a_mistake_in_a_sentence(data, check
     done = subprocess.run(command(config), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     output = json.loads(done.stdout.splitlines()[-1])
-    assert output.keys() == {"lora", "steps", "seconds", "loss", "checkpoints", "skipped"}
+    assert output.keys() == {
+        "lora", "steps", "seconds", "loss", "checkpoints", "skipped", "held_out", "suggested", "warnings",
+    }  # fmt: skip
+    # Six images are too few to hold some out.
+    assert (output["held_out"], output["suggested"], output["warnings"]) == ([], None, [])
     assert "step 3/3" in done.stderr
     with safe_open(output["lora"], "pt") as file:
         assert file.metadata()["ss_output_name"] == "out"
