@@ -180,13 +180,13 @@ def keep(home: Path, name: str, target: Path, *, suffixes: tuple[str, ...] = _SU
         target: the LoRA's file.
         suffixes: of the files that are copied.
     """
-    with files.replacing_folder(home / KEPT / name) as folder:
+    with files.replacing_folder(home / KEPT / name) as temporary:
         for suffix in suffixes:
             path = target.with_suffix(suffix)
             if path.is_file():
                 # Not by its name: the model may be renamed.
-                shutil.copyfile(path, folder / f"{_AS}{suffix}")
-        (folder / _NOTHING).write_bytes(b"")
+                shutil.copyfile(path, temporary / f"{_AS}{suffix}")
+        (temporary / _NOTHING).write_bytes(b"")
 
 
 def keep_before(environment: Environment, model: str, job: str, name: str) -> None:

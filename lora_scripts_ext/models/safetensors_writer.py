@@ -45,8 +45,11 @@ class Entry:
 class Writer:
     """A context in which the tensors are written, in any order; all of them have to be."""
 
-    def __init__(self, path: Path, entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> None:
-        """The tensors will lie in the file in the order of ``entries``."""
+    def __init__(self, temporary: Path, entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> None:
+        """The tensors will lie in the file in the order of ``entries``.
+
+        ``temporary``: the caller moves it to its place when it is whole.
+        """
         self._metadata = dict(metadata)
         self._entries = dict(entries)
         self._left = set(entries)
@@ -54,7 +57,7 @@ class Writer:
         end = 0
         for name, entry in self._entries.items():
             self._places[name], end = end, end + entry.size
-        self._file: BinaryIO = path.open("wb+")
+        self._file: BinaryIO = temporary.open("wb+")
         header = self._header()
         self._start = len(header)
         self._file.write(header)
