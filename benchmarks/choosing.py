@@ -52,7 +52,7 @@ CHECKPOINTS = 6
 DECAY = 0.98
 #: how many of the last checkpoints are averaged
 AVERAGED = (3,)
-#: pairs of noise and timestep of a held-out loss -> how often they are drawn anew
+#: pairs of noise and timestep of a held-out loss -> how many independent choices of them
 CHOICES = {8: 4, 16: 4, 32: 2, 64: 1}
 #: pairs of noise and timestep of a held-out loss
 DRAWS = 32

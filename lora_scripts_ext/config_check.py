@@ -89,7 +89,7 @@ def together(config: Config, where: str) -> None:
 
 
 def _prior(config: Config, where: str) -> None:
-    """What the class prompt is held for can be told from what is learned."""
+    """Refuse settings under which holding the class prompt would keep the LoRA from learning."""
     if config.prior_preservation == "none":
         if config.class_prompt:
             raise UserError(

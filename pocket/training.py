@@ -323,7 +323,7 @@ def cached(
 
 @torch.no_grad()
 def placements(recipe: Recipe, drawn: Drawings, model: AutoencoderKL, device: torch.device) -> dict[str, torch.Tensor]:
-    """Every drawing, scaled and shifted anew, on white and on coloured grounds, encoded.
+    """Every drawing, scaled and shifted at random, on white and on coloured grounds, encoded.
 
     Returns ``values``, [placements x N, 4, side, side] float16, not yet scaled, and ``colours``, the numbers of the
     grounds in ``diffusion.COLOURS``, [placements x N].

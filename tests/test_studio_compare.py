@@ -101,8 +101,8 @@ def test_blind_nothing_says_which_image_is_which_until_one_is_chosen_also_after_
     page.get_by_role("button", name="Image 1", exact=True).click()
     page.get_by_role("button", name="Image 2", exact=True).click()
     said = page.locator("main").inner_html()
-    for told in ("Epoch", "The end", "0.8", "suggested", REASON):
-        assert told not in said, told
+    for label in ("Epoch", "The end", "0.8", "suggested", REASON):
+        assert label not in said, label
     page.get_by_role("button", name="A is better").click()
     expect(page.get_by_label("The chosen image").get_by_role("heading")).to_have_text(re.compile("^(Epoch|The end)"))
     expect(page.locator(".blind")).to_have_count(0)

@@ -206,6 +206,16 @@ def test_of_a_long_run_the_suggested_file_is_examined(config, tmp_path, monkeypa
     assert -1 <= examined["recall"] <= 1 and examined["pull"] > 0
 
 
+def test_a_run_whose_files_cannot_be_compared_for_want_of_memory_is_done_all_the_same(config, monkeypatch):
+    def no_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(validation.Validation, "of_file", no_memory)
+    result = train(replace(config, epochs=1))
+    assert result.published == result.lora and result.lora.is_file() and result.suggested is None
+    assert [text for text in result.warnings if text.startswith("Out of memory while the checkpoints were compared")]
+
+
 def test_pruning_spares_the_best_checkpoint(config, falling_then_rising):
     result = train(replace(config, epochs=5, keep_checkpoints=1))
     assert [path.name for path in result.checkpoints] == ["out-000002.safetensors", "out-000004.safetensors"]

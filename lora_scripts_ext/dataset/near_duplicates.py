@@ -1,4 +1,4 @@
-"""Images that show nearly the same, told by their latents: no image has to be decoded again."""
+"""Images that show nearly the same, found by their latents: no image has to be decoded again."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Log(Listener):
     """Writes events to the log files and reports them; keeps the losses of the current epoch.
 
     Attributes:
-        warnings: what the user was told in this process.
+        warnings: those of this process; an earlier part of a resumed run has its own.
     """
 
     def __init__(self, context: Context, report: Report, meter: memory.Meter) -> None:

@@ -281,12 +281,24 @@ class Run:
         """
         suggestion = None
         if self.context.world.is_main and self.context.progress.done:
-            suggestion = suggested(self.context, self.log, self.validation, self.checkpoints, self._images)
+            suggestion = self._suggested()
         if suggestion is not None:
             self.log.emit({"event": "suggested", **asdict(suggestion)})
             if suggestion.warns:
                 self.warn(suggestion.reason)
         return self._result(started, suggestion)
+
+    def _suggested(self) -> Suggestion | None:
+        """Which file to use. Where memory runs out there is no suggestion: what was trained must not be lost for it."""
+        try:
+            return suggested(self.context, self.log, self.validation, self.checkpoints, self._images)
+        except memory.ERRORS as error:
+            if not memory.ran_out(error):
+                raise
+            self.warn("Out of memory while the checkpoints were compared: none is suggested. All files are written.")
+        # Outside of the handler, whose traceback holds on to what was computed.
+        memory.release(self.context.session.model.device)
+        return None
 
     def _loop(self) -> None:
         """Do the steps that are left, until the user stops the run."""

@@ -7,7 +7,7 @@ import {t} from "../words.js";
 
 const HEIGHT = 190;
 const REACH = 16;
-/** How lines look: told apart by more than their colour. @type {Record<string, Partial<import("uplot").Series> & {color: string}>} */
+/** How lines look: distinguished by more than their colour. @type {Record<string, Partial<import("uplot").Series> & {color: string}>} */
 const LOOKS = {
     faint: {color: "--line", width: 1},
     main: {color: "--accent", width: 2},
