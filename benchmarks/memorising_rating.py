@@ -118,8 +118,11 @@ class Rating:
         """Distances in pixels: of objects to the brand's own image of them, and of captions to their training image."""
         on, around = demo.mean_distances(self._objects.judged, [[image] for image in judged])
         own = [self._images[caption] for caption in self._known.captions[:PREVIEWS]]
-        seen = [_difference(image, one) for image, one in zip(shown, own, strict=True)]
-        return {"object": float(on), "ground": float(around), "seen": float(np.mean(seen))}
+        seen = np.mean([_difference(image, one) for image, one in zip(shown, own, strict=True)])
+        pairs = zip(judged, self._objects.judged, strict=True)
+        other = np.mean([_difference(image, one.image) for image, one in pairs])
+        # A LoRA that copies draws its training images much better than the brand's images of other objects.
+        return {"object": float(on), "ground": float(around), "seen": float(seen), "copies": float(other / seen)}
 
     def _draw(self, prompt: str) -> Image.Image:
         return self._session.preview(replace(demo.request(self._config, prompt, DRAWING_SEED), steps=_STEPS))

@@ -116,6 +116,81 @@ class PreviewRequest:
 
 
 @dataclass(frozen=True)
+class WeightedLora:
+    """A LoRA file and the strength that it is used at."""
+
+    file: Path
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Inpainting:
+    """An image that is drawn anew only in part.
+
+    Attributes:
+        image: RGB, of the request's size.
+        mask: mode ``L``, of that size: white where it is drawn anew, black where it stays.
+        denoising_strength: from 0, the image as it is, to 1, nothing of it.
+    """
+
+    image: Image
+    mask: Image
+    denoising_strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class Control:
+    """An image that ControlNet or an IP-Adapter is given.
+
+    Attributes:
+        preprocessor: as the WebUI's ControlNet calls it; empty for none.
+        model: likewise.
+    """
+
+    image: Image
+    preprocessor: str
+    model: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the image with a prompt and LoRAs of its own, which act nowhere else.
+
+    Attributes:
+        mask: mode ``L``, of the request's size, white where the region is; the masks of all regions cover the image.
+    """
+
+    prompt: str
+    loras: tuple[WeightedLora, ...]
+    mask: Image
+
+
+@dataclass(frozen=True)
+class DrawRequest:
+    """Images of one prompt, one for each seed: ``width`` and ``height`` in pixels.
+
+    Attributes:
+        prompt: of the whole image; with ``regions`` what is said of all of them.
+        loras: act on the whole image.
+    """
+
+    prompt: str
+    negative: str
+    seeds: tuple[int, ...]
+    width: int
+    height: int
+    steps: int
+    cfg_scale: float
+    sampler: str
+    loras: tuple[WeightedLora, ...] = ()
+    inpainting: Inpainting | None = None
+    control: Control | None = None
+    reference: Control | None = None
+    regions: tuple[Region, ...] = ()
+
+
+@dataclass(frozen=True)
 class Size:
     """A model's parameters, and the bytes they take on the device."""
 
@@ -223,6 +298,36 @@ class Session(Protocol):
     def preview(self, request: PreviewRequest, lora: Path | None = None) -> Image:
         """Draw one image with the host's own sampler: with the attached adapter or, where ``draws_from_file``, with
         the file ``lora`` at ``request.strength`` (None: without)."""
+
+
+class Drawer(Protocol):
+    """A base model that draws finished images with its host's own sampler, outside of any training."""
+
+    @property
+    def model_name(self) -> str:
+        """The base model, as its host calls it."""
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 (hex) of the base model's file; empty where the host does not know it."""
+
+    @property
+    def resolution(self) -> int:
+        """The side in pixels that its family was trained at."""
+
+    @property
+    def cfg_scale(self) -> float:
+        """The usual CFG scale of its family."""
+
+    def lacks(self, request: DrawRequest) -> str:
+        """What of the request this host cannot do, and what helps, as a sentence; empty where it can do all of it."""
+
+    def draw(self, request: DrawRequest) -> list[Image]:
+        """RGB images, one for each seed, in one batch where they fit.
+
+        Raises:
+            UserError: the host cannot do it, or a LoRA does not fit the base model.
+        """
 
 
 class Host(Protocol):

@@ -1,6 +1,7 @@
 """The language of answers: English, or Chinese where a request prefers it.
 
-The code says everything in English; here, at the edge, what people read in an answer is looked up in the catalogue.
+The code says everything in English; here, at the edge, what people read in an answer is looked up among the
+translated sentences.
 Names, captions, paths, configs and whatever else users have written stay as they are.
 """
 
@@ -14,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from .. import json_text
-from .catalogue import chinese
+from .sentences import chinese
 
 Language = Literal["en", "zh"]
 # The members of answers and events that are sentences or labels, or lists of them.
@@ -109,12 +110,12 @@ def _member(name: str, value: Any) -> Any:
 
 def said(sentence: str) -> str:
     """A sentence, or several, in Chinese; what is not known stays English."""
-    catalogue = chinese()
-    found = catalogue.of(sentence)
+    translated = chinese()
+    found = translated.of(sentence)
     if found is not None or ". " not in sentence:
         return sentence if found is None else found
     parts = [f"{part}." for part in sentence.removesuffix(".").split(". ")]
-    several = [part for part in map(catalogue.of, parts) if part is not None]
+    several = [part for part in map(translated.of, parts) if part is not None]
     return "".join(several) if len(several) == len(parts) else sentence
 
 
