@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from lora_scripts_ext.adapters.targets import select
 from lora_scripts_ext.dataset import source
 from lora_scripts_ext.dataset.plan import Visit
 from lora_scripts_ext.dataset.store import Store
+from lora_scripts_ext.evaluation import latents
 from lora_scripts_ext.evaluation.examination import Examination, examine
 from lora_scripts_ext.evaluation.findings import Findings
 from lora_scripts_ext.evaluation.subjects import subjects
@@ -19,7 +21,9 @@ from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 
 from . import shop
 
-QUIET = Findings(recall=0.5, unseen_recall=0.4, nearest=1.2, variety=1.0, pull=1.0, alignment=0.0, leak=math.nan)
+QUIET = Findings(
+    recall=0.5, unseen_recall=0.4, nearest=1.2, variety=1.0, outlines=0.6, pull=1.0, alignment=0.0, leak=math.nan
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +81,49 @@ def test_without_held_out_images_less_is_said(opened):
     config, session, store, _ = opened
     found = Examination(config, session, store, None)()
     assert math.isnan(found.nearest) and math.isnan(found.unseen_recall) and not math.isnan(found.recall)
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ({}, ""),
+        ({"recall": 0.86, "unseen_recall": 0.39}, "learned them by heart"),
+        ({"recall": 0.86, "unseen_recall": 0.39, "outlines": 0.1}, "learned them by heart"),
+        ({"recall": 0.86, "unseen_recall": 0.7}, ""),
+        ({"recall": 0.6, "unseen_recall": 0.1}, ""),
+        ({"recall": 0.9, "unseen_recall": math.nan}, ""),
+        ({"outlines": 0.2}, "objects have dissolved"),
+        ({"outlines": math.nan}, ""),
+    ],
+)
+def test_what_is_warned_of(figures, words):
+    sentence = replace(QUIET, **figures).warning("epoch 6")
+    assert words in sentence and bool(sentence) == bool(words) == ("epoch 6" in sentence)
+
+
+def test_outlines_are_those_of_the_same_prompts_whatever_the_colours():
+    base = torch.zeros(4, 4, 16, 16)
+    for row, (top, left) in enumerate([(1, 1), (1, 9), (9, 1), (9, 9)]):
+        base[row, :, top : top + 6, left : left + 6] = 1
+    assert latents.outlines(base, base) == pytest.approx(_correlations(base), abs=1e-5)
+    assert latents.outlines(2 - 3 * base, base) == pytest.approx(_correlations(base), abs=1e-5)
+    assert latents.outlines(base.roll(1, 0), base) < 0
+    assert math.isnan(latents.outlines(base[:1], base[:1]))
+
+
+def _correlations(images):
+    """The mean correlation of outlines with themselves, 1, less that with the others', by numpy."""
+    grown = []
+    for image in images.numpy():
+        across, down = np.diff(image, axis=2)[:, :-1], np.diff(image, axis=1)[:, :, :-1]
+        lengths = np.sqrt((across**2 + down**2).sum(0))
+        grown.append(_neighbourhoods(lengths).ravel())
+    table = np.corrcoef(grown)
+    return 1 - (table.sum() - len(table)) / (table.size - len(table))
+
+
+def _neighbourhoods(values):
+    """The mean of each cell's neighbourhood of 3 x 3, as far as it lies inside."""
+    height, width = values.shape
+    rows = [[values[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean() for x in range(width)] for y in range(height)]
+    return np.array(rows)

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.evaluation import findings
 from lora_scripts_ext.training import held_out, suggested, validation
 from lora_scripts_ext.training.held_out import HeldOutLoss
 from lora_scripts_ext.training.validation import cost
@@ -204,6 +205,15 @@ def test_of_a_long_run_the_suggested_file_is_examined(config, tmp_path, monkeypa
     (examined,) = [event for event in events(tmp_path / "out") if event["event"] == "examined"]
     assert examined["checkpoint"] == result.suggested.checkpoint
     assert -1 <= examined["recall"] <= 1 and examined["pull"] > 0
+    assert examined["outlines"] > 0.25
+
+
+def test_a_suggested_file_that_seems_to_fall_apart_is_warned_of(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(suggested, "_WORTH_EXAMINING", 20)
+    monkeypatch.setattr(findings, "_OUTLINES", 2)
+    result = train(replace(config, epochs=1))
+    (text,) = [one for one in result.warnings if "dissolved" in one]
+    assert "epoch 1 draws" in text and result.suggested.checkpoint
 
 
 def test_a_run_whose_files_cannot_be_compared_for_want_of_memory_is_done_all_the_same(config, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ..adapters.applied import applied
@@ -29,6 +30,11 @@ class _Drawn:
     captions: Tensor
     unseen: Tensor
     plain: Tensor
+
+    @property
+    def prompts(self) -> Tensor:
+        """Those with the trigger word."""
+        return torch.cat([self.captions, self.unseen])
 
 
 class Examination:
@@ -70,6 +76,7 @@ class Examination:
             unseen_recall=latents.agreement(drawn.unseen, known.unseen_latents),
             nearest=latents.nearest(drawn.unseen, known.latents),
             variety=latents.variety(drawn.captions) / latents.variety(known.latents),
+            outlines=latents.outlines(drawn.prompts, self._base.prompts),
             pull=norm / self._base_norm,
             alignment=alignment,
             leak=latents.leak(

@@ -73,6 +73,30 @@ def agreement(some: Tensor, others: Tensor) -> float:
     return F.cosine_similarity(one.flatten(1), other.flatten(1)).mean().item()
 
 
+def outlines(drawn: Tensor, base: Tensor) -> float:
+    """How much the outlines of a series of images are those of the base model's own images of the same prompts from the
+    same noise: their mean correlation, less that with its images of the other prompts. 0 is none at all.
+
+    An outline is the length of the latents' gradient, averaged over 3 x 3 cells: unlike the latents themselves it
+    hardly depends on colours and on what is behind an object.
+    """
+    if len(drawn) < 2:
+        return _NAN
+    table = F.normalize(_outlines(drawn)) @ F.normalize(_outlines(base)).T
+    own = table.diagonal().mean()
+    others = (table.sum() - table.diagonal().sum()) / (table.numel() - len(table))
+    return (own - others).item()
+
+
+def _outlines(images: Tensor) -> Tensor:
+    """[images, cells], each less its mean."""
+    images = images.float()
+    down, across = (images[:, :, 1:, :-1] - images[:, :, :-1, :-1]), (images[:, :, :-1, 1:] - images[:, :, :-1, :-1])
+    lengths = (down.square() + across.square()).sum(1, keepdim=True).sqrt()
+    smooth = F.avg_pool2d(lengths, 3, stride=1, padding=1, count_include_pad=False).flatten(1)
+    return smooth - smooth.mean(1, keepdim=True)
+
+
 def leak(plain: Tensor, plain_base: Tensor, called: Tensor, called_base: Tensor) -> float:
     """How much the adapter changes what is drawn without its trigger word, as a share of what it changes with it."""
     if not len(plain) or not len(called):

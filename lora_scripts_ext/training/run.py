@@ -291,7 +291,7 @@ class Run:
     def _suggested(self) -> Suggestion | None:
         """Which file to use. Where memory runs out there is no suggestion: what was trained must not be lost for it."""
         try:
-            return suggested(self.context, self.log, self.validation, self.checkpoints, self._images)
+            return suggested(self.context, self.log, self.validation, self.checkpoints, self._images, self.warn)
         except memory.ERRORS as error:
             if not memory.ran_out(error):
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,16 +17,21 @@ from .validation import Validation
 
 # Beside full strength: what prompts usually name.
 _STRENGTHS = (0.6, 0.8)
-# Images that a run has to have seen: of a shorter one, examining a file would be more than a twentieth of the time.
-_WORTH_EXAMINING = 3600
+# Images that a run has to have seen: of a shorter one, examining a file would be more than an eighth of the time.
+_WORTH_EXAMINING = 1200
 
 
 def suggested(
-    context: Context, log: Log, validation: Validation, checkpoints: Checkpoints, held_out: Store | None
+    context: Context,
+    log: Log,
+    validation: Validation,
+    checkpoints: Checkpoints,
+    held_out: Store | None,
+    warn: Callable[[str], None],
 ) -> Suggestion | None:
     """The checkpoint or finished file to use, and its strength; None where no image was held out.
 
-    To be called when the adapter is detached. What is found of the file goes to ``log``.
+    To be called when the adapter is detached. What is found of the file goes to ``log``, a sentence on it to ``warn``.
     """
     points = _points(context, validation, checkpoints)
     if not points or held_out is None:
@@ -41,6 +47,8 @@ def suggested(
     if _seen(context) >= _WORTH_EXAMINING:
         found = examine(context.config, context.session, context.store, held_out, Path(chosen.checkpoint))
         log.emit({"event": "examined", "checkpoint": chosen.checkpoint, **asdict(found)})
+        if sentence := found.warning(chosen.name):
+            warn(sentence)
     return suggest(points, base)
 
 
