@@ -16,7 +16,7 @@ LAYERS = [
     {"images"},
     {"captions"},
     {"adapters", "dataset", "captioning", "hosts"},
-    {"evaluation"},
+    {"evaluation", "products"},
     {"preparation", "training"},
     {"jobs"},
     {"api", "cluster"},
