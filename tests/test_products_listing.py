@@ -13,7 +13,10 @@ from lora_scripts_ext.products import listing
 from lora_scripts_ext.products.columns import Columns, guessed, key
 from lora_scripts_ext.products.product import located
 
-CHINESE = "货号,商品名称,类目,标签,描述,颜色\n001,女士连衣裙,女装,新款、夏季,舒适的棉质连衣裙,红色\n002,男士衬衫,男装,,商务衬衫,白色\n"
+CHINESE = """货号,商品名称,类目,标签,描述,颜色
+001,女士连衣裙,女装,新款、夏季,舒适的棉质连衣裙,红色
+002,男士衬衫,男装,,商务衬衫,白色
+"""
 
 
 @pytest.fixture
@@ -66,6 +69,7 @@ def test_a_row_is_a_product(folder):
         CHINESE.replace(",", "|").encode(),
         "春季商品表,,,,,\n,,,,,\n".encode() + CHINESE.encode(),
     ],
+    ids=range(9),
 )
 def test_dialects_and_encodings(folder, content):
     found = read(folder, content)
@@ -204,6 +208,7 @@ def test_json(folder, content, name):
         (b"\xd0\xcf\x11\xe0", "a.xls", "save it as XLSX or as CSV"),
         (",".join(map(str, range(2000))), "a.csv", "has 2000 columns"),
     ],
+    ids=range(9),
 )
 def test_lists_that_are_none(folder, content, name, sentence):
     with pytest.raises(UserError, match=sentence):
@@ -244,7 +249,7 @@ def test_a_folder_of_photos(folder):
     ]
 
 
-@pytest.mark.parametrize(("name", "encoding"), [("p.csv", "utf-8"), ("p.csv", "gb18030"), ("p.jsonl", "utf-8")])
+@pytest.mark.parametrize(("name", "encoding"), [("p.csv", "gb18030"), ("p.jsonl", "utf-8")])
 def test_fifty_thousand_rows(folder, name, encoding):
     values = [f"女士连衣裙 {number}" if number % 2 else f"Dress {number}" for number in range(50_000)]
     if name.endswith("csv"):
@@ -261,7 +266,7 @@ def test_fifty_thousand_rows(folder, name, encoding):
 
 
 def test_memory_is_that_of_the_products(folder):
-    lines = [f"{number},{'x' * 50},{'y' * 50}" for number in range(20_000)]
+    lines = [f"{number},{'x' * 50},{'y' * 50}" for number in range(4_000)]
     path = write(folder, "sku,title,note\n" + "\n".join(lines))
     tracemalloc.start()
     try:
@@ -269,5 +274,5 @@ def test_memory_is_that_of_the_products(folder):
         kept, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(found.products) == 20_000
+    assert len(found.products) == 4_000
     assert most < kept + 6 * path.stat().st_size

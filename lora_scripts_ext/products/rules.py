@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -225,12 +224,23 @@ def _path(written: str, folder: Path | None) -> str:
 
 
 def _is(pattern: str, value: str) -> bool:
-    return pattern == value or ("*" in pattern and _compiled(pattern).fullmatch(value) is not None)
+    """Whether a value is what a pattern says; ``*`` stands for any text.
 
-
-@lru_cache(maxsize=_CACHED)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, re.split(r"\*+", pattern))), re.S)
+    Piece by piece from the left, as a regular expression would try all ways to share the text out among the stars.
+    """
+    first, *others = pattern.split("*")
+    if not others:
+        return pattern == value
+    *pieces, last = others
+    if not value.startswith(first):
+        return False
+    at = len(first)
+    for piece in pieces:
+        at = value.find(piece, at)
+        if at < 0:
+            return False
+        at += len(piece)
+    return value.endswith(last) and at <= len(value) - len(last)
 
 
 @lru_cache(maxsize=_CACHED)

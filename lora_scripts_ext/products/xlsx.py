@@ -66,12 +66,12 @@ def read(path: Path, sheet: str = "") -> Rows:
         strings = SharedStrings()
         shared = _related(packed, workbook, "sharedStrings")
         if shared:
-            for _ in _fed(packed, shared, strings):
+            for _ in _fed(packed, shared, strings, _LARGEST_PART):
                 pass
         styles = _related(packed, workbook, "styles")
         formats = Formats(_tree(packed, styles) if styles else None, dated_1904)
         rows = SheetRows(strings.texts, formats)
-        for _ in _fed(packed, part, rows):
+        for _ in _fed(packed, part, rows, _LARGEST_PART):
             yield from rows.taken()
 
 
@@ -141,7 +141,7 @@ def _tree(packed: zipfile.ZipFile, part: str) -> Element:
     return builder.close()
 
 
-def _fed(packed: zipfile.ZipFile, part: str, target: _Target, largest: int = _LARGEST_PART) -> Iterator[None]:
+def _fed(packed: zipfile.ZipFile, part: str, target: _Target, largest: int) -> Iterator[None]:
     """Feed a part to ``target``, with a pause after each piece."""
     info = packed.getinfo(part)
     if info.file_size > largest:
