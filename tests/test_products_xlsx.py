@@ -88,10 +88,12 @@ def test_a_sheet_by_its_name_else_the_first_that_is_shown(path):
 
 def test_an_error_of_a_formula_is_a_problem_of_its_row(path):
     rows = [workbooks.text("sku", "price"), workbooks.text("1") + '<c t="e"><v>#N/A</v></c>', workbooks.text("2", "3")]
+    rows += [workbooks.text("4") + "<c><f>1+1</f></c>", workbooks.text("5") + "<c><f>1+1</f><v>2</v></c>"]
     found = listing.read(workbooks.write(path, rows))
-    assert [one.sku for one in found.products] == ["2"]
+    assert [one.sku for one in found.products] == ["2", "5"]
     assert [(one.row, one.sentence) for one in found.problems] == [
-        (2, "This row has a formula that gives #N/A; correct the formula, or write the value itself.")
+        (2, "This row has a formula that gives #N/A; correct the formula, or write the value itself."),
+        (4, "This row has a formula without its value; save the workbook once in a spreadsheet program."),
     ]
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from . import attributes, data_file
+from . import attributes, data_file, matching, templates
 from .columns import Columns, field_of, plain
 from .product import FIELDS, Product, located
 
@@ -19,7 +17,6 @@ _KEYS = ("name", "when", "loras", "prompt", "negative", "control")
 _LORA_KEYS = ("file", "name", "weight")
 _MOST_RULES = 10_000
 _LARGEST_WEIGHT = 10.0
-_CACHED = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Match:
 
     Attributes:
         rule: its name, else its number: ``rule 3``.
-        prompt: a template that takes the place of the category's; may be empty.
+        prompt: a template of the whole prompt, with the parts of :mod:`.templates`; may be empty.
         negative: words that are added to the negative prompt.
         control: path of an image for ControlNet, for products that have none of their own.
     """
@@ -154,7 +151,7 @@ class Rules:
 
     def _fits(self, rule: _Rule, product: Product) -> bool:
         return all(
-            any(_is(pattern, _plain(value)) for pattern in wanted for value in self._values(product, name))
+            any(matching.fits(pattern, value) for pattern in wanted for value in self._values(product, name))
             for name, wanted in rule.when.items()
         )
 
@@ -184,7 +181,7 @@ def _rule(data: Any, number: int, where: str, folder: Path | None) -> _Rule:
         raise UserError(f"{where}: expected keys such as when and loras below the hyphen.")
     data_file.check_keys(data, _KEYS, where)
     when = {
-        str(name): tuple(map(_plain, wanted))
+        str(name): tuple(map(matching.plain, wanted))
         for name, value in data_file.mapping(data.get("when"), f"{where}: when").items()
         if (wanted := [one for one in data_file.texts(value, f"{where}: when: {name}") if one])
     }
@@ -192,6 +189,7 @@ def _rule(data: Any, number: int, where: str, folder: Path | None) -> _Rule:
     if not isinstance(loras, list | tuple):
         raise UserError(f"{where}: loras must be a list; begin each LoRA with a hyphen.")
     texts = {key: data_file.text(data.get(key), f"{where}: {key}") for key in ("name", "prompt", "negative", "control")}
+    templates.check(texts["prompt"], f"{where}: prompt", templates.WHOLE_PLACES)
     match = Match(
         rule=texts["name"] or f"rule {number}",
         loras=tuple(_lora(one, f"{where}: loras: {place}", folder) for place, one in enumerate(loras, 1)),
@@ -221,29 +219,3 @@ def _lora(data: Any, where: str, folder: Path | None) -> LoraName:
 
 def _path(written: str, folder: Path | None) -> str:
     return str(located(written, folder)) if written and folder else written
-
-
-def _is(pattern: str, value: str) -> bool:
-    """Whether a value is what a pattern says; ``*`` stands for any text.
-
-    Piece by piece from the left, as a regular expression would try all ways to share the text out among the stars.
-    """
-    first, *others = pattern.split("*")
-    if not others:
-        return pattern == value
-    *pieces, last = others
-    if not value.startswith(first):
-        return False
-    at = len(first)
-    for piece in pieces:
-        at = value.find(piece, at)
-        if at < 0:
-            return False
-        at += len(piece)
-    return value.endswith(last) and at <= len(value) - len(last)
-
-
-@lru_cache(maxsize=_CACHED)
-def _plain(text: str) -> str:
-    """Without differences of case, width and spaces."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

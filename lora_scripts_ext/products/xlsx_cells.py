@@ -120,7 +120,7 @@ class SheetRows:
         self._kind = self._style = ""
         self._column = -1
         self._pieces: list[str] = []
-        self._is_value = self._is_reading = False
+        self._is_value = self._is_reading = self._is_formula = False
 
     def taken(self) -> Iterator[Row]:
         """The rows that are complete, each once."""
@@ -133,7 +133,9 @@ class SheetRows:
         if name == "c":
             self._kind, self._style = attributes.get("t", "n"), attributes.get("s", "")
             self._column = _column(attributes.get("r", ""), self._column + 1)
-            self._pieces = []
+            self._pieces, self._is_formula = [], False
+        elif name == "f":
+            self._is_formula = True
         elif name == "v" or (name == "t" and not self._is_reading):
             self._is_value = True
         elif name == "rPh":
@@ -150,6 +152,8 @@ class SheetRows:
             text = self._text("".join(self._pieces))
             self._cells += [""] * (self._column + 1 - len(self._cells))
             self._cells[self._column] = text
+        elif name == "c" and self._is_formula:
+            self._doubt = "has a formula without its value; save the workbook once in a spreadsheet program"
         elif name == "rPh":
             self._is_reading = False
         elif name == "row" and (any(self._cells) or self._doubt):
