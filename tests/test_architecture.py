@@ -18,7 +18,7 @@ LAYERS = [
     {"adapters", "dataset", "captioning", "hosts"},
     {"evaluation", "products"},
     {"preparation", "training"},
-    {"jobs"},
+    {"integrations", "jobs"},
     {"api", "cluster"},
     {"commands", "webui"},
 ]

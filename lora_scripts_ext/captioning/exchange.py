@@ -66,19 +66,21 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> bytes:
 
 def _exchanged(request: urllib.request.Request, deadline: float) -> bytes:
     try:
-        with _opener(request.full_url).open(request, timeout=SECONDS) as response:
+        with opener(request.full_url).open(request, timeout=SECONDS) as response:
             return _read(response, deadline)
     except urllib.error.HTTPError as error:
         error.close()
         raise Refused(error.code) from None
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    direct = [urllib.request.ProxyHandler({})] if _is_this_machine(urlsplit(url).hostname or "") else []
+def opener(url: str) -> urllib.request.OpenerDirector:
+    """What opens requests to ``url``: it follows no redirect, and uses no proxy for this very machine."""
+    direct = [urllib.request.ProxyHandler({})] if is_this_machine(urlsplit(url).hostname or "") else []
     return urllib.request.build_opener(_Stay, *direct)
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Whether a host's name or address is that of the machine itself."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
