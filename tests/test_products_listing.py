@@ -116,11 +116,11 @@ def test_columns_are_given_once_and_kept(folder):
     with pytest.raises(UserError, match="no column is the SKU, there are only Artikel, Bezeichnung, Bild, title"):
         read(folder, content)
     wanted = Columns.from_dict({"sku": "artikel", "title": "Bezeichnung"})
-    found = read(folder, content, wanted=wanted)
+    found = read(folder, content, columns=wanted)
     assert found.products[0].title == "Kleid"
     assert found.products[0].attributes == {"Bild": "weg.png", "title": "x"}
     kept = Columns.from_dict(json.loads(json.dumps(found.columns.to_dict())))
-    assert kept == found.columns == read(folder, content, wanted=kept).columns
+    assert kept == found.columns == read(folder, content, columns=kept).columns
     assert key(["Artikel", "Bezeichnung"]) == key(["bezeichnung ", "ARTIKEL"]) != key(["Artikel"])
 
 
@@ -140,7 +140,7 @@ def test_columns_that_make_no_sense(data, sentence):
 
 def test_a_column_that_is_not_there(folder):
     with pytest.raises(UserError, match="title is 'Titel', which is no column of the list; its columns are sku, name"):
-        read(folder, "sku,name\n1,a\n", wanted=Columns({"title": "Titel"}))
+        read(folder, "sku,name\n1,a\n", columns=Columns({"title": "Titel"}))
 
 
 def test_a_wrong_row_is_named_and_the_others_go_on(folder):

@@ -37,12 +37,13 @@ _KNOWN = {other: name for name, others in _NAMES.items() for other in others}
 def of(product: Product, name: str) -> str:
     """An attribute by its column's header, in any case and width, or by another name of it; empty where the product has
     none."""
-    exact = plain(name.removeprefix(PREFIX))
-    found = {plain(header): value for header, value in product.attributes.items()}
-    if exact in found:
-        return found[exact]
-    wanted = canonical(name)
-    return next((value for header, value in product.attributes.items() if canonical(header) == wanted), "")
+    exact, wanted, other = plain(name.removeprefix(PREFIX)), canonical(name), ""
+    for header, value in product.attributes.items():
+        if plain(header) == exact:
+            return value
+        if not other and canonical(header) == wanted:
+            other = value
+    return other
 
 
 @lru_cache(maxsize=1 << 16)

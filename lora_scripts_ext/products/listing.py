@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from . import columns, delimited_list, json_list, photo_folder, xlsx
-from .columns import Columns
+from . import delimited_list, json_list, photo_folder, xlsx
+from .columns import Columns, plain
 from .product import FIELDS, FILES, Product, located
 from .row import LARGEST, LONGEST_CELL, MOST_COLUMNS, Row, Rows
 
@@ -63,7 +63,7 @@ class Listing:
 
 def read(
     path: Path,
-    wanted: Columns | None = None,
+    columns: Columns | None = None,
     *,
     encoding: str = "",
     sheet: str = "",
@@ -73,7 +73,7 @@ def read(
 
     Args:
         path: of the file or folder.
-        wanted: columns that are given; the others are guessed.
+        columns: those that are given; the others are guessed.
         encoding: of a text file where it is neither UTF-8, UTF-16 nor clearly Chinese GBK.
         sheet: of a workbook; empty takes the first one that is shown.
         readable: refuses, with a UserError, a path that may not be read; None where all may.
@@ -84,14 +84,14 @@ def read(
     try:
         rows = _rows(path, encoding, sheet)
         folder = path if path.is_dir() else path.parent
-        return _Reader(str(path), folder, wanted or Columns(), readable).read(rows)
+        return _Reader(str(path), folder, columns or Columns(), readable).read(rows)
     except OSError as error:
         raise UserError(f"{path}: it cannot be read ({error.strerror}); check the path.") from error
 
 
 def from_rows(
     rows: Sequence[Mapping[str, Any]],
-    wanted: Columns | None = None,
+    columns: Columns | None = None,
     *,
     folder: Path | None = None,
     readable: Callable[[str], Path] | None = None,
@@ -100,14 +100,14 @@ def from_rows(
 
     Args:
         rows: keys are the columns; values are texts, numbers or lists of texts.
-        wanted: as for :func:`read`.
+        columns: as for :func:`read`.
         folder: what paths are relative to; None where they must be absolute.
         readable: as for :func:`read`.
 
     Raises:
         UserError: which key has the SKU is not known.
     """
-    reader = _Reader("products", folder, wanted or Columns(), readable)
+    reader = _Reader("products", folder, columns or Columns(), readable)
     return reader.read(json_list.of_objects(enumerate(rows, 1)))
 
 
@@ -173,8 +173,8 @@ class _Reader:
 
     def _is_header(self, row: Row) -> bool:
         headers = _named(row.cells)
-        there = set(map(columns.plain, headers))
-        if any(columns.plain(header) not in there for header in self._wanted.headers.values() if header):
+        there = set(map(plain, headers))
+        if any(plain(header) not in there for header in self._wanted.headers.values() if header):
             return False
         return bool(self._wanted.completed(headers).header("sku"))
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..captions.fields import TEMPLATE
-from . import matching, templates
+from . import matching
 from .glossary import Glossary
 from .product import Product
 from .rules import Match
-from .templates import Templates
+from .templates import Templates, filled
 from .whole_words import stands_in
 
 #: the language whose prompts the glossary is not asked for
@@ -41,7 +41,7 @@ class PromptText:
 def compose(
     product: Product,
     match: Match | None,
-    texts: Templates,
+    templates: Templates,
     glossary: Glossary,
     channel: str = "",
     *,
@@ -56,13 +56,13 @@ def compose(
     Args:
         product: the product.
         match: what a rule says of it.
-        texts: templates by category and channel.
+        templates: by category and channel.
         glossary: turns Chinese terms into English ones.
         channel: name of the channel that the image is for.
         triggers: trigger words of the LoRAs; those that are not there already are put in front.
         language: ``en`` or ``zh``.
     """
-    parts = texts.parts(product, channel)
+    parts = templates.parts(product, channel)
     own = product.prompt or _composed(product, match, parts, triggers)
     negative = product.negative or _negative(product, match, parts)
     unknown: tuple[str, ...] = ()
@@ -85,16 +85,14 @@ def compose(
 def _composed(product: Product, match: Match | None, parts: dict[str, str], triggers: Sequence[str]) -> str:
     clean = _clean_product(product)
     values = _values(clean)
-    composed = {
-        part: templates.filled(parts[part], values, clean) for part in ("subject", "attributes", "scene", "style")
-    }
+    composed = {part: filled(parts[part], values, clean) for part in ("subject", "attributes", "scene", "style")}
     whole = match.prompt if match and match.prompt else TEMPLATE
-    return templates.filled(whole, {**values, **composed, "trigger": ", ".join(triggers)}, clean)
+    return filled(whole, {**values, **composed, "trigger": ", ".join(triggers)}, clean)
 
 
 def _negative(product: Product, match: Match | None, parts: dict[str, str]) -> str:
     clean = _clean_product(product)
-    composed = templates.filled(parts["negative"], _values(clean), clean)
+    composed = filled(parts["negative"], _values(clean), clean)
     return ", ".join(filter(None, [composed, match.negative if match else ""]))
 
 
