@@ -14,6 +14,8 @@ LAYERS = [
     {"models"},
     {"base_models"},
     {"images"},
+    {"marks"},
+    {"channels"},
     {"captions"},
     {"adapters", "dataset", "captioning", "hosts"},
     {"evaluation"},
