@@ -12,6 +12,8 @@ from . import iptc
 from .iptc import Source
 
 ALGORITHMS = ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519")
+# A thumbnail would weigh as much as a channel allows a whole image.
+_SETTINGS = {"builder": {"thumbnail": {"enabled": False}}}
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,11 @@ def signed(content: bytes, mime: str, source: Source, credentials: Credentials) 
     package = _package()
     out = io.BytesIO()
     try:
-        with _signer(package, credentials) as signer, package.Builder(_manifest(source)) as builder:
+        with (
+            package.Context.from_dict(_SETTINGS) as context,
+            _signer(package, credentials) as signer,
+            package.Builder(_manifest(source), context) as builder,
+        ):
             builder.sign(signer, mime, io.BytesIO(content), out)
     except package.C2paError as error:
         raise UserError(
@@ -53,11 +59,13 @@ def signed(content: bytes, mime: str, source: Source, credentials: Credentials) 
 def _package() -> Any:
     try:
         import c2pa
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise UserError(
             "Content Credentials need c2pa-python; install it with pip install c2pa-python, or leave out the "
             "certificate."
         ) from error
+    if not hasattr(c2pa, "Context"):
+        raise UserError("c2pa-python is too old for Content Credentials; update it with pip install -U c2pa-python.")
     return c2pa
 
 
@@ -69,11 +77,11 @@ def _signer(package: Any, credentials: Credentials) -> Any:
     return package.Signer.from_info(package.C2paSignerInfo(credentials.algorithm, certificate, key, url))
 
 
-def _pem(path: Path) -> str:
+def _pem(path: Path) -> bytes:
     try:
-        return path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"c2pa: {path} cannot be read as PEM ({error}); check the path.") from error
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"c2pa: {path} cannot be read ({error.strerror}); check the path.") from error
 
 
 def _manifest(source: Source) -> dict[str, Any]:
