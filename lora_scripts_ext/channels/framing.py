@@ -19,6 +19,14 @@ def ratio(channel: Channel, size: Pair) -> float:
     return width / height
 
 
+def drawn_size(channel: Channel, side: int, step: int) -> Pair:
+    """The size to draw a candidate at for this channel: its proportions, about ``side`` x ``side`` pixels in all, both
+    sides multiples of ``step``."""
+    wanted = ratio(channel, (side, side))
+    width, height = side * wanted**0.5, side / wanted**0.5
+    return max(step, round(width / step) * step), max(step, round(height / step) * step)
+
+
 def frame(channel: Channel, width: float, height: float) -> Pair:
     """The size of the channel's image of something that has, in its own pixels, this size and the right ratio."""
     size = channel.size
