@@ -1,6 +1,7 @@
 """Channels as data: those that ship, wrong files, and where the law contradicts one."""
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -25,6 +26,7 @@ SHIPPED = {
     "social-portrait": ("1080 x 1350", "any", "JPEG", 0, (0, 5_000), "required"),
     "social-landscape": ("1200 x 630", "any", "JPEG", 0, (0, 5_000), "required"),
 }
+DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "channels.md"
 VALUES = {
     "title": "Shop", "source": "its page", "date": "2026-11", "size": {"exact": [800, 600]}, "format": "JPEG",
     "visible_mark": "allowed", "role": "main",
@@ -55,6 +57,22 @@ def test_a_shipped_channel_has_its_figures_its_source_and_its_date(name):
     assert channel.source and re.fullmatch(r"20\d\d-\d\d", channel.date)
     text = (channels._FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     assert text.startswith("# Secondary source")
+
+
+def test_the_documentation_has_every_channel_and_an_example_that_works():
+    page = DOCUMENTATION.read_text(encoding="utf-8")
+    table = [re.split(r"\s*\|\s*", line) for line in re.findall(r"^\| (`.*) \|$", page, re.MULTILINE)]
+    rows = {cells[0].strip("`"): cells for cells in table}
+    assert set(rows) == set(SHIPPED)
+    for name, cells in rows.items():
+        channel = channels.load(name)
+        share = channel.product_share.low
+        assert cells[5] == channel.visible_mark and channel.date in cells[6], name
+        assert cells[3].strip() == (f"from {share:.0%}".replace("%", " %") if share else ""), name
+        assert cells[2].startswith("white" if channel.background == "white" else "any"), name
+        assert cells[1].startswith(size_in_words(channel.size).replace("min", "from")), name
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert channels.from_dict(yaml.safe_load(example), "example", "docs").format == "WEBP"
 
 
 def test_a_channel_of_ones_own_is_given_by_its_path(tmp_path):

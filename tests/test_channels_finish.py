@@ -140,6 +140,18 @@ def test_transparency_is_a_mask_and_can_be_kept(scene, mask, tmp_path):
         finished(scene, channel, tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["RGBA", "P"])
+def test_transparency_is_white_in_a_scene(kind, tmp_path):
+    candidate = Image.new("RGBA", (100, 100), (255, 0, 0, 0))
+    ImageDraw.Draw(candidate).rectangle((40, 40, 59, 59), fill=(0, 0, 255, 255))
+    (candidate.quantize(8) if kind == "P" else candidate).save(tmp_path / "candidate.png")
+    with Image.open(tmp_path / "candidate.png") as read:
+        assert read.mode == kind
+        done = finished(read, channel_of(size={"exact": [100, 100]}), tmp_path)
+    image = pixels(done.path)
+    assert image.shape[-1] == 3 and (image[0, 0] == 255).all() and (image[50, 50] == (0, 0, 255)).all()
+
+
 def test_a_scene_is_cropped_around_its_product(scene, mask, tmp_path):
     channel = channel_of(size={"exact": [300, 600]})
     box = Image.new("L", scene.size)

@@ -181,7 +181,7 @@ def test_parameters_that_no_file_can_hold_are_written_as_far_as_they_can(tmp_pat
 
 
 def test_what_does_not_fit_into_a_jpeg_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"generation parameters would take 80\d\d\d bytes.*or write a PNG"):
+    with pytest.raises(UserError, match=r"The generation parameters would take 80\d\d\d bytes.*or write a PNG"):
         written(tmp_path, "JPEG", parameters="a" * 40_000)
     assert list(tmp_path.iterdir()) == []
     assert marks.read(written(tmp_path, "PNG", parameters="a" * 40_000)).parameters == "a" * 40_000

@@ -76,7 +76,7 @@ def finish(
     Raises:
         UserError: mask or crop do not fit the candidate, the candidate does not fit the channel, or the label is wrong.
     """
-    image, mask = _parts(candidate, mask, crop)
+    image, mask = _parts(candidate, channel, mask, crop)
     placed = _placed(image, mask, channel)
     warnings = _warnings(image, mask, placed, channel)
     finished = placed.image
@@ -97,19 +97,23 @@ def finish(
 
 
 def _parts(
-    candidate: Image.Image, mask: Image.Image | None, crop: Crop | None
+    candidate: Image.Image, channel: Channel, mask: Image.Image | None, crop: Crop | None
 ) -> tuple[Image.Image, Image.Image | None]:
-    """The candidate's colours and mask within the crop."""
-    if mask is None and candidate.mode in ("RGBA", "LA", "PA"):
-        mask = candidate.getchannel("A")
-    if mask is not None:
-        if mask.size != candidate.size:
-            raise UserError(
-                f"mask: it has {mask.width} x {mask.height} pixels and the image {candidate.width} x "
-                f"{candidate.height}; both have to be of one size."
-            )
-        mask = mask.convert("L")
-    image = candidate.convert("RGB")
+    """The candidate's colours and the product's mask, within the crop."""
+    if mask is not None and mask.size != candidate.size:
+        raise UserError(
+            f"mask: it has {mask.width} x {mask.height} pixels and the image {candidate.width} x {candidate.height}; "
+            "both have to be of one size."
+        )
+    has_alpha = candidate.mode in ("RGBA", "LA", "PA") or "transparency" in candidate.info
+    whole = candidate.convert("RGBA" if has_alpha else "RGB")
+    image = whole.convert("RGB")
+    if has_alpha:
+        if mask is not None or channel.background == "any":
+            # What is transparent has colours, too, which nobody has seen yet.
+            image = Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole).convert("RGB")
+        mask = mask or whole.getchannel("A")
+    mask = mask.convert("L") if mask is not None else None
     if crop is None:
         return image, mask
     left, top, right, bottom = crop

@@ -26,9 +26,9 @@ def encoded(image: Image.Image, packet: bytes, parameters: str, quality: int, pr
     Raises:
         UserError: the packet or the parameters do not fit into a segment.
     """
-    segments = _segment(_XMP + packet, "the XMP packet")
+    segments = _segment(_XMP + packet, "The XMP packet")
     if parameters:
-        segments = _segment(_EXIF + exif.block(parameters), "the generation parameters") + segments
+        segments = _segment(_EXIF + exif.block(parameters), "The generation parameters") + segments
     out = io.BytesIO()
     image.save(out, format="JPEG", quality=quality, subsampling=0, icc_profile=profile or None, extra=segments)
     return out.getvalue()
