@@ -69,6 +69,14 @@ def test_a_candidate_with_a_mask_meets_every_channel(name, scene, mask, tmp_path
     assert (found.sources, found.labels, found.parameters) == ((LABEL.source,), 1, "Steps: 20")
 
 
+@pytest.mark.parametrize("name", ["amazon-main", "taobao-white", "jd-main"])
+def test_a_product_that_fills_its_candidate_keeps_away_from_the_edge(name, scene, tmp_path):
+    full = Image.new("L", scene.size)
+    ImageDraw.Draw(full).rectangle((2, 2, 1021, 1021), fill=255)
+    channel = channels.load(name)
+    assert problems(finished(scene, channel, tmp_path, mask=full).path, channel) == []
+
+
 def test_the_same_candidate_gives_the_same_file(scene, mask, tmp_path):
     first, second = (finished(scene, "taobao-white", tmp_path / side, mask=mask) for side in "ab")
     assert first.sha256 == second.sha256 and first.path.read_bytes() == second.path.read_bytes()

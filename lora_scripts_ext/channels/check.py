@@ -29,7 +29,7 @@ _HEAD = 16
 def problems(path: Path, channel: Channel, mask: Image.Image | None = None) -> list[str]:
     """What of the channel's demands a file does not meet, as sentences; empty where it meets all that can be measured.
 
-    A visible mark is not looked for.
+    A visible mark is not looked for; on a white background it counts as what is not white.
 
     Args:
         path: of the finished image.
@@ -134,7 +134,7 @@ def _product(image: Image.Image, channel: Channel, mask: Image.Image | None) -> 
     if channel.background == "any":
         return None
     if channel.background == "transparent":
-        return image.getchannel("A").getbbox() if image.mode == "RGBA" else None
+        return placing.seen(image.getchannel("A")) if image.mode == "RGBA" else None
     darkest = np.asarray(image)[..., :3].min(axis=-1)
     return Image.fromarray(np.where(darkest < _NOT_WHITE, 255, 0).astype(np.uint8)).getbbox()
 

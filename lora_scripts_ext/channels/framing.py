@@ -10,6 +10,8 @@ from .keys import Pair
 Box = tuple[float, float, float, float]
 # Rounding to whole pixels must not push a product out of the share that the channel allows.
 _SHARE_MARGIN = 0.01
+# More would bring a product so near to the edge that a JPEG's blocks there are not white any more.
+_FULLEST = 0.96
 _ROUNDING = 1e-6
 
 
@@ -49,7 +51,7 @@ def share(product: Box, width: float, height: float) -> float:
 def wanted_share(channel: Channel, present: float) -> float:
     """The share that the channel allows which is nearest to the ``present`` one."""
     low, high = channel.product_share.low, channel.product_share.high
-    low, high = min(low + _SHARE_MARGIN, high), max(high - _SHARE_MARGIN, low)
+    low, high = min(low + _SHARE_MARGIN, high), max(min(high - _SHARE_MARGIN, _FULLEST), low)
     return min(max(present, low), high)
 
 

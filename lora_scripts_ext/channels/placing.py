@@ -30,13 +30,18 @@ class Placed:
     scale: float
 
 
+def seen(mask: Image.Image) -> Box | None:
+    """What a mask in mode L covers, without the outer half of soft edges; None where it covers nothing."""
+    return mask.point(lambda value: 255 if value >= _SEEN else 0).getbbox()
+
+
 def product_box(mask: Image.Image) -> Box:
     """What the product covers.
 
     Raises:
         UserError: the mask has no product.
     """
-    box = mask.point(lambda value: 255 if value >= _SEEN else 0).getbbox()
+    box = seen(mask)
     if box is None:
         raise UserError("mask: it is black everywhere; paint the product white.")
     return box
