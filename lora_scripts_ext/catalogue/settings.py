@@ -1,0 +1,71 @@
+"""What holds for a whole catalogue: where its products come from, how their images are drawn, marked and finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .. import config_check
+from ..errors import UserError
+
+VisibleMark = Literal["ask", "yes", "no"]
+_MOST_CANDIDATES = 100
+
+
+def _setting(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
+    metadata = {"help": help, "low": low, "high": high, "above": None}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a catalogue; what each is for stands in its field."""
+
+    name: str = _setting("", "What lists call the catalogue.")
+    source: str = _setting("", "File or folder that the products were read from; empty: they were handed in.")
+    columns: dict[str, Any] = _setting({}, "Which column of the list is which field.")
+    rules: dict[str, Any] = _setting({}, "Which products are drawn with which LoRAs.")
+    templates: dict[str, Any] = _setting({}, "How prompts are made; empty takes the usual ones.")
+    glossary: dict[str, Any] = _setting({}, "Words of products and what the base model calls them.")
+    words: dict[str, Any] = _setting({}, "Words that no prompt may hold, and competitors' names.")
+    folder: str = _setting("", "Folder that paths in the list are relative to.")
+    rules_folder: str = _setting("", "Folder that paths in the rules are relative to; empty: they are looked for.")
+    channels: list[str] = _setting([], "Channels that images are finished for, by name or file.")
+    language: str = _setting("en", "Of titles and alt texts: en or zh.")
+    base_model: str = _setting("", "Checkpoint or diffusers folder; in a WebUI the one that is loaded.")
+    webui: str = _setting("", "Address of another WebUI that draws; empty draws here.")
+    seed: int = _setting(1234, "All seeds are derived from it.", low=0, high=2**32 - 1)
+    candidates: int = _setting(4, "Images of each product.", low=1, high=_MOST_CANDIDATES)
+    negative_prompt: str = _setting("", "Negative prompt of every product, before its own.")
+    width: int = _setting(0, "Width in pixels; 0 takes the base model's.", low=0, high=8192)
+    height: int = _setting(0, "Height in pixels; 0 takes the base model's.", low=0, high=8192)
+    steps: int = _setting(20, "Sampling steps.", low=1, high=1000)
+    cfg_scale: float = _setting(0.0, "CFG scale (Flux: guidance); 0 takes the usual one.", low=0, high=100)
+    sampler: str = _setting("Euler", "Sampler, by the WebUI's name.")
+    keep_product: bool = _setting(False, "Keep the product of a photo with a mask, and draw only what is around it.")
+    producer: str = _setting("", "Who makes the images, for their labels: a name or a code in ASCII.")
+    visible_mark: VisibleMark = _setting(
+        "ask", "Whether images bear a visible mark where the law wants it and a channel forbids it: yes or no."
+    )
+    write_parameters: bool = _setting(True, "Write the generation parameters into the images.")
+
+
+def from_dict(values: dict[str, Any], where: str) -> Settings:
+    """Check keys, types and ranges.
+
+    Raises:
+        UserError: an unknown key, a wrong type, a value out of range.
+    """
+    fields = {one.name: one for one in dataclasses.fields(Settings)}
+    types = typing.get_type_hints(Settings)
+    for key in values:
+        if key not in fields:
+            raise UserError(f"{where}: unknown key {config_check.shown(key)}; the keys are {', '.join(fields)}.")
+    checked = {
+        key: config_check.checked(key, value, types[key], fields[key].metadata, where) for key, value in values.items()
+    }
+    return Settings(**checked)
