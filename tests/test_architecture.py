@@ -21,6 +21,7 @@ LAYERS = [
     {"hosts"},
     {"evaluation", "products"},
     {"preparation", "training"},
+    {"catalogue"},
     {"integrations", "jobs"},
     {"api", "cluster"},
     {"commands", "webui"},

@@ -43,7 +43,8 @@ def draw(catalogue, product, count=2):
 
 
 def test_products_come_page_by_page_and_are_found_by_what_they_are(catalogue):
-    rows = [planned(f"S{n}", n, title=f"{'红色' if n % 2 else 'Blue'} 100%_shoe {n}", tags=("summer",)) for n in range(7)]
+    titles = [f"{'红色' if n % 2 else 'Blue'} 100%_shoe {n}" for n in range(7)]
+    rows = [planned(f"S{n}", n, title=title, tags=("summer",)) for n, title in enumerate(titles)]
     catalogue.update([*rows, planned("B1", category="Bags", rule="")], [Problem(9, "sku", "This row has no SKU.")])
     first = catalogue.page(limit=5)
     assert skus(first) == ["S0", "S1", "S2", "S3", "S4"]

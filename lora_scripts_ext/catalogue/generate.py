@@ -217,7 +217,8 @@ class Task:
             "steps": request.steps, "cfg_scale": request.cfg_scale, "sampler": request.sampler,
             "base_model": {"name": self.model[0], "sha256": self.model[1]},
             "loras": [one.to_dict() for one in self.loras], "source": self.label(candidate).source,
-            "produce_id": self._id(candidate), "parameters": self.parameters(candidate),
+            "producer": self.settings.producer, "produce_id": self._id(candidate),
+            "parameters": self.parameters(candidate),
         }  # fmt: skip
 
     def _id(self, candidate: Candidate) -> str:

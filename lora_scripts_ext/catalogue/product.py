@@ -67,15 +67,15 @@ class CatalogueProduct:
     def of(cls, row: sqlite3.Row) -> CatalogueProduct:
         """The product in a row of the table ``products``."""
         data, plan, edits = (json.loads(row[name]) for name in ("data", "plan", "edits"))
-        return cls(
-            row["id"], row["position"], product_of({**data, "row": row["row"]}), plan_of({**plan, **edits}), tuple(edits),
-            bool(row["matched"]), row["state"],
-        )  # fmt: skip
+        product, effective = product_of({**data, "row": row["row"]}), plan_of({**plan, **edits})
+        return cls(row["id"], row["position"], product, effective, tuple(edits), bool(row["matched"]), row["state"])
 
 
 def to_json(value: Product | Plan) -> str:
     """For the column of a table, without the row of the list, which has its own; the same text for the same values."""
-    fields = {name: dict(one) if isinstance(one, Mapping) else one for name, one in vars(value).items() if name != "row"}
+    fields = {
+        name: dict(one) if isinstance(one, Mapping) else one for name, one in vars(value).items() if name != "row"
+    }
     return json.dumps(fields, ensure_ascii=False, sort_keys=True)
 
 

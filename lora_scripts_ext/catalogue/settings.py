@@ -10,7 +10,7 @@ from typing import Any, Literal
 from .. import config_check
 from ..errors import UserError
 
-VisibleMark = Literal["ask", "yes", "no"]
+VisibleMark = Literal["ask", "without", "with", "leave out"]
 _MOST_CANDIDATES = 100
 
 
@@ -47,9 +47,10 @@ class Settings:
     cfg_scale: float = _setting(0.0, "CFG scale (Flux: guidance); 0 takes the usual one.", low=0, high=100)
     sampler: str = _setting("Euler", "Sampler, by the WebUI's name.")
     keep_product: bool = _setting(False, "Keep the product of a photo with a mask, and draw only what is around it.")
-    producer: str = _setting("", "Who makes the images, for their labels: a name or a code in ASCII.")
+    producer: str = _setting("LoRA-Trainer", "Who makes the images, for their labels: a name or a code in ASCII.")
+    market: str = _setting("", "Country whose law on visible marks counts, such as CN; empty: none.")
     visible_mark: VisibleMark = _setting(
-        "ask", "Whether images bear a visible mark where the law wants it and a channel forbids it: yes or no."
+        "ask", "Where that law wants a visible mark and a channel forbids it: without, with, or leave out the channel."
     )
     write_parameters: bool = _setting(True, "Write the generation parameters into the images.")
 

@@ -1,0 +1,80 @@
+"""The manifest: which finished images there are, of which product, how they were made, who approved them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import files, json_text
+from ..errors import UserError
+
+NAME, TABLE = "manifest.json", "manifest.csv"
+_VERSION = 1
+_BOM = b"\xef\xbb\xbf"
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """The images in the manifest of ``folder``; none where there is no manifest.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    path = folder / NAME
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        images = value["images"]
+        if not all(isinstance(one["file"], str) for one in images):
+            raise ValueError("file is no text")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{path}: this manifest cannot be read ({error}); choose another folder, or remove it."
+        ) from error
+    return list(images)
+
+
+def write(folder: Path, catalogue: str, images: Sequence[Mapping[str, Any]]) -> bool:
+    """Write both files, unless they are there with this content; returns whether something was written."""
+    text = json_text.dumps({"version": _VERSION, "catalogue": catalogue, "images": list(images)}, indent=1)
+    # A spreadsheet knows by it that the file is UTF-8.
+    table = _BOM + _table(images).encode("utf-8", "replace")
+    return _changed(folder / NAME, f"{text}\n".encode()) | _changed(folder / TABLE, table)
+
+
+def _changed(path: Path, content: bytes) -> bool:
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    files.write_bytes(path, content)
+    return True
+
+
+def _table(images: Sequence[Mapping[str, Any]]) -> str:
+    rows = [_row(one) for one in images]
+    headers = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, headers, lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(image: Mapping[str, Any]) -> dict[str, Any]:
+    """An image in one row: what is below a key has its name behind that of the key."""
+    row: dict[str, Any] = {}
+    for key, value in image.items():
+        if isinstance(value, Mapping):
+            row |= {f"{key}_{name}": one for name, one in value.items()}
+        elif isinstance(value, list | tuple):
+            row[key] = "; ".join(_short(one) for one in value)
+        else:
+            row[key] = value
+    return row
+
+
+def _short(value: Any) -> str:
+    return " ".join(str(one) for one in value.values() if one is not None) if isinstance(value, Mapping) else str(value)
