@@ -1,0 +1,162 @@
+"""Candidates drawn by the standalone host: once each, marked, resumed image by image; what is wrong stops nothing else."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lora_scripts_ext import marks
+from lora_scripts_ext.catalogue import candidates
+from lora_scripts_ext.catalogue.generate import Generated, generate
+from lora_scripts_ext.catalogue.loras import Found, Loras
+from lora_scripts_ext.catalogue.product import Plan
+from lora_scripts_ext.catalogue.settings import Settings
+from lora_scripts_ext.catalogue.store import Catalogue, Planned
+from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.hosts.standalone.host import StandaloneHost
+from lora_scripts_ext.models.weights import sha256
+from lora_scripts_ext.products.product import Product
+from lora_scripts_ext.training import run
+
+from . import shop
+
+
+@pytest.fixture(scope="module")
+def lora(data, checkpoint, tmp_path_factory):
+    """A LoRA trained on the tiny checkpoint."""
+    folder = tmp_path_factory.mktemp("trained") / "brand"
+    run.train(shop.make_config(data, checkpoint, folder, learning_rate=0.05), StandaloneHost())
+    return folder / "brand.safetensors"
+
+
+@pytest.fixture
+def shop_folder(tmp_path):
+    return tmp_path / "shop"
+
+
+def made(folder, checkpoint, plans, **settings):
+    catalogue = Catalogue.create(
+        folder, Settings(base_model=str(checkpoint), width=32, height=32, steps=2, candidates=2, **settings)
+    )
+    catalogue.update([Planned(Product(sku, row=n), plan) for n, (sku, plan) in enumerate(plans.items(), 2)], [])
+    candidates.request(catalogue)
+    return catalogue
+
+
+def drawn(catalogue, loras=(), **options):
+    base_model = catalogue.settings().base_model
+    return generate(catalogue, lambda: StandaloneHost().drawing(base_model), Loras(loras), **options)
+
+
+def images(catalogue):
+    """Name and content of every file in the folder of the candidates."""
+    return {path.name: path.read_bytes() for path in catalogue.images.iterdir()}
+
+
+def test_every_image_says_how_it_was_made(shop_folder, checkpoint, lora):
+    entry = {"file": str(lora), "name": "", "weight": 0.75}
+    catalogue = made(shop_folder, checkpoint, {"A": Plan("a red shoe", "blurry", "r", (entry,)), "B": Plan("b", rule="r")})
+    seen = []
+    assert drawn(catalogue, progress=lambda *args: seen.append(args[:2])) == Generated(4, 0)
+    assert (seen[0], seen[-1]) == ((0, 4), (4, 4))
+    first, second = candidates.of_product(catalogue, catalogue.by_sku("A").id)
+    found = marks.read(first.path(catalogue))
+    assert found.sources == ("trainedAlgorithmicMedia",) and found.labels == 1
+    assert found.aigc["ContentProducer"] == "LoRA-Trainer" and found.aigc["ProduceID"] == first.facts["produce_id"]
+    lines = found.parameters.splitlines()
+    assert lines[:2] == ["a red shoe <lora:brand:0.75>", "Negative prompt: blurry"]
+    assert f"Seed: {first.seed}, Size: 32x32, Model hash: {sha256([checkpoint])[:10]}, Model: tiny" in lines[2]
+    assert first.facts["loras"] == [
+        {"name": "brand", "file": "brand.safetensors", "version": None, "sha256": sha256([lora]), "weight": 0.75}
+    ]
+    assert first.sha256 == sha256([first.path(catalogue)]) != second.sha256
+    assert first.facts["produce_id"] != second.facts["produce_id"]
+    with Image.open(first.path(catalogue)) as image:
+        assert (image.size, image.mode) == ((32, 32), "RGB")
+    # The LoRA of one product is not that of the next.
+    assert catalogue.by_sku("B").state == catalogue.by_sku("A").state == "drawn"
+    assert drawn(catalogue) == Generated(0, 0)
+
+
+def test_what_is_wrong_with_one_product_is_said_and_the_others_go_on(shop_folder, checkpoint):
+    missing = {"file": "", "name": "gone", "weight": 1.0}
+    plans = {
+        "A": Plan("a", rule="r", loras=(missing,)), "B": Plan("b", rule="r", refusal="B: the prompt holds a word."),
+        "C": Plan("c", rule="r"), "D": Plan("d"),
+    }  # fmt: skip
+    catalogue = made(shop_folder, checkpoint, plans)
+    assert drawn(catalogue, [shop_folder]) == Generated(2, 4)
+    states = {one.sku: one.state for one in catalogue.page().products}
+    assert states == {"A": "failed", "B": "failed", "C": "drawn", "D": "unmatched"}
+    error = candidates.of_product(catalogue, catalogue.by_sku("A").id)[0].error
+    assert "LoRA gone" in error and str(shop_folder) in error
+    assert candidates.of_product(catalogue, catalogue.by_sku("B").id)[1].error == "B: the prompt holds a word."
+    # Put right, it is drawn.
+    catalogue.edit(catalogue.by_sku("A").id, {"loras": []})
+    assert candidates.request(catalogue) == 4 and drawn(catalogue, [shop_folder]) == Generated(2, 2)
+
+
+def test_stopped_between_two_products_it_goes_on_with_the_next(shop_folder, checkpoint):
+    catalogue = made(shop_folder, checkpoint, {sku: Plan(sku, rule="r") for sku in "ABC"})
+
+    class Enough(Exception):
+        pass
+
+    calls = []
+
+    def check():
+        calls.append(1)
+        if len(calls) == 2:
+            raise Enough
+
+    with pytest.raises(Enough):
+        drawn(catalogue, check=check)
+    before = images(catalogue)
+    assert len(before) == 2 and candidates.counts(catalogue)["waiting"] == 4
+    assert drawn(catalogue) == Generated(4, 0)
+    assert {name: images(catalogue)[name] for name in before} == before
+
+
+def test_more_and_changed_candidates_leave_those_that_are_there(shop_folder, checkpoint):
+    catalogue = made(shop_folder, checkpoint, {"A": Plan("a shoe", rule="r")})
+    drawn(catalogue)
+    before = images(catalogue)
+    product = catalogue.by_sku("A")
+    catalogue.edit(product.id, {"prompt": "a red shoe"})
+    candidates.add(catalogue, product.id)
+    assert drawn(catalogue) == Generated(1, 0)
+    third = candidates.get(catalogue, product.id, 3)
+    assert third.facts["prompt"] == "a red shoe"
+    assert {**before, third.file: third.path(catalogue).read_bytes()} == images(catalogue)
+
+
+def test_one_process_at_a_time_draws_for_a_catalogue(shop_folder, checkpoint):
+    catalogue = made(shop_folder, checkpoint, {"A": Plan("a", rule="r")})
+    said = []
+
+    def check():
+        with pytest.raises(UserError, match="is being written by another run") as error:
+            drawn(catalogue)
+        said.append(str(error.value))
+
+    assert drawn(catalogue, check=check) == Generated(2, 0) and said
+
+
+def test_a_lora_is_found_by_file_by_name_and_in_the_library(tmp_path, lora):
+    (tmp_path / "season.safetensors").write_bytes(lora.read_bytes())
+    loras = Loras([tmp_path], lambda name: Found(lora, "Winter", 3) if name == "winter" else None)
+    found = loras.find({"file": "", "name": "winter", "weight": 0.5})
+    assert (found.file, found.name, found.version, found.weight) == (lora, "Winter", 3, 0.5)
+    for wanted in ({"name": "season"}, {"file": "season.safetensors"}, {"file": str(tmp_path / "season.safetensors")}):
+        assert loras.find(wanted).file == tmp_path / "season.safetensors"
+
+    def refused(path):
+        if Path(path).name == "season.safetensors":
+            raise UserError("not yours")
+        return Path(path)
+
+    with pytest.raises(UserError, match="not yours"):
+        Loras([tmp_path], readable=refused).find({"file": str(tmp_path / "season.safetensors")})
+    for wanted in ({"name": "nothing"}, {"file": "nothing.safetensors"}, {"file": str(tmp_path / "n.safetensors")}):
+        with pytest.raises(UserError, match="LoRA .*correct the rule"):
+            loras.find(wanted)
