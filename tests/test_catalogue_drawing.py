@@ -1,4 +1,4 @@
-"""Candidates drawn by the standalone host: once each, marked, resumed image by image; what is wrong stops nothing else."""
+"""Candidates drawn by the standalone host: once each, marked, resumed image by image; what is wrong is said."""
 
 from pathlib import Path
 
@@ -55,7 +55,9 @@ def images(catalogue):
 
 def test_every_image_says_how_it_was_made(shop_folder, checkpoint, lora):
     entry = {"file": str(lora), "name": "", "weight": 0.75}
-    catalogue = made(shop_folder, checkpoint, {"A": Plan("a red shoe", "blurry", "r", (entry,)), "B": Plan("b", rule="r")})
+    catalogue = made(
+        shop_folder, checkpoint, {"A": Plan("a red shoe", "blurry", "r", (entry,)), "B": Plan("b", rule="r")}
+    )
     seen = []
     assert drawn(catalogue, progress=lambda *args: seen.append(args[:2])) == Generated(4, 0)
     assert (seen[0], seen[-1]) == ((0, 4), (4, 4))
@@ -158,5 +160,5 @@ def test_a_lora_is_found_by_file_by_name_and_in_the_library(tmp_path, lora):
     with pytest.raises(UserError, match="not yours"):
         Loras([tmp_path], readable=refused).find({"file": str(tmp_path / "season.safetensors")})
     for wanted in ({"name": "nothing"}, {"file": "nothing.safetensors"}, {"file": str(tmp_path / "n.safetensors")}):
-        with pytest.raises(UserError, match="LoRA .*correct the rule"):
+        with pytest.raises(UserError, match=r"LoRA .*correct the rule"):
             loras.find(wanted)

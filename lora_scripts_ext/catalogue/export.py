@@ -7,26 +7,30 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from .. import file_name, files, time_text
+from ..channels import law
 from ..channels.channel import Channel, load
 from ..channels.finish import Finished, finish
 from ..errors import UserError
 from ..marks.formats import EXTENSIONS
 from ..marks.label import Label
 from ..models.weights import sha256
-from . import candidates, decisions, manifest
-from .candidates import Candidate
+from . import alt, candidates, decisions, manifest
+from .candidates import Candidate, Crop
 from .decisions import Decision
 from .product import CatalogueProduct
 from .settings import Settings
 from .store import Catalogue
 
 _WITHDRAWN = "withdrawn"
+# Of a product there is one image in them.
+_SINGLE = ("main", "white")
 # In the folder of the products': what is no SKU.
 _TAKEN = {_WITHDRAWN, "catalogue", manifest.NAME, manifest.TABLE}
 _PAGE = 500
@@ -44,7 +48,7 @@ class Exported:
         written: how many of them were not there before.
         withdrawn: how many that were there are put aside.
         warnings: about finished images.
-        failed: images that could not be finished, with the reason.
+        refused: images that could not be finished, with the reason.
     """
 
     manifest: Path
@@ -84,7 +88,7 @@ def export(
     Raises:
         UserError: a channel or the old manifest cannot be used, or the folder cannot be written.
     """
-    chosen = [load(one) for one in channels]
+    chosen = wanted(catalogue.settings(), channels)
     before = {one["file"]: one for one in manifest.read(folder)}
     work = _Work(catalogue, folder, chosen, before)
     total = work.count(undecided)
@@ -100,6 +104,28 @@ def export(
     manifest.write(folder, catalogue.settings().name, images)
     work.result.images = len(images)
     return work.result
+
+
+def wanted(settings: Settings, names: Sequence[str]) -> list[Channel]:
+    """The channels that images are finished for.
+
+    Raises:
+        UserError: there is no such channel, or nobody has said yet what counts where it contradicts the law.
+    """
+    if not names:
+        raise UserError("channels: there is none to finish images for; name one, such as shopify.")
+    found = [load(one) for one in names]
+    collisions = {one.name: law.collision(one, settings.market) for one in found}
+    for asked in filter(None, collisions.values()):
+        if settings.visible_mark == "ask":
+            answers = " ".join(f"{answer}: {text}" for answer, text in asked.answers.items())
+            raise UserError(f"visible_mark: {asked.question} {answers} Set visible_mark to one of them.")
+    return [one for one in found if collisions[one.name] is None or settings.visible_mark != "leave out"]
+
+
+def _draws_mark(channel: Channel, settings: Settings) -> bool:
+    answer = "without" if settings.visible_mark == "ask" else settings.visible_mark
+    return law.draws_mark(channel, settings.market, answer)
 
 
 class _Work:
@@ -129,12 +155,14 @@ class _Work:
 
     def count(self, undecided: bool) -> int:
         """How many finished images there will be."""
-        return sum(len(chosen) for _, chosen in self.approved(undecided)) * len(self._channels)
+        numbers = [len(chosen) for _, chosen in self.approved(undecided)]
+        return sum(len(numbers) if one.role in _SINGLE else sum(numbers) for one in self._channels)
 
     def finished(self, product: CatalogueProduct, approved: Sequence[Candidate]) -> Iterator[dict[str, Any]]:
         """The entries of a product's finished images."""
         for channel in self._channels:
-            for position, candidate in enumerate(approved, 1):
+            shown = approved[:1] if channel.role in _SINGLE else approved
+            for position, candidate in enumerate(shown, 1):
                 try:
                     yield self._one(product, candidate, channel, position)
                 except UserError as error:
@@ -158,7 +186,7 @@ class _Work:
         facts = candidate.facts
         return {
             "sku": product.sku, "file": name, "channel": channel.name, "role": channel.role,
-            "position": channel.position + position - 1, "alt": alt_texts(product),
+            "position": channel.position + position - 1, "alt": alt.texts(product.product),
             **{key: known[key] for key in ("width", "height", "bytes", "sha256")},
             "candidate": candidate.number, "seed": candidate.seed, "prompt": facts["prompt"],
             "negative": facts["negative"], "base_model": facts["base_model"], "loras": facts["loras"],
@@ -192,9 +220,10 @@ class _Work:
                 f"{candidate.path(self._catalogue)}: this candidate cannot be read ({error}); draw it again."
             ) from error
         return finish(
-            image, channel, mask=None, crop=candidate.crop,
+            image, channel, mask=None, crop=_pixels(candidate.crop, image.size),
             label=Label(facts["source"], facts["producer"], facts["produce_id"]),
             parameters=facts["parameters"] if self._settings.write_parameters else None, out=path,
+            mark=_draws_mark(channel, self._settings),
         )  # fmt: skip
 
     def _folder_of(self, sku: str) -> str:
@@ -213,6 +242,17 @@ def _chosen(own: Sequence[Candidate], undecided: bool) -> list[Candidate]:
     if approved or not undecided:
         return approved
     return [one for one in own if one.state == "drawn" and not one.verdict][:1]
+
+
+def _pixels(crop: Crop | None, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """The part of an image of this size, at least one pixel wide and high."""
+    if crop is None:
+        return None
+    (left, right), (top, bottom) = (
+        (floor(first * side), max(ceil(last * side), floor(first * side) + 1))
+        for first, last, side in ((crop[0], crop[2], size[0]), (crop[1], crop[3], size[1]))
+    )
+    return left, top, right, bottom
 
 
 def _made_from(candidate: Candidate, channel: Channel, settings: Settings) -> str:
