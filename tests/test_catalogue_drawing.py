@@ -80,19 +80,23 @@ def test_every_image_says_how_it_was_made(shop_folder, checkpoint, lora):
     assert drawn(catalogue) == Generated(0, 0)
 
 
-def test_what_is_wrong_with_one_product_is_said_and_the_others_go_on(shop_folder, checkpoint):
+def test_what_is_wrong_with_one_product_is_said_and_the_others_go_on(shop_folder, checkpoint, tmp_path):
     missing = {"file": "", "name": "gone", "weight": 1.0}
     plans = {
-        "A": Plan("a", rule="r", loras=(missing,)), "B": Plan("b", rule="r", refusal="B: the prompt holds a word."),
-        "C": Plan("c", rule="r"), "D": Plan("d"),
+        "A": Plan("a", rule="r", loras=(missing,)), "B": Plan("a naked shoe", rule="r"), "C": Plan("c", rule="r"),
+        "D": Plan("d"),
     }  # fmt: skip
-    catalogue = made(shop_folder, checkpoint, plans)
+    words = tmp_path / "words.yaml"
+    words.write_text("forbidden: [naked]\n")
+    catalogue = made(shop_folder, checkpoint, plans, words=str(words))
     assert drawn(catalogue, [shop_folder]) == Generated(2, 4)
     states = {one.sku: one.state for one in catalogue.page().products}
     assert states == {"A": "failed", "B": "failed", "C": "drawn", "D": "unmatched"}
     error = candidates.of_product(catalogue, catalogue.by_sku("A").id)[0].error
     assert "LoRA gone" in error and str(shop_folder) in error
-    assert candidates.of_product(catalogue, catalogue.by_sku("B").id)[1].error == "B: the prompt holds a word."
+    assert candidates.of_product(catalogue, catalogue.by_sku("B").id)[1].error.startswith(
+        "B: its prompt has the forbidden"
+    )
     # Put right, it is drawn.
     catalogue.edit(catalogue.by_sku("A").id, {"loras": []})
     assert candidates.request(catalogue) == 4 and drawn(catalogue, [shop_folder]) == Generated(2, 2)

@@ -41,7 +41,7 @@ position: 1
 def catalogue(tmp_path):
     made = Catalogue.create(tmp_path / "shop", Settings(name="summer", write_parameters=True))
     rows = [
-        Planned(Product(sku, title, row=2), Plan("p", rule="r"))
+        Planned(Product(sku, title, row=2), Plan("p", rule="r", alt={"en": title}))
         for sku, title in (("A", "A red shoe"), ("红/1", "红鞋"))
     ]
     made.update(rows, [])
@@ -113,7 +113,11 @@ def test_what_is_approved_is_finished_and_the_manifest_says_all_of_it(catalogue,
     table = (out / "manifest.csv").read_bytes()
     rows = list(csv.DictReader(io.StringIO(table.decode("utf-8-sig"))))
     assert [row["file"] for row in rows] == [one["file"] for one in images]
-    assert (rows[0]["alt_en"], rows[0]["approval_who"], rows[0]["loras"]) == ("A red shoe", "Li", "brand 2 cd 0.8")
+    assert (rows[0]["alt_en"], rows[0]["approval_who"], rows[0]["loras"]) == (
+        "A red shoe",
+        "Li",
+        "brand version 2 at 0.8 (cd)",
+    )
 
 
 def test_the_same_decisions_write_nothing_twice(catalogue, channel, tmp_path):

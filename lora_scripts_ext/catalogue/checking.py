@@ -17,9 +17,7 @@ def check(planner: Planner, listing: Listing) -> dict[str, Any]:
     trial = planner.rules.tried(listing.products)
     warnings, examples = [], {}
     for one in planner.planned(listing.products):
-        warnings += [
-            {"sku": one.product.sku, "sentence": text} for text in (*one.plan.warnings, one.plan.refusal) if text
-        ]
+        warnings += [{"sku": one.product.sku, "sentence": text} for text in one.plan.warnings if text]
         examples.setdefault(one.plan.rule, {"sku": one.product.sku, **vars(one.plan)})
     return {
         "products": len(listing.products), "columns": listing.columns.to_dict(), "headers": listing.headers,

@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..marks.formats import EXTENSIONS
 from ..marks.label import Label
 from ..models.weights import sha256
-from . import alt, candidates, decisions, manifest
+from . import candidates, decisions, manifest
 from .candidates import Candidate, Crop
 from .decisions import Decision
 from .product import CatalogueProduct
@@ -186,7 +186,7 @@ class _Work:
         facts = candidate.facts
         return {
             "sku": product.sku, "file": name, "channel": channel.name, "role": channel.role,
-            "position": channel.position + position - 1, "alt": alt.texts(product.product),
+            "position": channel.position + position - 1, "alt": dict(product.plan.alt),
             **{key: known[key] for key in ("width", "height", "bytes", "sha256")},
             "candidate": candidate.number, "seed": candidate.seed, "prompt": facts["prompt"],
             "negative": facts["negative"], "base_model": facts["base_model"], "loras": facts["loras"],

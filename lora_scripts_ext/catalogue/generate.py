@@ -22,6 +22,7 @@ from . import candidates
 from .candidates import Candidate, Drawn
 from .loras import Lora, Loras
 from .parameters import parameters
+from .planning import words_of
 from .product import CatalogueProduct
 from .settings import Settings
 from .store import Catalogue
@@ -91,6 +92,7 @@ class _Work:
         self._progress = progress
         self._check = check
         self._settings = catalogue.settings()
+        self._words = words_of(self._settings)
         self._place: tuple[()] | tuple[candidates.Place] = ()
         self._drawn = self._failed = 0
 
@@ -126,6 +128,8 @@ class _Work:
         The whole batch is drawn even where some of it is there already: an image may differ in the last digits of its
         numbers between a large batch and a small one.
         """
+        if refusal := self._words.check(product.plan.prompt, product.sku).refusal:
+            raise UserError(refusal)
         task = Task.of(product, batch, self._settings, self._loras, self._drawer)
         missing = [one for one in waiting if not task.path(self._catalogue, one).is_file()]
         if missing:
@@ -166,11 +170,9 @@ class Task:
         """Put it together.
 
         Raises:
-            UserError: a LoRA or a file of the product cannot be read, or nothing may be drawn of it.
+            UserError: a LoRA or a file of the product cannot be read.
         """
         plan = product.plan
-        if plan.refusal:
-            raise UserError(plan.refusal)
         found = tuple(loras.find(one) for one in plan.loras)
         request = DrawRequest(
             prompt=plan.prompt,

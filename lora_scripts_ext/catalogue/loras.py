@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..adapters import card
 from ..contract import WeightedLora
 from ..errors import UserError
 from ..models.weights import sha256
@@ -16,11 +17,16 @@ _SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class Found:
-    """A LoRA of the library: its file, and which version of which model that is."""
+    """A LoRA's file, and which version of which model that is: of one that the library does not know its name and 0.
+
+    Attributes:
+        trigger: the model's trigger word; empty where only the file's card may say it.
+    """
 
     file: Path
     model: str
-    version: int
+    version: int = 0
+    trigger: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,9 +85,22 @@ class Loras:
         Raises:
             UserError: there is none, or it cannot be read.
         """
+        found = self._located(wanted)
         weight = float(wanted.get("weight", 1.0))
-        found = self._named(str(wanted["name"])) if wanted.get("name") else self._of_file(str(wanted["file"]))
         return Lora(found.file, found.model, found.version or None, self._hash(found.file), weight)
+
+    def trigger(self, wanted: Mapping[str, Any]) -> str:
+        """The word that activates the LoRA of a rule; empty where it has none or is not there."""
+        try:
+            found = self._located(wanted)
+        except UserError:
+            return ""
+        return found.trigger or card.activation_text(found.file).strip()
+
+    def _located(self, wanted: Mapping[str, Any]) -> Found:
+        if wanted.get("name"):
+            return self._named(str(wanted["name"]))
+        return self._of_file(str(wanted.get("file") or ""))
 
     def _named(self, name: str) -> Found:
         found = self._of_library(name) or self._in_folders(name)
@@ -97,7 +116,7 @@ class Loras:
             found = self._in_folders(file)
         else:
             path = self._readable(str(path))
-            found = Found(path, path.stem, 0) if path.is_file() else None
+            found = Found(path, path.stem) if path.is_file() else None
         if found is None:
             raise UserError(
                 f"LoRA {file}: there is no such file in {self._shown()}; put it there, or correct the rule."
@@ -108,7 +127,7 @@ class Loras:
         for folder in self._folders:
             for path in (folder / name, folder / f"{name}{_SUFFIX}"):
                 if path.suffix == _SUFFIX and self._readable(str(path)).is_file():
-                    return Found(path, path.stem, 0)
+                    return Found(path, path.stem)
         return None
 
     def _shown(self) -> str:

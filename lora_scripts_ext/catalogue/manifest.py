@@ -13,6 +13,12 @@ from .. import files, json_text
 from ..errors import UserError
 
 NAME, TABLE = "manifest.json", "manifest.csv"
+#: of the table
+COLUMNS = (
+    "sku", "role", "position", "alt_en", "alt_zh", "file", "channel", "width", "height", "bytes", "sha256", "seed",
+    "base_model_name", "base_model_sha256", "loras", "prompt", "negative", "label_source", "label_producer",
+    "label_produce_id", "approval_who", "approval_at", "candidate",
+)  # fmt: skip
 _VERSION = 1
 _BOM = b"\xef\xbb\xbf"
 
@@ -54,27 +60,25 @@ def _changed(path: Path, content: bytes) -> bool:
 
 
 def _table(images: Sequence[Mapping[str, Any]]) -> str:
-    rows = [_row(one) for one in images]
-    headers = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
-    writer = csv.DictWriter(text, headers, lineterminator="\r\n")
+    writer = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(map(_row, images))
     return text.getvalue()
 
 
 def _row(image: Mapping[str, Any]) -> dict[str, Any]:
     """An image in one row: what is below a key has its name behind that of the key."""
-    row: dict[str, Any] = {}
-    for key, value in image.items():
-        if isinstance(value, Mapping):
-            row |= {f"{key}_{name}": one for name, one in value.items()}
-        elif isinstance(value, list | tuple):
-            row[key] = "; ".join(_short(one) for one in value)
-        else:
-            row[key] = value
-    return row
+    row = {
+        f"{key}_{name}": one
+        for key, value in image.items()
+        if isinstance(value, Mapping)
+        for name, one in value.items()
+    }
+    loras = "; ".join(_lora(one) for one in image["loras"])
+    return {**image, **row, "loras": loras}
 
 
-def _short(value: Any) -> str:
-    return " ".join(str(one) for one in value.values() if one is not None) if isinstance(value, Mapping) else str(value)
+def _lora(lora: Mapping[str, Any]) -> str:
+    version = f" version {lora['version']}" if lora["version"] else ""
+    return f"{lora['name']}{version} at {lora['weight']:g} ({lora['sha256'][:10]})"

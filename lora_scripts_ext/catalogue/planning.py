@@ -14,7 +14,10 @@ from ..products.listing import Listing
 from ..products.product import Product
 from ..products.prompts import compose
 from ..products.rules import Match, Rules
+from ..products.safety import WordList
 from ..products.templates import Templates
+from . import alt
+from .loras import Loras
 from .product import Plan
 from .settings import Settings
 from .store import Catalogue, Changes, Planned
@@ -35,13 +38,13 @@ def read(settings: Settings, readable: Callable[[str], Path] | None = None) -> L
     return listings.read(Path(settings.source), Columns.from_dict(settings.columns), readable=readable)
 
 
-def take(catalogue: Catalogue, settings: Settings, listing: Listing) -> Changes:
+def take(catalogue: Catalogue, settings: Settings, listing: Listing, loras: Loras | None = None) -> Changes:
     """Let the catalogue have the products of a list, and remember which column is which field.
 
     Raises:
         UserError: a rule, template or word is wrong.
     """
-    planned = Planner(settings).planned(listing.products)
+    planned = Planner(settings, loras).planned(listing.products)
     with catalogue.writing():
         changes = catalogue.update(planned, listing.problems)
         catalogue.write_settings(replace(settings, columns=listing.columns.to_dict(), folder=str(listing.folder)))
@@ -55,17 +58,19 @@ class Planner:
         rules: as they are now.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Read them.
+    def __init__(self, settings: Settings, loras: Loras | None = None) -> None:
+        """Read them; ``loras`` says what activates those of the rules.
 
         Raises:
-            UserError: one is wrong.
+            UserError: one cannot be read, or is wrong.
         """
-        folder = Path(settings.rules_folder) if settings.rules_folder else None
-        self.rules = Rules.from_dict(settings.rules, "rules", folder)
-        self._templates = Templates.from_dict(settings.templates, "templates")
-        self._glossary = Glossary.from_dict(settings.glossary, "glossary")
-        self._negative = settings.negative_prompt
+        self.rules = Rules.load(Path(settings.rules)) if settings.rules else Rules(())
+        self._templates = Templates.load(Path(settings.templates) if settings.templates else None)
+        self._glossary = Glossary.load([Path(settings.glossary)] if settings.glossary else [])
+        self._words = words_of(settings)
+        self._settings = settings
+        self._loras = loras
+        self._triggers: dict[str, tuple[str, ...]] = {}
 
     def planned(self, products: Iterable[Product]) -> list[Planned]:
         """What is drawn of each of the products."""
@@ -74,13 +79,39 @@ class Planner:
     def plan(self, product: Product) -> Plan:
         """What is drawn of a product; without a rule that fits, nothing unless a person says so."""
         match = self.rules.match(product)
-        text = compose(product, match, self._templates, self._glossary)
-        negative = ", ".join(filter(None, (self._negative, text.negative)))
+        text = compose(
+            product, match, self._templates, self._glossary, self._channel(), triggers=self._activating(match),
+            language=self._settings.language,
+        )  # fmt: skip
+        found = self._words.check(text.prompt, product.sku)
+        warnings = tuple(filter(None, (found.refusal, *found.warnings, *text.warnings)))
+        named = alt.texts(product, self._glossary)
+        negative = ", ".join(filter(None, (self._settings.negative_prompt, text.negative)))
         if match is None:
-            return Plan(text.prompt, negative, warnings=tuple(text.warnings))
-        return Plan(
-            text.prompt, negative, match.rule, _loras(match), product.control or match.control, tuple(text.warnings)
-        )
+            return Plan(text.prompt, negative, warnings=warnings, alt=named)
+        return Plan(text.prompt, negative, match.rule, _loras(match), product.control or match.control, warnings, named)
+
+    def _channel(self) -> str:
+        """The channel that templates may ask for: candidates are for all of them, so there must be but one."""
+        only = self._settings.channels[0] if len(self._settings.channels) == 1 else ""
+        return Path(only).stem
+
+    def _activating(self, match: Match | None) -> tuple[str, ...]:
+        """The trigger words of a rule's LoRAs."""
+        if match is None or self._loras is None:
+            return ()
+        if match.rule not in self._triggers:
+            self._triggers[match.rule] = tuple(filter(None, map(self._loras.trigger, _loras(match))))
+        return self._triggers[match.rule]
+
+
+def words_of(settings: Settings) -> WordList:
+    """The words that no prompt may hold.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    return WordList.load(Path(settings.words)) if settings.words else WordList()
 
 
 def _loras(match: Match) -> tuple[dict[str, str | float], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..products.product import Product
@@ -26,8 +26,8 @@ class Plan:
         rule: name of the one that fits; empty where none does.
         loras: each with ``file`` or ``name``, and ``weight``.
         control: path of an image for ControlNet; empty where there is none.
-        warnings: about the prompt.
-        refusal: why nothing may be drawn of it, as a sentence; empty where it may.
+        warnings: sentences about the prompt.
+        alt: alt texts of its images, by language.
     """
 
     prompt: str = ""
@@ -36,7 +36,7 @@ class Plan:
     loras: tuple[Mapping[str, Any], ...] = ()
     control: str = ""
     warnings: tuple[str, ...] = ()
-    refusal: str = ""
+    alt: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

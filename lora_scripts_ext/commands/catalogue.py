@@ -23,7 +23,6 @@ from ..errors import NotFound, TrainingError, UserError
 from ..jobs.environment import Standalone
 from ..jobs.kinds.kind import Stopped
 from ..jobs.library_loras import loras
-from ..products import data_file
 from . import data_dir
 from .interrupt import stop_on
 from .review import changes
@@ -175,15 +174,19 @@ def _crop(text: str) -> tuple[float, float, float, float]:
 
 def _generate(options: argparse.Namespace) -> int:
     started = time.time()
-    catalogue = _made(options)
+    folder = options.out.absolute() / FOLDER
+    catalogue = Catalogue.open(folder) if (folder / NAME).exists() else None
+    settings = _settings(options, catalogue.settings() if catalogue else Settings())
+    # What is wrong is said before anything is drawn.
+    listing = read(settings)
+    exports.wanted(settings, settings.channels)
+    catalogue = catalogue or Catalogue.create(folder, settings)
     try:
-        settings = catalogue.settings()
-        listing = read(settings)
         for problem in listing.problems[:_MOST_SHOWN]:
             terminal.print_message(f"{options.products}: row {problem.row}: {problem.sentence}")
-        take(catalogue, settings, listing)
-        candidates.request(catalogue)
         environment = Standalone(options.data_dir)
+        take(catalogue, settings, listing, loras(environment, settings))
+        candidates.request(catalogue)
         with _stopping() as check:
             done = generate(
                 catalogue, lambda: environment.host(lambda: None).drawing(settings.base_model),
@@ -198,7 +201,7 @@ def _generate(options: argparse.Namespace) -> int:
         catalogue.close()
     if unmatched:
         terminal.print_message(
-            f"no rule fits {len(unmatched)} products, so nothing is drawn of them: "
+            f"no rule fits these products, so nothing is drawn of them ({len(unmatched)}): "
             f"{', '.join(one.sku for one in unmatched[:_MOST_SHOWN])}"
         )
     terminal.print_json({
@@ -207,16 +210,6 @@ def _generate(options: argparse.Namespace) -> int:
         "seconds": round(time.time() - started, 1),
     })  # fmt: skip
     return terminal.FAILED if done.failed and not done.drawn else terminal.DONE
-
-
-def _made(options: argparse.Namespace) -> Catalogue:
-    """The catalogue of the folder, with the settings that the options change."""
-    folder = options.out.absolute() / FOLDER
-    if not (folder / NAME).exists():
-        return Catalogue.create(folder, _settings(options, Settings()))
-    catalogue = Catalogue.open(folder)
-    catalogue.write_settings(_settings(options, catalogue.settings()))
-    return catalogue
 
 
 def _settings(options: argparse.Namespace, before: Settings) -> Settings:
@@ -239,9 +232,7 @@ def _settings(options: argparse.Namespace, before: Settings) -> Settings:
         values["columns"] = _columns(options.columns)
     for key in _FILES:
         if given[key] is not None:
-            values[key] = data_file.read(given[key])
-    if options.rules is not None:
-        values["rules_folder"] = str(options.rules.absolute().parent)
+            values[key] = str(given[key].absolute())
     return from_dict(values, "--set")
 
 
@@ -277,7 +268,8 @@ def _stopping() -> Iterator[Callable[[], None]]:
 
 def _check(options: argparse.Namespace) -> int:
     settings = _settings(options, Settings())
-    terminal.print_json(checking.check(Planner(settings), read(settings)))
+    planner = Planner(settings, loras(Standalone(options.data_dir), settings))
+    terminal.print_json(checking.check(planner, read(settings)))
     return terminal.DONE
 
 

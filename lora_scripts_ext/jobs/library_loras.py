@@ -16,7 +16,7 @@ from .environment import Environment
 def loras(environment: Environment, settings: Settings) -> Loras:
     """Finds them for a catalogue with these settings."""
     own = environment.lora_dir()
-    folders = [*([Path(settings.rules_folder)] if settings.rules_folder else []), *([own] if own else [])]
+    folders = [*([Path(settings.rules).parent] if settings.rules else []), *([own] if own else [])]
     return Loras(folders, lambda name: _of_library(environment.data_dir, name), environment.readable)
 
 
@@ -36,9 +36,9 @@ def _of_library(data_dir: Path, name: str) -> Found | None:
         database.close()
     if current is not None and Path(current.path).is_file():
         number = next(one.number for one in versions if one.id == current.version)
-        return Found(Path(current.path), model.name, number)
+        return Found(Path(current.path), model.name, number, model.trigger_word)
     newest = next((one for one in versions if _is_there(one)), None)
-    return Found(Path(newest.file), model.name, newest.number) if newest else None
+    return Found(Path(newest.file), model.name, newest.number, model.trigger_word) if newest else None
 
 
 def _is_there(version: Version) -> bool:
