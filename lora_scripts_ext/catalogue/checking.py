@@ -15,7 +15,8 @@ def check(planner: Planner, listing: Listing) -> dict[str, Any]:
     """What would come of the list, ready for JSON: rows that cannot be used, how many products each rule fits, products
     that none fits, warnings about prompts, and what the first products of each rule would be drawn with."""
     trial = planner.rules.tried(listing.products)
-    warnings, examples = [], {}
+    warnings: list[dict[str, str]] = []
+    examples: dict[str, dict[str, Any]] = {}
     for one in planner.planned(listing.products):
         warnings += [{"sku": one.product.sku, "sentence": text} for text in one.plan.warnings if text]
         examples.setdefault(one.plan.rule, {"sku": one.product.sku, **vars(one.plan)})

@@ -139,7 +139,7 @@ class _Work:
         self._folder = folder
         self._channels = channels
         self._before = before
-        self._folders: dict[str, int] = {}
+        self._folders: dict[str, str] = {}
         self.result = Exported(folder / manifest.NAME)
 
     def approved(self, undecided: bool) -> Iterator[tuple[CatalogueProduct, list[Candidate]]]:

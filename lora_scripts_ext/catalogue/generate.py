@@ -45,6 +45,7 @@ def generate(
     drawing: Callable[[], AbstractContextManager[Drawer]],
     loras: Loras,
     *,
+    readable: Callable[[str], Path] = Path,
     progress: Progress = lambda done, total, what: None,
     check: Callable[[], None] = lambda: None,
 ) -> Generated:
@@ -57,6 +58,7 @@ def generate(
         catalogue: is locked meanwhile.
         drawing: takes the base model; called only where something waits.
         loras: finds those of the rules.
+        readable: refuses, with a UserError, a path that may not be read.
         progress: is called with the images that are done and those of the whole call.
         check: is called before each product; what it raises ends the work.
 

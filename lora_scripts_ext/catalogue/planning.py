@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import UserError
+from ..products import data_file
 from ..products import listing as listings
 from ..products.columns import Columns
 from ..products.glossary import Glossary
@@ -21,6 +22,8 @@ from .loras import Loras
 from .product import Plan
 from .settings import Settings
 from .store import Catalogue, Changes, Planned
+
+_PAGE = 1000
 
 
 def read(settings: Settings, readable: Callable[[str], Path] | None = None) -> Listing:
@@ -38,17 +41,38 @@ def read(settings: Settings, readable: Callable[[str], Path] | None = None) -> L
     return listings.read(Path(settings.source), Columns.from_dict(settings.columns), readable=readable)
 
 
-def take(catalogue: Catalogue, settings: Settings, listing: Listing, loras: Loras | None = None) -> Changes:
-    """Let the catalogue have the products of a list, and remember which column is which field.
-
-    Raises:
-        UserError: a rule, template or word is wrong.
-    """
-    planned = Planner(settings, loras).planned(listing.products)
+def take(catalogue: Catalogue, settings: Settings, listing: Listing, planner: Planner) -> Changes:
+    """Let the catalogue have the products of a list with these settings, and remember which column is which field."""
+    planned = planner.planned(listing.products)
     with catalogue.writing():
         changes = catalogue.update(planned, listing.problems)
         catalogue.write_settings(replace(settings, columns=listing.columns.to_dict(), folder=str(listing.folder)))
     return changes
+
+
+def plan_again(catalogue: Catalogue, settings: Settings, planner: Planner) -> Changes:
+    """Let the products that a catalogue has be drawn as these settings say."""
+    known = as_listing(catalogue)
+    planned = planner.planned(known.products)
+    with catalogue.writing():
+        changes = catalogue.update(planned, known.problems)
+        catalogue.write_settings(settings)
+    return changes
+
+
+def as_listing(catalogue: Catalogue) -> Listing:
+    """The products of a catalogue as the list that they came from."""
+    settings, products, cursor = catalogue.settings(), list[Product](), ""
+    while True:
+        page = catalogue.page(limit=_PAGE, cursor=cursor)
+        products += [one.product for one in page.products]
+        if page.next is None:
+            break
+        cursor = page.next
+    columns = Columns.from_dict(settings.columns)
+    return Listing(
+        products, catalogue.problems(), columns, list(filter(None, columns.headers.values())), Path(settings.folder)
+    )
 
 
 class Planner:
@@ -58,13 +82,18 @@ class Planner:
         rules: as they are now.
     """
 
-    def __init__(self, settings: Settings, loras: Loras | None = None) -> None:
-        """Read them; ``loras`` says what activates those of the rules.
+    def __init__(self, settings: Settings, loras: Loras, own: Collection[Path] = ()) -> None:
+        """Read them.
+
+        Args:
+            settings: name their files.
+            loras: says what activates those of the rules.
+            own: folders whose rules were handed in without a folder: paths in them stay as they are written.
 
         Raises:
             UserError: one cannot be read, or is wrong.
         """
-        self.rules = Rules.load(Path(settings.rules)) if settings.rules else Rules(())
+        self.rules = _rules(Path(settings.rules), own) if settings.rules else Rules(())
         self._templates = Templates.load(Path(settings.templates) if settings.templates else None)
         self._glossary = Glossary.load([Path(settings.glossary)] if settings.glossary else [])
         self._words = words_of(settings)
@@ -98,11 +127,15 @@ class Planner:
 
     def _activating(self, match: Match | None) -> tuple[str, ...]:
         """The trigger words of a rule's LoRAs."""
-        if match is None or self._loras is None:
+        if match is None:
             return ()
         if match.rule not in self._triggers:
             self._triggers[match.rule] = tuple(filter(None, map(self._loras.trigger, _loras(match))))
         return self._triggers[match.rule]
+
+
+def _rules(path: Path, own: Collection[Path]) -> Rules:
+    return Rules.from_dict(data_file.read(path), str(path)) if path.parent in own else Rules.load(path)
 
 
 def words_of(settings: Settings) -> WordList:

@@ -11,6 +11,10 @@ from .. import config_check
 from ..errors import UserError
 
 VisibleMark = Literal["ask", "without", "with", "leave out"]
+#: settings that name a file or folder, or hold its content when they are handed in
+CONTENTS = ("rules", "templates", "glossary", "words")
+#: settings that name a file or folder
+PATHS = ("source", "base_model", *CONTENTS)
 _MOST_CANDIDATES = 100
 
 

@@ -178,14 +178,14 @@ def _generate(options: argparse.Namespace) -> int:
     catalogue = Catalogue.open(folder) if (folder / NAME).exists() else None
     settings = _settings(options, catalogue.settings() if catalogue else Settings())
     # What is wrong is said before anything is drawn.
-    listing = read(settings)
+    environment = Standalone(options.data_dir)
+    planner, listing = Planner(settings, loras(environment, settings)), read(settings)
     exports.wanted(settings, settings.channels)
     catalogue = catalogue or Catalogue.create(folder, settings)
     try:
         for problem in listing.problems[:_MOST_SHOWN]:
             terminal.print_message(f"{options.products}: row {problem.row}: {problem.sentence}")
-        environment = Standalone(options.data_dir)
-        take(catalogue, settings, listing, loras(environment, settings))
+        take(catalogue, settings, listing, planner)
         candidates.request(catalogue)
         with _stopping() as check:
             done = generate(

@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...catalogue.settings import Settings
+from ...catalogue.settings import PATHS, Settings
 from ...catalogue.store import Catalogue
+from ...channels import channel as channels
+from ...errors import UserError
 from ...library.job import Job
 from ..environment import Environment
 from ..execution import Execution
@@ -37,8 +39,11 @@ class DrawCatalogue(Kind):
         """Check the config."""
         options = asdict(read(CatalogueOptions, config, where, required=("catalogue",)))
         options |= {key: absolute(options[key], environment) for key in ("catalogue", "base_model")}
-        settings = _settings(options["catalogue"])
-        options["base_model"] = options["base_model"] or settings.base_model or environment.base_model()
+        settings = _settings(options["catalogue"], environment)
+        base_model = options["base_model"] or settings.base_model or environment.base_model()
+        if not base_model:
+            raise UserError(f"{where}: base_model is missing; name a checkpoint, or choose one in the catalogue.")
+        options["base_model"] = absolute(base_model, environment)
         return Plan(f"Draw {settings.name or folder_name(options['catalogue'])}", options)
 
     def run(self, job: Job, execution: Execution, environment: Environment) -> Outcome:
@@ -59,6 +64,7 @@ class DrawCatalogue(Kind):
                 catalogue,
                 lambda: environment.host(execution.stop).drawing(options.base_model),
                 loras(environment, settings),
+                readable=environment.readable,
                 progress=execution.progress,
                 check=check,
             )
@@ -88,7 +94,7 @@ class ExportCatalogue(Kind):
         """Check the config."""
         options = asdict(read(ExportOptions, config, where, required=("catalogue",)))
         options |= {key: absolute(options[key], environment) for key in ("catalogue", "output_dir")}
-        settings = _settings(options["catalogue"])
+        settings = _settings(options["catalogue"], environment)
         options["output_dir"] = options["output_dir"] or str(Path(options["catalogue"]) / FINISHED)
         return Plan(f"Export {settings.name or folder_name(options['catalogue'])}", options)
 
@@ -113,9 +119,18 @@ class ExportCatalogue(Kind):
         return Outcome("done", "", done.to_dict())
 
 
-def _settings(folder: str) -> Settings:
+def _settings(folder: str, environment: Environment) -> Settings:
+    """Of a catalogue, if every file that they name may be read.
+
+    Raises:
+        UserError: one may not, or there is no catalogue.
+    """
     catalogue = Catalogue.open(Path(folder))
     try:
-        return catalogue.settings()
+        settings = catalogue.settings()
     finally:
         catalogue.close()
+    files = [getattr(settings, key) for key in PATHS]
+    for path in (*filter(None, files), *(one for one in settings.channels if one not in channels.names())):
+        environment.readable(path)
+    return settings
