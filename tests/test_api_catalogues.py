@@ -137,7 +137,7 @@ def test_a_list_is_tried_sent_and_read_again(client, tmp_path):
     changes = client.send("PUT", f"{path}/list/list.csv", body=text.encode("utf-16"))
     assert (changes.status, changes.json) == (200, {"added": ["A", "B"], "changed": [], "removed": []})
     assert client.get(f"{path}/problems").json["items"][0]["row"] == 4
-    assert client.get(path).json["settings"]["columns"]["title"] == "标题"
+    assert client.get(path).json["columns"]["title"] == "标题"
     broken = client.send("PUT", f"{path}/list/list.csv", body=b"nothing,known\n1,2\n")
     said(broken, 422)
     assert client.get(path).json["products"] == 2

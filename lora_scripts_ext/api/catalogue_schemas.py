@@ -232,6 +232,7 @@ class WholeCatalogue(Catalogue):
     """A catalogue with its settings."""
 
     settings: dict[str, Any]
+    columns: dict[str, str] = Field(description="Field -> column, as the list was read last; empty: it has none.")
     categories: list[str]
     problems: int = Field(description="Rows of the list that cannot be used.")
     manifest: str | None = Field(description="Address of the manifest; null before there is one.")

@@ -381,7 +381,7 @@ def _whole(router: APIRouter, service: Service, id: str, catalogue: Catalogue) -
     there = (catalogue.folder / FINISHED / manifest.NAME).is_file()
     return {
         **_short(service, id, catalogue), "settings": asdict(catalogue.settings()),
-        "categories": catalogue.categories(), "problems": len(catalogue.problems()),
+        "columns": catalogue.read_as(), "categories": catalogue.categories(), "problems": len(catalogue.problems()),
         "manifest": f"{router.prefix}/catalogues/{id}/finished/{manifest.NAME}" if there else None,
     }  # fmt: skip
 

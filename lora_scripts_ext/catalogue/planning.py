@@ -42,11 +42,12 @@ def read(settings: Settings, readable: Callable[[str], Path] | None = None) -> L
 
 
 def take(catalogue: Catalogue, settings: Settings, listing: Listing, planner: Planner) -> Changes:
-    """Let the catalogue have the products of a list with these settings, and remember which column is which field."""
+    """Let the catalogue have the products of a list, with these settings."""
     planned = planner.planned(listing.products)
     with catalogue.writing():
         changes = catalogue.update(planned, listing.problems)
-        catalogue.write_settings(replace(settings, columns=listing.columns.to_dict(), folder=str(listing.folder)))
+        catalogue.write_settings(replace(settings, folder=str(listing.folder)))
+        catalogue.write_read_as(listing.columns.to_dict())
     return changes
 
 
@@ -62,16 +63,20 @@ def plan_again(catalogue: Catalogue, settings: Settings, planner: Planner) -> Ch
 
 def as_listing(catalogue: Catalogue) -> Listing:
     """The products of a catalogue as the list that they came from."""
-    settings, products, cursor = catalogue.settings(), list[Product](), ""
+    products, cursor = list[Product](), ""
     while True:
         page = catalogue.page(limit=_PAGE, cursor=cursor)
         products += [one.product for one in page.products]
         if page.next is None:
             break
         cursor = page.next
-    columns = Columns.from_dict(settings.columns)
+    columns = Columns.from_dict(catalogue.read_as())
     return Listing(
-        products, catalogue.problems(), columns, list(filter(None, columns.headers.values())), Path(settings.folder)
+        products,
+        catalogue.problems(),
+        columns,
+        list(filter(None, columns.headers.values())),
+        Path(catalogue.settings().folder),
     )
 
 

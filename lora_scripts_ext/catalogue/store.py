@@ -24,7 +24,8 @@ from .tables import MIGRATIONS, STATE
 NAME = "catalogue.sqlite"
 _CANDIDATES = "candidates"
 _LONGEST_PROMPT = 4000
-_CREATED = "created"
+# In the table of settings beside those that users change.
+_CREATED, _READ_AS = "created", "read_as"
 _now = time.time
 
 
@@ -125,7 +126,8 @@ class Catalogue:
     def settings(self) -> Settings:
         """As they are now."""
         with self.reading() as connection:
-            rows = connection.execute("SELECT key, value FROM settings WHERE key != ?", [_CREATED]).fetchall()
+            query = "SELECT key, value FROM settings WHERE key NOT IN (?, ?)"
+            rows = connection.execute(query, [_CREATED, _READ_AS]).fetchall()
         return settings_module.from_dict({key: json.loads(value) for key, value in rows}, str(self._database.path))
 
     def write_settings(self, settings: Settings) -> None:
@@ -136,9 +138,21 @@ class Catalogue:
 
     def created(self) -> float:
         """When it was made, in seconds since the epoch."""
+        return float(self._fact(_CREATED) or 0.0)
+
+    def read_as(self) -> dict[str, str]:
+        """Which column was taken for which field when the list was read last."""
+        return dict(self._fact(_READ_AS) or {})
+
+    def write_read_as(self, columns: Mapping[str, str]) -> None:
+        """Keep that."""
+        with self.writing() as connection:
+            _set(connection, _READ_AS, dict(columns))
+
+    def _fact(self, key: str) -> Any:
         with self.reading() as connection:
-            row = connection.execute("SELECT value FROM settings WHERE key = ?", [_CREATED]).fetchone()
-        return float(json.loads(row[0])) if row else 0.0
+            row = connection.execute("SELECT value FROM settings WHERE key = ?", [key]).fetchone()
+        return json.loads(row[0]) if row else None
 
     def update(self, products: Iterable[Planned], problems: Sequence[Problem]) -> Changes:
         """Take the products of the list as they are now, by their SKUs.
