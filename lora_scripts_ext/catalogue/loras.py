@@ -119,7 +119,7 @@ class Loras:
             found = Found(path, path.stem) if path.is_file() else None
         if found is None:
             raise UserError(
-                f"LoRA {file}: there is no such file in {self._shown()}; put it there, or correct the rule."
+                f"LoRA {file}: there is no such file, also not in {self._shown()}; put it there, or correct the rule."
             )
         return found
 

@@ -68,7 +68,15 @@ class CatalogueProduct:
         """The product in a row of the table ``products``."""
         data, plan, edits = (json.loads(row[name]) for name in ("data", "plan", "edits"))
         product, effective = product_of({**data, "row": row["row"]}), plan_of({**plan, **edits})
-        return cls(row["id"], row["position"], product, effective, tuple(edits), bool(row["matched"]), row["state"])
+        return cls(
+            row["id"],
+            row["position"],
+            product,
+            effective,
+            tuple(key for key in EDITABLE if key in edits),
+            bool(row["matched"]),
+            row["state"],
+        )
 
 
 def to_json(value: Product | Plan) -> str:
