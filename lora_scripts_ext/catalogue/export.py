@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from math import ceil, floor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from .. import file_name, files, time_text
+from .. import file_name, files
 from ..channels import law
 from ..channels.channel import Channel, load
-from ..channels.finish import Finished, finish
 from ..errors import UserError
 from ..marks.formats import EXTENSIONS
-from ..marks.label import Label
 from ..models.weights import sha256
-from . import candidates, decisions, manifest
-from .candidates import Candidate, Crop
-from .decisions import Decision
+from . import candidates, manifest, pictures
+from .candidates import Candidate
+from .pictures import CandidatePicture, Picture
 from .product import CatalogueProduct
 from .settings import Settings
 from .store import Catalogue
@@ -69,6 +63,7 @@ def export(
     channels: Sequence[str],
     *,
     undecided: bool = False,
+    readable: Callable[[str], Path] = Path,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
     check: Callable[[], None] = lambda: None,
 ) -> Exported:
@@ -82,6 +77,7 @@ def export(
         folder: of the finished images: a folder for each SKU.
         channels: by name or file.
         undecided: also the first drawn candidate of each product that nobody has decided about.
+        readable: refuses, with a UserError, a path that may not be read.
         progress: is called with the images that are done and all of them.
         check: is called before each; what it raises ends the work.
 
@@ -90,7 +86,7 @@ def export(
     """
     chosen = wanted(catalogue.settings(), channels)
     before = {one["file"]: one for one in manifest.read(folder)}
-    work = _Work(catalogue, folder, chosen, before)
+    work = _Work(catalogue, folder, chosen, before, readable)
     total = work.count(undecided)
     progress(0, total, _WHAT)
     images: list[dict[str, Any]] = []
@@ -123,22 +119,23 @@ def wanted(settings: Settings, names: Sequence[str]) -> list[Channel]:
     return [one for one in found if collisions[one.name] is None or settings.visible_mark != "leave out"]
 
 
-def _draws_mark(channel: Channel, settings: Settings) -> bool:
-    answer = "without" if settings.visible_mark == "ask" else settings.visible_mark
-    return law.draws_mark(channel, settings.market, answer)
-
-
 class _Work:
     """One export."""
 
     def __init__(
-        self, catalogue: Catalogue, folder: Path, channels: Sequence[Channel], before: dict[str, dict[str, Any]]
+        self,
+        catalogue: Catalogue,
+        folder: Path,
+        channels: Sequence[Channel],
+        before: dict[str, dict[str, Any]],
+        readable: Callable[[str], Path],
     ) -> None:
         self._catalogue = catalogue
         self._settings = catalogue.settings()
         self._folder = folder
         self._channels = channels
         self._before = before
+        self._readable = readable
         self._folders: dict[str, str] = {}
         self.result = Exported(folder / manifest.NAME)
 
@@ -160,38 +157,42 @@ class _Work:
 
     def finished(self, product: CatalogueProduct, approved: Sequence[Candidate]) -> Iterator[dict[str, Any]]:
         """The entries of a product's finished images."""
+        drawn = [CandidatePicture(self._catalogue, self._settings, one) for one in approved]
+        try:
+            photo = pictures.photo_of(product, self._settings, drawn[0].entry(), self._readable)
+        except UserError as error:
+            self.result.refused.append(f"{product.sku}: {error}")
+            return
         for channel in self._channels:
-            shown = approved[:1] if channel.role in _SINGLE else approved
-            for position, candidate in enumerate(shown, 1):
+            # What wants no scene shows the real product.
+            real = [photo] if photo is not None and channel.background != "any" else []
+            shown: list[Picture] = [*real] or [*(drawn[:1] if channel.role in _SINGLE else drawn)]
+            for place, picture in enumerate(shown):
                 try:
-                    yield self._one(product, candidate, channel, position)
+                    yield self._one(product, picture, channel, place)
                 except UserError as error:
                     self.result.refused.append(f"{product.sku}: {error}")
 
-    def _one(self, product: CatalogueProduct, candidate: Candidate, channel: Channel, position: int) -> dict[str, Any]:
+    def _one(self, product: CatalogueProduct, picture: Picture, channel: Channel, place: int) -> dict[str, Any]:
         """The entry of a finished image, which is written unless it is there.
 
         Raises:
-            UserError: the candidate's image cannot be read, or cannot be made fit.
+            UserError: the picture cannot be read, or cannot be made fit.
         """
-        name = f"{self._folder_of(product.sku)}/{channel.name}-{candidate.number:03d}{EXTENSIONS[channel.format]}"
-        made_from = _made_from(candidate, channel, self._settings)
+        name = f"{self._folder_of(product.sku)}/{channel.name}-{picture.name}{EXTENSIONS[channel.format]}"
+        made_from = pictures.made_from(picture, channel)
         known = self._before.get(name, {})
         path = self._folder / name
         if known.get("made_from") != made_from or not _is_whole(path, known.get("sha256")):
-            done = self._finish(candidate, channel, path)
+            done = picture.finish(channel, path)
             self.result.written += 1
             self.result.warnings += [f"{product.sku}, {channel.name}: {text}" for text in done.warnings]
             known = {"width": done.width, "height": done.height, "bytes": done.bytes, "sha256": done.sha256}
-        facts = candidate.facts
         return {
             "sku": product.sku, "file": name, "channel": channel.name, "role": channel.role,
-            "position": channel.position + position - 1, "alt": dict(product.plan.alt),
-            **{key: known[key] for key in ("width", "height", "bytes", "sha256")},
-            "candidate": candidate.number, "seed": candidate.seed, "prompt": facts["prompt"],
-            "negative": facts["negative"], "base_model": facts["base_model"], "loras": facts["loras"],
-            "label": {"source": facts["source"], "producer": facts["producer"], "produce_id": facts["produce_id"]},
-            "approval": _approval(decisions.approval(self._catalogue, candidate)), "made_from": made_from,
+            "position": channel.position + place, "alt": dict(product.plan.alt),
+            **{key: known[key] for key in ("width", "height", "bytes", "sha256")}, **picture.entry(),
+            "made_from": made_from,
         }  # fmt: skip
 
     def withdraw(self, name: str) -> None:
@@ -209,22 +210,6 @@ class _Work:
         with contextlib.suppress(OSError):
             path.parent.rmdir()
         self.result.withdrawn += 1
-
-    def _finish(self, candidate: Candidate, channel: Channel, path: Path) -> Finished:
-        facts = candidate.facts
-        try:
-            with Image.open(candidate.path(self._catalogue)) as image:
-                image.load()
-        except OSError as error:
-            raise UserError(
-                f"{candidate.path(self._catalogue)}: this candidate cannot be read ({error}); draw it again."
-            ) from error
-        return finish(
-            image, channel, mask=None, crop=_pixels(candidate.crop, image.size),
-            label=Label(facts["source"], facts["producer"], facts["produce_id"]),
-            parameters=facts["parameters"] if self._settings.write_parameters else None, out=path,
-            mark=_draws_mark(channel, self._settings),
-        )  # fmt: skip
 
     def _folder_of(self, sku: str) -> str:
         """The name of a product's folder: the SKU where that can be one, and nobody else's on any system."""
@@ -244,28 +229,5 @@ def _chosen(own: Sequence[Candidate], undecided: bool) -> list[Candidate]:
     return [one for one in own if one.state == "drawn" and not one.verdict][:1]
 
 
-def _pixels(crop: Crop | None, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
-    """The part of an image of this size, at least one pixel wide and high."""
-    if crop is None:
-        return None
-    (left, right), (top, bottom) = (
-        (floor(first * side), max(ceil(last * side), floor(first * side) + 1))
-        for first, last, side in ((crop[0], crop[2], size[0]), (crop[1], crop[3], size[1]))
-    )
-    return left, top, right, bottom
-
-
-def _made_from(candidate: Candidate, channel: Channel, settings: Settings) -> str:
-    """The same text for two finished images with the same bytes."""
-    said = [candidate.sha256, candidate.crop, asdict(channel), settings.market, settings.visible_mark]
-    text = json.dumps(said, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _is_whole(path: Path, digest: str | None) -> bool:
     return path.is_file() and sha256([path]) == digest
-
-
-def _approval(decision: Decision | None) -> dict[str, Any] | None:
-    """Who has approved, and when; None where nobody has."""
-    return None if decision is None else {"who": decision.who, "at": time_text.iso(decision.created)}

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from PIL import Image
-
-from .. import files, marks
-from ..contract import Drawer, DrawRequest
+from .. import files
+from ..contract import Drawer
 from ..errors import UserError
-from ..marks.label import Label
 from ..models.weights import sha256
 from ..training.lock import locked
 from . import candidates
 from .candidates import Candidate, Drawn
-from .loras import Lora, Loras
-from .parameters import parameters
+from .loras import Loras
 from .planning import words_of
 from .product import CatalogueProduct
-from .settings import Settings
 from .store import Catalogue
+from .task import Task
 
 Progress = Callable[[int, int, str], None]
 _WHAT = "images"
-_DIGITS = 32
 
 
 @dataclass(frozen=True)
@@ -72,7 +64,7 @@ def generate(
         if not total:
             return Generated(0, 0)
         with drawing() as drawer:
-            return _Work(catalogue, drawer, loras, total, progress, check).run()
+            return _Work(catalogue, drawer, loras, readable, total, progress, check).run()
 
 
 class _Work:
@@ -83,6 +75,7 @@ class _Work:
         catalogue: Catalogue,
         drawer: Drawer,
         loras: Loras,
+        readable: Callable[[str], Path],
         total: int,
         progress: Progress,
         check: Callable[[], None],
@@ -90,6 +83,7 @@ class _Work:
         self._catalogue = catalogue
         self._drawer = drawer
         self._loras = loras
+        self._readable = readable
         self._total = total
         self._progress = progress
         self._check = check
@@ -132,12 +126,10 @@ class _Work:
         """
         if refusal := self._words.check(product.plan.prompt, product.sku).refusal:
             raise UserError(refusal)
-        task = Task.of(product, batch, self._settings, self._loras, self._drawer)
+        task = Task.of(product, batch, self._settings, self._loras, self._drawer, self._readable)
         missing = [one for one in waiting if not task.path(self._catalogue, one).is_file()]
         if missing:
-            if lacks := self._drawer.lacks(task.request):
-                raise UserError(f"{product.sku}: {lacks}")
-            images = self._drawer.draw(task.request)
+            images = task.drawn(self._drawer)
             for candidate, image in zip(batch, images, strict=True):
                 if candidate in missing:
                     task.write(self._catalogue, candidate, image)
@@ -147,85 +139,3 @@ class _Work:
             for path in [task.path(self._catalogue, one)]
         ]
         candidates.note_drawn(self._catalogue, drawn)
-
-
-@dataclass(frozen=True)
-class Task:
-    """A batch of a product: what is drawn, and what is said of it.
-
-    Attributes:
-        request: of the whole batch.
-        stamp: the same text for two batches whose images would be the same.
-    """
-
-    product: CatalogueProduct
-    settings: Settings
-    request: DrawRequest
-    loras: tuple[Lora, ...]
-    model: tuple[str, str]
-    stamp: str
-
-    @classmethod
-    def of(
-        cls, product: CatalogueProduct, batch: list[Candidate], settings: Settings, loras: Loras, drawer: Drawer
-    ) -> Task:
-        """Put it together.
-
-        Raises:
-            UserError: a LoRA or a file of the product cannot be read.
-        """
-        plan = product.plan
-        found = tuple(loras.find(one) for one in plan.loras)
-        request = DrawRequest(
-            prompt=plan.prompt,
-            negative=plan.negative,
-            seeds=tuple(one.seed for one in batch),
-            width=settings.width or drawer.resolution,
-            height=settings.height or drawer.resolution,
-            steps=settings.steps,
-            cfg_scale=settings.cfg_scale or drawer.cfg_scale,
-            sampler=settings.sampler,
-            loras=tuple(one.weighted for one in found),
-        )
-        model = drawer.model_name, drawer.model_hash
-        said = [
-            product.sku, plan.prompt, plan.negative, request.width, request.height, request.steps, request.cfg_scale,
-            request.sampler, [(one.sha256, one.weight) for one in found], model, settings.producer,
-            settings.write_parameters,
-        ]  # fmt: skip
-        return cls(product, settings, request, found, model, json.dumps(said, sort_keys=True))
-
-    def path(self, catalogue: Catalogue, candidate: Candidate) -> Path:
-        """Where the image of a candidate lies or will lie: one that is drawn in another way has another name."""
-        return catalogue.images / f"{self.product.id:06d}-{candidate.number:03d}-{self._id(candidate)[:10]}.png"
-
-    def write(self, catalogue: Catalogue, candidate: Candidate, image: Image.Image) -> None:
-        """Write the image with its label, whole or not at all."""
-        text = self.parameters(candidate) if self.settings.write_parameters else None
-        marks.write(image, self.path(catalogue, candidate), "PNG", label=self.label(candidate), parameters=text)
-
-    def label(self, candidate: Candidate) -> Label:
-        """What its file says of its making."""
-        return Label("trainedAlgorithmicMedia", self.settings.producer, self._id(candidate))
-
-    def parameters(self, candidate: Candidate) -> str:
-        """As the WebUI writes them."""
-        one = replace(self.request, seeds=(candidate.seed,))
-        return parameters(one, self.loras, *self.model)
-
-    def facts(self, candidate: Candidate) -> dict[str, Any]:
-        """What is kept of its drawing."""
-        request = self.request
-        return {
-            "prompt": request.prompt, "negative": request.negative, "width": request.width, "height": request.height,
-            "steps": request.steps, "cfg_scale": request.cfg_scale, "sampler": request.sampler,
-            "base_model": {"name": self.model[0], "sha256": self.model[1]},
-            "loras": [one.to_dict() for one in self.loras], "source": self.label(candidate).source,
-            "producer": self.settings.producer, "produce_id": self._id(candidate),
-            "parameters": self.parameters(candidate),
-        }  # fmt: skip
-
-    def _id(self, candidate: Candidate) -> str:
-        """By which the image is known: a hash of all that it was drawn with."""
-        text = json.dumps([self.stamp, candidate.seed, candidate.number])
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]

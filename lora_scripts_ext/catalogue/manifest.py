@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .. import files, json_text
@@ -33,8 +33,8 @@ def read(folder: Path) -> list[dict[str, Any]]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         images = value["images"]
-        if not all(isinstance(one["file"], str) for one in images):
-            raise ValueError("file is no text")
+        if not all(_is_inside(one["file"]) for one in images):
+            raise ValueError("a file in it does not lie beside it")
     except FileNotFoundError:
         return []
     except (OSError, ValueError, LookupError, TypeError) as error:
@@ -42,6 +42,11 @@ def read(folder: Path) -> list[dict[str, Any]]:
             f"{path}: this manifest cannot be read ({error}); choose another folder, or remove it."
         ) from error
     return list(images)
+
+
+def _is_inside(file: str) -> bool:
+    path = PurePosixPath(file)
+    return not path.is_absolute() and ".." not in path.parts and ":" not in file and "\\" not in file
 
 
 def write(folder: Path, catalogue: str, images: Sequence[Mapping[str, Any]]) -> bool:

@@ -50,6 +50,8 @@ class Settings:
     cfg_scale: float = _setting(0.0, "CFG scale (Flux: guidance); 0 takes the usual one.", low=0, high=100)
     sampler: str = _setting("Euler", "Sampler, by the WebUI's name.")
     keep_product: bool = _setting(False, "Keep the product of a photo with a mask, and draw only what is around it.")
+    control: dict[str, Any] = _setting({}, "For control images: ControlNet's `preprocessor`, `model` and `weight`.")
+    reference: dict[str, Any] = _setting({}, "Likewise for reference images, which an IP-Adapter is given.")
     producer: str = _setting("LoRA-Trainer", "Who makes the images, for their labels: a name or a code in ASCII.")
     market: str = _setting("", "Country whose law on visible marks counts, such as CN; empty: none.")
     visible_mark: VisibleMark = _setting(
@@ -72,4 +74,14 @@ def from_dict(values: dict[str, Any], where: str) -> Settings:
     checked = {
         key: config_check.checked(key, value, types[key], fields[key].metadata, where) for key, value in values.items()
     }
-    return Settings(**checked)
+    settings = Settings(**checked)
+    for key in ("control", "reference"):
+        _check_control(key, getattr(settings, key), where)
+    return settings
+
+
+def _check_control(key: str, values: dict[str, Any], where: str) -> None:
+    kinds = {"preprocessor": str, "model": str, "weight": int | float}
+    for name, value in values.items():
+        if name not in kinds or not isinstance(value, kinds[name]) or isinstance(value, bool):
+            raise UserError(f"{where}: {key} has {name}: {value!r}; the keys are preprocessor, model and weight.")

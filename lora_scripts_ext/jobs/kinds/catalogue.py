@@ -111,6 +111,7 @@ class ExportCatalogue(Kind):
                 Path(options.output_dir),
                 options.channels or settings.channels,
                 undecided=options.undecided,
+                readable=environment.readable,
                 progress=execution.progress,
                 check=lambda: stop_check(execution),
             )
