@@ -1,12 +1,15 @@
 """Candidates drawn by the standalone host: once each, marked, resumed image by image; what is wrong is said."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from lora_scripts_ext import marks
-from lora_scripts_ext.catalogue import candidates
+from lora_scripts_ext.catalogue import candidates, decisions
+from lora_scripts_ext.catalogue.export import export
 from lora_scripts_ext.catalogue.generate import Generated, generate
 from lora_scripts_ext.catalogue.loras import Found, Loras
 from lora_scripts_ext.catalogue.product import Plan
@@ -14,6 +17,7 @@ from lora_scripts_ext.catalogue.settings import Settings
 from lora_scripts_ext.catalogue.store import Catalogue, Planned
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.hosts.standalone.host import StandaloneHost
+from lora_scripts_ext.keeping import cutout, placing
 from lora_scripts_ext.models.weights import sha256
 from lora_scripts_ext.products.product import Product
 from lora_scripts_ext.training import run
@@ -166,3 +170,54 @@ def test_a_lora_is_found_by_file_by_name_and_in_the_library(tmp_path, lora):
     for wanted in ({"name": "nothing"}, {"file": "nothing.safetensors"}, {"file": str(tmp_path / "n.safetensors")}):
         with pytest.raises(UserError, match=r"LoRA .*correct the rule"):
             loras.find(wanted)
+
+
+def test_a_product_is_kept_and_its_cut_out_is_what_stands_on_white(shop_folder, checkpoint, tmp_path):
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 200, (64, 64, 3), dtype=np.uint8)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[16:48, 20:44] = 255
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    catalogue = Catalogue.create(
+        shop_folder,
+        Settings(width=64, height=64, steps=2, candidates=1, keep_product=True, folder=str(tmp_path),
+                 base_model=str(checkpoint)),
+    )  # fmt: skip
+    catalogue.update([Planned(Product("A", photo="photo.png", mask="mask.png"), Plan("a beach", rule="r"))], [])
+    candidates.request(catalogue)
+    assert drawn(catalogue) == Generated(1, 0)
+    product = catalogue.by_sku("A")
+    one = candidates.of_product(catalogue, product.id)[0]
+    assert marks.read(one.path(catalogue)).sources == ("compositeWithTrainedAlgorithmicMedia",)
+    placed = placing.place(cutout.cut_out(tmp_path / "photo.png", tmp_path / "mask.png"), 64, 64)
+    with Image.open(one.path(catalogue)) as image:
+        inside = np.asarray(placed.mask) > 0
+        assert (np.asarray(image)[inside] == np.asarray(placed.pixels)[inside]).all() and inside.sum() > 300
+    decisions.decide(catalogue, product.id, 1, "approved", who="Li")
+    done = export(catalogue, tmp_path / "out", ["amazon-main", "amazon-secondary"])
+    assert done.refused == []
+    main, scene = json.loads((tmp_path / "out/manifest.json").read_text())["images"]
+    assert (main["file"], main["seed"], main["approval"]["who"]) == ("A/amazon-main-photo.jpg", None, "Li")
+    assert (scene["candidate"], scene["label"]["source"]) == (1, "compositeWithTrainedAlgorithmicMedia")
+    with Image.open(tmp_path / "out" / main["file"]) as image:
+        assert image.getpixel((0, 0)) == (255, 255, 255)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*")}
+    assert export(catalogue, tmp_path / "out", ["amazon-main", "amazon-secondary"]).written == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    # Another photo is another candidate.
+    Image.fromarray(pixels // 2).save(tmp_path / "photo.png")
+    candidates.add(catalogue, product.id)
+    drawn(catalogue)
+    assert export(catalogue, tmp_path / "out", ["amazon-main"]).written == 1
+
+
+def test_what_this_host_cannot_do_is_said(shop_folder, checkpoint, tmp_path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "pose.png")
+    catalogue = made(shop_folder, checkpoint, {"A": Plan("a", rule="r", control=str(tmp_path / "pose.png"))})
+    assert drawn(catalogue) == Generated(0, 2)
+    assert "no ControlNet" in candidates.of_product(catalogue, 1)[0].error
+    catalogue.update([Planned(Product("A"), Plan("a", rule="r", control=str(tmp_path / "none.png")))], [])
+    candidates.request(catalogue)
+    assert drawn(catalogue) == Generated(0, 2)
+    assert "none.png: this image cannot be read" in candidates.of_product(catalogue, 1)[0].error

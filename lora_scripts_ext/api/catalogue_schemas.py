@@ -32,6 +32,14 @@ class SettingsIn(BaseModel, extra="forbid"):
     channels: list[str] | None = Field(default=None, description="By name, see GET /channels, or by file.")
     language: Literal["en", "zh"] | None = Field(default=None, description="That the base model understands.")
     base_model: str | None = Field(default=None, max_length=_TEXT, description="Empty: that of the server.")
+    webui: str | None = Field(default=None, max_length=_TEXT, description="Address of another WebUI that draws.")
+    webui_login: str | None = Field(
+        default=None, max_length=_NAME, description="Environment variable with its USER:PASSWORD."
+    )
+    control: dict[str, Any] | None = Field(
+        default=None, description="For control images: ControlNet's `preprocessor`, `model` and `weight`."
+    )
+    reference: dict[str, Any] | None = Field(default=None, description="Likewise for an IP-Adapter.")
     seed: int | None = None
     candidates: int | None = Field(default=None, description="Images of each product.")
     negative_prompt: str | None = Field(default=None, max_length=_TEXT)

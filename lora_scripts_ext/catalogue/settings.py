@@ -14,7 +14,7 @@ VisibleMark = Literal["ask", "without", "with", "leave out"]
 #: settings that name a file or folder, or hold its content when they are handed in
 CONTENTS = ("rules", "templates", "glossary", "words")
 #: settings that name a file or folder
-PATHS = ("source", "base_model", *CONTENTS)
+PATHS = ("source", *CONTENTS)
 _MOST_CANDIDATES = 100
 
 
@@ -40,7 +40,8 @@ class Settings:
     channels: list[str] = _setting([], "Channels that images are finished for, by name or file.")
     language: Literal["en", "zh"] = _setting("en", "That the base model understands.")
     base_model: str = _setting("", "Checkpoint or diffusers folder; in a WebUI the one that is loaded.")
-    webui: str = _setting("", "Address of another WebUI that draws; empty draws here.")
+    webui: str = _setting("", "Address of another WebUI that draws, where the operator allows it; empty draws here.")
+    webui_login: str = _setting("", "Environment variable that holds USER:PASSWORD of that WebUI; empty: it has none.")
     seed: int = _setting(1234, "All seeds are derived from it.", low=0, high=2**32 - 1)
     candidates: int = _setting(4, "Images of each product.", low=1, high=_MOST_CANDIDATES)
     negative_prompt: str = _setting("", "Negative prompt of every product, before its own.")

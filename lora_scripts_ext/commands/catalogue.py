@@ -20,6 +20,7 @@ from ..catalogue.planning import Planner, read, take
 from ..catalogue.settings import Settings, from_dict
 from ..catalogue.store import NAME, Catalogue
 from ..errors import NotFound, TrainingError, UserError
+from ..jobs.catalogue_host import base_model, host
 from ..jobs.environment import Standalone
 from ..jobs.kinds.kind import Stopped
 from ..jobs.library_loras import loras
@@ -189,7 +190,7 @@ def _generate(options: argparse.Namespace) -> int:
         candidates.request(catalogue)
         with _stopping() as check:
             done = generate(
-                catalogue, lambda: environment.host(lambda: None).drawing(settings.base_model),
+                catalogue, lambda: host(environment, settings, lambda: None).drawing(base_model(environment, settings)),
                 loras(environment, settings), progress=terminal.count, check=check,
             )  # fmt: skip
             _print_failures(catalogue)

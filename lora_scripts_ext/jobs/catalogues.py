@@ -21,6 +21,7 @@ from ..library.queue import Queue
 from ..products import listing as listings
 from ..products.columns import Columns
 from ..products.listing import Listing
+from . import catalogue_host
 from .environment import Environment
 from .library_loras import loras
 from .submit import submit
@@ -182,6 +183,12 @@ class Catalogues:
         given = {key: getattr(settings, key) for key in PATHS if key in values and getattr(settings, key)}
         absolute: dict[str, Any] = {key: str(self._environment.readable(path)) for key, path in given.items()}
         own = {key: path for key, path in given.items() if Path(path).parent == folder}
+        if "base_model" in values:
+            absolute["base_model"] = (
+                catalogue_host.base_model(self._environment, settings) if settings.base_model else ""
+            )
+        if settings.webui and values.keys() & {"webui", "webui_login"}:
+            self._environment.endpoint(settings.webui, settings.webui_login)
         if "channels" in values:
             absolute["channels"] = [self._channel(one) for one in settings.channels]
         return replace(settings, **{**absolute, **own})

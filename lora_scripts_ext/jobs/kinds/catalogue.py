@@ -11,6 +11,7 @@ from ...catalogue.store import Catalogue
 from ...channels import channel as channels
 from ...errors import UserError
 from ...library.job import Job
+from .. import catalogue_host
 from ..environment import Environment
 from ..execution import Execution
 from ..outcome import Outcome
@@ -38,12 +39,13 @@ class DrawCatalogue(Kind):
     def plan(self, config: dict[str, Any], environment: Environment, where: str) -> Plan:
         """Check the config."""
         options = asdict(read(CatalogueOptions, config, where, required=("catalogue",)))
-        options |= {key: absolute(options[key], environment) for key in ("catalogue", "base_model")}
+        options["catalogue"] = absolute(options["catalogue"], environment)
         settings = _settings(options["catalogue"], environment)
-        base_model = options["base_model"] or settings.base_model or environment.base_model()
-        if not base_model:
+        options["base_model"] = catalogue_host.base_model(environment, settings, options["base_model"])
+        if settings.webui:
+            environment.endpoint(settings.webui, settings.webui_login)
+        elif not options["base_model"]:
             raise UserError(f"{where}: base_model is missing; name a checkpoint, or choose one in the catalogue.")
-        options["base_model"] = absolute(base_model, environment)
         return Plan(f"Draw {settings.name or folder_name(options['catalogue'])}", options)
 
     def run(self, job: Job, execution: Execution, environment: Environment) -> Outcome:
@@ -62,7 +64,7 @@ class DrawCatalogue(Kind):
         try:
             done = generate(
                 catalogue,
-                lambda: environment.host(execution.stop).drawing(options.base_model),
+                lambda: catalogue_host.host(environment, settings, execution.stop).drawing(options.base_model),
                 loras(environment, settings),
                 readable=environment.readable,
                 progress=execution.progress,
