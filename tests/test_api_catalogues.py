@@ -117,7 +117,7 @@ def test_from_rows_to_a_manifest(client, service):
     view = client.get(path).json
     assert view["export"]["state"] == "done"
     images = client.get(view["manifest"]).json["images"]
-    assert [(one["sku"], one["candidate"], one["approval"]["who"]) for one in images] == [("A-1", 2, "Li")]
+    assert [(one["sku"], one["candidate"], one["approval"]["by"]) for one in images] == [("A-1", 2, "Li")]
     finished = client.get(f"{path}/finished/{images[0]['file']}")
     assert finished.headers["content-type"] == "image/jpeg" and len(finished.body) == images[0]["bytes"]
     assert client.get(f"{path}/finished/manifest.csv").headers["content-type"].startswith("text/csv")

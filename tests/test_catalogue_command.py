@@ -81,7 +81,7 @@ def test_from_a_list_to_a_manifest_and_what_a_person_approves(generating, tmp_pa
     done, _ = ran(capsys, "export", "--catalogue", out, "--out", tmp_path / "chosen")
     assert done["images"] == 1
     chosen = json.loads((tmp_path / "chosen/manifest.json").read_text(encoding="utf-8"))["images"]
-    assert [(one["sku"], one["candidate"], one["approval"]["who"]) for one in chosen] == [("S-2", 2, "Li")]
+    assert [(one["sku"], one["candidate"], one["approval"]["by"]) for one in chosen] == [("S-2", 2, "Li")]
     done, _ = ran(capsys, "export", "--catalogue", out, "--out", tmp_path / "all", "--all", "--channel", "shopify")
     assert done["images"] == 3 and list((tmp_path / "all").rglob("shopify-*.jpg"))
 

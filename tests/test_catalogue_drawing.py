@@ -198,7 +198,7 @@ def test_a_product_is_kept_and_its_cut_out_is_what_stands_on_white(shop_folder, 
     done = export(catalogue, tmp_path / "out", ["amazon-main", "amazon-secondary"])
     assert done.refused == []
     main, scene = json.loads((tmp_path / "out/manifest.json").read_text())["images"]
-    assert (main["file"], main["seed"], main["approval"]["who"]) == ("A/amazon-main-photo.jpg", None, "Li")
+    assert (main["file"], main["seed"], main["approval"]["by"]) == ("A/amazon-main-photo.jpg", None, "Li")
     assert (scene["candidate"], scene["label"]["source"]) == (1, "compositeWithTrainedAlgorithmicMedia")
     with Image.open(tmp_path / "out" / main["file"]) as image:
         assert image.getpixel((0, 0)) == (255, 255, 255)

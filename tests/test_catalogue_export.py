@@ -106,14 +106,14 @@ def test_what_is_approved_is_finished_and_the_manifest_says_all_of_it(catalogue,
     )
     assert first["seed"] == candidates.get(catalogue, catalogue.by_sku("A").id, 2).seed
     assert first["base_model"] == FACTS["base_model"] and first["loras"] == FACTS["loras"]
-    assert first["approval"]["who"] == "Li" and first["approval"]["at"].endswith("Z")
+    assert first["approval"]["by"] == "Li" and first["approval"]["at"].endswith("Z")
     found = marks.read(path)
     assert (found.sources, found.labels, found.parameters) == (("trainedAlgorithmicMedia",), 1, "a shoe\nSteps: 2")
     assert found.aigc["ProduceID"] == first["label"]["produce_id"] == "id2"
     table = (out / "manifest.csv").read_bytes()
     rows = list(csv.DictReader(io.StringIO(table.decode("utf-8-sig"))))
     assert [row["file"] for row in rows] == [one["file"] for one in images]
-    assert (rows[0]["alt_en"], rows[0]["approval_who"], rows[0]["loras"]) == (
+    assert (rows[0]["alt_en"], rows[0]["approval_by"], rows[0]["loras"]) == (
         "A red shoe",
         "Li",
         "brand version 2 at 0.8 (cd)",

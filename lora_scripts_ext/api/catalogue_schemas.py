@@ -92,7 +92,7 @@ class ProductIn(BaseModel, extra="forbid"):
 class DrawIn(BaseModel, extra="forbid"):
     """What is to be drawn."""
 
-    products: list[int] | None = Field(default=None, max_length=10_000, description="Ids; without: all.")
+    products: list[int] | None = Field(default=None, description="Ids; without: all.")
     candidates: int | None = Field(default=None, ge=1, le=100, description="Of each product; without: the setting.")
     base_model: str | None = Field(default=None, max_length=_TEXT)
     priority: int = 0
@@ -113,10 +113,7 @@ class ChoiceIn(BaseModel, extra="forbid"):
     verdict: Verdict
     comment: str = Field(default="", max_length=20_000)
     crop: list[float] | None = Field(
-        default=None,
-        min_length=4,
-        max_length=4,
-        description="Left, top, right, bottom as shares of the sides; null: all of it.",
+        default=None, description="Left, top, right, bottom as shares of the sides; null: all of it."
     )
     who: str = Field(default="", max_length=1000, description=_WHO)
 

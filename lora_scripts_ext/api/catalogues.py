@@ -240,7 +240,7 @@ def _add_decisions(router: APIRouter, catalogues: Catalogues) -> None:
     )  # fmt: skip
     def decide(id: str, product: int, number: int, wanted: ChoiceIn, request: Request) -> dict[str, Any]:
         """Of a product several may be approved; they are in that order."""
-        crop = (wanted.crop[0], wanted.crop[1], wanted.crop[2], wanted.crop[3]) if wanted.crop else None
+        crop = decisions.crop_of(wanted.crop) if wanted.crop is not None else None
         with catalogues.opened(id) as catalogue:
             return _decision(
                 decisions.decide(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,6 +79,18 @@ def decide(
             )
             refresh(connection, product)
     return Decision(id or 0, number, verdict, comment, crop, who, created)
+
+
+def crop_of(values: Sequence[float]) -> Crop:
+    """A crop of four numbers.
+
+    Raises:
+        UserError: they are not four.
+    """
+    if len(values) != 4:
+        raise UserError(f"crop: it has {len(values)} numbers; give left, top, right and bottom.")
+    left, top, right, bottom = values
+    return left, top, right, bottom
 
 
 def of_product(catalogue: Catalogue, product: int) -> list[Decision]:

@@ -17,7 +17,7 @@ NAME, TABLE = "manifest.json", "manifest.csv"
 COLUMNS = (
     "sku", "role", "position", "alt_en", "alt_zh", "file", "channel", "width", "height", "bytes", "sha256", "seed",
     "base_model_name", "base_model_sha256", "loras", "prompt", "negative", "label_source", "label_producer",
-    "label_produce_id", "approval_who", "approval_at", "candidate",
+    "label_produce_id", "approval_by", "approval_at", "candidate",
 )  # fmt: skip
 _VERSION = 1
 _BOM = b"\xef\xbb\xbf"

@@ -78,7 +78,7 @@ class CandidatePicture:
             "candidate": self.candidate.number, "seed": self.candidate.seed, "prompt": facts["prompt"],
             "negative": facts["negative"], "base_model": facts["base_model"], "loras": facts["loras"],
             "label": {"source": facts["source"], "producer": facts["producer"], "produce_id": facts["produce_id"]},
-            "approval": {"who": decision.who, "at": time_text.iso(decision.created)} if decision else None,
+            "approval": {"by": decision.who, "at": time_text.iso(decision.created)} if decision else None,
         }  # fmt: skip
 
     def finish(self, channel: Channel, path: Path) -> Finished:

@@ -158,6 +158,7 @@ def _problem(values: Any, folder: Path) -> str:
     if not path.resolve().is_relative_to(folder.resolve()):
         return f"is {values['file']}, outside of the folder of the manifest; export the catalogue again"
     approval = values.get("approval")
-    if not isinstance(approval, dict) or not approval.get("by"):
+    # Who it was may not be known.
+    if not isinstance(approval, dict) or not (approval.get("by") or approval.get("at")):
         return f"({values['sku']}) was approved by nobody; approve it first"
     return ""

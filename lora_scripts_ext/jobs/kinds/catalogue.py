@@ -83,7 +83,6 @@ class ExportOptions:
     output_dir: str = option("", "Folder of the finished images; empty takes the one in the catalogue.")
     channels: list[str] = option([], "Channels; empty takes the catalogue's.")
     undecided: bool = option(False, "Also the first image of each product that nobody has decided about.")
-    who: str = option("", "Name of whoever asks for it.")
 
 
 class ExportCatalogue(Kind):
