@@ -245,7 +245,7 @@ def test_a_folder_of_photos(folder):
     ]
     assert [one.sentence.split(";")[0] for one in found.problems] == [
         "This row has a text file, b.txt, that cannot be read (begins as UTF-16-LE but is damaged)",
-        "This row c.cr2 is a camera raw file, which is not read",
+        "This row names c.cr2: it is a camera raw file, which is not read",
     ]
 
 

@@ -18,7 +18,8 @@ rules:
     prompt: "{title} in the snow"
     negative: sun
     control: poses/coat.png
-  - when: {Colour: red}
+  - when: {Colour: red, title: , category: ~}
+    prompt: null
     loras: [{name: red things}]
   - when: {sku: 007, on sale: yes}
     loras: []
@@ -49,7 +50,8 @@ def test_the_first_rule_that_fits_is_used(rules, tmp_path):
     )
     assert (match.prompt, match.negative) == ("{title} in the snow", "sun")
     assert match.control == str(tmp_path / "poses/coat.png")
-    assert rules.match(Product("B", category="Coats", attributes={"颜色": "ＲＥＤ"})).rule == "rule 2"
+    red = rules.match(Product("B", category="Coats", attributes={"颜色": "ＲＥＤ"}))
+    assert (red.rule, red.prompt) == ("rule 2", "")
     assert rules.match(Product("C", category="Coats")) is None
 
 

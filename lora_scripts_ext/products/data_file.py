@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,19 @@ from .. import config_file
 from ..errors import UserError
 
 _LARGEST = 4 * 1024 * 1024
+_NULL = "tag:yaml.org,2002:null"
+
+
+class _Loader(yaml.BaseLoader):
+    """Makes texts of all values but of those that are left empty."""
+
+
+_Loader.add_implicit_resolver(_NULL, re.compile(r"(?:~|null|Null|NULL|)\Z"), ["~", "n", "N", ""])
+_Loader.add_constructor(_NULL, lambda loader, node: None)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; every value is a text, a list or a mapping: ``007`` and ``yes`` stay so.
+    """The mapping in a YAML file: texts, lists, mappings, and None for what is empty; ``007`` and ``yes`` stay so.
 
     Raises:
         UserError: it cannot be read, or is no mapping.
@@ -33,7 +43,7 @@ def read(path: Path) -> dict[str, Any]:
     # Says what is wrong with it, and keeps it small.
     if not config_file.parse(text, str(path)):
         return {}
-    written: dict[str, Any] = yaml.load(text, yaml.BaseLoader)
+    written: dict[str, Any] = yaml.load(text, _Loader)
     return written
 
 

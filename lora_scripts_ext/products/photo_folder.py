@@ -32,7 +32,7 @@ def read(folder: Path, encoding: str = "") -> Rows:
         description, doubt = _description(folder / f"{_stem(name)}.txt", encoding)
         yield Row(number, [path.stem, name, masks.get(_stem(name), ""), category, description], doubt)
     for number, one in enumerate(skipped, len(photos) + 1):
-        yield Row(number, [one.name], f"{one.name} {one.reason}")
+        yield Row(number, [one.name], f"names {one.name}: it {one.reason}")
 
 
 def _stem(name: str) -> str:
