@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from ..contract import DrawRequest
 from ..errors import UserError
+
+#: size in bytes and time of change in ns, by which another file of the same name is told
+Stamp = tuple[int, int]
+
+
+def stamp(file: Path) -> Stamp:
+    """That of a file; a missing one is named when it is read."""
+    try:
+        status = file.stat()
+    except OSError:
+        return -1, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def require_sound(request: DrawRequest) -> None:

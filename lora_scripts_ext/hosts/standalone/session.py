@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ...base_models.parts import Checkpoint
 from ...contract import (
@@ -28,6 +27,7 @@ from ...contract import (
 from ...families.registry import by_name
 from ...models.denoisers import DENOISERS
 from ...models.text import TextEncoders
+from ..canvas import whole_cells
 from . import inspection
 from .sampler import Kept, make_scheduler, sample, sample_flow
 
@@ -208,10 +208,9 @@ class StandaloneSession:
         pixels = torch.from_numpy(np.array(inpainting.image.convert("RGB"))).permute(2, 0, 1)[None]
         with self._at_hand([self._vae]):
             latents = self.encode_images(pixels.float() / 127.5 - 1).mean
-        mask = torch.from_numpy(np.array(inpainting.mask.convert("L")))[None, None].float()
-        # A cell with anything to draw anew is drawn anew, or its share of the old image would remain.
-        drawn = functional.max_pool2d(mask, self.model.vae_factor) > 0
-        return Kept(latents, drawn.to(latents), inpainting.denoising_strength)
+        factor = self.model.vae_factor
+        cells = np.array(whole_cells(inpainting.mask, factor))[::factor, ::factor] > 0
+        return Kept(latents, torch.from_numpy(cells)[None, None].to(latents), inpainting.denoising_strength)
 
     def _decode(self, latents: Tensor) -> Tensor:
         """[1, channels, height, width] -> pixels [3, height, width] in [-1, 1]."""
