@@ -14,7 +14,7 @@ LAYERS = [
     {"models"},
     {"base_models"},
     {"images"},
-    {"captions"},
+    {"captions", "keeping"},
     {"adapters", "dataset", "captioning"},
     {"hosts"},
     {"evaluation"},

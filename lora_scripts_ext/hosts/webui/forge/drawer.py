@@ -45,8 +45,10 @@ class ForgeDrawer(WebUIDrawer):
         # Nunchaku's int4 models keep LoRAs in a list of their own, and match them when they draw.
         if getattr(dynamic_args, "nunchaku", False):
             return True
+        bare = self._resident.forge_objects_original
+        # As before each image: what is there now belongs to the user's last one.
+        self._resident.forge_objects = parts = bare.shallow_copy()
         WEBUI.load_networks([name])
-        parts, bare = self._resident.forge_objects, self._resident.forge_objects_original
         fits = parts.unet is not bare.unet or parts.clip is not bare.clip
         WEBUI.load_networks([])
         return fits
