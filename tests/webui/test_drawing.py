@@ -1,12 +1,20 @@
-"""Finished images drawn by real WebUIs, in-process."""
+"""Finished images drawn by real WebUIs, in-process and over their API."""
 
+import base64
 import hashlib
+import io
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
-from . import checkpoints
+from lora_scripts_ext.contract import Control, DrawRequest, Inpainting, WeightedLora
+from lora_scripts_ext.hosts.sdapi.host import SdapiHost
+
+from . import checkpoints, server
 from .kinds import checkpoint, inside, marked
 
 TEXT = "lora_te_text_model_encoder_layers_0_mlp_fc1"
@@ -24,12 +32,19 @@ def write_lora(path, shapes, seed):
     save_file(tensors, path)
 
 
-@pytest.fixture(scope="module", params=[marked(kind) for kind in ("a1111", "forge", "neo")])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((kind, deep), marks=marked(kind).marks, id=f"{kind}{'' if deep else '-shallow'}")
+        for kind, deep in [("a1111", True), ("a1111", False), ("forge", True), ("neo", True)]
+    ],
+)
 def drawn(request, tmp_path_factory):
-    kind = request.param
+    """What was seen in a WebUI whose VAE is as deep as the real ones, or less."""
+    kind, deep = request.param
     folder = tmp_path_factory.mktemp(f"{kind}_drawing")
     if kind == "a1111":
-        model = checkpoints.write(folder / "model", "sd1", deep_vae=True)
+        model = checkpoints.write(folder / "model", "sd1", deep_vae=deep)
         shapes = {UNET: (64, 64), TEXT: (256, 64)}
     else:
         model = checkpoint(kind, folder / "model", "sd1")
@@ -90,3 +105,34 @@ def test_nothing_is_left_behind(drawn):
 def test_facts(drawn):
     model = drawn["model"]
     assert drawn["facts"] == [model.stem, hashlib.sha256(model.read_bytes()).hexdigest(), 512, 7.0]
+
+
+@pytest.mark.parametrize("kind", [marked("a1111")])
+def test_another_webui_draws_over_its_api(kind, tmp_path):
+    model = checkpoints.write(tmp_path / "model", "sd1", deep_vae=True)
+    loras = tmp_path / "data" / "models" / "Lora"
+    loras.mkdir(parents=True)
+    write_lora(loras / "brand.safetensors", {UNET: (64, 64), TEXT: (256, 64)}, 1)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (32, 0, 64, 64))
+    plain = DrawRequest("a teapot", "", (7, 8), 64, 64, 4, 7.0, "Euler")
+    with server.running(kind, model, tmp_path / "data") as webui:
+        before = webui.txt2img("a teapot"), webui.get("sdapi/v1/options")
+        with SdapiHost(webui.url).drawing(str(model)) as drawer:
+            images = drawer.draw(plain)
+            branded = drawer.draw(replace(plain, loras=(WeightedLora(loras / "brand.safetensors", 0.7),)))
+            inpainted = drawer.draw(replace(plain, inpainting=Inpainting(picture, mask, 0.8)))
+            lacks = drawer.lacks(replace(plain, control=Control(picture, "canny", "")))
+        options = {"prompt": "a teapot <lora:brand:0.7>", "seed": 7, "subseed": 0, "batch_size": 2, "steps": 4}
+        options |= {"width": 64, "height": 64, "sampler_name": "Euler", "cfg_scale": 7.0}
+        theirs = webui.post("sdapi/v1/txt2img", **options)["images"]
+        assert (webui.txt2img("a teapot"), webui.get("sdapi/v1/options")) == before
+    assert len({image.tobytes() for image in (*images, *branded)}) == 4
+    for image, text in zip(branded, theirs, strict=True):
+        expected = Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")
+        assert image.tobytes() == expected.tobytes()
+    for image in inpainted:
+        assert image.crop((0, 0, 32, 64)).tobytes() == picture.crop((0, 0, 32, 64)).tobytes()
+    assert inpainted[0].tobytes() != inpainted[1].tobytes()
+    assert "has no ControlNet" in lacks

@@ -24,8 +24,10 @@ from ..batches import Batches
 from ..requests import Stamp, require_sound, stamp
 from . import controls, shared_state
 
-#: pixels a latent cell, which the WebUIs take for granted
+# Pixels a latent cell, which the WebUIs take for granted.
 _CELL = 8
+# Their img2img's "just resize (latent upscale)", and "just resize".
+_LATENTS_RESIZED, _RESIZED = 3, 0
 # Settings that would change what was to stay, or add images to those that were asked for.
 SETTINGS = {
     "img2img_color_correction": False, "save_init_img": False, "return_mask": False, "return_mask_composite": False,
@@ -39,8 +41,9 @@ class WebUIDrawer(ABC):
     #: of the list that extra networks and prompts are cached in
     _uncached: ClassVar[Sequence[None]]
 
-    def __init__(self, resident: Any, family: Family, device: torch.device) -> None:
+    def __init__(self, resident: Any, family: Family, device: torch.device, vae_factor: int) -> None:
         self._resident = resident
+        self._factor = vae_factor
         self._family = family
         self._batches = Batches(device)
         self._checkpoint = resident.sd_checkpoint_info
@@ -91,7 +94,7 @@ class WebUIDrawer(ABC):
             return [request.inpainting.image.convert("RGB") for _ in request.seeds]
         with self._ready():
             entries = [(self._entry(lora.file), lora) for lora in request.loras if lora.weight]
-            step = _CELL * (2 if self._family.has_flow else 1)
+            step = self._factor * (2 if self._family.has_flow else 1)
             drawn = self._batches.draw(canvas.widened(request, step), lambda part: self._draw_batch(part, entries))
         return [canvas.finished(one, request) for one in drawn]
 
@@ -126,8 +129,8 @@ class WebUIDrawer(ABC):
             "batch_size": count,
             "sampler_name": request.sampler,
             "steps": request.steps,
-            "width": request.width,
-            "height": request.height,
+            "width": request.width * _CELL // self._factor,
+            "height": request.height * _CELL // self._factor,
             "restore_faces": False,
             "tiling": False,
             "do_not_save_samples": True,
@@ -137,13 +140,18 @@ class WebUIDrawer(ABC):
         inpainting = request.inpainting
         if inpainting is None:
             return processing.StableDiffusionProcessingTxt2Img(**options)
+        mask = canvas.whole_cells(inpainting.mask, self._factor)
+        latents = request.width // self._factor, request.height // self._factor
         return processing.StableDiffusionProcessingImg2Img(
             **options,
             init_images=[inpainting.image],
-            mask=canvas.whole_cells(inpainting.mask, _CELL),
+            mask=mask,
+            latent_mask=mask.resize(latents, Image.Resampling.NEAREST),
             mask_blur=0,
             inpainting_fill=1,
             inpaint_full_res=False,
+            # With another VAE the image would be resized by what its latents must not be.
+            resize_mode=_RESIZED if self._factor == _CELL else _LATENTS_RESIZED,
             denoising_strength=inpainting.denoising_strength,
         )
 

@@ -23,7 +23,8 @@ class A1111Drawer(WebUIDrawer):
     _uncached = (None, None)
 
     def __init__(self, resident: Any, family: Family) -> None:
-        super().__init__(resident, family, devices.device)
+        levels = resident.first_stage_model.encoder.num_resolutions
+        super().__init__(resident, family, devices.device, 2 ** (levels - 1))
 
     def _prediction_type(self) -> PredictionType:
         return "v_prediction" if self._resident.parameterization == "v" else "epsilon"

@@ -24,7 +24,9 @@ class ForgeDrawer(WebUIDrawer):
     _uncached = (None, None, None)
 
     def __init__(self, resident: Any, family: Family) -> None:
-        super().__init__(resident, family, resident.forge_objects_original.unet.load_device)
+        parts = resident.forge_objects_original
+        levels = len(parts.vae.first_stage_model.encoder.down)
+        super().__init__(resident, family, parts.unet.load_device, 2 ** (levels - 1))
         self._chosen = sd_models.model_data.forge_loading_parameters
 
     def _prediction_type(self) -> PredictionType:
