@@ -197,6 +197,36 @@ def test_a_name_used_again_serves_the_new_weights(server, data):
     assert hashes[1] == server.txt2img("a phone <lora:fresh:0.8>")
 
 
+def listed(server) -> set[str]:
+    """The names of the LoRAs that the WebUI lists."""
+    return {one["name"] for one in server.get("sdapi/v1/loras")}
+
+
+def test_the_webui_follows_what_is_published_rolled_back_renamed_and_retired(server, data):
+    model = make_model(server, data, "rose", epochs=1)
+    path = f"models/{model}"
+    hashes = []
+    for number, seed in ((1, 1), (2, 2)):
+        server.send("PATCH", path, config=SMALL | {"seed": seed, "preview_epochs": 0})
+        server.wait_for(server.send("POST", f"{path}/train")["id"], "done")
+        server.send("POST", f"{path}/versions/{number}/publish", strength=0.8)
+        hashes.append(server.txt2img("a phone <lora:rose:0.8>"))
+    bare = server.txt2img("a phone")
+    assert len({bare, *hashes}) == 3
+    assert server.send("POST", f"{path}/rollback")["current"]["strength"] == 0.8
+    assert server.txt2img("a phone <lora:rose:0.8>") == hashes[0]
+    server.send("POST", f"{path}/rename", name="tulip")
+    assert "tulip" in listed(server) and "rose" not in listed(server)
+    assert server.txt2img("a phone <lora:tulip:0.8>") == hashes[0]
+    server.send("POST", f"{path}/retire")
+    assert "tulip" not in listed(server) and server.txt2img("a phone <lora:tulip:0.8>") == bare
+    server.send("POST", f"{path}/restore")
+    assert "tulip" in listed(server) and server.txt2img("a phone <lora:tulip:0.8>") == hashes[0]
+    card = json.loads(lora(server, "tulip").with_suffix(".json").read_text(encoding="utf-8"))
+    assert (card["preferred weight"], card["activation text"]) == (0.8, "brnd")
+    assert server.txt2img("a phone") == bare
+
+
 def started_with(kind: str) -> str:
     """The checkpoint that it was started with, as the WebUI calls it."""
     return f"{'tiny' if kind == 'a1111' else 'wide'}_sd1.safetensors"
