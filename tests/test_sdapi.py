@@ -38,7 +38,11 @@ class Fake(ThreadingHTTPServer):
         self.loras = [{"name": "brand", "alias": "Brand", "path": "/l/brand.safetensors", "metadata": {}}]
         self.routes = {
             "GET /sdapi/v1/sd-models": lambda body: CHECKPOINTS,
-            "GET /sdapi/v1/options": lambda body: {"sd_model_checkpoint": "base.safetensors [abc]"},
+            "GET /sdapi/v1/options": lambda body: {
+                "sd_model_checkpoint": "base.safetensors [abc]",
+                "img2img_color_correction": True,
+                "return_mask": True,
+            },
             "GET /sdapi/v1/samplers": lambda body: [{"name": "Euler"}, {"name": "DPM++ 2M"}],
             "GET /sdapi/v1/schedulers": lambda body: [{"name": "karras", "label": "Karras"}],
             "GET /sdapi/v1/loras": lambda body: self.loras,
@@ -118,7 +122,12 @@ def test_seeds_that_follow_one_another_are_one_batch(fake, drawer):
         "prompt": "a shoe", "negative_prompt": "blurry", "steps": 4, "cfg_scale": 7.0, "width": 48, "height": 40,
     }  # fmt: skip
     assert first["sampler_name"] == "Euler"
-    assert first["override_settings"]["sd_model_checkpoint"] == "base.safetensors [abc]"
+    # A setting that it does not know makes A1111 fail.
+    assert first["override_settings"] == {
+        "sd_model_checkpoint": "base.safetensors [abc]",
+        "img2img_color_correction": False,
+        "return_mask": False,
+    }
     assert first["override_settings_restore_afterwards"] is True
 
 
@@ -231,6 +240,13 @@ def test_what_goes_wrong_is_said(fake, drawer, route, answer, sentence):
     fake.routes[route] = answer
     with pytest.raises(UserError, match=sentence):
         drawer.draw(REQUEST)
+
+
+def test_a_server_that_is_no_webui(fake):
+    for answer in (404, lambda body: [], lambda body: {}):
+        fake.routes["GET /sdapi/v1/options"] = answer
+        with pytest.raises(UserError, match=r"has no API for drawing|is it a WebUI"):
+            SdapiHost(fake.address).drawing("").__enter__()
 
 
 def test_addresses_and_logins(fake, monkeypatch):

@@ -22,7 +22,7 @@ _CELL = 8
 _SECONDS = 600.0
 _MEGABYTES = 64
 _API = "sdapi/v1"
-# Of that WebUI, for these images alone.
+# Of that WebUI, for these images alone; it fails at those that it does not know.
 _SETTINGS = {"img2img_color_correction": False, "save_init_img": False, "return_mask": False,
              "return_mask_composite": False, "img2img_inpaint_precise_mask": False}  # fmt: skip
 
@@ -33,7 +33,9 @@ class SdapiDrawer:
     def __init__(self, client: Client, base_model: str, resolution: int, cfg_scale: float) -> None:
         """See ``SdapiHost.drawing``."""
         self._client = client
-        self._checkpoint = self._chosen(base_model)
+        options = self._options()
+        self._settings = {key: value for key, value in _SETTINGS.items() if key in options}
+        self._checkpoint = self._chosen(base_model or str(options["sd_model_checkpoint"]))
         self._resolution = resolution
         self._cfg_scale = cfg_scale
         self._samplers: set[str] | None = None
@@ -118,7 +120,7 @@ class SdapiDrawer:
             "cfg_scale": request.cfg_scale,
             "width": request.width,
             "height": request.height,
-            "override_settings": {**_SETTINGS, "sd_model_checkpoint": self._checkpoint["title"]},
+            "override_settings": {**self._settings, "sd_model_checkpoint": self._checkpoint["title"]},
             "override_settings_restore_afterwards": True,
         }
         if units := self._units(request):
@@ -135,15 +137,19 @@ class SdapiDrawer:
             }
         return body
 
-    def _chosen(self, base_model: str) -> dict[str, Any]:
-        """The checkpoint as the WebUI lists it."""
+    def _options(self) -> dict[str, Any]:
+        """The WebUI's settings."""
         try:
-            models: list[dict[str, Any]] = self._client.get(f"{_API}/sd-models")
-            wanted = base_model or str(self._client.get(f"{_API}/options")["sd_model_checkpoint"])
+            options: dict[str, Any] = self._client.get(f"{_API}/options")
         except NotThere:
             raise self._no_api() from None
-        except (LookupError, TypeError) as error:
-            raise UserError(f"{self._client.address} does not say which checkpoint it has; is it a WebUI?") from error
+        if not isinstance(options, dict) or "sd_model_checkpoint" not in options:
+            raise UserError(f"{self._client.address} does not say which checkpoint it has; is it a WebUI?")
+        return options
+
+    def _chosen(self, wanted: str) -> dict[str, Any]:
+        """The checkpoint as the WebUI lists it."""
+        models: list[dict[str, Any]] = self._client.get(f"{_API}/sd-models")
         # A path of another machine: its last part counts.
         name = PureWindowsPath(wanted).name
         for model in models:
