@@ -282,3 +282,16 @@ def test_a_job_that_is_stopped_goes_on_where_it_was(client, service):
         assert candidates.counts(catalogue) == {"waiting": 2, "drawn": 2, "failed": 0}
     client.post(f"jobs/{job.id}/retry", {})
     assert performed(service).result == {"generated": 2, "failed": 0}
+
+
+def test_another_column_reads_the_list_again_and_a_mistake_changes_nothing(client, tmp_path):
+    source = tmp_path / "list.csv"
+    source.write_text("sku,old,title\nA,Lamp,Red shoe\n", encoding="utf-8")
+    path = f"catalogues/{client.post('catalogues', {'source': str(source), 'rules': RULES}).json['id']}"
+    answer = client.send("PATCH", path, {"columns": {"title": "nothing"}, "rules": {"rules": [{"loras": []}]}})
+    said(answer, 422, "no column of the list")
+    assert client.get(path).json["counts"]["unmatched"] == 1
+    assert client.send("PATCH", path, {"columns": {"title": "old"}}).json["columns"]["title"] == "old"
+    assert client.get(f"{path}/products").json["items"][0]["title"] == "Lamp"
+    assert client.send("PATCH", path, {"steps": 7}).json["settings"]["steps"] == 7
+    said(client.send("PATCH", path, {"steps": 0}), 422, "steps is 0")

@@ -226,10 +226,10 @@ def _add_drawing(router: APIRouter, service: Service, catalogues: Catalogues) ->
     def draw_more(id: str, product: int, request: Request, wanted: MoreIn = MoreIn()) -> Response:  # noqa: B008
         """With numbers and seeds of their own; one that they replace is rejected."""
         with catalogues.opened(id) as catalogue:
-            candidates.add(catalogue, product, wanted.count)
             if wanted.replaces is not None:
                 who = _who(request, wanted.who)
                 decisions.decide(catalogue, product, wanted.replaces, "rejected", who=who)
+            candidates.add(catalogue, product, wanted.count)
             return _drawing(router, service, catalogue, NewJob("catalogue", {}, runner=service.environment.runner))
 
 

@@ -126,9 +126,13 @@ class Loras:
     def _in_folders(self, name: str) -> Found | None:
         for folder in self._folders:
             for path in (folder / name, folder / f"{name}{_SUFFIX}"):
-                if path.suffix == _SUFFIX and self._readable(str(path)).is_file():
+                if path.suffix == _SUFFIX and self._checked(path, folder).is_file():
                     return Found(path, path.stem)
         return None
+
+    def _checked(self, path: Path, folder: Path) -> Path:
+        """``path``, if it lies in ``folder``, whose files may be read, or may be read anyway."""
+        return path if path.resolve().is_relative_to(folder.resolve()) else self._readable(str(path))
 
     def _shown(self) -> str:
         return ", ".join(map(str, self._folders)) or "no folder"

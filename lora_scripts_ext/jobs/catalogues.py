@@ -28,6 +28,9 @@ from .submit import submit
 
 _FOLDER = "catalogues"
 _LIST = "list"
+#: settings by which the list is read, and those by which products are planned
+_OF_LIST = {"source", "columns"}
+_OF_PLAN = {*CONTENTS, "language", "negative_prompt", "channels"}
 _MOST_JOBS = 200
 _MOST_ROWS = 50_000
 
@@ -92,19 +95,26 @@ class Catalogues:
         return id
 
     def change(self, id: str, values: Mapping[str, Any]) -> None:
-        """Change settings; where rules, templates or words are among them, products that are there are planned again.
+        """Change settings. What concerns prompts lets products be planned again, what concerns the list reads it again.
 
         Raises:
             NotFound: there is no such catalogue.
             UserError: a setting or a rule cannot be used; then nothing is changed.
         """
         with self.opened(id) as catalogue:
-            before = catalogue.settings()
+            before, listing = catalogue.settings(), None
             with files.temporary_folder(self._folder) as temporary:
                 tried = self._settings(before, values, temporary)
                 self._planner(tried, temporary)
+                if values.keys() & _OF_LIST:
+                    listing = self._listing(tried, None)
             settings = self._settings(before, values, catalogue.folder)
-            planning.plan_again(catalogue, settings, self._planner(settings, catalogue.folder))
+            if listing is not None:
+                planning.take(catalogue, settings, listing, self._planner(settings, catalogue.folder))
+            elif values.keys() & _OF_PLAN:
+                planning.plan_again(catalogue, settings, self._planner(settings, catalogue.folder))
+            else:
+                catalogue.write_settings(settings)
 
     def read(self, id: str, rows: Sequence[Mapping[str, Any]] | None = None, source: Path | None = None) -> Changes:
         """Take the list as it is now, ``rows`` in its place, or another file that lies in the catalogue's folder.
