@@ -157,6 +157,9 @@ def test_a_lora_is_found_by_file_by_name_and_in_the_library(tmp_path, lora):
     loras = Loras([tmp_path], lambda name: Found(lora, "Winter", 3) if name == "winter" else None)
     found = loras.find({"file": "", "name": "winter", "weight": 0.5})
     assert (found.file, found.name, found.version, found.weight) == (lora, "Winter", 3, 0.5)
+    # What its card says, as the library has no word for it.
+    assert loras.trigger({"name": "winter"}) == loras.trigger({"file": str(lora)}) == "brnd"
+    assert loras.trigger({"name": "nothing"}) == ""
     for wanted in ({"name": "season"}, {"file": "season.safetensors"}, {"file": str(tmp_path / "season.safetensors")}):
         assert loras.find(wanted).file == tmp_path / "season.safetensors"
 

@@ -185,11 +185,8 @@ def waiting(catalogue: Catalogue) -> int:
 
 
 def counts(catalogue: Catalogue) -> dict[CandidateState, int]:
-    """How many candidates of products of the list are in each state."""
-    query = (
-        "SELECT candidates.state, COUNT(*) FROM candidates JOIN products ON candidates.product = products.id "
-        "WHERE listed GROUP BY candidates.state"
-    )
+    """How many candidates are in each state."""
+    query = "SELECT state, COUNT(*) FROM candidates GROUP BY state"
     with catalogue.reading() as connection:
         found = dict(connection.execute(query).fetchall())
     return {"waiting": found.get("waiting", 0), "drawn": found.get("drawn", 0), "failed": found.get("failed", 0)}

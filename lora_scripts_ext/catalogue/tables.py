@@ -52,6 +52,7 @@ CREATE TABLE candidates (
     made         REAL,
     UNIQUE (product, number)
 );
+CREATE INDEX candidates_state ON candidates (state);
 CREATE INDEX candidates_waiting ON candidates (product) WHERE state = 'waiting';
 CREATE INDEX candidates_approved ON candidates (product) WHERE verdict = 'approved';
 
