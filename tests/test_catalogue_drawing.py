@@ -17,7 +17,12 @@ from lora_scripts_ext.catalogue.settings import Settings
 from lora_scripts_ext.catalogue.store import Catalogue, Planned
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.hosts.standalone.host import StandaloneHost
+from lora_scripts_ext.jobs import library_loras
+from lora_scripts_ext.jobs.environment import Standalone
 from lora_scripts_ext.keeping import cutout, placing
+from lora_scripts_ext.library.database import Database
+from lora_scripts_ext.library.models import Models
+from lora_scripts_ext.library.publications import Publications
 from lora_scripts_ext.models.weights import sha256
 from lora_scripts_ext.products.product import Product
 from lora_scripts_ext.training import run
@@ -224,3 +229,29 @@ def test_what_this_host_cannot_do_is_said(shop_folder, checkpoint, tmp_path):
     candidates.request(catalogue)
     assert drawn(catalogue) == Generated(0, 2)
     assert "none.png: this image cannot be read" in candidates.of_product(catalogue, 1)[0].error
+
+
+def test_the_library_says_which_version_counts_and_what_activates_it(tmp_path):
+    for name in ("one", "two", "published"):
+        (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
+    database = Database(tmp_path / "data")
+    models = Models(database)
+    model = models.create("House style", kind="brand_style", trigger_word="hsstl")
+    versions = [
+        models.add_version(model.id, tmp_path / f"{name}.safetensors", "import", facts={}) for name in ("one", "two")
+    ]
+    found = library_loras.loras(Standalone(tmp_path / "data"), Settings())
+    wanted = {"file": "", "name": "House style", "weight": 0.5}
+    newest = found.find(wanted)
+    assert (newest.file.name, newest.name, newest.version, newest.sha256) == (
+        "two.safetensors", "House style", 2, sha256([tmp_path / "two.safetensors"]),
+    )  # fmt: skip
+    assert found.trigger(wanted) == "hsstl"
+    # What is published counts before what is newer.
+    publications = Publications(database)
+    seq = publications.begin(model.id, versions[0].id, str(tmp_path / "one.safetensors"), 1.0, "Li")
+    publications.finish(seq, str(tmp_path / "published.safetensors"))
+    assert (found.find(wanted).file.name, found.find(wanted).version) == ("published.safetensors", 1)
+    with pytest.raises(UserError, match="the library has no model"):
+        found.find({**wanted, "name": "house"})
+    database.close()
