@@ -327,6 +327,7 @@ class Drawer(Protocol):
 
         Raises:
             UserError: the host cannot do it, or a LoRA does not fit the base model.
+            Interrupted: someone has stopped the host meanwhile.
         """
 
 

@@ -38,7 +38,7 @@ SETTINGS = {
 class WebUIDrawer(ABC):
     """See ``contract.Drawer``. LoRAs are used as a prompt's ``<lora:…>`` uses them."""
 
-    #: of the list that extra networks and prompts are cached in
+    #: a job's cache of encoded prompts while it is empty
     _uncached: ClassVar[Sequence[None]]
 
     def __init__(self, resident: Any, family: Family, device: torch.device, vae_factor: int) -> None:
