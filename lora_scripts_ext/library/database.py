@@ -55,7 +55,7 @@ class Database(Connections):
         except Damaged as error:
             self.close()
             kept = _set_aside(self.path)
-            schema.migrate(self.connection())
+            schema.migrate(self.connection(), schema.MIGRATIONS)
             rebuild(self)
             self.warnings.append(
                 f"{self.path} was damaged ({error}). It was renamed to {kept.name}, and a new library was made from "
@@ -73,7 +73,7 @@ class Database(Connections):
                 )
             if found and (problem := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise Damaged(problem)
-            schema.migrate(connection)
+            schema.migrate(connection, schema.MIGRATIONS)
         except sqlite3.OperationalError as error:
             # A table that should be there is not: its pages are gone.
             if "no such table" in str(error) or "malformed" in str(error):

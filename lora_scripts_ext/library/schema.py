@@ -189,7 +189,7 @@ CREATE INDEX publications_version ON publications (version);
 MIGRATIONS: tuple[str, ...] = (_FIRST, _REVIEWS)
 
 
-def migrate(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
+def migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
     """Bring the tables to the current version, each step in a transaction of its own."""
     while (done := version(connection)) < len(migrations):
         # Another process may do the same: who comes second finds it done.
