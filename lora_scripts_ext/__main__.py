@@ -15,6 +15,7 @@ COMMANDS = {
     "worker": ("worker", "run the queued jobs on this machine, or on a Ray cluster"),
     "watch": ("watch", "take in a model's new images and train its next version every night"),
     "review": ("review", "draw a contact sheet of a LoRA's checkpoints at several strengths"),
+    "catalogue": ("catalogue", "draw the images of a product list, approve them, finish them for channels"),
     "keys": ("keys", "make, list and revoke the keys of the API"),
     "openapi": ("openapi", "print the OpenAPI document of the API"),
     "library": ("library", "list, merge, resize, rename, import, export and check the LoRAs of the library"),

@@ -327,12 +327,20 @@ class Drawer(Protocol):
 
         Raises:
             UserError: the host cannot do it, or a LoRA does not fit the base model.
+            Interrupted: someone has stopped the host meanwhile.
         """
 
 
 class Host(Protocol):
     def open(self, config: Config) -> AbstractContextManager[Session]:
         """Take the model; restore it exactly on every way out."""
+
+    def drawing(self, base_model: str) -> AbstractContextManager[Drawer]:
+        """Take the model for drawing finished images; restore it exactly on every way out.
+
+        Raises:
+            UserError: the host cannot draw with ``base_model``.
+        """
 
     def lora_dir(self) -> Path:
         """Where finished LoRAs belong."""

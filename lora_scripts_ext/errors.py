@@ -21,3 +21,7 @@ class Refused(UserError):
 
 class TrainingError(Exception):
     """A run that went wrong though its input could be read, in one sentence: what happened and what to do about it."""
+
+
+class Interrupted(Exception):
+    """Someone has stopped the host while it drew; nothing that it was drawing is whole."""

@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 
 # The first number of a key for ``derive``.
-NOISE, DROPOUT, HELD_OUT, EVALUATION = 1, 2, 3, 4
+NOISE, DROPOUT, HELD_OUT, EVALUATION, CANDIDATE = 1, 2, 3, 4, 5
 
 
 def generator(*key: int | str) -> np.random.Generator:

@@ -1,8 +1,8 @@
-"""A point in time as a user writes it."""
+"""A point in time as text: as a user writes it, and as it is shown."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from .errors import UserError
 
@@ -26,3 +26,10 @@ def seconds(text: str, where: str) -> float:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
     except (ValueError, OverflowError, OSError) as error:
         raise UserError(f"{where}: {text[:40]!r} is no time; write it like 2026-11-27T22:00 or 22:00.") from error
+
+
+def iso(seconds: float | None) -> str | None:
+    """A time, in seconds since the epoch, as ISO 8601 in UTC, to the millisecond."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,8 +1,8 @@
 """The command line, killed by SIGKILL where a file is renamed to its final path.
 
-``python -m tests.dying before|after PATTERN [options of train.py]``, or ``review`` with its own: before, when all is
-written and nothing renamed; after, when the file (or folder) has just appeared. PATTERN is matched with the end of its
-path: ``state/step-*``.
+``python -m tests.dying before|after PATTERN [options of train.py]``, or ``review`` or ``catalogue`` with their own:
+before, when all is written and nothing renamed; after, when the file (or folder) has just appeared. PATTERN is matched
+with the end of its path: ``state/step-*``.
 """
 
 import os
@@ -11,7 +11,7 @@ import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
-from lora_scripts_ext.commands import review, train
+from lora_scripts_ext.commands import catalogue, review, train
 
 
 def dying(rename, when: str, pattern: str):
@@ -33,4 +33,6 @@ if __name__ == "__main__":
     when, pattern, *arguments = sys.argv[1:]
     Path.rename = dying(Path.rename, when, pattern)
     Path.replace = dying(Path.replace, when, pattern)
-    sys.exit(review.main(arguments[1:]) if arguments[:1] == ["review"] else train.main(arguments))
+    others = {"review": review.main, "catalogue": catalogue.main}
+    command = others.get(arguments[0] if arguments else "")
+    sys.exit(command(arguments[1:]) if command else train.main(arguments))

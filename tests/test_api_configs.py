@@ -17,6 +17,7 @@ from lora_scripts_ext.jobs.kinds import registry
 
 from . import api, models, shop
 
+PAGES = ("api.md", "api-models.md", "api-catalogues.md")
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "openapi.json"
 
 
@@ -145,7 +146,7 @@ def test_the_page_has_every_code_with_its_status():
 
 def test_the_page_has_every_route_of_jobs_and_configs():
     document = json.loads(DOCUMENT.read_text(encoding="utf-8"))
-    pages = "".join((DOCUMENT.parent / name).read_text(encoding="utf-8") for name in ("api.md", "api-models.md"))
+    pages = "".join((DOCUMENT.parent / name).read_text(encoding="utf-8") for name in PAGES)
     for path in document["paths"]:
         last = path.rpartition("/")[2]
         assert last in pages, path

@@ -359,7 +359,7 @@ def test_a_change_that_cannot_be_written_is_not_half_there(queue, tmp_path):
     queue.add([new("kept")])
     with queue._database.reading() as connection:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
-    queue._database._connection().execute(f"PRAGMA max_page_count = {pages}")
+    queue._database.connection().execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(sqlite3.OperationalError, match="full"):
         queue.add([new("x" * 100_000)])
     assert names(queue) == ["kept"]

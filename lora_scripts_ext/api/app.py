@@ -12,6 +12,7 @@ from starlette.routing import Route
 from .. import __version__
 from . import (
     captions,
+    catalogues,
     configs,
     events,
     files,
@@ -40,8 +41,8 @@ PREFIX = "/lora-trainer/v1"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 #: each adds its routes; the order is that of the document, and an image's caption comes before images of any name
 _PARTS = (
-    jobs, events, files, queue, models, library, reviews, captions, images, uploads, watches, configs, system, folders,
-    settings, session, keys, model_yaml,
+    jobs, events, files, queue, models, library, reviews, captions, images, uploads, watches, catalogues, configs,
+    system, folders, settings, session, keys, model_yaml,
 )  # fmt: skip
 
 

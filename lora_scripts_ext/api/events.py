@@ -17,8 +17,8 @@ from starlette.responses import Response, StreamingResponse
 from .. import json_text
 from ..errors import NotFound
 from ..jobs import event_log
-from ..jobs.view import iso
 from ..library.job import ENDED, Change
+from ..time_text import iso
 from . import language
 from .errors import Problem
 from .feed import Subscription

@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..jobs.view import iso
 from ..library.keys import Key, Keys
+from ..time_text import iso
 from . import server_schemas as schemas
 from .access import caller_of
 from .errors import Problem

@@ -20,11 +20,12 @@ from ..errors import NotFound, UserError
 from ..files import pasted_path
 from ..images.edit import UNEDITED, Edit
 from ..jobs import drafts, of_model, published_files
-from ..jobs.view import iso, job_view
+from ..jobs.view import job_view
 from ..library.job import Job, NewJob
 from ..library.model import Model, State, Version
 from ..library.models import Models
 from ..preparation.listing import listing
+from ..time_text import iso
 from . import model_schemas as schemas
 from . import reviews
 from .configs import estimated

@@ -18,12 +18,13 @@ from ..jobs import publishing, reviewing
 from ..jobs.kinds.review import STRENGTHS
 from ..jobs.publishing import Choice
 from ..jobs.review_plan import Checkpoint, Place, few
-from ..jobs.view import iso, job_view
+from ..jobs.view import job_view
 from ..library.job import Job, NewJob
 from ..library.model import Model, Version
 from ..library.models import Models
 from ..library.publications import Publication, Publications
 from ..library.reviews import Decision, Reviewed, Reviews
+from ..time_text import iso
 from . import language
 from . import review_schemas as schemas
 from .access import caller_of

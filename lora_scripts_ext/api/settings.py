@@ -14,9 +14,9 @@ from ..errors import UserError
 from ..jobs import service_file, settings
 from ..jobs.service_file import ServiceFile
 from ..jobs.settings import Setting, Settings
-from ..jobs.view import iso
 from ..library.fetches import Fetches
 from ..library.models import FOLDER
+from ..time_text import iso
 from . import server_schemas as schemas
 from .access import caller_of
 from .route import reads_files

@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from .. import json_text
 from ..jobs import of_model
-from ..jobs.view import iso
 from ..library.models import Models
 from ..library.uploads import TooLarge, Upload, Uploads, WrongOffset
+from ..time_text import iso
 from . import model_schemas as schemas
 from .body import announced, receive
 from .errors import Problem

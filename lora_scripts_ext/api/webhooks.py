@@ -19,10 +19,11 @@ from ..captioning import exchange
 from ..errors import UserError
 from ..jobs import service_file
 from ..jobs.service_file import Webhook
-from ..jobs.view import iso, job_view
+from ..jobs.view import job_view
 from ..library.database import Database
 from ..library.job import Change
 from ..library.queue import Queue
+from ..time_text import iso
 
 SIGNATURE = "X-LoRA-Trainer-Signature"
 DELIVERY = "X-LoRA-Trainer-Delivery"

@@ -34,8 +34,11 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         """No other request; the redirect is then an error like any other status."""
 
 
-def post(url: str, body: bytes, headers: dict[str, str]) -> bytes:
-    """What the service at ``url`` answers, at most ``LARGEST`` bytes, after at most ``SECONDS``.
+def post(
+    url: str, body: bytes | None, headers: dict[str, str], *, seconds: float | None = None, largest: int = LARGEST
+) -> bytes:
+    """What the service at ``url`` answers, at most ``largest`` bytes, after at most ``seconds`` (None: ``SECONDS``);
+    without a body it is asked by GET.
 
     Raises:
         Refused: it answers with another status than success.
@@ -43,58 +46,61 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> bytes:
         ValueError: the URL or a header cannot be sent, or the response is too large.
         http.client.HTTPException: the response is no HTTP.
     """
+    seconds = SECONDS if seconds is None else seconds
     request = urllib.request.Request(url, body, headers)
     ended: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + seconds
 
     def go() -> None:
         try:
-            ended.put(_exchanged(request, deadline))
+            ended.put(_exchanged(request, deadline, seconds, largest))
         except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
             ended.put(error)
 
     # A timeout of sockets counts from byte to byte: a service that sends one now and then would never end.
     threading.Thread(target=go, name="lora-trainer-endpoint", daemon=True).start()
     try:
-        response = ended.get(timeout=SECONDS)
+        response = ended.get(timeout=seconds)
     except queue.Empty:
-        raise _too_slow() from None
+        raise _too_slow(seconds) from None
     if isinstance(response, Exception):
         raise response
     return response
 
 
-def _exchanged(request: urllib.request.Request, deadline: float) -> bytes:
+def _exchanged(request: urllib.request.Request, deadline: float, seconds: float, largest: int) -> bytes:
     try:
-        with _opener(request.full_url).open(request, timeout=SECONDS) as response:
-            return _read(response, deadline)
+        with opener(request.full_url).open(request, timeout=seconds) as response:
+            return _read(response, deadline, seconds, largest)
     except urllib.error.HTTPError as error:
         error.close()
         raise Refused(error.code) from None
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    direct = [urllib.request.ProxyHandler({})] if _is_this_machine(urlsplit(url).hostname or "") else []
+def opener(url: str) -> urllib.request.OpenerDirector:
+    """What opens requests to ``url``: it follows no redirect, and uses no proxy for this very machine."""
+    direct = [urllib.request.ProxyHandler({})] if is_this_machine(urlsplit(url).hostname or "") else []
     return urllib.request.build_opener(_Stay, *direct)
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Whether a host's name or address is that of the machine itself."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def _too_slow() -> TimeoutError:
-    return TimeoutError(f"no whole response within {SECONDS} seconds")
+def _too_slow(seconds: float) -> TimeoutError:
+    return TimeoutError(f"no whole response within {seconds:g} seconds")
 
 
-def _read(response: Any, deadline: float) -> bytes:
+def _read(response: Any, deadline: float, seconds: float, largest: int) -> bytes:
     read = b""
     while piece := response.read1(_PIECE):
         read += piece
-        if len(read) > LARGEST:
-            raise ValueError(f"it is larger than {LARGEST >> 20} MB")
+        if len(read) > largest:
+            raise ValueError(f"it is larger than {largest >> 20} MB")
         if time.monotonic() > deadline:
-            raise _too_slow()
+            raise _too_slow(seconds)
     return read

@@ -29,8 +29,7 @@ def plausible(text: str) -> bool:
     A single character is not enough, nor is a text with characters that are rare or not Chinese; such a text may
     well be right, and is refused all the same.
     """
-    foreign = [char for char in text if not char.isascii() and not _expected(char)]
-    if foreign:
+    if any(not char.isascii() and not _expected(char) for char in set(text)):
         return False
     known = total = 0
     for run in _RUN.findall(text):
@@ -52,6 +51,7 @@ def _common(char: str) -> bool:
     return _row(char) <= _LAST_COMMON
 
 
+@lru_cache(maxsize=1 << 14)
 def _row(char: str) -> int:
     """The first byte of a character in GB 2312; 0 where it has none."""
     try:

@@ -9,8 +9,8 @@ from typing import Any
 
 from .. import terminal
 from ..errors import UserError
-from ..jobs.view import iso
 from ..library.keys import Key, Keys
+from ..time_text import iso
 from . import data_dir
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from .. import file_name, terminal
 from ..errors import Conflict, NotFound, UserError
 from ..jobs.environment import Standalone
-from ..jobs.view import iso
 from ..library.model import KINDS, Model, Version
 from ..library.models import RUNS, Models
+from ..time_text import iso
 from . import data_dir
 
 _LORA = "a LoRA file, or a model of the library: its name or id, with @N for its version N"

@@ -84,7 +84,7 @@ def _review(options: argparse.Namespace) -> int:
     found = review_plan.found([str(path) for path in options.lora])
     config = {
         **_suggested(found[-1]),
-        **_changes(options.set),
+        **changes(options.set),
         "loras": [str(path) for path in options.lora],
         "strengths": options.strengths,
         "most": options.checkpoints,
@@ -127,7 +127,12 @@ def _images(sheet: Path) -> Path:
     return sheet.with_name(f"{sheet.stem}-images")
 
 
-def _changes(settings: Sequence[str]) -> dict[str, Any]:
+def changes(settings: Sequence[str]) -> dict[str, Any]:
+    """What ``--set KEY=VALUE`` says, each value as YAML reads it.
+
+    Raises:
+        UserError: one cannot be read.
+    """
     import yaml
 
     values: dict[str, Any] = {}

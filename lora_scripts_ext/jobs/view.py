@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime, timezone
 from typing import Any
 
 from .. import json_text
 from ..library.job import Job
 from ..library.queue import Queue
+from ..time_text import iso
 
 
 def job_view(queue: Queue, job: Job, *, whole: bool = False) -> dict[str, Any]:
@@ -52,10 +52,3 @@ def status(job: Job) -> str:
         at = f"Step {progress.get('step', 0)} of {progress['steps']}"
         return f"{at}, loss {loss:.4f}." if isinstance(loss, float) else f"{at}."
     return "The model is being loaded."
-
-
-def iso(seconds: float | None) -> str | None:
-    """A time as ISO 8601 in UTC, to the millisecond."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -8,7 +8,7 @@ from .. import json_text
 from ..library.database import Database
 from ..library.fetches import Fetches
 from ..library.watches import Watch
-from .view import iso
+from ..time_text import iso
 
 
 def watch_view(database: Database, watch: Watch) -> dict[str, Any]:

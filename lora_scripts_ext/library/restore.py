@@ -255,7 +255,7 @@ def _tables(path: Path, archive: Path) -> sqlite3.Connection:
             raise sqlite3.DatabaseError("more than tables")
         if (problem := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(problem)
-        schema.migrate(connection)
+        schema.migrate(connection, schema.MIGRATIONS)
         _require_our_columns(connection)
         settle(connection)
         if connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
@@ -273,7 +273,7 @@ def _require_our_columns(connection: sqlite3.Connection) -> None:
         sqlite3.DatabaseError: there are such.
     """
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as ours:
-        schema.migrate(ours)
+        schema.migrate(ours, schema.MIGRATIONS)
         for table in _TABLES:
             query = f"SELECT name FROM pragma_table_info('{table}') ORDER BY name"
             if [row[0] for row in connection.execute(query)] != [row[0] for row in ours.execute(query)]:

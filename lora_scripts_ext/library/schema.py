@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 # Times are seconds since the epoch, for display and for schedules; what came first is decided by `seq` and `position`,
 # as a clock can be set back.
@@ -188,14 +189,14 @@ CREATE INDEX publications_version ON publications (version);
 MIGRATIONS: tuple[str, ...] = (_FIRST, _REVIEWS)
 
 
-def migrate(connection: sqlite3.Connection) -> None:
+def migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
     """Bring the tables to the current version, each step in a transaction of its own."""
-    while (done := version(connection)) < len(MIGRATIONS):
+    while (done := version(connection)) < len(migrations):
         # Another process may do the same: who comes second finds it done.
         connection.execute("BEGIN IMMEDIATE")
         try:
             if version(connection) == done:
-                for statement in _statements(MIGRATIONS[done]):
+                for statement in _statements(migrations[done]):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {done + 1}")
             connection.execute("COMMIT")
@@ -205,7 +206,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def version(connection: sqlite3.Connection) -> int:
-    """How many of ``MIGRATIONS`` the file has been through."""
+    """How many migrations the file has been through."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 

@@ -7,10 +7,13 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 
 import serve
 
 from lora_scripts_ext import config_check
+from lora_scripts_ext.catalogue.settings import Settings
+from lora_scripts_ext.catalogue.store import Catalogue
 from lora_scripts_ext.config_names import SAME
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.jobs.kinds import registry
@@ -28,6 +31,8 @@ KIND_KEYS = {
     "check": ("train_data_dir", "metadata_path"),
     "generate": ("base_model", "lora", "output_dir"),
     "review": ("base_model", "loras", "output_dir"),
+    "catalogue": ("catalogue", "base_model"),
+    "catalogue_export": ("catalogue", "output_dir"),
 }
 ALLOWED = serve.FLAGS["lora_trainer_allowed_root"][0]
 SAFE = {
@@ -37,7 +42,11 @@ SAFE = {
     "check": {"train_data_dir": ALLOWED},
     "generate": {"base_model": f"{ALLOWED}/x", "prompts": ["a"]},
     "review": {"base_model": f"{ALLOWED}/x", "prompts": ["a"], "loras": [ALLOWED]},
+    "catalogue": {"catalogue": f"{ALLOWED}/catalogue"},
+    "catalogue_export": {"catalogue": f"{ALLOWED}/catalogue"},
 }
+# What names a file of a catalogue.
+CATALOGUE_KEYS = ("source", "rules", "templates", "glossary", "words", "base_model")
 opened = []
 
 
@@ -65,13 +74,19 @@ def planned(path):
                 yield str(error)
 
 
-def requested(client, model, path):
+def requested(client, model, catalogue, path):
     """What the routes say to it."""
     for method, address, body in (
         ("POST", "models", {"name": "outside", "kind": "product", "folder": path}),
         ("POST", "estimate", {"config": {**SAFE["train"], "train_data_dir": path}}),
         ("POST", "jobs", {"kind": "check", "config": {"train_data_dir": path}}),
         ("PUT", f"models/{model}/watch", {"folder": path}),
+        *(("POST", "catalogues", {key: path}) for key in CATALOGUE_KEYS),
+        ("POST", "catalogues", {"channels": [path]}),
+        ("POST", "catalogues/check", {"products": [], "rules": path}),
+        ("PATCH", f"catalogues/{catalogue}", {"source": path}),
+        ("POST", f"catalogues/{catalogue}/export", {"output_dir": path}),
+        ("POST", f"catalogues/{catalogue}/feedback", {"folder": path}),
     ):
         yield f"{address}: {client.send(method, address, body).body.decode()}"
 
@@ -80,11 +95,14 @@ outputs = []
 with api.serving(service().api) as client:
     inside = {"name": f"inside {os.getpid()}", "kind": "product", "folder": ALLOWED}
     model = client.post("models", inside).json["id"]
+    catalogue = client.post("catalogues", {"name": "inside"}).json["id"]
+    if not (Path(ALLOWED) / "catalogue").exists():
+        Catalogue.create(Path(ALLOWED) / "catalogue", Settings()).close()
     for module, names in ((os, ("stat", "lstat", "readlink", "listdir", "scandir", "open")), (io, ("open",))):
         for name in names:
             watched(module, name)
     for path in PATHS:
-        outputs += [*planned(path), *requested(client, model, path)]
+        outputs += [*planned(path), *requested(client, model, catalogue, path)]
         try:
             outputs.append(f"readable: {paths.readable(path)}")
         except UserError as error:

@@ -44,8 +44,9 @@ WIDE_TEXTS = {
 MLP = 4  # open_clip knows no other
 
 
-def write(folder: Path, family: str, inpainting: bool = False) -> Path:
-    """A tiny checkpoint of *family* in *folder*, its yaml, and what its text encoders need beside it."""
+def write(folder: Path, family: str, inpainting: bool = False, deep_vae: bool = False) -> Path:
+    """A tiny checkpoint of *family* in *folder*, its yaml, and what its text encoders need beside it; ``deep_vae``:
+    with eight pixels a latent cell, as in real ones."""
     path = models.write_checkpoint(folder / f"tiny_{family}.safetensors", family, mlp=MLP)
     text = folder / "text"
     shutil.copytree(models.TOKENIZER, text, dirs_exist_ok=True)
@@ -57,6 +58,9 @@ def write(folder: Path, family: str, inpainting: bool = False) -> Path:
         _take_a_mask(path)
         config["params"]["conditioning_key"] = "hybrid"
         config["params"]["unet_config"]["params"]["in_channels"] = 9
+    if deep_vae:
+        _deepen_vae(path, family)
+        config["params"]["first_stage_config"]["params"]["ddconfig"]["ch_mult"] = [1, 2, 2, 2]
     # JSON is YAML.
     path.with_suffix(".yaml").write_text(json.dumps({"model": config}))
     return path
@@ -102,6 +106,18 @@ def _take_a_mask(path: Path) -> None:
     first = tensors[name]
     tensors[name] = torch.cat([first, first[:, :1], torch.zeros_like(first)], 1)
     save_file(tensors, path)
+
+
+def _deepen_vae(path: Path, family: str) -> None:
+    """Give the checkpoint a VAE of four levels."""
+    parts = models.tiny_parts(family, mlp=MLP)
+    config = {**parts.vae.config, "block_out_channels": (32, 64, 64, 64)}
+    config |= {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    parts.vae = AutoencoderKL.from_config(config)
+    models.fill(parts.vae, torch.Generator().manual_seed(1))
+    vae = {name: x for name, x in to_original(*models.state_dicts(parts), family).items() if "first_stage" in name}
+    kept = {name: tensor for name, tensor in load_file(path).items() if "first_stage" not in name}
+    save_file(kept | {name: tensor.half().contiguous() for name, tensor in vae.items()}, path)
 
 
 def write_open_clip(folder: Path, family: str) -> None:

@@ -28,6 +28,7 @@ from ...models.t5 import widen_outputs
 from ...models.text import TextEncoders
 from ...models.weights import sha256
 from .device import pick_device, pick_dtype
+from .drawer import StandaloneDrawer
 from .session import StandaloneSession
 
 _CPU = torch.device("cpu")
@@ -49,17 +50,15 @@ class StandaloneHost:
         Raises:
             UserError: the base model, device or tokenizer is missing, damaged or does not fit.
         """
-        device = pick_device(config)
         self._output_dir = Path(config.output_dir)
-        with _globals_restored(device):
-            session = _load(config, device)
-            try:
-                yield session
-            finally:
-                session.close()
-                gc.collect()
-                if device.type == "cuda":
-                    torch.cuda.empty_cache()
+        with _opened(config) as session:
+            yield session
+
+    @contextmanager
+    def drawing(self, base_model: str) -> Iterator[StandaloneDrawer]:
+        """Load the base model for drawing; otherwise as :meth:`open`."""
+        with _opened(Config(base_model=base_model)) as session, StandaloneDrawer(session) as drawer:
+            yield drawer
 
     def lora_dir(self) -> Path:
         """The ``output_dir`` of the config opened last."""
@@ -67,6 +66,20 @@ class StandaloneHost:
 
     def publish(self, lora: Path) -> None:
         """Nothing to do: the file is where it belongs, and no one holds a copy."""
+
+
+@contextmanager
+def _opened(config: Config) -> Iterator[StandaloneSession]:
+    device = pick_device(config)
+    with _globals_restored(device):
+        session = _load(config, device)
+        try:
+            yield session
+        finally:
+            session.close()
+            gc.collect()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
 
 
 def _load(config: Config, device: torch.device) -> StandaloneSession:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,25 @@ _SAMPLERS: dict[str, tuple[type[SchedulerMixin], dict[str, Any]]] = {
     "DPM++ 2M Karras": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
 }
 _LEADING = ("DDIM",)
+#: the WebUI's names of the samplers that there are
+SAMPLERS = tuple(_SAMPLERS)
+#: of them, those for a base model that predicts a flow
+FLOW_SAMPLERS = ("Euler",)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What stays of an image that is drawn anew in part.
+
+    Attributes:
+        latents: float32 [1, channels, height, width], of the whole image.
+        drawn: float32 [1, 1, height, width], 1 where it is drawn anew and 0 where it stays.
+        strength: from 0 to 1, how much of the noise the drawing starts with.
+    """
+
+    latents: Tensor
+    drawn: Tensor
+    strength: float
 
 
 def make_scheduler(name: str, schedule: Schedule, prediction_type: PredictionType) -> SchedulerMixin:
@@ -71,27 +91,62 @@ def sample(
     conditioning: Conditioning,
     steps: int,
     cfg_scale: float,
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
+    kept: Kept | None = None,
 ) -> Tensor:
-    """Denoise ``noise`` to latents of the same shape, float32 [1, channels, height, width].
+    """Denoise ``noise`` to latents of the same shape, float32 [batch, channels, height, width].
+
+    What is ``kept`` is put back, with the noise of the step, after every step (Lugmayr et al. 2022, arXiv 2201.09865,
+    section 4.1, without its resampling).
 
     Args:
         predict: as ``Session.predict``; timesteps may be fractional.
         scheduler: from ``make_scheduler``.
         noise: unit variance.
-        conditioning: of two, the negative prompt first.
-        steps: sampling steps.
+        conditioning: of two, the negative prompt first; the same for all images.
+        steps: sampling steps of a whole drawing; with ``kept`` its strength says how many are left out.
         cfg_scale: classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598).
-        generator: for the samplers that add noise at every step.
+        generators: one for each image, for the samplers that add noise at every step.
+        kept: None draws the whole image.
     """
     scheduler.set_timesteps(steps, device=noise.device)
-    latents = noise * scheduler.init_noise_sigma
-    for timestep in scheduler.timesteps:
+    count = len(noise)
+    conditioning = repeated(conditioning, count)
+    timesteps, latents = _start(scheduler, noise, kept)
+    for index, timestep in enumerate(timesteps):
         pair = scheduler.scale_model_input(torch.cat([latents, latents]), timestep)
-        negative, positive = predict(pair, timestep.expand(2), conditioning).chunk(2)
+        negative, positive = predict(pair, timestep.expand(2 * count), conditioning).chunk(2)
         guided = negative + cfg_scale * (positive - negative)
-        latents = scheduler.step(guided, timestep, latents, generator=generator, return_dict=False)[0]
+        latents = scheduler.step(guided, timestep, latents, generator=list(generators), return_dict=False)[0]
+        if kept is not None:
+            following = timesteps[index + 1 : index + 2]
+            noisy = scheduler.add_noise(kept.latents, noise, following) if len(following) else kept.latents
+            latents = torch.lerp(noisy.expand_as(latents), latents, kept.drawn)
     return latents
+
+
+def repeated(conditioning: Conditioning, times: int) -> Conditioning:
+    """Each of its rows ``times`` times, one after the other."""
+    context, pooled, time_ids = (
+        None if tensor is None else tensor.repeat_interleave(times, dim=0)
+        for tensor in (conditioning.context, conditioning.pooled, conditioning.time_ids)
+    )
+    assert context is not None
+    return Conditioning(context, pooled, time_ids)
+
+
+def _start(scheduler: SchedulerMixin, noise: Tensor, kept: Kept | None) -> tuple[Tensor, Tensor]:
+    """The timesteps that are taken, and the latents before the first of them."""
+    timesteps = scheduler.timesteps
+    steps = len(timesteps)
+    left_out = 0 if kept is None else steps - max(1, min(steps, int(steps * kept.strength)))
+    # DDIM computes from the timestep alone.
+    if kept is not None and hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(left_out)
+    timesteps = timesteps[left_out:]
+    if kept is None or not left_out:
+        return timesteps, noise * scheduler.init_noise_sigma
+    return timesteps, scheduler.add_noise(kept.latents, noise, timesteps[:1])
 
 
 def sample_flow(
@@ -103,13 +158,13 @@ def sample_flow(
     shift: float,
     cfg_scale: float | None = None,
 ) -> Tensor:
-    """Follow a flow from ``noise`` to latents, float32 [1, channels, height, width], by Euler's method.
+    """Follow a flow from ``noise`` to latents, float32 [batch, channels, height, width], by Euler's method.
 
     Args:
         predict: as ``Session.predict``, with the guidance scale of the image.
         name: of the sampler, by the WebUI's name.
         noise: unit variance.
-        conditioning: of the prompt; with ``cfg_scale`` of two, the negative prompt first.
+        conditioning: of the prompt; with ``cfg_scale`` of two, the negative prompt first; the same for all images.
         steps: sampling steps.
         shift: of the timesteps (arXiv 2403.03206, section 5.3.2); 1 spaces them evenly.
         cfg_scale: classifier-free guidance; None where the model takes its guidance as an input.
@@ -117,15 +172,15 @@ def sample_flow(
     Raises:
         UserError: the sampler is none for a flow.
     """
-    if name != "Euler":
+    if name not in FLOW_SAMPLERS:
         raise UserError(f"preview_sampler is {name!r}; a base model that predicts a flow is sampled by Euler.")
     scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
     scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps), device=noise.device)
-    latents = noise
+    latents, rows = noise, len(conditioning.context)
+    conditioning = repeated(conditioning, len(noise))
     for timestep in scheduler.timesteps:
-        count = len(conditioning.context)
-        time = (timestep / scheduler.config.num_train_timesteps).expand(count)
-        flow = predict(latents.expand(count, -1, -1, -1), time, conditioning)
+        time = (timestep / scheduler.config.num_train_timesteps).expand(rows * len(noise))
+        flow = predict(latents.repeat(rows, 1, 1, 1), time, conditioning)
         if cfg_scale is not None:
             negative, positive = flow.chunk(2)
             flow = negative + cfg_scale * (positive - negative)

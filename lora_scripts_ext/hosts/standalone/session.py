@@ -14,12 +14,22 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ...base_models.parts import Checkpoint
-from ...contract import Conditioning, LatentDistribution, ModelInfo, PreviewRequest, Target, named_parts
+from ...contract import (
+    Conditioning,
+    DrawRequest,
+    Inpainting,
+    LatentDistribution,
+    ModelInfo,
+    PreviewRequest,
+    Target,
+    named_parts,
+)
 from ...families.registry import by_name
 from ...models.denoisers import DENOISERS
 from ...models.text import TextEncoders
+from ..canvas import whole_cells
 from . import inspection
-from .sampler import make_scheduler, sample, sample_flow
+from .sampler import Kept, make_scheduler, sample, sample_flow
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -111,41 +121,66 @@ class StandaloneSession:
         for model in (self._vae, *(self._text.models if text else ())):
             model.to("cpu")
 
-    @torch.no_grad()
+    @property
+    def side_step(self) -> int:
+        """The sides of an image that is drawn are multiples of this many pixels."""
+        return self.model.vae_factor * self._denoiser.latent_multiple(self._unet)
+
     def preview(self, request: PreviewRequest, lora: Path | None = None) -> Image.Image:
         """Draw one image with the attached adapter; ``lora`` is not needed. Sides are rounded to what the UNet takes.
-
-        The noise is drawn on the CPU from ``request.seed``, so every device draws the same image, and torch's own
-        random state is left alone.
 
         Raises:
             UserError: no such sampler.
         """
-        width, height = (self._rounded(side) for side in (request.width, request.height))
-        generator = torch.Generator().manual_seed(request.seed)
+        step = self.side_step
+        width, height = (max(step, round(side / step) * step) for side in (request.width, request.height))
+        drawing = DrawRequest(
+            prompt=request.prompt,
+            negative=request.negative,
+            seeds=(request.seed,),
+            width=width,
+            height=height,
+            steps=request.steps,
+            cfg_scale=request.cfg_scale,
+            sampler=request.sampler,
+        )
+        return self.draw_batch(drawing)[0]
+
+    @torch.no_grad()
+    def draw_batch(self, request: DrawRequest) -> list[Image.Image]:
+        """Draw an image for each seed, in one batch, with the adapters that are attached: those of the request's LoRAs
+        are not its concern. Sides, and those of what is inpainted, are multiples of ``side_step``.
+
+        The noise is drawn on the CPU from each seed, so every device draws the same image, and torch's own random state
+        is left alone.
+
+        Raises:
+            UserError: no such sampler.
+        """
+        generators = [torch.Generator().manual_seed(seed) for seed in request.seeds]
         factor, channels = self.model.vae_factor, self._denoiser.latent_channels(self._unet)
-        noise = torch.randn(1, channels, height // factor, width // factor, generator=generator)
+        shape = (1, channels, request.height // factor, request.width // factor)
+        noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
         draw = self._follow_flow if self._family.has_flow else self._denoise
-        latents = draw(request, noise.to(self.model.device), generator)
+        latents = draw(request, noise.to(self.model.device), generators)
         with self._at_hand([self._vae]):
-            unscaled = latents / self._checkpoint.scaling_factor + self._checkpoint.shift_factor
-            pixels = self._vae.decode(unscaled, return_dict=False)[0]
-        return _to_image(pixels[0])
+            # One by one: the VAE needs more memory for an image than the denoiser does.
+            return [_to_image(self._decode(one)) for one in latents.split(1)]
 
     def close(self) -> None:
         """Let go of the model."""
         del self._unet, self._vae, self._text
 
-    def _denoise(self, request: PreviewRequest, noise: Tensor, generator: torch.Generator) -> Tensor:
+    def _denoise(self, request: DrawRequest, noise: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Latents, with classifier-free guidance."""
         scheduler = make_scheduler(request.sampler, self._checkpoint.schedule, self.model.prediction_type)
-        factor = self.model.vae_factor
-        height, width = (side * factor for side in noise.shape[2:])
         with self._at_hand(self._text.models):
-            guidance = self._guidance(request, width, height)
-        return sample(self.predict, scheduler, noise, guidance, request.steps, request.cfg_scale, generator)
+            guidance = self._guidance(request)
+        kept = None if request.inpainting is None else self._kept(request.inpainting)
+        steps, cfg_scale = request.steps, request.cfg_scale
+        return sample(self.predict, scheduler, noise, guidance, steps, cfg_scale, generators, kept)
 
-    def _follow_flow(self, request: PreviewRequest, noise: Tensor, generator: torch.Generator) -> Tensor:
+    def _follow_flow(self, request: DrawRequest, noise: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Latents of a model that predicts a flow. One that takes its guidance scale as an input has no negative
         prompt."""
         guided = self._family.takes_guidance
@@ -156,7 +191,7 @@ class StandaloneSession:
         cfg_scale = None if guided else request.cfg_scale
         return sample_flow(predict, request.sampler, noise, conditioning, request.steps, shift, cfg_scale)
 
-    def _guidance(self, request: PreviewRequest, width: int, height: int) -> Conditioning:
+    def _guidance(self, request: DrawRequest) -> Conditioning:
         """Conditioning of the negative prompt and the prompt. SDXL was trained to take zeros for an empty negative."""
         encoded = self.encode_text([request.negative, request.prompt])
         if encoded.pooled is None:
@@ -164,12 +199,23 @@ class StandaloneSession:
         if not request.negative:
             encoded.context[0] = 0
             encoded.pooled[0] = 0
+        width, height = request.width, request.height
         sizes = torch.tensor([[height, width, 0, 0, height, width]] * 2, dtype=torch.float32)
         return Conditioning(encoded.context, encoded.pooled, sizes)
 
-    def _rounded(self, side: int) -> int:
-        step = self.model.vae_factor * self._denoiser.latent_multiple(self._unet)
-        return max(step, round(side / step) * step)
+    def _kept(self, inpainting: Inpainting) -> Kept:
+        """The image and the mask as latents."""
+        pixels = torch.from_numpy(np.array(inpainting.image.convert("RGB"))).permute(2, 0, 1)[None]
+        with self._at_hand([self._vae]):
+            latents = self.encode_images(pixels.float() / 127.5 - 1).mean
+        factor = self.model.vae_factor
+        cells = np.array(whole_cells(inpainting.mask, factor))[::factor, ::factor] > 0
+        return Kept(latents, torch.from_numpy(cells)[None, None].to(latents), inpainting.denoising_strength)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        """[1, channels, height, width] -> pixels [3, height, width] in [-1, 1]."""
+        unscaled = latents / self._checkpoint.scaling_factor + self._checkpoint.shift_factor
+        return self._vae.decode(unscaled, return_dict=False)[0][0]
 
     def _fetch(self, model: nn.Module) -> None:
         if next(model.parameters()).device != self.model.device:

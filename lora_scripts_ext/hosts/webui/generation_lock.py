@@ -1,4 +1,4 @@
-"""The WebUI's generation lock while a LoRA is trained: requests wait or are refused.
+"""The WebUI's generation lock while a run holds the model: requests wait or are refused.
 
 Importable only inside a WebUI.
 """
@@ -14,7 +14,8 @@ from modules import call_queue, fifo_lock, progress, shared
 
 from .generation_setting import REFUSE, SETTING
 
-BUSY = "A LoRA is being trained on this model; wait for it, or stop it in the LoRA Trainer tab."
+TRAINING = "A LoRA is being trained on this model; wait for it, or stop it in the LoRA Trainer tab."
+DRAWING = "Images of a catalogue are being drawn with this model; wait for them, or stop that in the LoRA Trainer tab."
 # They only split a prompt into tokens; typing would otherwise fill the server's threads with waiting calls.
 _READERS = ("update_token_counter", "update_negative_prompt_token_counter")
 
@@ -22,16 +23,17 @@ _READERS = ("update_token_counter", "update_negative_prompt_token_counter")
 class Busy(RuntimeError):
     """Raised where an image is requested; the WebUI's API answers with ``status_code`` and ``detail``."""
 
-    def __init__(self) -> None:
-        super().__init__(BUSY)
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
         self.status_code = 503
-        self.detail = BUSY
+        self.detail = reason
 
 
-class _TrainingLock(fifo_lock.FIFOLock):
+class _HeldLock(fifo_lock.FIFOLock):
     """The WebUI's lock as others find it during a run."""
 
     readers: set[int]
+    reason: str
 
     def __enter__(self) -> bool:
         # The lock is all that callers touch, without saying what for: that stands in the caller's frame.
@@ -42,7 +44,7 @@ class _TrainingLock(fifo_lock.FIFOLock):
         if getattr(shared.opts, SETTING) == REFUSE:
             # The page's name for it, and the API's.
             _unqueue(caller.get("id_task") or caller.get("task_id"))
-            raise Busy
+            raise Busy(self.reason)
         return self.acquire()
 
     def __exit__(self, *error: object) -> None:
@@ -53,14 +55,14 @@ class _TrainingLock(fifo_lock.FIFOLock):
 
 
 @contextmanager
-def acquired() -> Iterator[None]:
-    """Hold the lock: generation, from the page or the API, waits for its turn or is refused."""
+def acquired(reason: str = TRAINING) -> Iterator[None]:
+    """Hold the lock: generation, from the page or the API, waits for its turn or is refused with ``reason``."""
     lock = call_queue.queue_lock
     with lock:
         before = lock.__class__
-        lock.readers = set()
+        lock.readers, lock.reason = set(), reason
         # In place: the API holds on to the lock itself. Whoever is inside leaves by the class he entered by.
-        lock.__class__ = _TrainingLock
+        lock.__class__ = _HeldLock
         try:
             yield
         finally:
@@ -69,7 +71,12 @@ def acquired() -> Iterator[None]:
 
 def held() -> bool:
     """Whether a run is going on."""
-    return isinstance(call_queue.queue_lock, _TrainingLock)
+    return isinstance(call_queue.queue_lock, _HeldLock)
+
+
+def reason() -> str:
+    """Why the lock is held by a run, as a sentence."""
+    return call_queue.queue_lock.reason
 
 
 def _unqueue(task: str | None) -> None:

@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from modules import sd_models, shared
 from torch import nn
 
-from . import notices
-from .generation_lock import BUSY
+from . import generation_lock, notices
 
 #: the name a LoRA is listed by while previews are drawn from its file
 PREVIEW = "lora-trainer-preview"
-LATER = "A LoRA is being trained; your choice takes effect when the training has ended."
+AFTER_TRAINING = "A LoRA is being trained; your choice takes effect when the training has ended."
+AFTER_DRAWING = "Images of a catalogue are being drawn; your choice takes effect when they are done."
 
 
 def lora_dir() -> Path:
@@ -42,18 +42,33 @@ def networks() -> ModuleType:
     return sys.modules["networks"]
 
 
+def entry(name: str, lora: Path) -> Any:
+    """The file as the WebUI lists LoRAs, under this name; to be used with :func:`listed`."""
+    lookup = networks().available_network_hash_lookup
+    before = dict(lookup)
+    made = networks().network.NetworkOnDisk(name, str(lora))
+    # It has put itself there, perhaps in place of the same file's own entry.
+    lookup.clear()
+    lookup.update(before)
+    return made
+
+
 @contextmanager
-def listed(lora: Path) -> Iterator[None]:
-    """Prompts can use the file as ``PREVIEW`` within this context; afterwards it is not listed any more."""
+def listed(entries: Sequence[Any]) -> Iterator[None]:
+    """Prompts can use these entries within this context; afterwards they are not listed any more."""
     nets = networks()
-    entry = nets.network.NetworkOnDisk(PREVIEW, str(lora))
-    nets.available_networks[PREVIEW] = nets.available_network_aliases[PREVIEW] = entry
+    lookup = nets.available_network_hash_lookup
+    replaced_entries = {one.shorthash: lookup[one.shorthash] for one in entries if one.shorthash in lookup}
+    for one in entries:
+        nets.available_networks[one.name] = nets.available_network_aliases[one.name] = one
     try:
         yield
     finally:
-        nets.available_networks.pop(PREVIEW, None)
-        nets.available_network_aliases.pop(PREVIEW, None)
-        nets.available_network_hash_lookup.pop(entry.shorthash, None)
+        for one in entries:
+            nets.available_networks.pop(one.name, None)
+            nets.available_network_aliases.pop(one.name, None)
+            lookup.pop(one.shorthash, None)
+        lookup.update(replaced_entries)
 
 
 @contextmanager
@@ -118,15 +133,16 @@ def settings_locked(keys: Sequence[str]) -> Iterator[None]:
 
 
 @contextmanager
-def settings_deferred(keys: Sequence[str]) -> Iterator[None]:
+def settings_deferred(keys: Sequence[str], notice: str = AFTER_TRAINING) -> Iterator[None]:
     """Changing one of these settings shows a notice that it takes effect after the run."""
-    with _on_change(keys, lambda: notices.show(LATER)):
+    with _on_change(keys, lambda: notices.show(notice)):
         yield
 
 
 def _refuse() -> NoReturn:
-    notices.show(BUSY)
-    raise RuntimeError(BUSY)
+    reason = generation_lock.reason()
+    notices.show(reason)
+    raise RuntimeError(reason)
 
 
 @contextmanager
@@ -140,6 +156,31 @@ def _on_change(keys: Sequence[str], notice: Callable[[], object]) -> Iterator[No
     finally:
         for label, onchange in zip(labels, before, strict=True):
             label.onchange = onchange
+
+
+@contextmanager
+def settings_changed(**values: object) -> Iterator[None]:
+    """These settings have other values within this context, unsaved; those that a WebUI lacks do nothing."""
+    data = shared.opts.data
+    before = {key: data[key] for key in values if key in data}
+    data.update(values)
+    try:
+        yield
+    finally:
+        for key in values.keys() - before.keys():
+            del data[key]
+        data.update(before)
+
+
+@contextmanager
+def without_history() -> Iterator[None]:
+    """Images drawn meanwhile do not count as the user's last ones, whose parameters the page can restore."""
+    before = shared.cmd_opts.no_prompt_history
+    shared.cmd_opts.no_prompt_history = True
+    try:
+        yield
+    finally:
+        shared.cmd_opts.no_prompt_history = before
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...errors import UserError
 from .caption import Caption
+from .catalogue import DrawCatalogue, ExportCatalogue
 from .check import Check
 from .generate import Generate
 from .import_loras import ImportLoras
@@ -17,7 +18,7 @@ from .update import Update
 
 _ALL = (
     Train(), Caption(), Prepare(), Check(), Generate(), Review(), Update(), Merge(), Resize(), IntoCheckpoint(),
-    ImportLoras(),
+    ImportLoras(), DrawCatalogue(), ExportCatalogue(),
 )  # fmt: skip
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 

@@ -18,11 +18,14 @@ from ....base_models.refusals import warnings_on_file
 from ....config import Config
 from ....contract import Inspection, ModelInfo, PredictionType
 from ....errors import UserError
+from ....families.family import Family
 from ....families.registry import by_encoders
 from ....models.noise_schedule import rescaled
 from ....models.weights import sha256
 from .. import generation_lock, selection, shared_state
-from .session import A1111Session
+from ..drawer import SETTINGS
+from .drawer import A1111Drawer
+from .session import A1111Session, merged_no_longer
 
 _TRAINABLE = "load a Stable Diffusion 1, 2 or XL checkpoint (text to image) in the WebUI first."
 # Settings that change the model at once, or when the queue is free.
@@ -66,6 +69,32 @@ class A1111Host:
             session = A1111Session(model, info, config)
             stack.callback(session.close)
             yield session
+
+    @contextmanager
+    def drawing(self, base_model: str) -> Iterator[A1111Drawer]:
+        """Wait for the queue, then draw with the model until the end of the context; see ``contract.Host.drawing``.
+
+        Raises:
+            UserError: no model is loaded, one of an unknown kind, or another one is chosen by now.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(generation_lock.acquired(generation_lock.DRAWING))
+            if shared.sd_model is not None:
+                selection.require(base_model, [chosen_checkpoint()], self._stamps)
+            model = _chosen_model()
+            family = _drawable(model)
+            stack.enter_context(shared_state.announced("Catalogue", self._stop))
+            stack.enter_context(shared_state.model_locked())
+            stack.enter_context(shared_state.settings_locked(_REBUILDING))
+            stack.enter_context(shared_state.random_states_restored())
+            stack.enter_context(shared_state.settings_changed(**SETTINGS))
+            stack.enter_context(shared_state.without_history())
+            stack.enter_context(without_networks(model, ()))
+            stack.enter_context(merged_no_longer(model))
+            stack.enter_context(_without_hypernetworks())
+            stack.enter_context(_without_hypertile(model))
+            stack.callback(sd_hijack.model_hijack.apply_circular, sd_hijack.model_hijack.circular_enabled)
+            yield A1111Drawer(model, family)
 
     def lora_dir(self) -> Path:
         """The WebUI's LoRA folder."""
@@ -162,9 +191,26 @@ def _require_trainable(model: Any, config: Config) -> None:
         )
 
 
+def _drawable(model: Any) -> Family:
+    """The model's family.
+
+    Raises:
+        UserError: there is no model, or one of none that is known.
+    """
+    if model is None:
+        raise UserError(f"The WebUI has no model loaded; {_TRAINABLE}")
+    if not (model.is_sd1 or model.is_sd2 or model.is_sdxl):
+        raise UserError(f"{model.sd_checkpoint_info.name_for_extra} is of a kind that is not known; {_TRAINABLE}")
+    return _family(model)
+
+
+def _family(model: Any) -> Family:
+    return by_encoders([False, True] if model.is_sdxl else [model.is_sd2])
+
+
 def _info(model: Any, config: Config) -> ModelInfo:
     checkpoint = model.sd_checkpoint_info
-    family = by_encoders([False, True] if model.is_sdxl else [model.is_sd2])
+    family = _family(model)
     prediction: PredictionType = "v_prediction" if model.parameterization == "v" else "epsilon"
     alphas = model.alphas_cumprod_original.detach().to("cpu", torch.float32)
     rescale = config.zero_terminal_snr

@@ -94,8 +94,8 @@ class A1111Session(WebUISession):
                 kept = {"reload_model_weights": lambda *_, **__: self._resident}
                 stack.enter_context(shared_state.replaced(sd_models, kept))
                 if lora is not None:
-                    stack.enter_context(shared_state.listed(lora))
-                    stack.enter_context(_merged_no_longer(self._resident))
+                    stack.enter_context(shared_state.listed([shared_state.entry(shared_state.PREVIEW, lora)]))
+                    stack.enter_context(merged_no_longer(self._resident))
                 yield
         finally:
             sd_hijack.model_hijack.apply_optimizations(ours.title() if ours is not None else "None")
@@ -131,7 +131,7 @@ def _text_encoders(resident: Any, family: FamilyName, clip_skip: int, cut: set[s
 
 
 @contextmanager
-def _merged_no_longer(model: nn.Module) -> Iterator[None]:
+def merged_no_longer(model: nn.Module) -> Iterator[None]:
     """Afterwards the weights show no trace of what has been merged meanwhile."""
     nets = shared_state.networks()
     untouched = [layer for layer in model.modules() if getattr(layer, "network_weights_backup", None) is None]
@@ -146,4 +146,5 @@ def _merged_no_longer(model: nn.Module) -> Iterator[None]:
         for layer in untouched:
             if getattr(layer, "network_weights_backup", None) is not None:
                 nets.network_reset_cached_weight(layer)
-        nets.networks_in_memory.pop(shared_state.PREVIEW, None)
+        for name in [name for name in nets.networks_in_memory if name.startswith(shared_state.PREVIEW)]:
+            del nets.networks_in_memory[name]

@@ -23,9 +23,11 @@ from ....families.registry import by_class
 from ....models.noise_schedule import rescaled
 from ....models.weights import sha256
 from .. import generation_lock, selection, shared_state
+from ..drawer import SETTINGS
 from .chroma import ChromaSession
+from .drawer import ForgeDrawer
 from .flux import FluxSession
-from .session import ForgeSession, load
+from .session import ForgeSession, load, loras_restored
 from .webuis import WEBUI
 
 _TRAINABLE = f"choose {WEBUI.trainable} (text to image) at the top of the page."
@@ -73,6 +75,30 @@ class ForgeHost:
             stack.callback(session.close)
             stack.enter_context(session.taken())
             yield session
+
+    @contextmanager
+    def drawing(self, base_model: str) -> Iterator[ForgeDrawer]:
+        """Wait for the queue, then draw with the model until the end of the context; see ``contract.Host.drawing``.
+
+        Raises:
+            UserError: no model is chosen, one of an unknown kind, or another one by now.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(generation_lock.acquired(generation_lock.DRAWING))
+            if chosen_checkpoint():
+                selection.require(base_model, _chosen_files(), self._stamps)
+            model = _chosen_model()
+            family = _drawable(model)
+            stack.enter_context(shared_state.announced("Catalogue", self._stop))
+            stack.enter_context(shared_state.model_locked((memory_management, "unload_all_models")))
+            stack.enter_context(shared_state.settings_deferred(_CHOICES, shared_state.AFTER_DRAWING))
+            stack.enter_context(shared_state.random_states_restored())
+            stack.enter_context(shared_state.settings_changed(**SETTINGS))
+            stack.enter_context(shared_state.without_history())
+            stack.enter_context(_bare(model, ()))
+            stack.enter_context(WEBUI.without_references())
+            stack.enter_context(loras_restored(model))
+            yield ForgeDrawer(model, family)
 
     def lora_dir(self) -> Path:
         """The WebUI's LoRA folder."""
@@ -148,6 +174,23 @@ def _require_trainable(model: Any) -> Family:
     family = by_class(kind)
     if family is None or family.denoiser not in WEBUI.denoisers:
         raise UserError(f"{name} is of a kind ({kind}) that cannot be trained on; {_TRAINABLE}")
+    return family
+
+
+def _drawable(model: Any) -> Family:
+    """The model's family.
+
+    Raises:
+        UserError: there is no model, or one of no family that is known.
+    """
+    kind = type(model).__name__
+    if not hasattr(model, "forge_objects"):
+        raise UserError(f"The WebUI has no model loaded; {_TRAINABLE}")
+    family = by_class(kind)
+    if family is None:
+        raise UserError(
+            f"{model.sd_checkpoint_info.name_for_extra} is of a kind ({kind}) that is not known; {_TRAINABLE}"
+        )
     return family
 
 

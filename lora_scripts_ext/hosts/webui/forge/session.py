@@ -117,9 +117,6 @@ class ForgeSession(WebUISession):
     @contextmanager
     def _drawing(self, lora: Path | None) -> Iterator[None]:
         """The WebUI's own tensors, and the file's LoRA in its lists; what a prompt changes is put back."""
-        model, nets = self._resident, shared_state.networks()
-        names = ("forge_objects", "forge_objects_after_applying_lora", "current_lora_hash")
-        before, loaded = {name: getattr(model, name) for name in names}, list(nets.loaded_networks)
         with ExitStack() as stack:
             stack.enter_context(self._theirs())
             stack.callback(self._load, self._parts.unet, self._parts.clip.patcher)
@@ -127,15 +124,13 @@ class ForgeSession(WebUISession):
             chosen = sd_models.model_data.forge_loading_parameters
             sd_models.model_data.forge_loading_parameters = self._chosen
             WEBUI.forget_files()
+            stack.enter_context(loras_restored(self._resident))
             if lora is not None:
-                stack.enter_context(shared_state.listed(lora))
+                stack.enter_context(shared_state.listed([shared_state.entry(shared_state.PREVIEW, lora)]))
             try:
                 yield
             finally:
                 sd_models.model_data.forge_loading_parameters = chosen
-                for name, value in before.items():
-                    setattr(model, name, value)
-                nets.loaded_networks[:] = loaded
 
     def _fit(self) -> ExitStack:
         """Put in place what gradients need."""
@@ -167,6 +162,20 @@ class ForgeSession(WebUISession):
 
     def _load(self, *patchers: Any) -> None:
         load(*patchers, whole=self._whole)
+
+
+@contextmanager
+def loras_restored(model: Any) -> Iterator[None]:
+    """Afterwards the WebUI thinks that the model uses the LoRAs that it used before."""
+    nets = shared_state.networks()
+    names = ("forge_objects", "forge_objects_after_applying_lora", "current_lora_hash")
+    before, loaded = {name: getattr(model, name) for name in names}, list(nets.loaded_networks)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(model, name, value)
+        nets.loaded_networks[:] = loaded
 
 
 @torch.inference_mode()

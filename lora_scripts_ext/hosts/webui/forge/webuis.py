@@ -7,7 +7,7 @@ Importable only inside Forge or Neo.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -76,6 +76,10 @@ class Webui(ABC):
         """LoRAs are read from their files again."""
 
     @abstractmethod
+    def load_networks(self, names: Sequence[str]) -> None:
+        """The next image uses the LoRAs that are listed by these names, as they are."""
+
+    @abstractmethod
     def forwards(self, attend: Any) -> weights.Forwards:
         """The forwards of blocks that must be computed another way for gradients; ``attend`` computes attention."""
 
@@ -133,6 +137,11 @@ class Forge(Webui):
         """See ``Webui.forget_files``; Forge keeps what it has read by the file's name."""
         shared_state.networks().load_lora_state_dict.cache_clear()
 
+    def load_networks(self, names: Sequence[str]) -> None:
+        """See ``Webui.load_networks``."""
+        ones = [1.0] * len(names)
+        shared_state.networks().load_networks(list(names), ones, ones, [None] * len(names))
+
     def forwards(self, attend: Any) -> weights.Forwards:
         """See ``Webui.forwards``; the blocks of Flux do not add in place."""
         return weights.UNET
@@ -188,6 +197,11 @@ class Neo(Webui):
 
     def forget_files(self) -> None:
         """See ``Webui.forget_files``; nothing is kept."""
+
+    def load_networks(self, names: Sequence[str]) -> None:
+        """See ``Webui.load_networks``."""
+        ones = [1.0] * len(names)
+        shared_state.networks().load_networks(list(names), ones, ones)
 
     def forwards(self, attend: Any) -> weights.Forwards:
         """See ``Webui.forwards``."""

@@ -1,0 +1,445 @@
+"""Routes of catalogues: lists and rules, products, candidates, what people decide about them, what is handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from .. import json_text
+from ..catalogue import candidates, decisions, feedback, manifest
+from ..catalogue.candidates import Candidate
+from ..catalogue.decisions import Decision
+from ..catalogue.product import CatalogueProduct
+from ..catalogue.store import Catalogue, Changes
+from ..channels import channel as channels
+from ..channels import law
+from ..errors import NotFound
+from ..images import decode, thumbnail
+from ..jobs.catalogues import Catalogues, newest, queue_drawing
+from ..jobs.kinds.catalogue import FINISHED
+from ..jobs.submit import submit
+from ..library.job import Job, NewJob
+from ..library.uploads import Uploads
+from ..time_text import iso
+from . import catalogue_schemas as schemas
+from .access import caller_of
+from .body import announced, receive
+from .catalogue_schemas import (
+    CatalogueIn,
+    ChoiceIn,
+    DrawIn,
+    ExportIn,
+    FeedbackIn,
+    MoreIn,
+    ProductIn,
+    RowsIn,
+    SettingsIn,
+)
+from .errors import Problem
+from .files import send
+from .idempotency import Answer
+from .route import json_response, reads_body_itself, reads_files
+from .schemas import given
+from .service import Service
+
+_TAGS = ["catalogues"]
+_ONE = "/catalogues/{id}"
+_PRODUCT = "/catalogues/{id}/products/{product}"
+_CANDIDATE = "/catalogues/{id}/products/{product}/candidates/{number}"
+_THUMBNAIL = 320
+_KEPT = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+_TYPES = {
+    ".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".json": "application/json", ".csv": "text/csv",
+}  # fmt: skip
+
+
+def add(router: APIRouter, service: Service) -> None:
+    """Add the routes."""
+    catalogues = Catalogues(service.environment)
+    _add_channels(router)
+    _add_collection(router, service, catalogues)
+    _add_list(router, service, catalogues)
+    _add_products(router, catalogues)
+    _add_drawing(router, service, catalogues)
+    _add_decisions(router, catalogues)
+    _add_images(router, service, catalogues)
+    _add_export(router, service, catalogues)
+
+
+def _add_channels(router: APIRouter) -> None:
+    @router.get("/channels", tags=_TAGS, response_model=schemas.Channels, summary="List the sales channels that ship")
+    @reads_files
+    def list_channels(
+        market: str = Query("", max_length=10, description="Country whose law on visible marks counts, such as CN."),
+    ) -> dict[str, Any]:
+        return {"items": [_channel(channels.load(name), market) for name in channels.names()]}
+
+
+def _add_collection(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
+    @router.get("/catalogues", tags=_TAGS, response_model=schemas.Catalogues, summary="List catalogues")
+    @reads_files
+    def list_catalogues() -> dict[str, Any]:
+        views = []
+        for id in catalogues.ids():
+            with catalogues.opened(id) as catalogue:
+                views.append(_short(service, id, catalogue))
+        return {"items": sorted(views, key=lambda one: (one["created"], one["id"]), reverse=True)}
+
+    @router.post(
+        "/catalogues", status_code=201, tags=_TAGS, response_model=schemas.WholeCatalogue, summary="Make a catalogue"
+    )
+    @reads_files
+    def add_catalogue(wanted: CatalogueIn) -> Response:
+        """Of a list of the server's, of rows, or without products: then send the list with PUT."""
+        values = _values(wanted)
+        id = catalogues.create(values, values.pop("products", None))
+        with catalogues.opened(id) as catalogue:
+            view = _whole(router, service, id, catalogue)
+        return json_response(view, 201, {"Location": f"{router.prefix}/catalogues/{id}"})
+
+    @router.post("/catalogues/check", tags=_TAGS, response_model=schemas.Checked, summary="Try a list with its rules")
+    @reads_files
+    def check_list(wanted: CatalogueIn) -> dict[str, Any]:
+        """Nothing is kept or drawn."""
+        values = _values(wanted)
+        return catalogues.check(values, values.pop("products", None))
+
+    @router.get(_ONE, tags=_TAGS, response_model=schemas.WholeCatalogue, summary="Look at a catalogue")
+    @reads_files
+    def get_catalogue(id: str) -> dict[str, Any]:
+        with catalogues.opened(id) as catalogue:
+            return _whole(router, service, id, catalogue)
+
+    @router.patch(_ONE, tags=_TAGS, response_model=schemas.WholeCatalogue, summary="Change a catalogue's settings")
+    @reads_files
+    def change_catalogue(id: str, change: SettingsIn) -> dict[str, Any]:
+        """Products that are there are matched again; what is drawn and decided stays."""
+        catalogues.change(id, _values(change))
+        with catalogues.opened(id) as catalogue:
+            return _whole(router, service, id, catalogue)
+
+
+def _add_list(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
+    uploads = Uploads(service.database)
+
+    @router.post(f"{_ONE}/check", tags=_TAGS, response_model=schemas.Checked, summary="Try rules on a catalogue's list")
+    @reads_files
+    def check_catalogue(id: str, wanted: CatalogueIn = CatalogueIn()) -> dict[str, Any]:  # noqa: B008 - not changed
+        """With the settings that the request changes. Nothing is kept or drawn."""
+        values = _values(wanted)
+        return catalogues.check(values, values.pop("products", None), id)
+
+    @router.post(f"{_ONE}/read", tags=_TAGS, response_model=schemas.Changes, summary="Read a catalogue's list again")
+    @reads_files
+    def read_list(id: str, wanted: RowsIn = RowsIn()) -> dict[str, Any]:  # noqa: B008 - it is not changed
+        """By SKU: what people have changed and decided stays."""
+        return _changes(catalogues.read(id, wanted.products))
+
+    @router.put(
+        f"{_ONE}/list/{{name}}", tags=_TAGS, response_model=schemas.Changes, summary="Send a catalogue's list",
+        openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {}}}},
+    )  # fmt: skip
+    @reads_body_itself
+    async def put_list(id: str, name: str, request: Request) -> Response:
+        """The body is the file: CSV, TSV, JSON or XLSX."""
+        folder = await service.threads.run(catalogues.folder, id)
+        size = announced(request)
+        held = uploads.whole(name, size)
+        path, part = await service.threads.run(held.__enter__)
+        try:
+            await receive(service.threads, request, part)
+            return await service.file_threads.run(_listed, catalogues, id, folder, path, size)
+        finally:
+            await service.threads.run(held.__exit__, None, None, None)
+
+    @router.get(
+        f"{_ONE}/problems", tags=_TAGS, response_model=schemas.RowProblems, summary="List rows that cannot be used"
+    )
+    def list_problems(id: str) -> dict[str, Any]:
+        with catalogues.opened(id) as catalogue:
+            return {"items": [asdict(one) for one in catalogue.problems()]}
+
+
+def _add_products(router: APIRouter, catalogues: Catalogues) -> None:
+    @router.get(
+        f"{_ONE}/products", tags=_TAGS, response_model=schemas.ProductPage, summary="List a catalogue's products"
+    )
+    def list_products(
+        id: str,
+        state: str = Query("", max_length=20, description="Only these; `removed`: those no longer in the list."),
+        category: str = Query("", max_length=500),
+        search: str = Query("", max_length=300, description="In SKU, title, tags and other columns."),
+        limit: int = Query(50, ge=1, le=200),
+        cursor: str = Query("", max_length=40, description="`next` of the page before."),
+    ) -> dict[str, Any]:
+        with catalogues.opened(id) as catalogue:
+            page = catalogue.page(state=state, category=category, search=search, limit=limit, cursor=cursor)
+            own = candidates.of_products(catalogue, [one.id for one in page.products])
+        items = [_product(router.prefix, id, one, own[one.id]) for one in page.products]
+        return {"items": items, "next": page.next}
+
+    @router.get(_PRODUCT, tags=_TAGS, response_model=schemas.CatalogueProduct, summary="Look at a product")
+    def get_product(id: str, product: int) -> dict[str, Any]:
+        with catalogues.opened(id) as catalogue:
+            return _product_of(router.prefix, id, catalogue, product)
+
+    @router.patch(
+        _PRODUCT, tags=_TAGS, response_model=schemas.CatalogueProduct, summary="Change what is drawn of a product"
+    )
+    def change_product(id: str, product: int, change: ProductIn) -> dict[str, Any]:
+        """It counts for candidates that are not drawn yet."""
+        values = given(change)
+        if values.get("loras") is not None:
+            values["loras"] = [dict(vars(one)) for one in change.loras or []]
+        with catalogues.opened(id) as catalogue:
+            catalogue.edit(product, values)
+            return _product_of(router.prefix, id, catalogue, product)
+
+
+def _add_drawing(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
+    @router.post(
+        f"{_ONE}/generate", status_code=201, tags=_TAGS, response_model=schemas.Drawing, summary="Draw candidates"
+    )
+    @reads_files
+    def draw(id: str, wanted: DrawIn = DrawIn()) -> Response:  # noqa: B008 - it is not changed
+        """Of products that a rule fits, so many as they have not yet; those that failed are tried again."""
+        job = NewJob(
+            "catalogue", {"base_model": wanted.base_model or ""}, priority=wanted.priority, after=wanted.after,
+            runner=service.environment.runner,
+        )  # fmt: skip
+        with catalogues.opened(id) as catalogue:
+            candidates.request(catalogue, wanted.candidates, wanted.products)
+            return _drawing(router, service, catalogue, job)
+
+    @router.post(
+        f"{_PRODUCT}/candidates", status_code=201, tags=_TAGS, response_model=schemas.Drawing,
+        summary="Draw more candidates of a product",
+    )  # fmt: skip
+    @reads_files
+    def draw_more(id: str, product: int, request: Request, wanted: MoreIn = MoreIn()) -> Response:  # noqa: B008
+        """With numbers and seeds of their own; one that they replace is rejected."""
+        with catalogues.opened(id) as catalogue:
+            if wanted.replaces is not None:
+                who = _who(request, wanted.who)
+                decisions.decide(catalogue, product, wanted.replaces, "rejected", who=who)
+            candidates.add(catalogue, product, wanted.count)
+            return _drawing(router, service, catalogue, NewJob("catalogue", {}, runner=service.environment.runner))
+
+
+def _add_decisions(router: APIRouter, catalogues: Catalogues) -> None:
+    @router.post(
+        f"{_CANDIDATE}/decisions", status_code=201, tags=_TAGS, response_model=schemas.Choice,
+        summary="Approve, reject, crop a candidate, or comment",
+    )  # fmt: skip
+    def decide(id: str, product: int, number: int, wanted: ChoiceIn, request: Request) -> dict[str, Any]:
+        """Of a product several may be approved; they are in that order."""
+        crop = decisions.crop_of(wanted.crop) if wanted.crop is not None else None
+        with catalogues.opened(id) as catalogue:
+            return _decision(
+                decisions.decide(
+                    catalogue, product, number, wanted.verdict, crop=crop, comment=wanted.comment,
+                    who=_who(request, wanted.who),
+                )
+            )  # fmt: skip
+
+    @router.get(f"{_PRODUCT}/decisions", tags=_TAGS, response_model=schemas.Choices, summary="List decisions")
+    def list_decisions(id: str, product: int) -> dict[str, Any]:
+        """About all candidates of a product, the newest first."""
+        with catalogues.opened(id) as catalogue:
+            return {"items": [_decision(one) for one in decisions.of_product(catalogue, catalogue.get(product).id)]}
+
+
+def _add_images(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
+    @router.get(f"{_CANDIDATE}/image", tags=_TAGS, summary="Fetch a candidate's image", response_class=Response)
+    async def get_image(
+        id: str,
+        product: int,
+        number: int,
+        request: Request,
+        size: int = Query(0, ge=0, le=4096, description="Longest side of a small JPEG: 160, 320 or 640; 0: the file."),
+        of: str = Query("", max_length=100, description="Of the list's addresses: another one for another image."),
+    ) -> Response:
+        path = await service.threads.run(_image, catalogues, id, product, number)
+        if size:
+            return await service.file_threads.run(_small, path, size)
+        return await send(service.threads, path, "image/png", request.headers)
+
+
+def _add_export(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
+    @router.post(
+        f"{_ONE}/export", status_code=201, tags=_TAGS, response_model=schemas.CatalogueJob,
+        summary="Hand over approved images",
+    )  # fmt: skip
+    @reads_files
+    def export(id: str, request: Request, wanted: ExportIn = ExportIn()) -> Response:  # noqa: B008
+        """Finished for each channel, with a manifest; what is there already is left alone."""
+        with catalogues.opened(id) as catalogue:
+            config = {
+                "catalogue": str(catalogue.folder), "output_dir": wanted.output_dir or "",
+                "channels": wanted.channels or [], "undecided": wanted.undecided,
+            }  # fmt: skip
+        job = NewJob("catalogue_export", config, runner=service.environment.runner)
+        with service.database.writing():
+            queued = submit(service.queue, service.environment, [job])[0]
+            view = _job(queued)
+            service.requests.keep(Answer(201, json_text.dumps(view), f"{router.prefix}/jobs/{queued.id}"))
+        service.wake()
+        return json_response(view, 201, {"Location": f"{router.prefix}/jobs/{queued.id}"})
+
+    @router.get(
+        f"{_ONE}/finished/{{path:path}}",
+        tags=_TAGS,
+        summary="Fetch a finished image or the manifest",
+        response_class=Response,
+    )
+    async def get_finished(id: str, path: str, request: Request) -> Response:
+        """By its `file` in the manifest, which is itself `manifest.json` and `manifest.csv`."""
+        file = await service.threads.run(_finished, catalogues, id, path)
+        return await send(service.threads, file, _TYPES[file.suffix.lower()], request.headers)
+
+    @router.post(f"{_ONE}/feedback", tags=_TAGS, response_model=schemas.Feedback, summary="Train on chosen images")
+    @reads_files
+    def feed_back(id: str, wanted: FeedbackIn) -> dict[str, Any]:
+        """Approved images go into a training set's folder, marked as generated, up to a share of it."""
+        folder = service.environment.readable(wanted.folder)
+        with catalogues.opened(id) as catalogue:
+            return feedback.feed_back(catalogue, folder, wanted.share, wanted.trigger_word).to_dict()
+
+
+def _values(wanted: SettingsIn) -> dict[str, Any]:
+    """The settings that the request has; null is as good as left out."""
+    return {key: value for key, value in given(wanted).items() if value is not None}
+
+
+def _listed(catalogues: Catalogues, id: str, folder: Path, path: Path, size: int) -> Response:
+    if path.stat().st_size != size:
+        raise Problem("bad_request", "The body is shorter than its Content-Length; send it again.")
+    return json_response(_changes(catalogues.take_list(id, path)))
+
+
+def _drawing(router: APIRouter, service: Service, catalogue: Catalogue, job: NewJob) -> Response:
+    with service.database.writing():
+        queued = queue_drawing(service.queue, service.environment, catalogue, job)
+        view = {"waiting": candidates.waiting(catalogue), "job": queued.id}
+        location = f"{router.prefix}/jobs/{queued.id}"
+        service.requests.keep(Answer(201, json_text.dumps(view), location))
+    service.wake()
+    return json_response(view, 201, {"Location": location})
+
+
+def _who(request: Request, given_name: str) -> str:
+    """Whose request it is: by its key, else as it says."""
+    return caller_of(request).name or given_name.strip()
+
+
+def _image(catalogues: Catalogues, id: str, product: int, number: int) -> Path:
+    with catalogues.opened(id) as catalogue:
+        candidate = candidates.get(catalogue, product, number)
+        path = candidate.path(catalogue)
+    if candidate.state != "drawn" or not path.is_file():
+        raise NotFound(f"number: candidate {number} has no image; wait for it, or draw it again.")
+    return path
+
+
+def _small(path: Path, size: int) -> Response:
+    try:
+        return Response(thumbnail.small(path, size), headers=_KEPT, media_type="image/jpeg")
+    except (decode.Unreadable, OSError) as error:
+        raise NotFound(f"{path.name} cannot be read; draw it again.") from error
+
+
+def _finished(catalogues: Catalogues, id: str, path: str) -> Path:
+    folder = (catalogues.folder(id) / FINISHED).resolve()
+    try:
+        file = (folder / path).resolve()
+        there = file.is_relative_to(folder) and file.suffix.lower() in _TYPES and file.is_file()
+    except (OSError, ValueError, RuntimeError):
+        there = False
+    if not there:
+        raise NotFound(f"path: there is no finished image {path[:200]!r}; the manifest lists them all.")
+    return file
+
+
+def _short(service: Service, id: str, catalogue: Catalogue) -> dict[str, Any]:
+    counts = catalogue.counts()
+    return {
+        "id": id, "name": catalogue.settings().name, "created": iso(catalogue.created()),
+        "products": sum(counts.values()) - counts["removed"], "counts": counts,
+        "candidates": candidates.counts(catalogue), "job": _job(newest(service.queue, catalogue, "catalogue")),
+        "export": _job(newest(service.queue, catalogue, "catalogue_export")),
+    }  # fmt: skip
+
+
+def _whole(router: APIRouter, service: Service, id: str, catalogue: Catalogue) -> dict[str, Any]:
+    there = (catalogue.folder / FINISHED / manifest.NAME).is_file()
+    return {
+        **_short(service, id, catalogue), "settings": asdict(catalogue.settings()),
+        "columns": catalogue.read_as(), "categories": catalogue.categories(), "problems": len(catalogue.problems()),
+        "manifest": f"{router.prefix}/catalogues/{id}/finished/{manifest.NAME}" if there else None,
+    }  # fmt: skip
+
+
+def _job(job: Job | None) -> dict[str, Any] | None:
+    if job is None:
+        return None
+    return {
+        "id": job.id, "state": job.state, "reason": job.reason, "progress": job.progress, "result": job.result,
+    }  # fmt: skip
+
+
+def _changes(changes: Changes) -> dict[str, Any]:
+    return asdict(changes)
+
+
+def _product_of(prefix: str, id: str, catalogue: Catalogue, product: int) -> dict[str, Any]:
+    found = catalogue.get(product)
+    return _product(prefix, id, found, candidates.of_product(catalogue, product))
+
+
+def _product(prefix: str, id: str, one: CatalogueProduct, own: Iterable[Candidate]) -> dict[str, Any]:
+    product, plan = one.product, one.plan
+    return {
+        "id": one.id, "sku": product.sku, "row": product.row, "title": product.title, "category": product.category,
+        "description": product.description, "tags": list(product.tags), "attributes": dict(product.attributes),
+        "photo": product.photo, "rule": plan.rule, "matched": one.matched, "prompt": plan.prompt,
+        "negative": plan.negative, "loras": [dict(lora) for lora in plan.loras], "alt": dict(plan.alt),
+        "warnings": list(plan.warnings), "edited": list(one.edited), "state": one.state,
+        "candidates": [_candidate(prefix, id, candidate) for candidate in own],
+    }  # fmt: skip
+
+
+def _candidate(prefix: str, id: str, one: Candidate) -> dict[str, Any]:
+    address = f"{prefix}/catalogues/{id}/products/{one.product}/candidates/{one.number}/image"
+    # Another image of this number, after one that failed, has another address.
+    version = f"of={quote(one.sha256[:16])}"
+    drawn = one.state == "drawn"
+    return {
+        "number": one.number, "seed": one.seed, "state": one.state, "error": one.error,
+        "image": f"{address}?{version}" if drawn else None,
+        "thumbnail": f"{address}?size={_THUMBNAIL}&{version}" if drawn else None, "verdict": one.verdict,
+        "crop": list(one.crop) if one.crop else None, "facts": one.facts, "made": iso(one.made),
+    }  # fmt: skip
+
+
+def _decision(one: Decision) -> dict[str, Any]:
+    return {
+        "id": one.id, "number": one.number, "verdict": one.verdict, "comment": one.comment,
+        "crop": list(one.crop) if one.crop else None, "who": one.who, "at": iso(one.created),
+    }  # fmt: skip
+
+
+def _channel(one: channels.Channel, market: str) -> dict[str, Any]:
+    asked = law.collision(one, market)
+    return {
+        "name": one.name, "title": one.title, "source": one.source, "date": one.date, "note": one.note,
+        "role": one.role, "position": one.position, "format": one.format, "background": one.background,
+        "visible_mark": one.visible_mark, "size": asdict(one.size), "question": asked.question if asked else None,
+        "answers": dict(asked.answers) if asked else {},
+    }  # fmt: skip

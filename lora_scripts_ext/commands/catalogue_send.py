@@ -1,0 +1,67 @@
+"""``python -m lora_scripts_ext catalogue send``: finished images to Akeneo, Shopify or WooCommerce."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .. import terminal
+from ..errors import UserError
+from ..integrations import akeneo, manifest, shopify, woocommerce
+from ..integrations.journal import Journal
+from ..integrations.outcome import Service
+from ..integrations.settings import Settings
+
+_SERVICES: dict[str, tuple[Callable[[Settings], Service], tuple[str, ...]]] = {
+    "akeneo": (akeneo.Akeneo, akeneo.KEYS),
+    "shopify": (shopify.Shopify, shopify.KEYS),
+    "woocommerce": (woocommerce.WooCommerce, woocommerce.KEYS),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``catalogue send``; returns the exit code: 0 all are there, 1 some are not, 2 bad input, 130 stopped."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _send(options.service, options.manifest, options.config)
+    except (UserError, OSError) as error:
+        terminal.print_error(error)
+        return terminal.BAD_INPUT
+    except KeyboardInterrupt:
+        terminal.print_message("stopped; run the same command again to go on.")
+        return terminal.STOPPED
+    except Exception as error:  # noqa: BLE001 - the last place where a crash can become a sentence
+        # It needs torch, for which nobody should wait who only sends files.
+        from .. import crash
+
+        terminal.print_message(f"error: {crash.sentence(error, crash.write(options.manifest.parent))}")
+        return terminal.FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lora_scripts_ext catalogue send",
+        description="Hand finished images to a shop's system. What is there already is not sent again.",
+    )
+    parser.add_argument("service", choices=list(_SERVICES))
+    parser.add_argument("--manifest", type=terminal.path, required=True, help="manifest.json of an exported catalogue")
+    parser.add_argument("--config", type=terminal.path, required=True, help="YAML file; see docs/integrations.md")
+    return parser
+
+
+def _send(name: str, path: Path, config: Path) -> int:
+    make, keys = _SERVICES[name]
+    settings = Settings.load(config, keys)
+    service = make(settings)
+    listed = manifest.read(path, settings.texts("channels"))
+    with Journal(path, name, service.target) as journal:
+        outcome = service.send(listed.images, journal, lambda done, total: terminal.count(done, total, "handled"))
+    problems = [*listed.problems, *outcome.problems]
+    for sentence in problems:
+        terminal.print_message(f"not sent: {sentence}")
+    terminal.print_json({
+        "service": name, "sent": outcome.sent, "unchanged": outcome.unchanged, "failed": len(problems),
+        "journal": str(journal.path),
+    })  # fmt: skip
+    return terminal.FAILED if problems else terminal.DONE

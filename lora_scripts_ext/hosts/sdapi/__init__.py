@@ -1,0 +1,1 @@
+"""Another WebUI, which draws over its own API (``/sdapi/v1``)."""

@@ -1,0 +1,133 @@
+"""The WebUI's own ControlNet: Forge's built-in one, or the extension for AUTOMATIC1111.
+
+Importable only inside a WebUI.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from modules import errors, scripts
+
+from ...contract import Control, DrawRequest
+from ...errors import UserError
+from .. import controlnet
+from . import shared_state
+
+_TITLE = "controlnet"
+_LACKING = (
+    "This WebUI has no ControlNet; install the extension sd-webui-controlnet, or leave the control image and the "
+    "reference out."
+)
+
+
+def lacks(request: DrawRequest) -> str:
+    """Why the request's control image or reference cannot be used, as a sentence; empty where they can."""
+    wanted = _controls(request)
+    if not wanted:
+        return ""
+    if _data() is None:
+        return _LACKING
+    try:
+        for control in wanted:
+            _unit(control)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@contextmanager
+def applied(job: Any, request: DrawRequest) -> Iterator[None]:
+    """The WebUI's ``job`` is drawn with the request's control image and reference, and with no other script.
+
+    Raises:
+        UserError: ControlNet failed, which the WebUI itself would only log.
+    """
+    wanted = _controls(request)
+    if not wanted:
+        yield
+        return
+    script = _script(is_img2img=request.inpainting is not None)
+    units = [_unit(control) for control in wanted]
+    script.args_from, script.args_to = 0, len(units)
+    runner = scripts.ScriptRunner()
+    runner.scripts, runner.alwayson_scripts = [script], [script]
+    job.scripts, job.script_args = runner, units
+    failures: list[str] = []
+
+    def failed(message: str, **_: object) -> None:
+        failures.append(str(sys.exc_info()[1] or message))
+
+    with shared_state.replaced(errors, {"report": failed}):
+        try:
+            yield
+        finally:
+            _put_back(script)
+    if failures:
+        raise UserError(f"ControlNet could not use the image: {failures[0]}; check its preprocessor and model.")
+
+
+def _controls(request: DrawRequest) -> Sequence[Control]:
+    return [control for control in (request.control, request.reference) if control is not None]
+
+
+def _data() -> Any:
+    """What the WebUI knows about ControlNet's script; None where there is none."""
+    return next((one for one in scripts.scripts_data if _is_it(one.script_class)), None)
+
+
+def _is_it(kind: Any) -> bool:
+    module = getattr(kind, "__module__", "")
+    # Made without its constructor, which may leave traces: a title needs none.
+    return "controlnet" in str(module).lower() and kind.title(kind.__new__(kind)).lower() == _TITLE
+
+
+def _script(is_img2img: bool) -> Any:
+    """ControlNet's script, apart from the one that the page works with."""
+    page = scripts.scripts_img2img if is_img2img else scripts.scripts_txt2img
+    there = next((one for one in page.alwayson_scripts if one.title().lower() == _TITLE), None) if page else None
+    data = _data()
+    script = copy.copy(there) if there is not None else data.script_class()
+    script.filename, script.is_img2img, script.is_txt2img = data.path, is_img2img, not is_img2img
+    return script
+
+
+def _unit(control: Control) -> dict[str, Any]:
+    """What ControlNet is given.
+
+    Raises:
+        UserError: it has no such preprocessor or model.
+    """
+    module = _data().module
+    models, preprocessors = _models(module.global_state), _preprocessors(module)
+    made = controlnet.unit(control)
+    made["model"] = controlnet.named(control.model or "none", models)
+    made["module"] = controlnet.named(control.preprocessor or "none", preprocessors)
+    return made
+
+
+def _models(state: Any) -> list[str]:
+    if hasattr(state, "update_controlnet_filenames"):
+        state.update_controlnet_filenames()
+        return list(state.get_all_controlnet_names())
+    state.update_cn_models()
+    return list(state.cn_models)
+
+
+def _preprocessors(module: Any) -> list[str]:
+    state = module.global_state
+    if hasattr(state, "get_all_preprocessor_names"):
+        return list(state.get_all_preprocessor_names())
+    kind = module.Preprocessor
+    return [*kind.all_processors, *kind.all_processors_by_name]
+
+
+def _put_back(script: Any) -> None:
+    """The extension for AUTOMATIC1111 hooks into the UNet, and forgets to let go where drawing fails."""
+    network = getattr(script, "latest_network", None)
+    if network is not None:
+        network.restore()

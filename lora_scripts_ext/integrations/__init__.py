@@ -1,0 +1,1 @@
+"""Finished images handed to the systems of shops: Akeneo, Shopify, WooCommerce."""

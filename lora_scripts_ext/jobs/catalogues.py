@@ -1,0 +1,246 @@
+"""The catalogues of a library: made, changed and drawn on behalf of users, each in a folder of the data folder."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from .. import files, json_text
+from ..catalogue import checking, planning
+from ..catalogue import settings as catalogue_settings
+from ..catalogue.settings import CONTENTS, PATHS, Settings
+from ..catalogue.store import NAME, Catalogue, Changes
+from ..channels import channel as channels
+from ..errors import NotFound, UserError
+from ..library.job import ENDED, Job, NewJob
+from ..library.queue import Queue
+from ..products import listing as listings
+from ..products.columns import Columns
+from ..products.listing import Listing
+from . import catalogue_host
+from .environment import Environment
+from .library_loras import loras
+from .submit import submit
+
+_FOLDER = "catalogues"
+_LIST = "list"
+#: settings by which the list is read, and those by which products are planned
+_OF_LIST = {"source", "columns"}
+_OF_PLAN = {*CONTENTS, "language", "negative_prompt", "channels"}
+_MOST_JOBS = 200
+_MOST_ROWS = 50_000
+
+
+class Catalogues:
+    """Those of the library in ``environment.data_dir``. Methods may be called from any thread."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._folder = environment.data_dir / _FOLDER
+
+    def ids(self) -> list[str]:
+        """Of all catalogues, in no order."""
+        if not self._folder.is_dir():
+            return []
+        return [path.name for path in self._folder.iterdir() if (path / NAME).is_file()]
+
+    def folder(self, id: str) -> Path:
+        """Of a catalogue.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        folder = self._folder / id
+        if not id.isalnum() or not (folder / NAME).is_file():
+            raise NotFound(f"There is no catalogue {id[:40]}; GET /catalogues lists them all.")
+        return folder
+
+    @contextmanager
+    def opened(self, id: str) -> Iterator[Catalogue]:
+        """A catalogue, let go of at the end.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        catalogue = Catalogue.open(self.folder(id))
+        try:
+            yield catalogue
+        finally:
+            catalogue.close()
+
+    def create(self, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]] | None = None) -> str:
+        """A new one with the products of its source, or of ``rows``; returns its id.
+
+        Raises:
+            UserError: a setting, the list or a rule cannot be used; then nothing is there.
+        """
+        id = secrets.token_hex(6)
+        folder = self._folder / id
+        with files.temporary_folder(self._folder) as temporary:
+            # Tried first, so that a mistake leaves no half of a catalogue.
+            settings = self._settings(Settings(), values, temporary)
+            self._planner(settings, temporary)
+            listing = self._listing(settings, rows)
+        settings = self._settings(Settings(), values, folder)
+        catalogue = Catalogue.create(folder, settings)
+        try:
+            if listing is not None:
+                planning.take(catalogue, settings, listing, self._planner(settings, folder))
+        finally:
+            catalogue.close()
+        return id
+
+    def change(self, id: str, values: Mapping[str, Any]) -> None:
+        """Change settings. What concerns prompts lets products be planned again, what concerns the list reads it again.
+
+        Raises:
+            NotFound: there is no such catalogue.
+            UserError: a setting or a rule cannot be used; then nothing is changed.
+        """
+        with self.opened(id) as catalogue:
+            before, listing = catalogue.settings(), None
+            with files.temporary_folder(self._folder) as temporary:
+                tried = self._settings(before, values, temporary)
+                self._planner(tried, temporary)
+                if values.keys() & _OF_LIST:
+                    listing = self._listing(tried, None)
+            settings = self._settings(before, values, catalogue.folder)
+            if listing is not None:
+                planning.take(catalogue, settings, listing, self._planner(settings, catalogue.folder))
+            elif values.keys() & _OF_PLAN:
+                planning.plan_again(catalogue, settings, self._planner(settings, catalogue.folder))
+            else:
+                catalogue.write_settings(settings)
+
+    def read(self, id: str, rows: Sequence[Mapping[str, Any]] | None = None, source: Path | None = None) -> Changes:
+        """Take the list as it is now, ``rows`` in its place, or another file that lies in the catalogue's folder.
+
+        Raises:
+            NotFound: there is no such catalogue.
+            UserError: the list cannot be read.
+        """
+        with self.opened(id) as catalogue:
+            settings = catalogue.settings()
+            if rows is not None:
+                settings = replace(settings, source="")
+            elif source is not None:
+                settings = replace(settings, source=str(source))
+            listing = self._listing(settings, rows)
+            if listing is None:
+                raise UserError("source: the catalogue has no list; send one, or its rows.")
+            return planning.take(catalogue, settings, listing, self._planner(settings, catalogue.folder))
+
+    def take_list(self, id: str, file: Path) -> Changes:
+        """Keep a list that was sent in the catalogue's folder, and take it.
+
+        Raises:
+            NotFound: there is no such catalogue.
+            UserError: the list cannot be read; then the one before stays.
+        """
+        folder = self.folder(id) / _LIST
+        with files.temporary_folder(folder) as temporary:
+            tried = temporary / file.name
+            files.copy(file, tried)
+            with self.opened(id) as catalogue:
+                self._listing(replace(catalogue.settings(), source=str(tried)), None)
+        files.copy(file, folder / file.name)
+        return self.read(id, source=folder / file.name)
+
+    def check(
+        self, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]] | None = None, id: str = ""
+    ) -> dict[str, Any]:
+        """What would come of a list with these settings; nothing is kept. With ``id`` the catalogue's count where
+        ``values`` say nothing, and its products where there is no list.
+
+        Raises:
+            NotFound: there is no such catalogue.
+            UserError: a setting, the list or a rule cannot be used.
+        """
+        if id:
+            with self.opened(id) as catalogue:
+                before = catalogue.settings()
+                known = planning.as_listing(catalogue)
+                folder = catalogue.folder
+        else:
+            before, known, folder = Settings(), None, None
+        with files.temporary_folder(self._folder) as temporary:
+            settings = self._settings(before, values, temporary)
+            planner = self._planner(settings, temporary, *([folder] if folder else []))
+            given = rows is not None or "source" in values or "columns" in values
+            listing = self._listing(settings, rows) if given or known is None else known
+        if listing is None:
+            raise UserError("source: there is no list to try; name a file, or send rows.")
+        return checking.check(planner, listing)
+
+    def _settings(self, before: Settings, values: Mapping[str, Any], folder: Path) -> Settings:
+        """The settings with these values; contents of files are written into ``folder``, and every path may be read.
+
+        Raises:
+            UserError: a value cannot be used.
+        """
+        complete = {**asdict(before), **values}
+        for key in CONTENTS:
+            if isinstance(complete[key], Mapping):
+                path = folder / f"{key}.yaml"
+                # JSON is YAML.
+                files.write_text(path, json_text.dumps(complete[key], indent=1))
+                complete[key] = str(path)
+        settings = catalogue_settings.from_dict(complete, "settings")
+        given = {key: getattr(settings, key) for key in PATHS if key in values and getattr(settings, key)}
+        absolute: dict[str, Any] = {key: str(self._environment.readable(path)) for key, path in given.items()}
+        own = {key: path for key, path in given.items() if Path(path).parent == folder}
+        if "base_model" in values:
+            absolute["base_model"] = (
+                catalogue_host.base_model(self._environment, settings) if settings.base_model else ""
+            )
+        if settings.webui and values.keys() & {"webui", "webui_login"}:
+            self._environment.endpoint(settings.webui, settings.webui_login)
+        if "channels" in values:
+            absolute["channels"] = [self._channel(one) for one in settings.channels]
+        return replace(settings, **{**absolute, **own})
+
+    def _channel(self, name: str) -> str:
+        """A channel that ships, or a file that may be read and is one.
+
+        Raises:
+            UserError: it is neither.
+        """
+        wanted = name if name in channels.names() else str(self._environment.readable(name))
+        channels.load(wanted)
+        return wanted
+
+    def _planner(self, settings: Settings, *own: Path) -> planning.Planner:
+        return planning.Planner(settings, loras(self._environment, settings), own)
+
+    def _listing(self, settings: Settings, rows: Sequence[Mapping[str, Any]] | None) -> Listing | None:
+        if rows is not None:
+            if len(rows) > _MOST_ROWS:
+                raise UserError(f"products: there are {len(rows)}, at most {_MOST_ROWS} are taken; split the list.")
+            columns = Columns.from_dict(settings.columns)
+            return listings.from_rows(rows, columns, readable=self._environment.readable)
+        return planning.read(settings, self._environment.readable) if settings.source else None
+
+
+def queue_drawing(queue: Queue, environment: Environment, catalogue: Catalogue, job: NewJob) -> Job:
+    """The job that draws what waits: the one that has not ended, else a new one as ``job`` says.
+
+    Raises:
+        UserError: there is no base model.
+    """
+    running = newest(queue, catalogue, "catalogue")
+    # One that stops may not look again.
+    if running is not None and running.state not in (*ENDED, "stopping"):
+        return running
+    config = {**job.config, "catalogue": str(catalogue.folder)}
+    return submit(queue, environment, [replace(job, config=config)])[0]
+
+
+def newest(queue: Queue, catalogue: Catalogue, kind: str) -> Job | None:
+    """The newest job of a kind for a catalogue; None where there was none."""
+    folder = str(catalogue.folder)
+    found = [one for one in queue.page(kind=kind, limit=_MOST_JOBS).jobs if one.config.get("catalogue") == folder]
+    return max(found, key=lambda one: one.created, default=None)
