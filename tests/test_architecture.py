@@ -14,6 +14,8 @@ LAYERS = [
     {"models"},
     {"base_models"},
     {"images"},
+    {"marks"},
+    {"channels"},
     {"captions", "keeping"},
     {"adapters", "dataset", "captioning"},
     {"hosts"},

@@ -12,7 +12,8 @@ from PIL import Image, ImageFont
 from lora_scripts_ext.commands import review
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.hosts.standalone.host import StandaloneHost
-from lora_scripts_ext.jobs import fonts, review_plan, review_prompts, sheet
+from lora_scripts_ext.images import fonts
+from lora_scripts_ext.jobs import review_plan, review_prompts, sheet
 from lora_scripts_ext.jobs.kinds import registry
 from lora_scripts_ext.training import run
 

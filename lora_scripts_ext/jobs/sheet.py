@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from .. import files
-from . import fonts
-from .fonts import Font
+from ..images import fonts
+from ..images.fonts import Font
 
 Language = Literal["en", "zh"]
 

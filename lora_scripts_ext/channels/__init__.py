@@ -1,0 +1,1 @@
+"""What images a sales channel wants, and candidates made fit for it."""
