@@ -82,7 +82,7 @@ def predicted(session, conditioning):
 def regional(session, loras, masks=None):
     targets, model = list(session.targets()), session.model
     adapters = [[from_file(one, 0.8, targets, model.device, model.dtype)] for one in loras]
-    unet = session.parts()["UNet"]
+    unet = session.denoiser
     return Regional(unet, adapters, halves() if masks is None else masks), adapters, unet
 
 
@@ -116,18 +116,21 @@ def test_a_layer_outside_of_a_region_is_that_of_the_base_model(session, loras):
     ]
     assert {target.kind for target in spatial} == {"conv", "linear"}
     generator = torch.Generator().manual_seed(0)
-    for target in spatial:
-        if target.kind == "conv":
-            x = torch.randn(1, target.module.in_channels, HEIGHT, WIDTH, generator=generator)
-        else:
-            x = torch.randn(1, HEIGHT * WIDTH, target.module.in_features, generator=generator)
-        base = target.module(x)
-        # Only the first region has a LoRA here.
-        with Regional(session.parts()["UNet"], [adapters[0], []], halves()).attached():
-            changed = target.module(x)
-        own, other = sides(base, target.kind), sides(changed, target.kind)
+    inputs = [layer_input(target, generator) for target in spatial]
+    base = [target.module(x) for target, x in zip(spatial, inputs, strict=True)]
+    # Only the first region has a LoRA here.
+    with Regional(session.denoiser, [adapters[0], []], halves()).attached():
+        changed = [target.module(x) for target, x in zip(spatial, inputs, strict=True)]
+    for target, before, after in zip(spatial, base, changed, strict=True):
+        own, other = sides(before, target.kind), sides(after, target.kind)
         assert torch.equal(own[1], other[1]), target.path
         assert not torch.allclose(own[0], other[0], atol=1e-3), target.path
+
+
+def layer_input(target, generator):
+    if target.kind == "conv":
+        return torch.randn(1, target.module.in_channels, HEIGHT, WIDTH, generator=generator)
+    return torch.randn(1, HEIGHT * WIDTH, target.module.in_features, generator=generator)
 
 
 def sides(output, kind):
@@ -178,7 +181,7 @@ def test_the_embedding_of_time_and_pooled_text_is_each_regions_own(session, lora
 
 
 def test_everything_is_as_before(session, loras):
-    unet = session.parts()["UNet"]
+    unet = session.denoiser
     before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
     plain = predicted(session, conditioned(session, ["", "a shoe"]))
     regions, adapters, _ = regional(session, loras)
