@@ -242,7 +242,7 @@ def test_a_catalogue_is_drawn_chosen_and_handed_over(server, data):
     urls = [one["image"] for one in (*first["candidates"], *second["candidates"])]
     assert len({server.open(url.removeprefix("/")).read() for url in urls}) == 4
     server.send("POST", f"{path}/products/{first['id']}/candidates/2/decisions", verdict="approved", who="Li")
-    server.wait_for(server.send("POST", f"{path}/export")["job"], "done")
+    server.wait_for(server.send("POST", f"{path}/export")["id"], "done")
     (image,) = server.get(server.send("GET", path)["manifest"].removeprefix("/"))["images"]
     assert (image["sku"], image["approval"]["by"]) == ("A-1", "Li")
     assert [one["weight"] for one in image["models"]] == [0.8]
