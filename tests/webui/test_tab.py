@@ -245,7 +245,7 @@ def test_a_catalogue_is_drawn_chosen_and_handed_over(server, data):
     server.wait_for(server.send("POST", f"{path}/export")["id"], "done")
     (image,) = server.get(server.send("GET", path)["manifest"].removeprefix("/"))["images"]
     assert (image["sku"], image["approval"]["by"]) == ("A-1", "Li")
-    assert [one["weight"] for one in image["models"]] == [0.8]
+    assert [one["weight"] for one in image["loras"]] == [0.8]
     assert server.txt2img("a phone") == before
 
 
