@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 ProductState = Literal["ready", "unmatched", "waiting", "drawn", "failed", "approved", "rejected", "removed"]
-Verdict = Literal["approved", "rejected", "comment"]
+Verdict = Literal["approved", "rejected", "undecided", "comment"]
 _TEXT, _NAME = 4000, 100
 _WHO = "Name of whoever says so; where a key is used, the key's name counts instead."
 _FILE = "A file of the server, or what would be in it."
@@ -108,7 +108,7 @@ class MoreIn(BaseModel, extra="forbid"):
 
 
 class ChoiceIn(BaseModel, extra="forbid"):
-    """What someone says about a candidate."""
+    """What someone says about a candidate; ``undecided`` takes back what was decided."""
 
     verdict: Verdict
     comment: str = Field(default="", max_length=20_000)
@@ -157,6 +157,7 @@ class Candidate(BaseModel):
     thumbnail: str | None = Field(description="Address of a small JPEG.")
     verdict: Literal["", "approved", "rejected"]
     crop: list[float] | None
+    place: int | None = Field(description="Among the approved ones of its product, from 1; the first is the main one.")
     facts: dict[str, Any] = Field(description="How it was drawn: prompt, models with hashes and versions, size.")
     made: str | None
 

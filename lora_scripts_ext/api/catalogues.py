@@ -236,7 +236,7 @@ def _add_drawing(router: APIRouter, service: Service, catalogues: Catalogues) ->
 def _add_decisions(router: APIRouter, catalogues: Catalogues) -> None:
     @router.post(
         f"{_CANDIDATE}/decisions", status_code=201, tags=_TAGS, response_model=schemas.Choice,
-        summary="Approve, reject, crop a candidate, or comment",
+        summary="Approve, reject, crop a candidate, take it back, or comment",
     )  # fmt: skip
     def decide(id: str, product: int, number: int, wanted: ChoiceIn, request: Request) -> dict[str, Any]:
         """Of a product several may be approved; they are in that order."""
@@ -411,8 +411,15 @@ def _product(prefix: str, id: str, one: CatalogueProduct, own: Iterable[Candidat
         "photo": product.photo, "rule": plan.rule, "matched": one.matched, "prompt": plan.prompt,
         "negative": plan.negative, "loras": [dict(lora) for lora in plan.loras], "alt": dict(plan.alt),
         "warnings": list(plan.warnings), "edited": list(one.edited), "state": one.state,
-        "candidates": [_candidate(prefix, id, candidate) for candidate in own],
+        "candidates": _candidates(prefix, id, own),
     }  # fmt: skip
+
+
+def _candidates(prefix: str, id: str, own: Iterable[Candidate]) -> list[dict[str, Any]]:
+    own = list(own)
+    approved = sorted((one for one in own if one.verdict == "approved"), key=lambda one: one.decision or 0)
+    places = {one.number: place for place, one in enumerate(approved, 1)}
+    return [{**_candidate(prefix, id, one), "place": places.get(one.number)} for one in own]
 
 
 def _candidate(prefix: str, id: str, one: Candidate) -> dict[str, Any]:
