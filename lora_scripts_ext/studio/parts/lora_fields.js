@@ -1,0 +1,31 @@
+// Which LoRA, and how strongly: one of the library's, or another that the host has.
+
+import {signal} from "@preact/signals";
+import {useEffect} from "preact/hooks";
+import {get} from "../api.js";
+import {html, typed} from "../html.js";
+import {attempt} from "../state.js";
+import {t} from "../words.js";
+
+/** Names of the models that have a version. @type {import("@preact/signals").Signal<string[] | null>} */
+const known = signal(null);
+const MOST = 500;
+
+/** @param {any[]} loras as the API gives them @returns {string} for people */
+export const loraNames = (loras) => loras.map((one) => `${one.name || one.file.split(/[\\/]/).pop()} ${one.weight}`).join(" + ");
+
+/** @param {{lora: {name: string, weight: number}, id: string, onChange: (lora: {name: string, weight: number}) => void}} properties */
+export function LoraFields({lora, id, onChange}) {
+    useEffect(() => {
+        if (known.value) return;
+        known.value = [];
+        attempt(() => get(`models?limit=${MOST}`)).then((found) => {
+            if (found) known.value = found.items.filter((one) => one.state.versions > 0).map((one) => one.name);
+        });
+    }, []);
+    return html`<input class="grow" aria-label=${t("lora.name")} placeholder=${t("lora.none")} list=${`${id}-known`} value=${lora.name} autocomplete="off"
+            onInput=${typed((name) => onChange({...lora, name}))} />
+        <datalist id=${`${id}-known`}>${(known.value || []).map((name) => html`<option value=${name}></option>`)}</datalist>
+        <input class="short" type="number" step="0.05" min="-2" max="2" aria-label=${t("lora.weight")} value=${lora.weight}
+            onInput=${typed((weight) => onChange({...lora, weight: Number(weight)}))} />`;
+}
