@@ -131,10 +131,13 @@ class ExportIn(BaseModel, extra="forbid"):
 class FeedbackIn(BaseModel, extra="forbid"):
     """Where chosen images go."""
 
-    folder: str = Field(max_length=_TEXT, description="Folder of a training set.")
+    model: str = Field(default="", max_length=64, description="Id of the model whose training set it is.")
+    folder: str = Field(default="", max_length=_TEXT, description="Folder of a training set, in place of a model.")
     share: float = Field(default=0.3, gt=0, le=1, description="Of generated images in the set, at most.")
     trigger_word: str = Field(
-        default="", max_length=200, description="Of the set's model, which its captions leave out."
+        default="",
+        max_length=200,
+        description="Of the set's model, which its captions leave out; without: that of `model`.",
     )
 
 
@@ -248,6 +251,12 @@ class Catalogues(BaseModel):
     """The catalogues, the newest first."""
 
     items: list[Catalogue]
+
+
+class CatalogueRules(BaseModel):
+    """The rules of a catalogue, in their order."""
+
+    rules: list[dict[str, Any]] = Field(description="See docs/products.md; paths are absolute, values are texts.")
 
 
 class RowProblem(BaseModel):

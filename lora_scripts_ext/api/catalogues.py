@@ -22,10 +22,12 @@ from ..channels import channel as channels
 from ..channels import law
 from ..errors import NotFound
 from ..images import decode, thumbnail
+from ..jobs import drafts
 from ..jobs.catalogues import Catalogues, newest, queue_drawing
 from ..jobs.kinds.catalogue import FINISHED
 from ..jobs.submit import submit
 from ..library.job import Job, NewJob
+from ..library.models import Models
 from ..library.uploads import Uploads
 from ..time_text import iso
 from . import catalogue_schemas as schemas
@@ -158,6 +160,12 @@ def _add_list(router: APIRouter, service: Service, catalogues: Catalogues) -> No
             return await service.file_threads.run(_listed, catalogues, id, folder, path, size)
         finally:
             await service.threads.run(held.__exit__, None, None, None)
+
+    @router.get(f"{_ONE}/rules", tags=_TAGS, response_model=schemas.CatalogueRules, summary="Look at the rules")
+    @reads_files
+    def get_rules(id: str) -> dict[str, Any]:
+        """As they can be sent with the settings."""
+        return {"rules": catalogues.rules(id)}
 
     @router.get(
         f"{_ONE}/problems", tags=_TAGS, response_model=schemas.RowProblems, summary="List rows that cannot be used"
@@ -307,10 +315,18 @@ def _add_export(router: APIRouter, service: Service, catalogues: Catalogues) -> 
     @router.post(f"{_ONE}/feedback", tags=_TAGS, response_model=schemas.Feedback, summary="Train on chosen images")
     @reads_files
     def feed_back(id: str, wanted: FeedbackIn) -> dict[str, Any]:
-        """Approved images go into a training set's folder, marked as generated, up to a share of it."""
-        folder = service.environment.readable(wanted.folder)
+        """Approved images go into a training set, marked as generated, up to a share of it: that of a model, or of a
+        folder."""
+        trigger_word = wanted.trigger_word
+        if wanted.model:
+            models = Models(service.database)
+            model = models.get(wanted.model)
+            folder = drafts.images_folder(models, service.environment, model)
+            trigger_word = trigger_word or model.trigger_word
+        else:
+            folder = service.environment.readable(wanted.folder)
         with catalogues.opened(id) as catalogue:
-            return feedback.feed_back(catalogue, folder, wanted.share, wanted.trigger_word).to_dict()
+            return feedback.feed_back(catalogue, folder, wanted.share, trigger_word).to_dict()
 
 
 def _values(wanted: SettingsIn) -> dict[str, Any]:

@@ -18,9 +18,12 @@ from ..channels import channel as channels
 from ..errors import NotFound, UserError
 from ..library.job import ENDED, Job, NewJob
 from ..library.queue import Queue
+from ..products import data_file
 from ..products import listing as listings
 from ..products.columns import Columns
 from ..products.listing import Listing
+from ..products.product import located
+from ..products.rules import Rules
 from . import catalogue_host
 from .environment import Environment
 from .library_loras import loras
@@ -149,6 +152,27 @@ class Catalogues:
                 self._listing(replace(catalogue.settings(), source=str(tried)), None)
         files.copy(file, folder / file.name)
         return self.read(id, source=folder / file.name)
+
+    def rules(self, id: str) -> list[dict[str, Any]]:
+        """The rules as they are written, with absolute paths: they can be handed in again.
+
+        Raises:
+            NotFound: there is no such catalogue.
+            UserError: the file cannot be read any more, or a rule is wrong.
+        """
+        with self.opened(id) as catalogue:
+            written, own = catalogue.settings().rules, catalogue.folder
+        if not written:
+            return []
+        path = self._environment.readable(written)
+        data = data_file.read(path)
+        Rules.from_dict(data, str(path))
+        found: list[dict[str, Any]] = data.get("rules") or []
+        for rule in found if path.parent != own else ():
+            for holder, key in ((rule, "control"), *((lora, "file") for lora in rule.get("loras") or [])):
+                if holder.get(key):
+                    holder[key] = str(located(holder[key], path.parent))
+        return found
 
     def check(
         self, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]] | None = None, id: str = ""
