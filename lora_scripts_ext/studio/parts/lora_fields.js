@@ -14,8 +14,11 @@ const MOST = 500;
 /** @param {any[]} loras as the API gives them @returns {string} for people */
 export const loraNames = (loras) => loras.map((one) => `${one.name || one.file.split(/[\\/]/).pop()} ${one.weight}`).join(" + ");
 
-/** @param {{lora: {name: string, weight: number}, id: string, onChange: (lora: {name: string, weight: number}) => void}} properties */
-export function LoraFields({lora, id, onChange}) {
+/**
+ * @param {{lora: {name: string, weight: number}, id: string, commit?: boolean, onChange: (lora: {name: string, weight: number}) => void}} properties
+ *     `commit`: a change counts when the field is left
+ */
+export function LoraFields({lora, id, commit, onChange}) {
     useEffect(() => {
         if (known.value) return;
         known.value = [];
@@ -23,9 +26,10 @@ export function LoraFields({lora, id, onChange}) {
             if (found) known.value = found.items.filter((one) => one.state.versions > 0).map((one) => one.name);
         });
     }, []);
+    const heard = (/** @type {(value: string) => void} */ set) => (commit ? {onChange: typed(set)} : {onInput: typed(set)});
     return html`<input class="grow" aria-label=${t("lora.name")} placeholder=${t("lora.none")} list=${`${id}-known`} value=${lora.name} autocomplete="off"
-            onInput=${typed((name) => onChange({...lora, name}))} />
+            ...${heard((name) => onChange({...lora, name}))} />
         <datalist id=${`${id}-known`}>${(known.value || []).map((name) => html`<option value=${name}></option>`)}</datalist>
         <input class="short" type="number" step="0.05" min="-2" max="2" aria-label=${t("lora.weight")} value=${lora.weight}
-            onInput=${typed((weight) => onChange({...lora, weight: Number(weight)}))} />`;
+            ...${heard((weight) => onChange({...lora, weight: Number(weight)}))} />`;
 }

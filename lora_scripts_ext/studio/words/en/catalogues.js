@@ -6,6 +6,8 @@ export default {
     "catalogues.products": "{count} product|{count} products",
     "catalogues.drawn": "{count} image|{count} images",
     "catalogues.decided": "{done} of {total} decided",
+    "catalogues.of": "{done} of {total}",
+    "catalogues.waits": "waits for its turn",
     "catalogues.nameless": "Without a name",
     "catalogues.name": "Name",
     "catalogues.nameHint": "Such as Autumn launch.",

@@ -6,6 +6,8 @@ export default {
     "catalogues.products": "{count} 件商品",
     "catalogues.drawn": "{count} 张图片",
     "catalogues.decided": "已决定 {done} / {total}",
+    "catalogues.of": "{done} / {total}",
+    "catalogues.waits": "排队等待中",
     "catalogues.nameless": "未命名",
     "catalogues.name": "名称",
     "catalogues.nameHint": "例如：秋季上新。",
