@@ -1,5 +1,7 @@
 """Catalogues over HTTP: lists, rules, candidates, decisions, what is handed over, and what may not be read."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 pytest.importorskip("fastapi")
@@ -317,3 +319,12 @@ def test_another_column_reads_the_list_again_and_a_mistake_changes_nothing(clien
     assert client.get(f"{path}/products").json["items"][0]["title"] == "Lamp"
     assert client.send("PATCH", path, {"steps": 7}).json["settings"]["steps"] == 7
     said(client.send("PATCH", path, {"steps": 0}), 422, "steps is 0")
+
+
+def test_of_two_changes_at_once_neither_is_lost(client):
+    path = f"catalogues/{made(client)}"
+    changes = [{"channels": ["shopify"]}, {"market": "CN"}, {"rules": RULES}, {"candidates": 7}]
+    with ThreadPoolExecutor(4) as pool:
+        assert [one.status for one in pool.map(lambda change: client.send("PATCH", path, change), changes)] == [200] * 4
+    settings = client.get(path).json["settings"]
+    assert (settings["channels"], settings["market"], settings["candidates"]) == (["shopify"], "CN", 7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -44,6 +45,8 @@ class Catalogues:
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._folder = environment.data_dir / _FOLDER
+        # Settings are read, changed and written: of two changes at once neither may be lost.
+        self._changing = threading.RLock()
 
     def ids(self) -> list[str]:
         """Of all catalogues, in no order."""
@@ -104,7 +107,7 @@ class Catalogues:
             NotFound: there is no such catalogue.
             UserError: a setting or a rule cannot be used; then nothing is changed.
         """
-        with self.opened(id) as catalogue:
+        with self._changing, self.opened(id) as catalogue:
             before, listing = catalogue.settings(), None
             with files.temporary_folder(self._folder) as temporary:
                 tried = self._settings(before, values, temporary)
@@ -126,7 +129,7 @@ class Catalogues:
             NotFound: there is no such catalogue.
             UserError: the list cannot be read.
         """
-        with self.opened(id) as catalogue:
+        with self._changing, self.opened(id) as catalogue:
             settings = catalogue.settings()
             if rows is not None:
                 settings = replace(settings, source="")
