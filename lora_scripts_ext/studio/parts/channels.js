@@ -31,7 +31,7 @@ export function Channels({settings, onChange}) {
         ${asking.length > 0 && html`<fieldset class="notice"><legend class="hidden">${t("channels.asks")}</legend><b>${asking[0].question}</b>
             ${asking.length > 1 && html`<p class="small">${t("channels.also")} ${asking.slice(1).map(title).join(", ")}</p>`}
             ${ANSWERS.map((answer) => html`<label class="check"><input type="radio" name="visible_mark" checked=${settings.visible_mark === answer}
-                onChange=${() => onChange({visible_mark: answer})} /> <span><b class="plain-b">${t(`channels.answer.${answer.replace(" ", "")}`)}</b> ${asking[0].answers[answer]}</span></label>`)}
+                onChange=${() => onChange({visible_mark: answer})} /> <span><b class="plain-b">${t(`channels.answer.${answer.replace(" ", "")}`)}</b> ${t(`channels.effect.${answer.replace(" ", "")}`)}</span></label>`)}
         </fieldset>`}
     </section>`;
 }

@@ -3,14 +3,18 @@
 import {post} from "../api.js";
 import {html, typed} from "../html.js";
 import {isOpen, jobs, link, refreshJobs} from "../state.js";
-import {duration, t} from "../words.js";
+import {t} from "../words.js";
 import {Wrong} from "./message.js";
-import {Bar, Pill} from "./pill.js";
+import {Progress} from "./progress.js";
 import {useWork} from "./work.js";
 
 const NUMBERS = ["width", "height", "steps"];
 
-export function DrawCard({catalogue, path, onSet, refresh}) {
+/**
+ * @param {{catalogue: any, path: string, onSet: (values: Record<string, unknown>) => unknown, settled: () => Promise<unknown>,
+ *     refresh: () => Promise<unknown>}} properties `settled`: when the server has every setting
+ */
+export function DrawCard({catalogue, path, onSet, settled, refresh}) {
     const [problem, work] = useWork();
     const {settings, counts, products, candidates} = catalogue;
     const matched = products - counts.unmatched;
@@ -19,6 +23,7 @@ export function DrawCard({catalogue, path, onSet, refresh}) {
     const job = known || catalogue.job;
     const drawing = Boolean(job && isOpen(job));
     const draw = () => work(async () => {
+        await settled();
         await post(`${path}/generate`);
         await Promise.all([refreshJobs(), refresh()]);
     });
@@ -39,7 +44,7 @@ export function DrawCard({catalogue, path, onSet, refresh}) {
             ${candidates.failed > 0 && html`<dt>${t("product.failed")}</dt><dd>${candidates.failed}</dd>`}</dl>
         ${drawing ? html`<${Progress} job=${job} />
                 <button onClick=${stop}>${t("draw.stop")}</button>`
-            : html`<button class="main" disabled=${matched === 0 || missing === 0} onClick=${draw}>${missing ? t("draw.begin", {count: missing}) : t("draw.nothing")}</button>
+            : html`<button class="main" disabled=${matched === 0 || missing === 0} onClick=${draw}>${missing ? t("draw.begin", {count: missing}) : t(matched ? "draw.nothing" : "draw.title")}</button>
                 ${matched === 0 && html`<p class="small soft">${t("draw.unmatched")}</p>`}
                 ${!settings.channels.length && html`<p class="small soft">${t("draw.channels")}</p>`}`}
         <${Wrong} problem=${problem} />
@@ -50,17 +55,9 @@ export function DrawCard({catalogue, path, onSet, refresh}) {
             <div class="row tight">${NUMBERS.map((name) => html`<label class="small">${t(`draw.${name}`)} <input type="number" class="short" min="0" value=${settings[name]}
                 onChange=${typed((text) => onSet({[name]: Number(text)}))} /></label>`)}</div>
             <p class="small soft">${t("draw.sizeHint")}</p>
-            <label>${t("draw.language")}<select value=${settings.language} onChange=${typed((language) => onSet({language}))}>
-                <option value="en">${t("draw.english")}</option><option value="zh">${t("draw.chinese")}</option></select></label>
+            <div><label for="draw-language">${t("draw.language")}</label><select id="draw-language" value=${settings.language} onChange=${typed((language) => onSet({language}))}>
+                <option value="en">${t("draw.english")}</option><option value="zh">${t("draw.chinese")}</option></select></div>
             <label>${t("draw.base")}<input value=${settings.base_model} spellcheck="false" autocomplete="off" onChange=${typed((file) => onSet({base_model: file}))} /></label>
         </div></details>
     </section>`;
-}
-
-/** @param {{job: any}} properties */
-export function Progress({job}) {
-    const {done = 0, total = 0, eta} = job.progress.prepare || {};
-    const words = [total > 0 && t("catalogues.of", {done, total}), eta > 0 && duration(eta), job.waits_for || (job.state === "queued" && t("catalogues.waits"))];
-    return html`<div><${Pill} state=${job.state} /></div><${Bar} share=${total ? done / total : 0} label=${t("catalogue.drawing")} />
-        <p class="small soft" role="status">${words.filter(Boolean).join(" · ")}</p>`;
 }

@@ -14,7 +14,8 @@ const RENEWED = 12;
  */
 export function useProducts(path, filter) {
     const [items, setItems] = useState(/** @type {any[] | null} */ (null));
-    const [next, setNext] = useState(/** @type {string | null} */ (null));
+    const [hasMore, setHasMore] = useState(false);
+    const next = useRef(/** @type {string | null} */ (null));
     const query = new URLSearchParams({limit: String(PAGE), ...filter}).toString();
     const newest = useRef(query);
     const busy = useRef(false);
@@ -23,7 +24,8 @@ export function useProducts(path, filter) {
         const page = await attempt(() => get(`${path}/products?${query}&cursor=${encodeURIComponent(cursor)}`));
         if (!page || newest.current !== query) return [];
         setItems((before) => (cursor && before ? [...before, ...page.items] : page.items));
-        setNext(page.next);
+        next.current = page.next;
+        setHasMore(Boolean(page.next));
         return page.items;
     };
     useEffect(() => {
@@ -32,10 +34,10 @@ export function useProducts(path, filter) {
     }, [path, query]);
     /** @returns {Promise<any[]>} the products that came */
     const more = async () => {
-        if (!next || busy.current) return [];
+        if (!next.current || busy.current) return [];
         busy.current = true;
         try {
-            return await load(next);
+            return await load(next.current);
         } finally {
             busy.current = false;
         }
@@ -48,5 +50,5 @@ export function useProducts(path, filter) {
         waiting.sort((one, other) => one.far - other.far);
         return Promise.all(waiting.slice(0, RENEWED).map(({one}) => attempt(async () => put(await get(`${path}/products/${one.id}`)))));
     };
-    return {items, hasMore: Boolean(next), more, put, renew, reload: () => load("")};
+    return {items, hasMore, more, put, renew, reload: () => load("")};
 }

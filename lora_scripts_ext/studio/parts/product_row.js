@@ -24,7 +24,7 @@ export function ProductRow({product, current, at, choosing, path, onEnter, onLar
     return html`<article class=${current ? "card product current" : "card product"} aria-label=${name} aria-current=${current ? "true" : undefined}
         tabindex="-1" data-product=${product.id} onFocusIn=${() => current || onEnter(0)} onPointerDown=${() => current || onEnter(0)}>
         <div class="row top"><div><b>${name}</b> <span class=${`pill ${MOOD[product.state]}`}>${t(`product.${product.state}`)}</span>
-            <div class="small soft">${[product.sku, product.category, loraNames(product.loras) || product.rule].filter(Boolean).join(" · ")}</div></div></div>
+            <div class="small soft">${[product.sku, product.category, loraNames(product.loras)].filter(Boolean).join(" · ")}</div></div></div>
         ${product.candidates.length > 0 && html`<div class="candidates">${product.candidates.filter((one) => one.state !== "failed").map((one, index) => html`
             <${Candidate} key=${one.number} one=${one} name=${name} on=${current && at === index}
                 onChoose=${() => {
@@ -55,8 +55,8 @@ function Candidate({one, name, on, onChoose}) {
     const label = `${name}, ${t("choose.image", {number: one.number})}`;
     if (one.state === "waiting") return html`<div class="missing" style=${shape} role="img" aria-label=${`${label}: ${t("product.waiting")}`}></div>`;
     const said = one.verdict && (one.place > 1 ? t("choose.further", {number: one.place}) : t(`product.${one.verdict}`));
-    return html`<button class=${["candidate", one.verdict, on && "on"].filter(Boolean).join(" ")} aria-pressed=${one.verdict === "approved"}
-        aria-label=${[label, said].filter(Boolean).join(", ")} onClick=${onChoose}>
+    return html`<button class=${["candidate", one.verdict, on && "on"].filter(Boolean).join(" ")} aria-pressed=${one.verdict === "approved"} onClick=${onChoose}>
+        <span class="hidden">${label}</span>
         <span class="frame"><img src=${address(one.thumbnail)} srcset=${`${address(one.thumbnail)} 320w, ${larger(one)} ${LARGER}w`} sizes="(max-width: 760px) 44vw, 300px"
             style=${shape} alt="" loading="lazy" decoding="async" /><${Shade} crop=${one.crop} /></span>
         <em aria-hidden="true"><kbd>${one.number}</kbd></em>
@@ -87,7 +87,7 @@ function Prompts({product, choosing, onClose}) {
     };
     const changed = {...(prompt !== product.prompt && {prompt}), ...(negative !== product.negative && {negative})};
     const own = ["prompt", "negative"].filter((name) => product.edited.includes(name));
-    return html`<div class="stack">
+    return html`<div class="stack editing">
         <label>${t("choose.prompt")}<textarea rows="3" maxlength="4000" value=${prompt} onInput=${typed(setPrompt)}></textarea></label>
         <label>${t("choose.negative")}<textarea rows="2" maxlength="4000" value=${negative} onInput=${typed(setNegative)}></textarea></label>
         <p class="small soft">${t("choose.promptHint")}</p>

@@ -1,6 +1,6 @@
 // Which products are drawn with which look, tried on the list at every change.
 
-import {useEffect, useState} from "preact/hooks";
+import {useEffect, useRef, useState} from "preact/hooks";
 import {get} from "../api.js";
 import {html, typed} from "../html.js";
 import {attempt} from "../state.js";
@@ -19,19 +19,23 @@ export function Rules({catalogue, path, checked, onSave}) {
     useEffect(() => {
         attempt(async () => setRules((await get(`${path}/rules`)).rules));
     }, [catalogue.settings.rules]);
+    // Two fields may be left before the screen is drawn again.
+    const newest = useRef(rules);
+    newest.current = rules;
     if (!rules) return html`<p class="soft">${t("loading")}</p>`;
     const save = (/** @type {Rule[]} */ changed) => {
+        newest.current = changed;
         setRules(changed);
         return onSave(changed);
     };
-    const put = (/** @type {number} */ index, /** @type {Partial<Rule>} */ change) => save(rules.map((one, place) => (place === index ? {...one, ...change} : one)));
+    const put = (/** @type {number} */ index, /** @type {Partial<Rule>} */ change) => save((newest.current || rules).map((one, place) => (place === index ? {...one, ...change} : one)));
     const up = (/** @type {number} */ index) => save([...rules.slice(0, index - 1), rules[index], rules[index - 1], ...rules.slice(index + 1)]);
     const add = (/** @type {Rule} */ rule) => save([...rules, rule]);
     const open = rules.some((one) => !conditions(one).length);
     return html`<section class="card stack" aria-label=${t("rules.title")}>
         <div><h2>${t("rules.title")}</h2><p class="small soft">${t("rules.what")}</p></div>
         ${rules.map((rule, index) => html`<${RuleRow} key=${index} rule=${rule} index=${index} catalogue=${catalogue} checked=${checked}
-            onPut=${(/** @type {Partial<Rule>} */ change) => put(index, change)} onUp=${index > 0 ? () => up(index) : undefined}
+            onPut=${(/** @type {Partial<Rule>} */ change) => put(index, change)} onUp=${index > 0 && conditions(rule).length > 0 ? () => up(index) : undefined}
             onRemove=${() => save(rules.filter((_, place) => place !== index))} />`)}
         ${checked && checked.warnings.map((text) => html`<p class="small warning">${text}</p>`)}
         ${checked && checked.unmatched_count > 0 && html`<div class="notice"><b>${t("rules.unmatched", {count: checked.unmatched_count})}</b>

@@ -9,9 +9,9 @@ import {t} from "../words.js";
 
 /** @type {Record<string, (properties: any) => any>} */
 const STEPS = {
-    products: lazy(() => import("./products.js").then(({Products}) => Products), "products", "images", "new"),
-    choose: lazy(() => import("./choose.js").then(({Choose}) => Choose), "choose", "images"),
-    handover: lazy(() => import("./handover.js").then(({Handover}) => Handover), "handover", "new"),
+    products: lazy(() => import("./products.js").then(({Products}) => Products), "products", "catalogues", "images", "new"),
+    choose: lazy(() => import("./choose.js").then(({Choose}) => Choose), "choose", "catalogues", "images"),
+    handover: lazy(() => import("./handover.js").then(({Handover}) => Handover), "handover", "catalogues"),
 };
 // What is drawn, and what another browser changes, shows up here.
 const PERIOD = 4000;

@@ -12,7 +12,7 @@ import {useWork} from "../parts/work.js";
 import {attempt, go, isOpen, jobs, link} from "../state.js";
 import {day, t} from "../words.js";
 
-const Catalogue = lazy(() => import("./catalogue.js").then(({Catalogue}) => Catalogue));
+const Catalogue = lazy(() => import("./catalogue.js").then(({Catalogue}) => Catalogue), "catalogues");
 
 /** @param {{rest: string[]}} properties the id of a catalogue and what of it is shown; without: the list */
 export function Catalogues({rest}) {

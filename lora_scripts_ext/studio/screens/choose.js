@@ -12,7 +12,7 @@ import {useProducts} from "../parts/product_pages.js";
 import {attempt, link, refreshJobs} from "../state.js";
 import {t} from "../words.js";
 
-const STATES = ["drawn", "approved", "rejected", "failed", "waiting", "unmatched", "ready"];
+const STATES = ["drawn", "approved", "rejected", "failed", "unmatched", "ready", "waiting"];
 const PERIOD = 2500;
 const AHEAD = 600;
 const AT_ONCE = 200;
@@ -79,7 +79,7 @@ export function Choose({catalogue, path, refresh}) {
         ${products.items === null ? html`<p class="soft">${t("loading")}</p>` : html`
             <div class="stack products" role="feed" aria-label=${t("catalogue.products")} aria-busy="false">${items.map(row)}</div>
             ${items.length === 0 && html`<${Nothing} catalogue=${catalogue} filter=${filter} />`}
-            ${products.hasMore && html`<${End} onReached=${products.more} />`}`}
+            ${products.hasMore && html`<${End} key=${items.length} onReached=${products.more} />`}`}
         ${large && candidate && html`<${CandidateDialog} key=${large} product=${product} one=${candidate} at=${place.at} count=${shown(product).length} crop=${large === "crop"}
             onStep=${step} onChoose=${chooseNumber} onCrop=${async (/** @type {number[] | null} */ crop) => {
                 if (await choosing.crop(product, candidate, crop)) setLarge("");
@@ -121,8 +121,19 @@ function useKeys(keys, digit, off) {
             event.preventDefault();
             work();
         };
+        // Behind a click Enter and the space bar are for what is chosen next, not for the same button once more.
+        const clicked = (/** @type {MouseEvent} */ event) => {
+            const target = /** @type {HTMLElement} */ (event.target);
+            if (event.detail === 0 || !target.closest("button") || target.closest("form, dialog, .editing")) return;
+            /** @type {HTMLElement | null} */ (target.closest("article.product"))?.focus({preventScroll: true});
+            if (target.closest(".choose-top")) /** @type {HTMLElement} */ (document.activeElement).blur();
+        };
         addEventListener("keydown", listen);
-        return () => removeEventListener("keydown", listen);
+        addEventListener("click", clicked);
+        return () => {
+            removeEventListener("keydown", listen);
+            removeEventListener("click", clicked);
+        };
     }, []);
 }
 
@@ -135,7 +146,7 @@ function Top({catalogue, filter, setFilter, choosing, path, refresh}) {
     return html`<div class="choose-top">
         <div class="row filters" role="group" aria-label=${t("choose.show")}>
             ${["", ...STATES].filter((state) => !state || state === filter.state || of[state] > 0 || state === "drawn").map((state) => html`
-                <button class=${state === filter.state ? "chip on" : "chip"} aria-pressed=${state === filter.state} onClick=${() => set({state})}>
+                <button key=${state} class=${state === filter.state ? "chip on" : "chip"} aria-pressed=${state === filter.state} onClick=${() => set({state})}>
                     ${t(state ? `product.${state}` : "choose.all")} ${of[state]}</button>`)}
             <span class="space"></span>
             ${categories.length > 1 && html`<select aria-label=${t("choose.category")} value=${filter.category} onChange=${typed((category) => set({category}))}>
@@ -153,7 +164,7 @@ function Top({catalogue, filter, setFilter, choosing, path, refresh}) {
             ${!counts.drawn && !counts.waiting && counts.approved > 0 && html`<a class="button main" href=${link("catalogues", catalogue.id, "handover")}>${t("choose.next")}</a>`}
         </div>
         ${job && job.state === "failed" && html`<p class="error small" role="alert">${job.reason}</p>`}
-        <details class="small soft"><summary>${t("choose.keys")}</summary><p>${t("choose.keysList")}</p></details>
+        <div class="small soft">${t("choose.hint")} <details><summary>${t("choose.keys")}</summary><p>${t("choose.keysList")}</p></details></div>
     </div>`;
 }
 

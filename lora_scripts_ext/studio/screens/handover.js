@@ -3,8 +3,8 @@
 import {useEffect, useState} from "preact/hooks";
 import {address, get, post} from "../api.js";
 import {html, typed} from "../html.js";
-import {Progress} from "../parts/draw_card.js";
 import {Wrong} from "../parts/message.js";
+import {Progress} from "../parts/progress.js";
 import {useWork} from "../parts/work.js";
 import {attempt, isOpen, jobs, link, refreshJobs} from "../state.js";
 import {t} from "../words.js";
@@ -54,7 +54,7 @@ function Chosen({settings, id}) {
 function Missing({catalogue}) {
     const {counts, products} = catalogue;
     const rows = ["drawn", "waiting", "failed", "rejected", "unmatched", "ready"].filter((state) => counts[state] > 0);
-    return html`<dl class="fact"><dt>${t("product.approved")}</dt><dd>${t("catalogues.of", {done: counts.approved, total: products})}</dd>
+    return html`<dl class="fact narrow"><dt>${t("product.approved")}</dt><dd>${t("catalogues.of", {done: counts.approved, total: products})}</dd>
         ${rows.map((state) => html`<dt>${t(`product.${state}`)}</dt><dd>${counts[state]}</dd>`)}</dl>
         ${rows.length > 0 && html`<p class="small soft">${t("handover.missing", {count: products - counts.approved})} <a href=${link("catalogues", catalogue.id, "choose")}>${t("catalogue.choose")}</a></p>`}`;
 }
@@ -88,8 +88,8 @@ function Training({path, counts}) {
     const feed = () => work(async () => setFed(await post(`${path}/feedback`, {model, share: share / 100})));
     return html`<section class="card stack" aria-label=${t("handover.train")}><h2>${t("handover.train")}</h2>
         <p class="small">${t("handover.trainWhat", {share})}</p>
-        <label>${t("handover.model")}<select value=${model} onChange=${typed(setModel)}><option value="">${t("handover.modelChoose")}</option>
-            ${models.map((one) => html`<option value=${one.id}>${one.name}</option>`)}</select></label>
+        <div><label for="feed-model">${t("handover.model")}</label><select id="feed-model" value=${model} onChange=${typed(setModel)}><option value="">${t("handover.modelChoose")}</option>
+            ${models.map((one) => html`<option value=${one.id}>${one.name}</option>`)}</select></div>
         <label class="check">${t("handover.share")} <input class="short" type="number" min="1" max="100" value=${share} onChange=${typed((text) => setShare(Number(text)))} /> %</label>
         <button disabled=${!model || !counts.approved} onClick=${feed}>${t("handover.feed", {count: counts.approved})}</button>
         <${Wrong} problem=${problem} />

@@ -1,6 +1,6 @@
 // The first step of a catalogue: which products, with which look, for which channels; then drawing.
 
-import {useEffect, useState} from "preact/hooks";
+import {useEffect, useRef, useState} from "preact/hooks";
 import {get, patch, post, Problem, request} from "../api.js";
 import {html} from "../html.js";
 import {Channels} from "../parts/channels.js";
@@ -30,10 +30,21 @@ export function Products({catalogue, path, refresh, onChange}) {
     useEffect(() => {
         if (there) check();
     }, [stamp]);
-    const set = (/** @type {Record<string, unknown>} */ values) => work(async () => {
-        onChange(await patch(path, values));
-        if ("rules" in values) await check();
-    });
+    // One change after the other, so that what is shown is the answer to the last one.
+    const last = useRef(/** @type {Promise<unknown>} */ (Promise.resolve()));
+    const set = (/** @type {Record<string, unknown>} */ values) => {
+        // Shown before the server has it; what it refuses is taken back.
+        if (!("rules" in values)) onChange({...catalogue, settings: {...settings, ...values}});
+        const done = last.current.then(async () => {
+            const kept = await work(async () => {
+                onChange(await patch(path, values));
+                if ("rules" in values) await check();
+            });
+            if (!kept) await refresh();
+        });
+        last.current = done;
+        return done;
+    };
     const read = (/** @type {Record<string, unknown>} */ values) => work(async () => {
         // Tried first: a list that cannot be read must not take the place of one that can.
         await post(`${path}/check`, values);
@@ -43,7 +54,7 @@ export function Products({catalogue, path, refresh, onChange}) {
         setAgain(false);
     });
     if (!there) return html`<${Source} path=${path} read=${read} problem=${problem} onDone=${refresh} empty />`;
-    return html`<div class="cols">
+    return html`<div class="cols following">
         <div class="stack">
             <section class="card stack" aria-label=${t("products.list")}>
                 <div class="row top"><h2>${t("products.list")}</h2><span class="soft">${[settings.source.split(/[\\/]/).pop(), t("catalogues.products", {count: products})].filter(Boolean).join(" · ")}</span><span class="space"></span>
@@ -60,7 +71,7 @@ export function Products({catalogue, path, refresh, onChange}) {
             <${Rules} catalogue=${catalogue} path=${path} checked=${checked} onSave=${(/** @type {any[]} */ rules) => set({rules: {rules}})} />
             <${Channels} settings=${settings} onChange=${set} />
         </div>
-        <aside class="stack"><${DrawCard} catalogue=${catalogue} path=${path} onSet=${set} refresh=${refresh} /></aside>
+        <aside class="stack"><${DrawCard} catalogue=${catalogue} path=${path} onSet=${set} settled=${() => last.current} refresh=${refresh} /></aside>
     </div>`;
 }
 
