@@ -1,4 +1,4 @@
-"""A catalogue whose candidates are there without a model: small images that are told apart, as a page is tested with."""
+"""A catalogue whose candidates are there without a model: small images that are told apart, to test a page with."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from lora_scripts_ext.models.weights import sha256
 ERROR = "There is no LoRA spring; train it, or name another one in the rules."
 
 
-def draw(data_dir: Path, id: str, failing: Collection[str] = (), side: int = 96) -> None:
-    """Draw what a catalogue's products lack; those with the SKUs ``failing`` cannot be drawn."""
+def draw(
+    data_dir: Path, id: str, failing: Collection[str] = (), side: int = 96, only: Collection[str] | None = None
+) -> None:
+    """Draw what a catalogue's products lack, or those with the SKUs ``only``; the SKUs ``failing`` cannot be drawn."""
     catalogue = Catalogue.open(data_dir / "catalogues" / id)
     try:
-        candidates.request(catalogue)
+        ids = None if only is None else [catalogue.by_sku(sku).id for sku in only]
+        candidates.request(catalogue, products=ids)
         place = ()
         while found := candidates.next_batch(catalogue, *place):
             product, batch, after = found
