@@ -1,5 +1,7 @@
 """Catalogues over HTTP: lists, rules, candidates, decisions, what is handed over, and what may not be read."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 pytest.importorskip("fastapi")
@@ -227,6 +229,28 @@ def test_chosen_images_are_fed_back_up_to_a_share(client, service, tmp_path):
     assert store.entry(own).prompt and "red shoe" not in store.entry(own).prompt.lower()
     again = client.post(f"{path}/feedback", {"folder": str(folder), "share": 0.25}).json
     assert (again["added"], again["kept"]) == ([], 2)
+    model = client.post("models", {"name": "shoes", "trigger_word": "red shoe"}).json["id"]
+    fed = client.post(f"{path}/feedback", {"model": model, "share": 1}).json
+    assert (len(fed["added"]), client.get(f"models/{model}/images?limit=9").json["items"][0]["name"]) == (
+        4,
+        fed["added"][0],
+    )
+    said(client.post(f"{path}/feedback", {"model": "none"}), 404, "model")
+
+
+def test_the_rules_are_shown_as_they_can_be_sent(client, tmp_path):
+    (tmp_path / "rules.yaml").write_text(
+        "rules:\n- {name: worn, when: {category: Shoes}, loras: [{file: loras/shoe.safetensors, weight: 0.80}]}\n",
+        encoding="utf-8",
+    )
+    path = f"catalogues/{made(client, rules=str(tmp_path / 'rules.yaml'))}"
+    (rule,) = client.get(f"{path}/rules").json["rules"]
+    lora = {"file": str(tmp_path / "loras/shoe.safetensors"), "weight": "0.80"}
+    assert rule == {"name": "worn", "when": {"category": "Shoes"}, "loras": [lora]}
+    assert client.send("PATCH", path, {"rules": {"rules": [rule, {"when": {}}]}}).status == 200
+    assert client.get(f"{path}/rules").json["rules"] == [rule, {"when": {}}]
+    assert client.get(f"{path}/products?limit=1").json["items"][0]["loras"][0]["weight"] == 0.8
+    assert client.get(f"catalogues/{client.post('catalogues', {}).json['id']}/rules").json == {"rules": []}
 
 
 def test_nothing_outside_of_the_roots_is_read(tmp_path, checkpoint):
@@ -295,3 +319,12 @@ def test_another_column_reads_the_list_again_and_a_mistake_changes_nothing(clien
     assert client.get(f"{path}/products").json["items"][0]["title"] == "Lamp"
     assert client.send("PATCH", path, {"steps": 7}).json["settings"]["steps"] == 7
     said(client.send("PATCH", path, {"steps": 0}), 422, "steps is 0")
+
+
+def test_of_two_changes_at_once_neither_is_lost(client):
+    path = f"catalogues/{made(client)}"
+    changes = [{"channels": ["shopify"]}, {"market": "CN"}, {"rules": RULES}, {"candidates": 7}]
+    with ThreadPoolExecutor(4) as pool:
+        assert [one.status for one in pool.map(lambda change: client.send("PATCH", path, change), changes)] == [200] * 4
+    settings = client.get(path).json["settings"]
+    assert (settings["channels"], settings["market"], settings["candidates"]) == (["shopify"], "CN", 7)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 ProductState = Literal["ready", "unmatched", "waiting", "drawn", "failed", "approved", "rejected", "removed"]
-Verdict = Literal["approved", "rejected", "comment"]
+Verdict = Literal["approved", "rejected", "undecided", "comment"]
 _TEXT, _NAME = 4000, 100
 _WHO = "Name of whoever says so; where a key is used, the key's name counts instead."
 _FILE = "A file of the server, or what would be in it."
@@ -108,7 +108,7 @@ class MoreIn(BaseModel, extra="forbid"):
 
 
 class ChoiceIn(BaseModel, extra="forbid"):
-    """What someone says about a candidate."""
+    """What someone says about a candidate; ``undecided`` takes back what was decided."""
 
     verdict: Verdict
     comment: str = Field(default="", max_length=20_000)
@@ -131,10 +131,13 @@ class ExportIn(BaseModel, extra="forbid"):
 class FeedbackIn(BaseModel, extra="forbid"):
     """Where chosen images go."""
 
-    folder: str = Field(max_length=_TEXT, description="Folder of a training set.")
+    model: str = Field(default="", max_length=64, description="Id of the model whose training set it is.")
+    folder: str = Field(default="", max_length=_TEXT, description="Folder of a training set, in place of a model.")
     share: float = Field(default=0.3, gt=0, le=1, description="Of generated images in the set, at most.")
     trigger_word: str = Field(
-        default="", max_length=200, description="Of the set's model, which its captions leave out."
+        default="",
+        max_length=200,
+        description="Of the set's model, which its captions leave out; without: that of `model`.",
     )
 
 
@@ -157,6 +160,7 @@ class Candidate(BaseModel):
     thumbnail: str | None = Field(description="Address of a small JPEG.")
     verdict: Literal["", "approved", "rejected"]
     crop: list[float] | None
+    place: int | None = Field(description="Among the approved ones of its product, from 1; the first is the main one.")
     facts: dict[str, Any] = Field(description="How it was drawn: prompt, models with hashes and versions, size.")
     made: str | None
 
@@ -247,6 +251,12 @@ class Catalogues(BaseModel):
     """The catalogues, the newest first."""
 
     items: list[Catalogue]
+
+
+class CatalogueRules(BaseModel):
+    """The rules of a catalogue, in their order."""
+
+    rules: list[dict[str, Any]] = Field(description="See docs/products.md; paths are absolute, values are texts.")
 
 
 class RowProblem(BaseModel):

@@ -22,10 +22,12 @@ from ..channels import channel as channels
 from ..channels import law
 from ..errors import NotFound
 from ..images import decode, thumbnail
+from ..jobs import drafts
 from ..jobs.catalogues import Catalogues, newest, queue_drawing
 from ..jobs.kinds.catalogue import FINISHED
 from ..jobs.submit import submit
 from ..library.job import Job, NewJob
+from ..library.models import Models
 from ..library.uploads import Uploads
 from ..time_text import iso
 from . import catalogue_schemas as schemas
@@ -159,6 +161,12 @@ def _add_list(router: APIRouter, service: Service, catalogues: Catalogues) -> No
         finally:
             await service.threads.run(held.__exit__, None, None, None)
 
+    @router.get(f"{_ONE}/rules", tags=_TAGS, response_model=schemas.CatalogueRules, summary="Look at the rules")
+    @reads_files
+    def get_rules(id: str) -> dict[str, Any]:
+        """As they can be sent with the settings."""
+        return {"rules": catalogues.rules(id)}
+
     @router.get(
         f"{_ONE}/problems", tags=_TAGS, response_model=schemas.RowProblems, summary="List rows that cannot be used"
     )
@@ -236,7 +244,7 @@ def _add_drawing(router: APIRouter, service: Service, catalogues: Catalogues) ->
 def _add_decisions(router: APIRouter, catalogues: Catalogues) -> None:
     @router.post(
         f"{_CANDIDATE}/decisions", status_code=201, tags=_TAGS, response_model=schemas.Choice,
-        summary="Approve, reject, crop a candidate, or comment",
+        summary="Approve, reject, crop a candidate, take it back, or comment",
     )  # fmt: skip
     def decide(id: str, product: int, number: int, wanted: ChoiceIn, request: Request) -> dict[str, Any]:
         """Of a product several may be approved; they are in that order."""
@@ -307,10 +315,18 @@ def _add_export(router: APIRouter, service: Service, catalogues: Catalogues) -> 
     @router.post(f"{_ONE}/feedback", tags=_TAGS, response_model=schemas.Feedback, summary="Train on chosen images")
     @reads_files
     def feed_back(id: str, wanted: FeedbackIn) -> dict[str, Any]:
-        """Approved images go into a training set's folder, marked as generated, up to a share of it."""
-        folder = service.environment.readable(wanted.folder)
+        """Approved images go into a training set, marked as generated, up to a share of it: that of a model, or of a
+        folder."""
+        trigger_word = wanted.trigger_word
+        if wanted.model:
+            models = Models(service.database)
+            model = models.get(wanted.model)
+            folder = drafts.images_folder(models, service.environment, model)
+            trigger_word = trigger_word or model.trigger_word
+        else:
+            folder = service.environment.readable(wanted.folder)
         with catalogues.opened(id) as catalogue:
-            return feedback.feed_back(catalogue, folder, wanted.share, wanted.trigger_word).to_dict()
+            return feedback.feed_back(catalogue, folder, wanted.share, trigger_word).to_dict()
 
 
 def _values(wanted: SettingsIn) -> dict[str, Any]:
@@ -411,8 +427,15 @@ def _product(prefix: str, id: str, one: CatalogueProduct, own: Iterable[Candidat
         "photo": product.photo, "rule": plan.rule, "matched": one.matched, "prompt": plan.prompt,
         "negative": plan.negative, "loras": [dict(lora) for lora in plan.loras], "alt": dict(plan.alt),
         "warnings": list(plan.warnings), "edited": list(one.edited), "state": one.state,
-        "candidates": [_candidate(prefix, id, candidate) for candidate in own],
+        "candidates": _candidates(prefix, id, own),
     }  # fmt: skip
+
+
+def _candidates(prefix: str, id: str, own: Iterable[Candidate]) -> list[dict[str, Any]]:
+    own = list(own)
+    approved = sorted((one for one in own if one.verdict == "approved"), key=lambda one: one.decision or 0)
+    places = {one.number: place for place, one in enumerate(approved, 1)}
+    return [{**_candidate(prefix, id, one), "place": places.get(one.number)} for one in own]
 
 
 def _candidate(prefix: str, id: str, one: Candidate) -> dict[str, Any]:

@@ -59,7 +59,7 @@ CREATE INDEX candidates_approved ON candidates (product) WHERE verdict = 'approv
 CREATE TABLE decisions (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
     candidate    INTEGER NOT NULL REFERENCES candidates(id),
-    verdict      TEXT NOT NULL CHECK (verdict IN ('approved', 'rejected', 'comment')),
+    verdict      TEXT NOT NULL CHECK (verdict IN ('approved', 'rejected', 'undecided', 'comment')),
     comment      TEXT NOT NULL,
     crop         TEXT NOT NULL,
     who          TEXT NOT NULL,

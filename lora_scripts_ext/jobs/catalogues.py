@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -18,9 +19,12 @@ from ..channels import channel as channels
 from ..errors import NotFound, UserError
 from ..library.job import ENDED, Job, NewJob
 from ..library.queue import Queue
+from ..products import data_file
 from ..products import listing as listings
 from ..products.columns import Columns
 from ..products.listing import Listing
+from ..products.product import located
+from ..products.rules import Rules
 from . import catalogue_host
 from .environment import Environment
 from .library_loras import loras
@@ -41,6 +45,8 @@ class Catalogues:
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._folder = environment.data_dir / _FOLDER
+        # Settings are read, changed and written: of two changes at once neither may be lost.
+        self._changing = threading.RLock()
 
     def ids(self) -> list[str]:
         """Of all catalogues, in no order."""
@@ -101,7 +107,7 @@ class Catalogues:
             NotFound: there is no such catalogue.
             UserError: a setting or a rule cannot be used; then nothing is changed.
         """
-        with self.opened(id) as catalogue:
+        with self._changing, self.opened(id) as catalogue:
             before, listing = catalogue.settings(), None
             with files.temporary_folder(self._folder) as temporary:
                 tried = self._settings(before, values, temporary)
@@ -123,7 +129,7 @@ class Catalogues:
             NotFound: there is no such catalogue.
             UserError: the list cannot be read.
         """
-        with self.opened(id) as catalogue:
+        with self._changing, self.opened(id) as catalogue:
             settings = catalogue.settings()
             if rows is not None:
                 settings = replace(settings, source="")
@@ -149,6 +155,27 @@ class Catalogues:
                 self._listing(replace(catalogue.settings(), source=str(tried)), None)
         files.copy(file, folder / file.name)
         return self.read(id, source=folder / file.name)
+
+    def rules(self, id: str) -> list[dict[str, Any]]:
+        """The rules as they are written, with absolute paths: they can be handed in again.
+
+        Raises:
+            NotFound: there is no such catalogue.
+            UserError: the file cannot be read any more, or a rule is wrong.
+        """
+        with self.opened(id) as catalogue:
+            written, own = catalogue.settings().rules, catalogue.folder
+        if not written:
+            return []
+        path = self._environment.readable(written)
+        data = data_file.read(path)
+        Rules.from_dict(data, str(path))
+        found: list[dict[str, Any]] = data.get("rules") or []
+        for rule in found if path.parent != own else ():
+            for holder, key in ((rule, "control"), *((lora, "file") for lora in rule.get("loras") or [])):
+                if holder.get(key):
+                    holder[key] = str(located(holder[key], path.parent))
+        return found
 
     def check(
         self, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]] | None = None, id: str = ""

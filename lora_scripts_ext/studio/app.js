@@ -14,6 +14,7 @@ const Login = lazy(() => import("./screens/login.js").then(({Login}) => Login), 
 /** @type {Record<string, (properties: {rest: string[]}) => any>} the first part of the address -> screen */
 const SCREENS = {
     models: Models,
+    catalogues: lazy(() => import("./screens/catalogues.js").then(({Catalogues}) => Catalogues), "catalogues"),
     queue: lazy(() => import("./screens/queue.js").then(({Queue}) => Queue), "queue"),
     settings: lazy(() => import("./screens/settings.js").then(({Settings}) => Settings), "settings"),
 };

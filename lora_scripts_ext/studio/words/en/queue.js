@@ -43,6 +43,8 @@ export default {
     "job.generate": "Generate",
     "job.review": "Contact sheet",
     "job.update": "Nightly update",
+    "job.catalogue": "Draw products",
+    "job.catalogue_export": "Hand over",
     "job.steps": "step {step} of {steps}",
     "job.left": "{time} left",
     "job.import": "Import",

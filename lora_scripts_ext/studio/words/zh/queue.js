@@ -43,6 +43,8 @@ export default {
     "job.generate": "生成图片",
     "job.review": "对比图",
     "job.update": "夜间更新",
+    "job.catalogue": "生成商品图",
+    "job.catalogue_export": "交付",
     "job.steps": "第 {step} / {steps} 步",
     "job.left": "剩余 {time}",
     "job.import": "导入",
