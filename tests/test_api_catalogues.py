@@ -1,5 +1,7 @@
 """Catalogues over HTTP: lists, rules, candidates, decisions, what is handed over, and what may not be read."""
 
+import sys
+
 import pytest
 
 pytest.importorskip("fastapi")
@@ -295,3 +297,20 @@ def test_another_column_reads_the_list_again_and_a_mistake_changes_nothing(clien
     assert client.get(f"{path}/products").json["items"][0]["title"] == "Lamp"
     assert client.send("PATCH", path, {"steps": 7}).json["settings"]["steps"] == 7
     said(client.send("PATCH", path, {"steps": 0}), 422, "steps is 0")
+
+
+def test_only_the_operator_says_what_images_are_signed_with(client, service, monkeypatch):
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    path = f"catalogues/{made(client)}"
+    wanted = {"certificate": "/chain.pem", "key": "/key.pem"}
+    assert client.post(f"{path}/export", {"credentials": wanted}).status == 422
+    assert client.send("PATCH", path, {"credentials": wanted}).status == 422
+    file = service.database.folder / "service.yaml"
+    file.write_text("credentials: {certificate: chain.pem, key: key.pem}", encoding="utf-8")
+    client.post(f"{path}/export", {})
+    job = performed(service, "here files")
+    assert job.state == "failed" and job.reason.startswith("Content Credentials need c2pa-python; install it with")
+    file.write_text("webhooks: {shop: {url: https://shop.example, secrets: hush}}", encoding="utf-8")
+    client.post(f"{path}/export", {})
+    job = performed(service, "here files")
+    assert job.state == "failed" and "its operator can see" in job.reason and "secrets" not in job.reason
