@@ -1,5 +1,6 @@
 """Catalogues over HTTP: lists, rules, candidates, decisions, what is handed over, and what may not be read."""
 
+import json
 import sys
 
 import pytest
@@ -7,15 +8,18 @@ import pytest
 pytest.importorskip("fastapi")
 
 from lora_scripts_ext import marks
+from lora_scripts_ext.api import webhooks
 from lora_scripts_ext.api.service import Service
 from lora_scripts_ext.captions.store import CaptionStore
 from lora_scripts_ext.catalogue import candidates
+from lora_scripts_ext.catalogue.store import Catalogue
 from lora_scripts_ext.jobs.catalogues import Catalogues
 from lora_scripts_ext.jobs.environment import Bounds, Standalone
 from lora_scripts_ext.jobs.execution import Execution
 from lora_scripts_ext.jobs.perform import perform
 from lora_scripts_ext.library.database import Database
 from lora_scripts_ext.owner import Owner
+from lora_scripts_ext.training.lock import locked
 
 from . import api, shop
 
@@ -314,3 +318,59 @@ def test_only_the_operator_says_what_images_are_signed_with(client, service, mon
     client.post(f"{path}/export", {})
     job = performed(service, "here files")
     assert job.state == "failed" and "its operator can see" in job.reason and "secrets" not in job.reason
+
+
+def test_a_deleted_catalogue_leaves_what_it_has_handed_over(client, service):
+    id = made(client)
+    path, folder = f"catalogues/{id}", service.database.folder / "catalogues" / id
+    said(client.send("DELETE", "catalogues/none"), 404)
+    job = client.post(f"{path}/export", {}).json["id"]
+    said(client.send("DELETE", path), 409, job)
+    assert performed(service, "here files").state == "done"
+    manifest = (folder / "finished" / "manifest.json").read_bytes()
+    with locked(folder):
+        said(client.send("DELETE", path), 422, "being written")
+    assert client.send("DELETE", path).status == 204
+    assert client.get("catalogues").json["items"] == [] and client.get(path).status == 404
+    assert [one.relative_to(folder).as_posix() for one in sorted(folder.rglob("*"))] == [
+        "finished", "finished/manifest.csv", "finished/manifest.json",
+    ] and (folder / "finished" / "manifest.json").read_bytes() == manifest  # fmt: skip
+    (aside,) = (service.database.folder / "trash").iterdir()
+    catalogue = Catalogue.open(aside)
+    assert [one.sku for one in catalogue.page().products] == ["A-1", "红/2", "C-3"]
+    catalogue.close()
+
+    # Without anything handed over nothing stays.
+    id = made(client)
+    assert client.send("DELETE", f"catalogues/{id}").status == 204
+    assert not (service.database.folder / "catalogues" / id).exists()
+
+
+def test_webhooks_hear_of_decisions_and_exports(client, service):
+    (service.database.folder / "service.yaml").write_text(
+        "webhooks: {shop: {url: 'https://shop.example', secret: s, events: [candidate_decided, catalogue_exported]}}"
+    )
+    sender = webhooks.of_service_file(service.database, service.queue)
+    sender.collect()
+    id = made(client)
+    path = f"catalogues/{id}"
+    with Catalogues(service.environment).opened(id) as catalogue:
+        first = catalogue.by_sku("A-1").id
+    client.post(f"{path}/generate", {"products": [first]})
+    assert performed(service).state == "done"
+    product = f"{path}/products/{first}"
+    client.post(f"{product}/candidates/2/decisions", {"verdict": "approved", "who": "Li"})
+    client.post(f"{product}/candidates", {"replaces": 1, "who": "Wang"})
+    assert performed(service).result["generated"] == 1
+    job = client.post(f"{path}/export", {}).json["id"]
+    assert performed(service, "here files").state == "done"
+    sender.collect()
+    with service.database.reading() as connection:
+        bodies = [json.loads(row["body"]) for row in connection.execute("SELECT body FROM deliveries ORDER BY id")]
+    assert [one["event"] for one in bodies] == ["candidate_decided", "candidate_decided", "catalogue_exported"]
+    assert bodies[0]["catalogue"] == {"id": id, "name": "summer"}
+    assert bodies[0]["product"] == {"id": first, "sku": "A-1"}
+    assert [(one["decision"]["verdict"], one["decision"]["who"]) for one in bodies[:2]] == [
+        ("approved", "Li"), ("rejected", "Wang"),
+    ]  # fmt: skip
+    assert bodies[2]["job"]["id"] == job and bodies[2]["job"]["result"]["images"] == 1

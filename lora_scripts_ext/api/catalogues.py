@@ -48,6 +48,7 @@ from .idempotency import Answer
 from .route import json_response, reads_body_itself, reads_files
 from .schemas import given
 from .service import Service
+from .webhooks import announce
 
 _TAGS = ["catalogues"]
 _ONE = "/catalogues/{id}"
@@ -68,7 +69,7 @@ def add(router: APIRouter, service: Service) -> None:
     _add_list(router, service, catalogues)
     _add_products(router, catalogues)
     _add_drawing(router, service, catalogues)
-    _add_decisions(router, catalogues)
+    _add_decisions(router, service, catalogues)
     _add_images(router, service, catalogues)
     _add_export(router, service, catalogues)
 
@@ -124,6 +125,13 @@ def _add_collection(router: APIRouter, service: Service, catalogues: Catalogues)
         catalogues.change(id, _values(change))
         with catalogues.opened(id) as catalogue:
             return _whole(router, service, id, catalogue)
+
+    @router.delete(_ONE, status_code=204, tags=_TAGS, summary="Forget a catalogue")
+    @reads_files
+    def delete_catalogue(id: str) -> Response:
+        """What it has handed over stays; its products, images and decisions are moved into the data folder's trash."""
+        catalogues.delete(id, service.queue)
+        return Response(status_code=204)
 
 
 def _add_list(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
@@ -228,12 +236,13 @@ def _add_drawing(router: APIRouter, service: Service, catalogues: Catalogues) ->
         with catalogues.opened(id) as catalogue:
             if wanted.replaces is not None:
                 who = _who(request, wanted.who)
-                decisions.decide(catalogue, product, wanted.replaces, "rejected", who=who)
+                said = decisions.decide(catalogue, product, wanted.replaces, "rejected", who=who)
+                _announce(service, id, catalogue, product, said)
             candidates.add(catalogue, product, wanted.count)
             return _drawing(router, service, catalogue, NewJob("catalogue", {}, runner=service.environment.runner))
 
 
-def _add_decisions(router: APIRouter, catalogues: Catalogues) -> None:
+def _add_decisions(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
     @router.post(
         f"{_CANDIDATE}/decisions", status_code=201, tags=_TAGS, response_model=schemas.Choice,
         summary="Approve, reject, crop a candidate, or comment",
@@ -242,12 +251,12 @@ def _add_decisions(router: APIRouter, catalogues: Catalogues) -> None:
         """Of a product several may be approved; they are in that order."""
         crop = decisions.crop_of(wanted.crop) if wanted.crop is not None else None
         with catalogues.opened(id) as catalogue:
-            return _decision(
-                decisions.decide(
-                    catalogue, product, number, wanted.verdict, crop=crop, comment=wanted.comment,
-                    who=_who(request, wanted.who),
-                )
+            said = decisions.decide(
+                catalogue, product, number, wanted.verdict, crop=crop, comment=wanted.comment,
+                who=_who(request, wanted.who),
             )  # fmt: skip
+            _announce(service, id, catalogue, product, said)
+        return _decision(said)
 
     @router.get(f"{_PRODUCT}/decisions", tags=_TAGS, response_model=schemas.Choices, summary="List decisions")
     def list_decisions(id: str, product: int) -> dict[str, Any]:
@@ -337,6 +346,15 @@ def _drawing(router: APIRouter, service: Service, catalogue: Catalogue, job: New
 def _who(request: Request, given_name: str) -> str:
     """Whose request it is: by its key, else as it says."""
     return caller_of(request).name or given_name.strip()
+
+
+def _announce(service: Service, id: str, catalogue: Catalogue, product: int, said: Decision) -> None:
+    """Let webhooks know what someone has said about a candidate."""
+    about = {
+        "catalogue": {"id": id, "name": catalogue.settings().name},
+        "product": {"id": product, "sku": catalogue.get(product).sku},
+    }
+    announce(service.database, "candidate_decided", {**about, "decision": _decision(said)})
 
 
 def _image(catalogues: Catalogues, id: str, product: int, number: int) -> Path:

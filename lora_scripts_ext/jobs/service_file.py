@@ -21,7 +21,13 @@ NAME = "service.yaml"
 _KEYS = ("fetch", "webhooks", "endpoints", "credentials")
 _EVENTS = ("starting", "running", "queued", *ENDED)
 #: what people do, beside the states of jobs
-DECISIONS = (*(f"review.{verdict}" for verdict in VERDICTS), "published", "rolled_back")
+DECISIONS = (
+    *(f"review.{verdict}" for verdict in VERDICTS),
+    "published",
+    "rolled_back",
+    "candidate_decided",
+    "catalogue_exported",
+)
 _LONGEST_NAME = 64
 Entry = TypeVar("Entry")
 
