@@ -34,6 +34,7 @@ from .body import announced, receive
 from .catalogue_schemas import (
     CatalogueIn,
     ChoiceIn,
+    CopyIn,
     DrawIn,
     ExportIn,
     FeedbackIn,
@@ -68,6 +69,7 @@ def add(router: APIRouter, service: Service) -> None:
     _add_collection(router, service, catalogues)
     _add_list(router, service, catalogues)
     _add_products(router, catalogues)
+    _add_copy(router, service, catalogues)
     _add_drawing(router, service, catalogues)
     _add_decisions(router, service, catalogues)
     _add_images(router, service, catalogues)
@@ -206,9 +208,23 @@ def _add_products(router: APIRouter, catalogues: Catalogues) -> None:
         values = given(change)
         if values.get("loras") is not None:
             values["loras"] = [dict(vars(one)) for one in change.loras or []]
+        if "shop_copy" in values:
+            copy = values.pop("shop_copy")
+            values["copy"] = dict(vars(copy)) if copy is not None else None
         with catalogues.opened(id) as catalogue:
             catalogue.edit(product, values)
             return _product_of(router.prefix, id, catalogue, product)
+
+
+def _add_copy(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
+    @router.post(
+        f"{_ONE}/copy", status_code=201, tags=_TAGS, response_model=schemas.CatalogueJob, summary="Have copy written"
+    )
+    @reads_files
+    def write_copy(id: str, wanted: CopyIn) -> Response:
+        """A title and selling points for products that have none, by a service that the operator allows."""
+        config = {**given(wanted), "catalogue": str(catalogues.folder(id)), "products": wanted.products or []}
+        return _queued(router, service, NewJob("catalogue_copy", config, runner=service.environment.runner))
 
 
 def _add_drawing(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
@@ -294,13 +310,7 @@ def _add_export(router: APIRouter, service: Service, catalogues: Catalogues) -> 
                 "catalogue": str(catalogue.folder), "output_dir": wanted.output_dir or "",
                 "channels": wanted.channels or [], "undecided": wanted.undecided,
             }  # fmt: skip
-        job = NewJob("catalogue_export", config, runner=service.environment.runner)
-        with service.database.writing():
-            queued = submit(service.queue, service.environment, [job])[0]
-            view = _job(queued)
-            service.requests.keep(Answer(201, json_text.dumps(view), f"{router.prefix}/jobs/{queued.id}"))
-        service.wake()
-        return json_response(view, 201, {"Location": f"{router.prefix}/jobs/{queued.id}"})
+        return _queued(router, service, NewJob("catalogue_export", config, runner=service.environment.runner))
 
     @router.get(
         f"{_ONE}/finished/{{path:path}}",
@@ -338,6 +348,15 @@ def _drawing(router: APIRouter, service: Service, catalogue: Catalogue, job: New
         queued = queue_drawing(service.queue, service.environment, catalogue, job)
         view = {"waiting": candidates.waiting(catalogue), "job": queued.id}
         location = f"{router.prefix}/jobs/{queued.id}"
+        service.requests.keep(Answer(201, json_text.dumps(view), location))
+    service.wake()
+    return json_response(view, 201, {"Location": location})
+
+
+def _queued(router: APIRouter, service: Service, job: NewJob) -> Response:
+    with service.database.writing():
+        queued = submit(service.queue, service.environment, [job])[0]
+        view, location = _job(queued), f"{router.prefix}/jobs/{queued.id}"
         service.requests.keep(Answer(201, json_text.dumps(view), location))
     service.wake()
     return json_response(view, 201, {"Location": location})
@@ -428,7 +447,8 @@ def _product(prefix: str, id: str, one: CatalogueProduct, own: Iterable[Candidat
         "description": product.description, "tags": list(product.tags), "attributes": dict(product.attributes),
         "photo": product.photo, "rule": plan.rule, "matched": one.matched, "prompt": plan.prompt,
         "negative": plan.negative, "loras": [dict(lora) for lora in plan.loras], "alt": dict(plan.alt),
-        "warnings": list(plan.warnings), "edited": list(one.edited), "state": one.state,
+        "copy": one.copy.entry() if one.copy else None, "warnings": list(plan.warnings),
+        "edited": list(one.edited), "state": one.state,
         "candidates": [_candidate(prefix, id, candidate) for candidate in own],
     }  # fmt: skip
 

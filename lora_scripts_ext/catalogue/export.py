@@ -199,7 +199,8 @@ class _Work:
             known = {"width": done.width, "height": done.height, "bytes": done.bytes, "sha256": done.sha256}
         return {
             "sku": product.sku, "file": name, "channel": channel.name, "role": channel.role,
-            "position": channel.position + place, "alt": dict(product.plan.alt),
+            "position": channel.position + place, "alt": _alt(product),
+            "copy": product.copy.entry() if product.copy else None,
             **{key: known[key] for key in ("width", "height", "bytes", "sha256")}, **picture.entry(),
             "made_from": made_from,
         }  # fmt: skip
@@ -228,6 +229,12 @@ class _Work:
             digest = hashlib.sha256(sku.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
             name = f"{file_name.truncated(name, file_name.LONGEST_STEM - _DIGITS - 1)}~{digest}"
         return name
+
+
+def _alt(product: CatalogueProduct) -> dict[str, str]:
+    """Alt texts by language; a title that was written for the shop stands for that of the list."""
+    copy = product.copy
+    return {**product.plan.alt, copy.language: copy.title} if copy else dict(product.plan.alt)
 
 
 def _chosen(own: Sequence[Candidate], undecided: bool) -> list[Candidate]:
