@@ -81,12 +81,32 @@ class LoraIn(BaseModel, extra="forbid"):
     weight: float = 1.0
 
 
+class ShopCopy(BaseModel, extra="forbid"):
+    """What a shop says of a product."""
+
+    title: str = Field(max_length=_TEXT)
+    points: list[str] = Field(default_factory=list, description="Selling points.")
+    language: Literal["en", "zh"] = "en"
+
+
 class ProductIn(BaseModel, extra="forbid"):
     """What a person changes of a product; null takes a change back, what is left out stays."""
 
     prompt: str | None = Field(default=None, max_length=_TEXT)
     negative: str | None = Field(default=None, max_length=_TEXT)
     loras: list[LoraIn] | None = None
+    # Pydantic's models have a method of this name.
+    shop_copy: ShopCopy | None = Field(default=None, alias="copy")
+
+
+class CopyIn(BaseModel, extra="forbid"):
+    """Who writes copy."""
+
+    endpoint: str = Field(max_length=_TEXT, description="OpenAI-compatible service that the operator allows.")
+    model: str = Field(default="", max_length=200, description="As the service calls it; empty: its default.")
+    key_from: str = Field(default="", max_length=_NAME, description="Environment variable that holds its key.")
+    language: Literal["en", "zh"] = "en"
+    products: list[int] | None = Field(default=None, description="Ids; without: all that have no copy.")
 
 
 class DrawIn(BaseModel, extra="forbid"):
@@ -183,6 +203,7 @@ class CatalogueProduct(BaseModel):
     negative: str
     loras: list[LoraUsed]
     alt: dict[str, str] = Field(description="Alt texts by language.")
+    shop_copy: ShopCopy | None = Field(alias="copy")
     warnings: list[str]
     edited: list[str] = Field(description="What a person has changed.")
     state: ProductState

@@ -68,8 +68,12 @@ CREATE TABLE decisions (
 CREATE INDEX decisions_candidate ON decisions (candidate);
 """
 
+_COPY = """
+ALTER TABLE products ADD COLUMN copy TEXT NOT NULL DEFAULT '';
+"""
+
 #: SQL from one version to the next
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _COPY)
 
 #: how a product stands, by the first of these that is true
 STATE = """CASE

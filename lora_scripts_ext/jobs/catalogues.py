@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -16,8 +18,9 @@ from ..catalogue import settings as catalogue_settings
 from ..catalogue.settings import CONTENTS, PATHS, Settings
 from ..catalogue.store import NAME, Catalogue, Changes
 from ..channels import channel as channels
-from ..errors import NotFound, UserError
-from ..library.job import ENDED, Job, NewJob
+from ..errors import Conflict, NotFound, UserError
+from ..library.job import ENDED, OWNED, Job, NewJob
+from ..library.models import TRASH
 from ..library.queue import Queue
 from ..products import data_file
 from ..products import listing as listings
@@ -25,8 +28,11 @@ from ..products.columns import Columns
 from ..products.listing import Listing
 from ..products.product import located
 from ..products.rules import Rules
+from ..training import lock
+from ..training.lock import locked
 from . import catalogue_host
 from .environment import Environment
+from .kinds.catalogue import FINISHED
 from .library_loras import loras
 from .submit import submit
 
@@ -177,6 +183,36 @@ class Catalogues:
                     holder[key] = str(located(holder[key], path.parent))
         return found
 
+    def delete(self, id: str, queue: Queue) -> Path:
+        """Forget a catalogue. What it has handed over stays; the rest is moved to the data folder's trash, whose new
+        folder is returned.
+
+        Raises:
+            NotFound: there is no such catalogue.
+            Conflict: a job of it has not ended.
+            UserError: another process draws for it, or its files cannot be moved.
+        """
+        folder = self.folder(id)
+        if job := _unended(queue, folder):
+            raise Conflict(f"catalogue: job {job.id} of this catalogue has not ended; wait for it, or cancel it first.")
+        aside = self._environment.data_dir / TRASH / f"{id}-{time.strftime('%Y%m%d-%H%M%S')}"
+        try:
+            with locked(folder):
+                # Without it there is no catalogue any more, whatever happens to the rest.
+                files.move(folder / NAME, aside / NAME)
+                for path in sorted(folder.iterdir()):
+                    if path.name not in (FINISHED, lock.NAME) and not files.is_temporary(path.name):
+                        files.move(path, aside / path.name)
+        except OSError as error:
+            raise UserError(
+                f"{folder}: the catalogue cannot be moved to the trash ({error.strerror}); close what has its files "
+                "open, and try again."
+            ) from error
+        # Not empty: it has handed something over.
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        return aside
+
     def check(
         self, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]] | None = None, id: str = ""
     ) -> dict[str, Any]:
@@ -264,6 +300,18 @@ def queue_drawing(queue: Queue, environment: Environment, catalogue: Catalogue, 
         return running
     config = {**job.config, "catalogue": str(catalogue.folder)}
     return submit(queue, environment, [replace(job, config=config)])[0]
+
+
+def _unended(queue: Queue, folder: Path) -> Job | None:
+    """A job for the catalogue in ``folder`` that waits or runs; None where there is none."""
+    cursor: str | None = ""
+    while cursor is not None:
+        page = queue.page(states=("queued", *OWNED), limit=_MOST_JOBS, cursor=cursor)
+        for job in page.jobs:
+            if job.config.get("catalogue") == str(folder):
+                return job
+        cursor = page.next
+    return None
 
 
 def newest(queue: Queue, catalogue: Catalogue, kind: str) -> Job | None:

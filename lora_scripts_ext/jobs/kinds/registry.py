@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...errors import UserError
 from .caption import Caption
 from .catalogue import DrawCatalogue, ExportCatalogue
+from .catalogue_copy import WriteCopy
 from .check import Check
 from .generate import Generate
 from .import_loras import ImportLoras
@@ -18,7 +19,7 @@ from .update import Update
 
 _ALL = (
     Train(), Caption(), Prepare(), Check(), Generate(), Review(), Update(), Merge(), Resize(), IntoCheckpoint(),
-    ImportLoras(), DrawCatalogue(), ExportCatalogue(),
+    ImportLoras(), DrawCatalogue(), ExportCatalogue(), WriteCopy(),
 )  # fmt: skip
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 
