@@ -45,6 +45,7 @@ export default {
     "job.update": "Nightly update",
     "job.catalogue": "Draw products",
     "job.catalogue_export": "Hand over",
+    "job.catalogue_copy": "Write copy",
     "job.steps": "step {step} of {steps}",
     "job.left": "{time} left",
     "job.import": "Import",

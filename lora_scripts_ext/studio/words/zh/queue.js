@@ -45,6 +45,7 @@ export default {
     "job.update": "夜间更新",
     "job.catalogue": "生成商品图",
     "job.catalogue_export": "交付",
+    "job.catalogue_copy": "撰写文案",
     "job.steps": "第 {step} / {steps} 步",
     "job.left": "剩余 {time}",
     "job.import": "导入",
