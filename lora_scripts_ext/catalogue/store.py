@@ -34,6 +34,8 @@ from .settings import Settings
 from .tables import MIGRATIONS, STATE
 
 NAME = "catalogue.sqlite"
+#: folder of a library's catalogues in its data folder
+FOLDER = "catalogues"
 _CANDIDATES = "candidates"
 _LONGEST_PROMPT = 4000
 _LONGEST_TITLE, _LONGEST_POINT, _MOST_POINTS = 300, 500, 20

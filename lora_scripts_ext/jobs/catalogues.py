@@ -16,7 +16,7 @@ from .. import files, json_text
 from ..catalogue import checking, planning
 from ..catalogue import settings as catalogue_settings
 from ..catalogue.settings import CONTENTS, PATHS, Settings
-from ..catalogue.store import NAME, Catalogue, Changes
+from ..catalogue.store import FOLDER, NAME, Catalogue, Changes
 from ..channels import channel as channels
 from ..errors import Conflict, NotFound, UserError
 from ..library.job import ENDED, OWNED, Job, NewJob
@@ -36,7 +36,6 @@ from .kinds.catalogue import FINISHED
 from .library_loras import loras
 from .submit import submit
 
-_FOLDER = "catalogues"
 _LIST = "list"
 #: settings by which the list is read, and those by which products are planned
 _OF_LIST = {"source", "columns"}
@@ -50,7 +49,7 @@ class Catalogues:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._folder = environment.data_dir / _FOLDER
+        self._folder = environment.data_dir / FOLDER
         # Settings are read, changed and written: of two changes at once neither may be lost.
         self._changing = threading.RLock()
 
