@@ -73,6 +73,12 @@ class RowsIn(BaseModel, extra="forbid"):
     products: list[dict[str, Any]] | None = None
 
 
+class Photo(BaseModel):
+    """A photo that was sent to be compared."""
+
+    photo: str = Field(description="Its path on the server, for a job of the kind `comparison`.")
+
+
 class LoraIn(BaseModel, extra="forbid"):
     """A LoRA of a product: a file, or the name of a model of the library."""
 
