@@ -179,11 +179,19 @@ def shown_catalogue_handover(page, catalogue):
     expect(page.get_by_label("Train on the chosen ones")).to_be_visible(timeout=60_000)
 
 
+def shown_comparison(page, catalogue):
+    shown_models(page, "")
+    open_at(page, "comparison")
+    left = page.get_by_label("Left product", exact=True)
+    left.get_by_label("What is it?").select_option("catalogue", timeout=60_000)
+    expect(left.get_by_role("combobox", name="Catalogue", exact=True)).to_be_visible()
+
+
 SCREENS = (
     shown_models, shown_new_model, shown_images, shown_image, shown_captions, shown_train, shown_queue, shown_settings,
     shown_compare, shown_two_images, shown_blind, shown_merge, shown_import,
     shown_catalogues, shown_new_catalogue, shown_catalogue_products, shown_catalogue_choosing, shown_catalogue_image,
-    shown_catalogue_crop, shown_catalogue_handover,
+    shown_catalogue_crop, shown_catalogue_handover, shown_comparison,
 )  # fmt: skip
 
 

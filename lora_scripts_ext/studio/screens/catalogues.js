@@ -32,7 +32,8 @@ function List() {
         };
     }, [stand]);
     return html`
-        <div class="row"><div><h1>${t("catalogues.title")}</h1><span class="soft">${t("catalogues.subtitle")}</span></div></div>
+        <div class="row"><div><h1>${t("catalogues.title")}</h1><span class="soft">${t("catalogues.subtitle")}</span></div>
+            <span class="space"></span><a class="button" href=${link("comparison")}>${t("catalogues.compare")}</a></div>
         ${items === null ? html`<p class="soft">${t("loading")}</p>` : html`
             ${items.length === 0 && html`<ol class="card welcome">${["products", "choose", "handover"].map((step) => html`
                 <li><b>${t(`catalogue.${step}`)}</b> ${t(`catalogues.step.${step}`)}</li>`)}</ol>`}

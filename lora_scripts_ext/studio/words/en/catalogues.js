@@ -2,6 +2,7 @@ export default {
     "catalogues.title": "Catalogue",
     "catalogues.subtitle": "From a product list to images that your sales channels take.",
     "catalogues.new": "New catalogue",
+    "catalogues.compare": "Compare two products",
     "catalogues.newHint": "from a product list or a folder of photos",
     "catalogues.products": "{count} product|{count} products",
     "catalogues.drawn": "{count} image|{count} images",

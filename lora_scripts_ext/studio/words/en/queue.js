@@ -46,6 +46,7 @@ export default {
     "job.catalogue": "Draw products",
     "job.catalogue_export": "Hand over",
     "job.catalogue_copy": "Write copy",
+    "job.comparison": "Comparison",
     "job.steps": "step {step} of {steps}",
     "job.left": "{time} left",
     "job.import": "Import",

@@ -2,6 +2,7 @@ export default {
     "catalogues.title": "商品目录",
     "catalogues.subtitle": "从商品表格到各销售渠道可用的图片。",
     "catalogues.new": "新建目录",
+    "catalogues.compare": "对比两件商品",
     "catalogues.newHint": "来自商品表格或商品照片文件夹",
     "catalogues.products": "{count} 件商品",
     "catalogues.drawn": "{count} 张图片",

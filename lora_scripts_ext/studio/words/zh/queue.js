@@ -46,6 +46,7 @@ export default {
     "job.catalogue": "生成商品图",
     "job.catalogue_export": "交付",
     "job.catalogue_copy": "撰写文案",
+    "job.comparison": "商品对比",
     "job.steps": "第 {step} / {steps} 步",
     "job.left": "剩余 {time}",
     "job.import": "导入",
