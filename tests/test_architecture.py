@@ -17,6 +17,7 @@ LAYERS = [
     {"marks"},
     {"channels"},
     {"captions", "keeping"},
+    {"comparison"},
     {"adapters", "dataset", "captioning"},
     {"hosts"},
     {"evaluation", "products"},

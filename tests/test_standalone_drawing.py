@@ -220,7 +220,6 @@ def test_facts(drawer, file, family):
         ({"control": Control(Image.new("RGB", (8, 8)), "canny", "model")}, "no ControlNet"),
         ({"reference": Control(Image.new("RGB", (8, 8)), "", "ip-adapter")}, "no IP-Adapter"),
         ({"sampler": "Heun"}, "no sampler 'Heun'.*valid: Euler"),
-        ({"regions": (Region("a", (), Image.new("L", (WIDTH, HEIGHT), 255)),)}, "regions"),
     ],
 )
 def test_what_it_lacks_is_said(sd1, changes, sentence):
@@ -238,6 +237,8 @@ def test_what_it_lacks_is_said(sd1, changes, sentence):
         ({"inpainting": Inpainting(picture(), Image.new("L", (8, 9)))}, "mask to inpaint has 8 x 9"),
         ({"inpainting": Inpainting(picture(), right_half(), 1.5)}, "denoising_strength is 1.5"),
         ({"loras": (WeightedLora(Path("a.safetensors"), float("nan")),)}, "its weight is nan"),
+        ({"regions": (Region("a", (), Image.new("L", (8, 8), 255)),)}, "mask of region 1 has 8 x 8"),
+        ({"regions": (Region("a", (), right_half()),)}, "leave a part of the image out"),
         ({"loras": (WeightedLora(Path("none.safetensors")),)}, "none.safetensors: there is no such"),
     ],
 )

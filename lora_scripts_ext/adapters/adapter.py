@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -142,6 +143,11 @@ class Adapter:
             for layer in self._layers:
                 stack.enter_context(overriding(layer.target.module, self._make_forward(layer)))
             yield
+
+    def changes(self) -> Iterator[tuple[Target, Callable[[Tensor], Tensor]]]:
+        """What the adapter adds to the output of each target, as a function of the target's input, without dropout."""
+        for layer in self._layers:
+            yield layer.target, partial(self._change, layer)
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
@@ -283,6 +289,11 @@ class Adapter:
             return adapted(x, frozen, layer.matrices(x.dtype), scale, self.weights, mask)
 
         return forward
+
+    def _change(self, layer: _Layer, x: Tensor) -> Tensor:
+        x = x.to(autocast_dtype(x.device.type) or x.dtype)
+        scale, nothing = self.strength * self.alpha / self.rank, x.new_zeros(())
+        return self._method.forward(layer.target, x, nothing, layer.matrices(x.dtype).weights, scale)
 
     def _make_reference(self, layer: _Layer) -> FastForward:
         """The method's ``forward`` where it has no fast path: autograd adds the gradients to their views."""

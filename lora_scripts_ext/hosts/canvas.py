@@ -19,7 +19,10 @@ def widened(request: DrawRequest, step: int) -> DrawRequest:
             _padded(one, width, height) for one in (inpainting.image.convert("RGB"), inpainting.mask.convert("L"))
         )
         inpainting = Inpainting(image, mask, inpainting.denoising_strength)
-    return replace(request, width=width, height=height, inpainting=inpainting)
+    regions = tuple(
+        replace(region, mask=_padded(region.mask.convert("L"), width, height)) for region in request.regions
+    )
+    return replace(request, width=width, height=height, inpainting=inpainting, regions=regions)
 
 
 def finished(drawn: Image.Image, request: DrawRequest) -> Image.Image:

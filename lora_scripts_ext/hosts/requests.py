@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
+
 from ..contract import DrawRequest
 from ..errors import UserError
 
@@ -43,6 +45,20 @@ def require_sound(request: DrawRequest) -> None:
                     f"The {name} to inpaint has {image.width} x {image.height} pixels, what is to be drawn has "
                     f"{size[0]} x {size[1]}; resize it."
                 )
-    for lora in request.loras:
+    _require_regions(request)
+    for lora in (*request.loras, *(lora for region in request.regions for lora in region.loras)):
         if not math.isfinite(lora.weight):
             raise UserError(f"{lora.file}: its weight is {lora.weight:g}; give a finite number.")
+
+
+def _require_regions(request: DrawRequest) -> None:
+    for number, region in enumerate(request.regions, 1):
+        if region.mask.size != (request.width, request.height):
+            raise UserError(
+                f"The mask of region {number} has {region.mask.width} x {region.mask.height} pixels, what is to be "
+                f"drawn has {request.width} x {request.height}; resize it."
+            )
+    if request.regions:
+        covered = np.max([np.asarray(region.mask.convert("L")) for region in request.regions], axis=0)
+        if not covered.all():
+            raise UserError("The masks of the regions leave a part of the image out; make them cover all of it.")

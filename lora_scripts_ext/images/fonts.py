@@ -41,9 +41,11 @@ def drawable(text: str, chosen: Font) -> str:
 
 
 def wrapped(text: str, chosen: Font, width: float, most: int = 3) -> list[str]:
-    """``text`` in at most ``most`` lines of ``width`` pixels; what is left over is cut off."""
+    """``text`` in at most ``most`` lines of ``width`` pixels; what is left over is cut off. A word that is wider than a
+    line is broken."""
     lines = [""]
-    for piece in _PIECES.findall(" ".join(text.split())):
+    pieces = _PIECES.findall(" ".join(text.split()))
+    for piece in (part for whole in pieces for part in _broken(whole, chosen, width)):
         if chosen.getlength(lines[-1] + piece) <= width or not lines[-1].strip():
             lines[-1] += piece
         else:
@@ -51,6 +53,18 @@ def wrapped(text: str, chosen: Font, width: float, most: int = 3) -> list[str]:
     lines = [line.rstrip() for line in lines]
     kept = [_shortened(line, chosen, width) for line in lines[:most]]
     return kept if len(lines) <= most else [*kept[:-1], _shortened(f"{kept[-1]} …", chosen, width)]
+
+
+def _broken(piece: str, chosen: Font, width: float) -> list[str]:
+    """A piece of text in parts that fit on a line each, of at least one character."""
+    if chosen.getlength(piece) <= width:
+        return [piece]
+    parts = [""]
+    for character in piece:
+        if parts[-1] and chosen.getlength(parts[-1] + character) > width:
+            parts.append("")
+        parts[-1] += character
+    return parts
 
 
 def _shortened(line: str, chosen: Font, width: float) -> str:

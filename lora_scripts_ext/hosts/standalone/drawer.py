@@ -12,9 +12,11 @@ from ...adapters.applied import applied
 from ...contract import DrawRequest, WeightedLora
 from ...errors import UserError
 from ...families.registry import by_name
+from .. import regions
 from ..batches import Batches
 from ..canvas import finished, widened
 from ..requests import Stamp, require_sound, stamp
+from .regional import placed
 from .sampler import FLOW_SAMPLERS, SAMPLERS
 from .session import StandaloneSession
 
@@ -65,8 +67,8 @@ class StandaloneDrawer:
                 "Without a WebUI there is no ControlNet and no IP-Adapter; leave the control image and the reference "
                 "out, or generate in a WebUI that has ControlNet."
             )
-        if request.regions:
-            return "This host cannot draw regions with prompts of their own; leave them out."
+        if lacks := regions.lacks(request, self._family):
+            return lacks
         if request.inpainting is not None and self._family.has_flow:
             return f"{self._family.title} cannot inpaint here; choose a Stable Diffusion 1, 2 or XL base model."
         known = FLOW_SAMPLERS if self._family.has_flow else SAMPLERS
@@ -82,8 +84,14 @@ class StandaloneDrawer:
         if request.inpainting is not None and not request.inpainting.denoising_strength:
             return [request.inpainting.image.convert("RGB") for _ in request.seeds]
         self._attach(request.loras)
-        drawn = self._batches.draw(widened(request, self._session.side_step), self._session.draw_batch)
+        drawn = self._batches.draw(widened(request, self._session.side_step), self._draw_batch)
         return [finished(one, request) for one in drawn]
+
+    def _draw_batch(self, request: DrawRequest) -> list[Image.Image]:
+        if not request.regions:
+            return self._session.draw_batch(request)
+        with placed(self._session, request) as guidance:
+            return self._session.draw_batch(request, guidance)
 
     def _attach(self, loras: Sequence[WeightedLora]) -> None:
         """These LoRAs act on the model, and no others.

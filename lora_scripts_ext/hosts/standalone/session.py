@@ -146,10 +146,16 @@ class StandaloneSession:
         )
         return self.draw_batch(drawing)[0]
 
+    @property
+    def denoiser(self) -> nn.Module:
+        """The UNet or transformer."""
+        return self._unet
+
     @torch.no_grad()
-    def draw_batch(self, request: DrawRequest) -> list[Image.Image]:
+    def draw_batch(self, request: DrawRequest, guidance: Conditioning | None = None) -> list[Image.Image]:
         """Draw an image for each seed, in one batch, with the adapters that are attached: those of the request's LoRAs
-        are not its concern. Sides, and those of what is inpainted, are multiples of ``side_step``.
+        are not its concern. Sides, and those of what is inpainted, are multiples of ``side_step``. With ``guidance``,
+        as :meth:`guidance` gives it, the request's prompts do not count.
 
         The noise is drawn on the CPU from each seed, so every device draws the same image, and torch's own random state
         is left alone.
@@ -161,8 +167,11 @@ class StandaloneSession:
         factor, channels = self.model.vae_factor, self._denoiser.latent_channels(self._unet)
         shape = (1, channels, request.height // factor, request.width // factor)
         noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
-        draw = self._follow_flow if self._family.has_flow else self._denoise
-        latents = draw(request, noise.to(self.model.device), generators)
+        noise = noise.to(self.model.device)
+        if self._family.has_flow:
+            latents = self._follow_flow(request, noise)
+        else:
+            latents = self._denoise(request, noise, generators, guidance or self.guidance(request))
         with self._at_hand([self._vae]):
             # One by one: the VAE needs more memory for an image than the denoiser does.
             return [_to_image(self._decode(one)) for one in latents.split(1)]
@@ -171,16 +180,29 @@ class StandaloneSession:
         """Let go of the model."""
         del self._unet, self._vae, self._text
 
-    def _denoise(self, request: DrawRequest, noise: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    def guidance(self, request: DrawRequest) -> Conditioning:
+        """Conditioning of the negative prompt and the prompt. SDXL was trained to take zeros for an empty negative."""
+        with self._at_hand(self._text.models):
+            encoded = self.encode_text([request.negative, request.prompt])
+        if encoded.pooled is None:
+            return encoded
+        if not request.negative:
+            encoded.context[0] = 0
+            encoded.pooled[0] = 0
+        width, height = request.width, request.height
+        sizes = torch.tensor([[height, width, 0, 0, height, width]] * 2, dtype=torch.float32)
+        return Conditioning(encoded.context, encoded.pooled, sizes)
+
+    def _denoise(
+        self, request: DrawRequest, noise: Tensor, generators: Sequence[torch.Generator], guidance: Conditioning
+    ) -> Tensor:
         """Latents, with classifier-free guidance."""
         scheduler = make_scheduler(request.sampler, self._checkpoint.schedule, self.model.prediction_type)
-        with self._at_hand(self._text.models):
-            guidance = self._guidance(request)
         kept = None if request.inpainting is None else self._kept(request.inpainting)
         steps, cfg_scale = request.steps, request.cfg_scale
         return sample(self.predict, scheduler, noise, guidance, steps, cfg_scale, generators, kept)
 
-    def _follow_flow(self, request: DrawRequest, noise: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    def _follow_flow(self, request: DrawRequest, noise: Tensor) -> Tensor:
         """Latents of a model that predicts a flow. One that takes its guidance scale as an input has no negative
         prompt."""
         guided = self._family.takes_guidance
@@ -190,18 +212,6 @@ class StandaloneSession:
         predict = partial(self._predict, guidance=request.cfg_scale) if guided else self.predict
         cfg_scale = None if guided else request.cfg_scale
         return sample_flow(predict, request.sampler, noise, conditioning, request.steps, shift, cfg_scale)
-
-    def _guidance(self, request: DrawRequest) -> Conditioning:
-        """Conditioning of the negative prompt and the prompt. SDXL was trained to take zeros for an empty negative."""
-        encoded = self.encode_text([request.negative, request.prompt])
-        if encoded.pooled is None:
-            return encoded
-        if not request.negative:
-            encoded.context[0] = 0
-            encoded.pooled[0] = 0
-        width, height = request.width, request.height
-        sizes = torch.tensor([[height, width, 0, 0, height, width]] * 2, dtype=torch.float32)
-        return Conditioning(encoded.context, encoded.pooled, sizes)
 
     def _kept(self, inpainting: Inpainting) -> Kept:
         """The image and the mask as latents."""

@@ -19,10 +19,11 @@ from ...contract import DrawRequest, WeightedLora
 from ...errors import Interrupted, UserError
 from ...families.family import Family
 from ...models.weights import sha256
-from .. import canvas
+from .. import canvas, regions
 from ..batches import Batches
 from ..requests import Stamp, require_sound, stamp
-from . import controls, shared_state
+from . import controls, regional, shared_state
+from .regional import Listing, Target
 
 # Pixels a latent cell, which the WebUIs take for granted.
 _CELL = 8
@@ -73,8 +74,8 @@ class WebUIDrawer(ABC):
 
     def lacks(self, request: DrawRequest) -> str:
         """See ``contract.Drawer.lacks``."""
-        if request.regions:
-            return "This host cannot draw regions with prompts of their own; leave them out."
+        if lacks := regions.lacks(request, self._family):
+            return lacks
         if not _knows_sampler(request.sampler):
             known = ", ".join(sd_samplers.all_samplers_map)
             return f"There is no sampler {request.sampler!r} for this base model here; valid: {known}."
@@ -93,12 +94,16 @@ class WebUIDrawer(ABC):
         if request.inpainting is not None and not request.inpainting.denoising_strength:
             return [request.inpainting.image.convert("RGB") for _ in request.seeds]
         with self._ready():
-            entries = [(self._entry(lora.file), lora) for lora in request.loras if lora.weight]
+            whole, *own = map(self._listing, (request.loras, *(region.loras for region in request.regions)))
             step = self._factor * (2 if self._family.has_flow else 1)
-            drawn = self._batches.draw(canvas.widened(request, step), lambda part: self._draw_batch(part, entries))
+            drawn = self._batches.draw(canvas.widened(request, step), lambda part: self._draw_batch(part, whole, own))
         return [canvas.finished(one, request) for one in drawn]
 
-    def _draw_batch(self, request: DrawRequest, loras: Sequence[tuple[Any, WeightedLora]]) -> list[Image.Image]:
+    def _listing(self, loras: Sequence[WeightedLora]) -> Listing:
+        return [(self._entry(lora.file), lora) for lora in loras if lora.weight]
+
+    def _draw_batch(self, request: DrawRequest, loras: Listing, own: Sequence[Listing]) -> list[Image.Image]:
+        """``loras`` act on the whole image, ``own`` each in its region."""
         prompt = " ".join([request.prompt, *(f"<lora:{entry.name}:{lora.weight:g}>" for entry, lora in loras)])
         job = self._job(request, prompt)
         # The WebUI's own cache goes by the LoRA's name, and is left as it was.
@@ -106,8 +111,11 @@ class WebUIDrawer(ABC):
         shared.state.job_count, shared.state.job_no = -1, 0
         try:
             with ExitStack() as stack:
-                stack.enter_context(shared_state.listed([entry for entry, _ in loras]))
+                entries = {entry.name: entry for listing in (loras, *own) for entry, _ in listing}
+                stack.enter_context(shared_state.listed(list(entries.values())))
                 stack.enter_context(controls.applied(job, request))
+                if request.regions:
+                    stack.enter_context(regional.placed(job, request, own, self._target(), self._factor))
                 done = processing.process_images(job)
         finally:
             job.close()
@@ -184,6 +192,10 @@ class WebUIDrawer(ABC):
     @abstractmethod
     def _prediction_type(self) -> Any:
         """What the model predicts, as far as its family's resolution depends on it."""
+
+    @abstractmethod
+    def _target(self) -> Target:
+        """The UNet, for LoRAs that are not merged."""
 
     @abstractmethod
     def _ready(self) -> AbstractContextManager[None]:

@@ -15,6 +15,7 @@ from ....contract import PredictionType
 from ....families.family import Family
 from .. import shared_state
 from ..drawer import WebUIDrawer
+from ..regional import Target
 
 
 class A1111Drawer(WebUIDrawer):
@@ -28,6 +29,9 @@ class A1111Drawer(WebUIDrawer):
 
     def _prediction_type(self) -> PredictionType:
         return "v_prediction" if self._resident.parameterization == "v" else "epsilon"
+
+    def _target(self) -> Target:
+        return Target(self._resident.model.diffusion_model, self._family.name, devices.device, devices.dtype_unet)
 
     @contextmanager
     def _ready(self) -> Iterator[None]:

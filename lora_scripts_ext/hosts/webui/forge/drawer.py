@@ -15,6 +15,7 @@ from modules import sd_models
 from ....contract import PredictionType
 from ....families.family import Family
 from ..drawer import WebUIDrawer
+from ..regional import Target
 from .webuis import WEBUI
 
 
@@ -32,6 +33,11 @@ class ForgeDrawer(WebUIDrawer):
     def _prediction_type(self) -> PredictionType:
         kind = self._resident.forge_objects_original.unet.model.predictor.prediction_type
         return "v_prediction" if kind == "v_prediction" else "flow" if kind == "const" else "epsilon"
+
+    def _target(self) -> Target:
+        unet = self._resident.forge_objects_original.unet
+        model = unet.model
+        return Target(model.diffusion_model, self._family.name, unet.load_device, model.computation_dtype)
 
     @contextmanager
     def _ready(self) -> Iterator[None]:
