@@ -126,5 +126,34 @@ def cap() -> Image.Image:
     return cut_out([Part(crown, red), Part(button, (160, 36, 40)), Part(peak, (164, 36, 42))])
 
 
+def car() -> Image.Image:
+    """A customer's blue car in front of a wall; RGB, 720 x 480."""
+    blue, glass, rubber = (52, 92, 158), (150, 178, 196), (34, 34, 38)
+    body = [(0.06, 0.6), (0.06, 0.53), (0.12, 0.48), (0.28, 0.46), (0.38, 0.35), (0.64, 0.35), (0.77, 0.46),
+            (0.92, 0.5), (0.95, 0.56), (0.94, 0.63), (0.06, 0.63)]  # fmt: skip
+    front = [(0.31, 0.465), (0.4, 0.37), (0.49, 0.37), (0.49, 0.465), (0.49, 0.465), (0.31, 0.465)]
+    back = [(0.51, 0.465), (0.51, 0.37), (0.51, 0.37), (0.63, 0.37), (0.73, 0.465), (0.51, 0.465)]
+    light = [(0.92, 0.51), (0.89, 0.5), (0.89, 0.53), (0.93, 0.55)]
+    parts = [Part(body, blue), Part(front, glass), Part(back, glass), Part(light, (240, 226, 170))]
+    for middle in (0.24, 0.76):
+        parts += [Part(_wheel(middle, 0.62, 0.085), rubber), Part(_wheel(middle, 0.62, 0.045), (168, 170, 176))]
+    cut = cut_out(parts)
+    ground = np.empty((SIDE, SIDE, 3), np.float32)
+    ground[:] = (206, 196, 180)
+    ground[round(0.64 * SIDE) :] = (120, 118, 116)
+    ground *= np.linspace(1.08, 0.86, SIDE, dtype=np.float32)[:, None, None]
+    picture = Image.fromarray(ground.clip(0, 255).astype(np.uint8))
+    shadow = Image.new("L", picture.size)
+    ImageDraw.Draw(shadow).ellipse((0.08 * SIDE, 0.665 * SIDE, 0.94 * SIDE, 0.73 * SIDE), fill=190)
+    picture.paste((40, 40, 44), (0, 0), shadow.filter(ImageFilter.GaussianBlur(SIDE / 60)))
+    picture.paste(cut, (0, 0), cut)
+    return picture.crop((0, SIDE // 5, SIDE, SIDE // 5 + SIDE * 2 // 3)).resize((720, 480), Image.Resampling.LANCZOS)
+
+
+def _wheel(across: float, down: float, radius: float) -> list[Point]:
+    turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    return [(across + radius * float(np.cos(turn)), down + radius * float(np.sin(turn))) for turn in turns]
+
+
 #: what can be drawn -> how
-PICTURES: dict[str, Callable[[], Image.Image]] = {"t-shirt": t_shirt, "handbag": handbag, "cap": cap}
+PICTURES: dict[str, Callable[[], Image.Image]] = {"t-shirt": t_shirt, "handbag": handbag, "cap": cap, "car": car}

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lora_scripts_ext import files
 
 CELL, MARGIN, HEADER = 128, 6, 22
-_COLOURS = 128
+_COLOURS = 256
 
 Row = tuple[str, Sequence[Path | None]]
 
