@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from .. import json_text
-from ..catalogue import candidates, decisions, feedback, manifest
-from ..catalogue.candidates import Candidate
+from ..catalogue import candidates, decisions, feedback
 from ..catalogue.decisions import Decision
-from ..catalogue.product import CatalogueProduct
-from ..catalogue.store import Catalogue, Changes
+from ..catalogue.store import Catalogue
 from ..channels import channel as channels
-from ..channels import law
 from ..errors import NotFound
 from ..images import decode, thumbnail
 from ..jobs import drafts
-from ..jobs.catalogues import Catalogues, newest, queue_drawing
+from ..jobs.catalogues import Catalogues, queue_drawing
 from ..jobs.kinds.catalogue import FINISHED
 from ..jobs.submit import submit
-from ..library.job import Job, NewJob
+from ..library.job import NewJob
 from ..library.models import Models
 from ..library.uploads import Uploads
-from ..time_text import iso
 from . import catalogue_schemas as schemas
+from . import catalogue_views as views
 from .access import caller_of
 from .body import announced, receive
 from .catalogue_schemas import (
@@ -84,18 +79,18 @@ def _add_channels(router: APIRouter) -> None:
     def list_channels(
         market: str = Query("", max_length=10, description="Country whose law on visible marks counts, such as CN."),
     ) -> dict[str, Any]:
-        return {"items": [_channel(channels.load(name), market) for name in channels.names()]}
+        return {"items": [views.channel(channels.load(name), market) for name in channels.names()]}
 
 
 def _add_collection(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
     @router.get("/catalogues", tags=_TAGS, response_model=schemas.Catalogues, summary="List catalogues")
     @reads_files
     def list_catalogues() -> dict[str, Any]:
-        views = []
+        found = []
         for id in catalogues.ids():
             with catalogues.opened(id) as catalogue:
-                views.append(_short(service, id, catalogue))
-        return {"items": sorted(views, key=lambda one: (one["created"], one["id"]), reverse=True)}
+                found.append(views.short(service, id, catalogue))
+        return {"items": sorted(found, key=lambda one: (one["created"], one["id"]), reverse=True)}
 
     @router.post(
         "/catalogues", status_code=201, tags=_TAGS, response_model=schemas.WholeCatalogue, summary="Make a catalogue"
@@ -106,7 +101,7 @@ def _add_collection(router: APIRouter, service: Service, catalogues: Catalogues)
         values = _values(wanted)
         id = catalogues.create(values, values.pop("products", None))
         with catalogues.opened(id) as catalogue:
-            view = _whole(router, service, id, catalogue)
+            view = views.whole(router, service, id, catalogue)
         return json_response(view, 201, {"Location": f"{router.prefix}/catalogues/{id}"})
 
     @router.post("/catalogues/check", tags=_TAGS, response_model=schemas.Checked, summary="Try a list with its rules")
@@ -120,7 +115,7 @@ def _add_collection(router: APIRouter, service: Service, catalogues: Catalogues)
     @reads_files
     def get_catalogue(id: str) -> dict[str, Any]:
         with catalogues.opened(id) as catalogue:
-            return _whole(router, service, id, catalogue)
+            return views.whole(router, service, id, catalogue)
 
     @router.patch(_ONE, tags=_TAGS, response_model=schemas.WholeCatalogue, summary="Change a catalogue's settings")
     @reads_files
@@ -128,7 +123,7 @@ def _add_collection(router: APIRouter, service: Service, catalogues: Catalogues)
         """Products that are there are matched again; what is drawn and decided stays."""
         catalogues.change(id, _values(change))
         with catalogues.opened(id) as catalogue:
-            return _whole(router, service, id, catalogue)
+            return views.whole(router, service, id, catalogue)
 
     @router.delete(_ONE, status_code=204, tags=_TAGS, summary="Forget a catalogue")
     @reads_files
@@ -152,7 +147,7 @@ def _add_list(router: APIRouter, service: Service, catalogues: Catalogues) -> No
     @reads_files
     def read_list(id: str, wanted: RowsIn = RowsIn()) -> dict[str, Any]:  # noqa: B008 - it is not changed
         """By SKU: what people have changed and decided stays."""
-        return _changes(catalogues.read(id, wanted.products))
+        return asdict(catalogues.read(id, wanted.products))
 
     @router.put(
         f"{_ONE}/list/{{name}}", tags=_TAGS, response_model=schemas.Changes, summary="Send a catalogue's list",
@@ -200,13 +195,13 @@ def _add_products(router: APIRouter, catalogues: Catalogues) -> None:
         with catalogues.opened(id) as catalogue:
             page = catalogue.page(state=state, category=category, search=search, limit=limit, cursor=cursor)
             own = candidates.of_products(catalogue, [one.id for one in page.products])
-        items = [_product(router.prefix, id, one, own[one.id]) for one in page.products]
+        items = [views.product(router.prefix, id, one, own[one.id]) for one in page.products]
         return {"items": items, "next": page.next}
 
     @router.get(_PRODUCT, tags=_TAGS, response_model=schemas.CatalogueProduct, summary="Look at a product")
     def get_product(id: str, product: int) -> dict[str, Any]:
         with catalogues.opened(id) as catalogue:
-            return _product_of(router.prefix, id, catalogue, product)
+            return views.product_of(router.prefix, id, catalogue, product)
 
     @router.patch(
         _PRODUCT, tags=_TAGS, response_model=schemas.CatalogueProduct, summary="Change what is drawn of a product"
@@ -221,7 +216,7 @@ def _add_products(router: APIRouter, catalogues: Catalogues) -> None:
             values["copy"] = dict(vars(copy)) if copy is not None else None
         with catalogues.opened(id) as catalogue:
             catalogue.edit(product, values)
-            return _product_of(router.prefix, id, catalogue, product)
+            return views.product_of(router.prefix, id, catalogue, product)
 
 
 def _add_copy(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
@@ -280,13 +275,15 @@ def _add_decisions(router: APIRouter, service: Service, catalogues: Catalogues) 
                 who=_who(request, wanted.who),
             )  # fmt: skip
             _announce(service, id, catalogue, product, said)
-        return _decision(said)
+        return views.decision(said)
 
     @router.get(f"{_PRODUCT}/decisions", tags=_TAGS, response_model=schemas.Choices, summary="List decisions")
     def list_decisions(id: str, product: int) -> dict[str, Any]:
         """About all candidates of a product, the newest first."""
         with catalogues.opened(id) as catalogue:
-            return {"items": [_decision(one) for one in decisions.of_product(catalogue, catalogue.get(product).id)]}
+            return {
+                "items": [views.decision(one) for one in decisions.of_product(catalogue, catalogue.get(product).id)]
+            }
 
 
 def _add_images(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
@@ -356,7 +353,7 @@ def _values(wanted: SettingsIn) -> dict[str, Any]:
 def _listed(catalogues: Catalogues, id: str, folder: Path, path: Path, size: int) -> Response:
     if path.stat().st_size != size:
         raise Problem("bad_request", "The body is shorter than its Content-Length; send it again.")
-    return json_response(_changes(catalogues.take_list(id, path)))
+    return json_response(asdict(catalogues.take_list(id, path)))
 
 
 def _drawing(router: APIRouter, service: Service, catalogue: Catalogue, job: NewJob) -> Response:
@@ -372,7 +369,7 @@ def _drawing(router: APIRouter, service: Service, catalogue: Catalogue, job: New
 def _queued(router: APIRouter, service: Service, job: NewJob) -> Response:
     with service.database.writing():
         queued = submit(service.queue, service.environment, [job])[0]
-        view, location = _job(queued), f"{router.prefix}/jobs/{queued.id}"
+        view, location = views.job_of(queued), f"{router.prefix}/jobs/{queued.id}"
         service.requests.keep(Answer(201, json_text.dumps(view), location))
     service.wake()
     return json_response(view, 201, {"Location": location})
@@ -389,7 +386,7 @@ def _announce(service: Service, id: str, catalogue: Catalogue, product: int, sai
         "catalogue": {"id": id, "name": catalogue.settings().name},
         "product": {"id": product, "sku": catalogue.get(product).sku},
     }
-    announce(service.database, "candidate_decided", {**about, "decision": _decision(said)})
+    announce(service.database, "candidate_decided", {**about, "decision": views.decision(said)})
 
 
 def _image(catalogues: Catalogues, id: str, product: int, number: int) -> Path:
@@ -418,89 +415,3 @@ def _finished(catalogues: Catalogues, id: str, path: str) -> Path:
     if not there:
         raise NotFound(f"path: there is no finished image {path[:200]!r}; the manifest lists them all.")
     return file
-
-
-def _short(service: Service, id: str, catalogue: Catalogue) -> dict[str, Any]:
-    counts = catalogue.counts()
-    return {
-        "id": id, "name": catalogue.settings().name, "created": iso(catalogue.created()),
-        "products": sum(counts.values()) - counts["removed"], "counts": counts,
-        "candidates": candidates.counts(catalogue), "job": _job(newest(service.queue, catalogue, "catalogue")),
-        "export": _job(newest(service.queue, catalogue, "catalogue_export")),
-    }  # fmt: skip
-
-
-def _whole(router: APIRouter, service: Service, id: str, catalogue: Catalogue) -> dict[str, Any]:
-    there = (catalogue.folder / FINISHED / manifest.NAME).is_file()
-    return {
-        **_short(service, id, catalogue), "settings": asdict(catalogue.settings()),
-        "columns": catalogue.read_as(), "categories": catalogue.categories(), "problems": len(catalogue.problems()),
-        "manifest": f"{router.prefix}/catalogues/{id}/finished/{manifest.NAME}" if there else None,
-    }  # fmt: skip
-
-
-def _job(job: Job | None) -> dict[str, Any] | None:
-    if job is None:
-        return None
-    return {
-        "id": job.id, "state": job.state, "reason": job.reason, "progress": job.progress, "result": job.result,
-    }  # fmt: skip
-
-
-def _changes(changes: Changes) -> dict[str, Any]:
-    return asdict(changes)
-
-
-def _product_of(prefix: str, id: str, catalogue: Catalogue, product: int) -> dict[str, Any]:
-    found = catalogue.get(product)
-    return _product(prefix, id, found, candidates.of_product(catalogue, product))
-
-
-def _product(prefix: str, id: str, one: CatalogueProduct, own: Iterable[Candidate]) -> dict[str, Any]:
-    product, plan = one.product, one.plan
-    return {
-        "id": one.id, "sku": product.sku, "row": product.row, "title": product.title, "category": product.category,
-        "description": product.description, "tags": list(product.tags), "attributes": dict(product.attributes),
-        "photo": product.photo, "rule": plan.rule, "matched": one.matched, "prompt": plan.prompt,
-        "negative": plan.negative, "loras": [dict(lora) for lora in plan.loras], "alt": dict(plan.alt),
-        "copy": one.copy.entry() if one.copy else None, "warnings": list(plan.warnings),
-        "edited": list(one.edited), "state": one.state,
-        "candidates": _candidates(prefix, id, own),
-    }  # fmt: skip
-
-
-def _candidates(prefix: str, id: str, own: Iterable[Candidate]) -> list[dict[str, Any]]:
-    own = list(own)
-    approved = sorted((one for one in own if one.verdict == "approved"), key=lambda one: one.decision or 0)
-    places = {one.number: place for place, one in enumerate(approved, 1)}
-    return [{**_candidate(prefix, id, one), "place": places.get(one.number)} for one in own]
-
-
-def _candidate(prefix: str, id: str, one: Candidate) -> dict[str, Any]:
-    address = f"{prefix}/catalogues/{id}/products/{one.product}/candidates/{one.number}/image"
-    # Another image of this number, after one that failed, has another address.
-    version = f"of={quote(one.sha256[:16])}"
-    drawn = one.state == "drawn"
-    return {
-        "number": one.number, "seed": one.seed, "state": one.state, "error": one.error,
-        "image": f"{address}?{version}" if drawn else None,
-        "thumbnail": f"{address}?size={_THUMBNAIL}&{version}" if drawn else None, "verdict": one.verdict,
-        "crop": list(one.crop) if one.crop else None, "facts": one.facts, "made": iso(one.made),
-    }  # fmt: skip
-
-
-def _decision(one: Decision) -> dict[str, Any]:
-    return {
-        "id": one.id, "number": one.number, "verdict": one.verdict, "comment": one.comment,
-        "crop": list(one.crop) if one.crop else None, "who": one.who, "at": iso(one.created),
-    }  # fmt: skip
-
-
-def _channel(one: channels.Channel, market: str) -> dict[str, Any]:
-    asked = law.collision(one, market)
-    return {
-        "name": one.name, "title": one.title, "source": one.source, "date": one.date, "note": one.note,
-        "role": one.role, "position": one.position, "format": one.format, "background": one.background,
-        "visible_mark": one.visible_mark, "size": asdict(one.size), "question": asked.question if asked else None,
-        "answers": dict(asked.answers) if asked else {},
-    }  # fmt: skip
