@@ -74,6 +74,8 @@ def test_a_car_dealer(ran):
         "card.png",
         "left.png",
         "right.png",
+        "left-alone.png",
+        "right-alone.png",
         "both-1.png",
     }
     with Image.open(shop / "photos" / "car.png") as photo, Image.open(shop / "mine" / "card.png") as card:
