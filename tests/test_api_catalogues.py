@@ -1,21 +1,30 @@
 """Catalogues over HTTP: lists, rules, candidates, decisions, what is handed over, and what may not be read."""
 
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
+
 import pytest
 
 pytest.importorskip("fastapi")
 
 from lora_scripts_ext import marks
+from lora_scripts_ext.api import webhooks
 from lora_scripts_ext.api.service import Service
 from lora_scripts_ext.captions.store import CaptionStore
 from lora_scripts_ext.catalogue import candidates
+from lora_scripts_ext.catalogue.store import Catalogue
 from lora_scripts_ext.jobs.catalogues import Catalogues
 from lora_scripts_ext.jobs.environment import Bounds, Standalone
 from lora_scripts_ext.jobs.execution import Execution
 from lora_scripts_ext.jobs.perform import perform
 from lora_scripts_ext.library.database import Database
 from lora_scripts_ext.owner import Owner
+from lora_scripts_ext.training.lock import locked
 
 from . import api, shop
+from .test_products_copywriting import Service as FakeService
 
 ROWS = [
     {"sku": "A-1", "title": "Red shoe", "category": "Shoes", "color": "red", "tags": "summer"},
@@ -227,6 +236,28 @@ def test_chosen_images_are_fed_back_up_to_a_share(client, service, tmp_path):
     assert store.entry(own).prompt and "red shoe" not in store.entry(own).prompt.lower()
     again = client.post(f"{path}/feedback", {"folder": str(folder), "share": 0.25}).json
     assert (again["added"], again["kept"]) == ([], 2)
+    model = client.post("models", {"name": "shoes", "trigger_word": "red shoe"}).json["id"]
+    fed = client.post(f"{path}/feedback", {"model": model, "share": 1}).json
+    assert (len(fed["added"]), client.get(f"models/{model}/images?limit=9").json["items"][0]["name"]) == (
+        4,
+        fed["added"][0],
+    )
+    said(client.post(f"{path}/feedback", {"model": "none"}), 404, "model")
+
+
+def test_the_rules_are_shown_as_they_can_be_sent(client, tmp_path):
+    (tmp_path / "rules.yaml").write_text(
+        "rules:\n- {name: worn, when: {category: Shoes}, loras: [{file: loras/shoe.safetensors, weight: 0.80}]}\n",
+        encoding="utf-8",
+    )
+    path = f"catalogues/{made(client, rules=str(tmp_path / 'rules.yaml'))}"
+    (rule,) = client.get(f"{path}/rules").json["rules"]
+    lora = {"file": str(tmp_path / "loras/shoe.safetensors"), "weight": "0.80"}
+    assert rule == {"name": "worn", "when": {"category": "Shoes"}, "loras": [lora]}
+    assert client.send("PATCH", path, {"rules": {"rules": [rule, {"when": {}}]}}).status == 200
+    assert client.get(f"{path}/rules").json["rules"] == [rule, {"when": {}}]
+    assert client.get(f"{path}/products?limit=1").json["items"][0]["loras"][0]["weight"] == 0.8
+    assert client.get(f"catalogues/{client.post('catalogues', {}).json['id']}/rules").json == {"rules": []}
 
 
 def test_nothing_outside_of_the_roots_is_read(tmp_path, checkpoint):
@@ -295,3 +326,171 @@ def test_another_column_reads_the_list_again_and_a_mistake_changes_nothing(clien
     assert client.get(f"{path}/products").json["items"][0]["title"] == "Lamp"
     assert client.send("PATCH", path, {"steps": 7}).json["settings"]["steps"] == 7
     said(client.send("PATCH", path, {"steps": 0}), 422, "steps is 0")
+
+
+def test_of_two_changes_at_once_neither_is_lost(client):
+    path = f"catalogues/{made(client)}"
+    changes = [{"channels": ["shopify"]}, {"market": "CN"}, {"rules": RULES}, {"candidates": 7}]
+    with ThreadPoolExecutor(4) as pool:
+        assert [one.status for one in pool.map(lambda change: client.send("PATCH", path, change), changes)] == [200] * 4
+    settings = client.get(path).json["settings"]
+    assert (settings["channels"], settings["market"], settings["candidates"]) == (["shopify"], "CN", 7)
+
+
+def test_only_the_operator_says_what_images_are_signed_with(client, service, monkeypatch):
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    path = f"catalogues/{made(client)}"
+    wanted = {"certificate": "/chain.pem", "key": "/key.pem"}
+    assert client.post(f"{path}/export", {"credentials": wanted}).status == 422
+    assert client.send("PATCH", path, {"credentials": wanted}).status == 422
+    file = service.database.folder / "service.yaml"
+    file.write_text("credentials: {certificate: chain.pem, key: key.pem}", encoding="utf-8")
+    client.post(f"{path}/export", {})
+    job = performed(service, "here files")
+    assert job.state == "failed" and job.reason.startswith("Content Credentials need c2pa-python; install it with")
+    file.write_text("webhooks: {shop: {url: https://shop.example, secrets: hush}}", encoding="utf-8")
+    client.post(f"{path}/export", {})
+    job = performed(service, "here files")
+    assert job.state == "failed" and "its operator can see" in job.reason and "secrets" not in job.reason
+
+
+def test_a_deleted_catalogue_leaves_what_it_has_handed_over(client, service):
+    id = made(client)
+    path, folder = f"catalogues/{id}", service.database.folder / "catalogues" / id
+    said(client.send("DELETE", "catalogues/none"), 404)
+    job = client.post(f"{path}/export", {}).json["id"]
+    said(client.send("DELETE", path), 409, job)
+    assert performed(service, "here files").state == "done"
+    manifest = (folder / "finished" / "manifest.json").read_bytes()
+    with locked(folder):
+        said(client.send("DELETE", path), 422, "being written")
+    assert client.send("DELETE", path).status == 204
+    assert client.get("catalogues").json["items"] == [] and client.get(path).status == 404
+    assert [one.relative_to(folder).as_posix() for one in sorted(folder.rglob("*"))] == [
+        "finished", "finished/manifest.csv", "finished/manifest.json",
+    ] and (folder / "finished" / "manifest.json").read_bytes() == manifest  # fmt: skip
+    (aside,) = (service.database.folder / "trash").iterdir()
+    catalogue = Catalogue.open(aside)
+    assert [one.sku for one in catalogue.page().products] == ["A-1", "红/2", "C-3"]
+    catalogue.close()
+
+    # Without anything handed over nothing stays.
+    id = made(client)
+    assert client.send("DELETE", f"catalogues/{id}").status == 204
+    assert not (service.database.folder / "catalogues" / id).exists()
+
+
+def test_webhooks_hear_of_decisions_and_exports(client, service):
+    (service.database.folder / "service.yaml").write_text(
+        "webhooks: {shop: {url: 'https://shop.example', secret: s, events: [candidate_decided, catalogue_exported]}}"
+    )
+    sender = webhooks.of_service_file(service.database, service.queue)
+    sender.collect()
+    id = made(client)
+    path = f"catalogues/{id}"
+    with Catalogues(service.environment).opened(id) as catalogue:
+        first = catalogue.by_sku("A-1").id
+    client.post(f"{path}/generate", {"products": [first]})
+    assert performed(service).state == "done"
+    product = f"{path}/products/{first}"
+    client.post(f"{product}/candidates/2/decisions", {"verdict": "approved", "who": "Li"})
+    client.post(f"{product}/candidates", {"replaces": 1, "who": "Wang"})
+    assert performed(service).result["generated"] == 1
+    job = client.post(f"{path}/export", {}).json["id"]
+    assert performed(service, "here files").state == "done"
+    sender.collect()
+    with service.database.reading() as connection:
+        bodies = [json.loads(row["body"]) for row in connection.execute("SELECT body FROM deliveries ORDER BY id")]
+    assert [one["event"] for one in bodies] == ["candidate_decided", "candidate_decided", "catalogue_exported"]
+    assert bodies[0]["catalogue"] == {"id": id, "name": "summer"}
+    assert bodies[0]["product"] == {"id": first, "sku": "A-1"}
+    assert [(one["decision"]["verdict"], one["decision"]["who"]) for one in bodies[:2]] == [
+        ("approved", "Li"), ("rejected", "Wang"),
+    ]  # fmt: skip
+    assert bodies[2]["job"]["id"] == job and bodies[2]["job"]["result"]["images"] == 1
+
+
+@pytest.fixture
+def writer():
+    """A service that writes copy."""
+    with FakeService() as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def answer(title, *points):
+    return json.dumps({"title": title, "selling_points": points})
+
+
+def test_copy_is_written_once_edited_and_handed_over(client, service, writer):
+    path = f"catalogues/{made(client)}"
+    first, second, third = (one["id"] for one in client.get(f"{path}/products").json["items"])
+    own = {"title": " My own\nshoe ", "points": ["Soft", ""], "language": "zh"}
+    view = client.send("PATCH", f"{path}/products/{first}", {"copy": own}).json
+    assert (view["copy"], view["edited"]) == ({"title": "My own shoe", "points": ["Soft"], "language": "zh"}, ["copy"])
+
+    assert client.post(f"{path}/copy", {}).status == 422
+    writer.answer = answer("Bag", "Light", "Large")
+    queued = client.post(f"{path}/copy", {"endpoint": writer.url, "products": [first, second]})
+    assert (queued.status, queued.headers["location"].endswith(queued.json["id"])) == (201, True)
+    job = performed(service, "here files")
+    assert (job.state, job.result["written"], job.result["failed"]) == ("done", 1, 0), job.reason
+    # What a person has written is not asked for.
+    assert len(writer.asked) == 1 and "蓝色背包" in writer.asked[0][2]["messages"][0]["content"]
+    views = {one["id"]: one for one in client.get(f"{path}/products").json["items"]}
+    assert views[second]["copy"] == {"title": "Bag", "points": ["Light", "Large"], "language": "en"}
+    assert (views[first]["copy"]["title"], views[third]["copy"], views[second]["edited"]) == ("My own shoe", None, [])
+
+    client.post(f"{path}/generate", {"products": [second], "candidates": 1})
+    assert performed(service).state == "done"
+    client.post(f"{path}/export", {"undecided": True})
+    assert performed(service, "here files").state == "done"
+    (image,) = client.get(f"{path}/finished/manifest.json").json["images"]
+    assert image["copy"] == views[second]["copy"] and image["alt"] == {"en": "Bag", "zh": "蓝色背包"}
+    assert b"Light; Large" in client.get(f"{path}/finished/manifest.csv").body
+
+    # Another product is not what the service has written about; what a person has written stays.
+    changed = [{**ROWS[0], "color": "green"}, {**ROWS[1], "color": "绿色"}, ROWS[2]]
+    client.post(f"{path}/read", {"products": changed})
+    assert client.get(f"{path}/products/{first}").json["copy"]["title"] == "My own shoe"
+    assert client.get(f"{path}/products/{second}").json["copy"] is None
+    assert client.send("PATCH", f"{path}/products/{first}", {"copy": None}).json["copy"] is None
+    for wrong, sentence in (
+        ({"title": " "}, "it has no title"),
+        ({"title": "a" * 301}, "at most 300 characters"),
+        ({"title": "a", "points": ["b"] * 21}, "20 points"),
+    ):
+        said(client.send("PATCH", f"{path}/products/{first}", {"copy": wrong}), 422, sentence)
+
+
+def test_copy_that_may_not_be_kept_and_a_service_that_is_gone(client, service, writer):
+    words = {"forbidden": ["best"], "competitors": ["Acme"]}
+    path = f"catalogues/{made(client, words=words)}"
+    writer.answer = answer("The best of all")
+    client.post(f"{path}/copy", {"endpoint": writer.url})
+    job = performed(service, "here files")
+    assert (job.state, job.result["written"], job.result["failed"]) == ("done", 0, 3)
+    assert "its copy has the forbidden word 'best'" in job.result["problems"][0]
+    writer.answer = answer("Like Acme", "Soft")
+    client.post(f"{path}/copy", {"endpoint": writer.url})
+    job = performed(service, "here files")
+    assert job.result["written"] == 3 and "its copy names 'Acme'" in job.result["warnings"][0]
+
+    path = f"catalogues/{made(client)}"
+    writer.answer, writer.asked = "no JSON", []
+    client.post(f"{path}/copy", {"endpoint": writer.url})
+    job = performed(service, "here files")
+    assert job.state == "failed" and "has no title" in job.reason and len(writer.asked) == 3
+
+
+def test_texts_are_sent_only_where_the_operator_allows_it(tmp_path, writer):
+    data = tmp_path / "data"
+    bounds = Bounds((data,), frozenset({(writer.url, "")}))
+    service = Service(Database(data), Standalone(data, "", bounds))
+    with api.serving(service) as client:
+        id = client.post("catalogues", {"products": ROWS, "rules": RULES}).json["id"]
+        said(client.post(f"catalogues/{id}/copy", {"endpoint": "http://127.0.0.1:1/v1"}), 422, "is none of them")
+        assert client.post(f"catalogues/{id}/copy", {"endpoint": writer.url}).status == 201

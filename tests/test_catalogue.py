@@ -160,6 +160,11 @@ def test_what_people_decide(catalogue):
         decisions.decide(catalogue, a.id, number, "rejected")
     assert catalogue.by_sku("A").state == "rejected" and decisions.approval(catalogue, third) is not None
     assert decisions.approval(catalogue, candidates.get(catalogue, a.id, 3)) is None
+    decisions.decide(catalogue, a.id, 3, "approved", crop=(0, 0, 0.5, 0.5))
+    decisions.decide(catalogue, a.id, 3, "undecided", who="Li")
+    third = candidates.get(catalogue, a.id, 3)
+    assert (third.verdict, third.crop, third.decision) == ("", None, None)
+    assert catalogue.by_sku("A").state == "drawn" and decisions.of_product(catalogue, a.id)[0].who == "Li"
     for wrong, says in (
         ({"crop": (0.5, 0, 0.4, 1)}, "crop: "),
         ({"crop": (0, 0, 0.01, 1)}, "crop: "),

@@ -134,6 +134,7 @@ def test_what_is_wrong_is_said(generating, tmp_path, capsys):
         (["generate", *generating, *out, "--columns", "sku=Number"], "no column of the list"),
         (["generate", *generating, *out, "--products", tmp_path / "no.csv"], "no.csv"),
         (["generate", *generating, *out, "--channel", "nowhere"], "there is none of this name"),
+        (["generate", *generating, *out, "--key", tmp_path / "key.pem"], "--certificate and --key belong together"),
         (["export", "--catalogue", tmp_path, *out], "there is no catalogue"),
         (["approve", "--catalogue", tmp_path, "--sku", "X", "--candidate", "1"], "there is no catalogue"),
     ):

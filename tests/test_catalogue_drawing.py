@@ -176,7 +176,7 @@ def test_a_lora_is_found_by_file_by_name_and_in_the_library(tmp_path, lora):
     with pytest.raises(UserError, match="not yours"):
         Loras([tmp_path], readable=refused).find({"file": str(tmp_path / "season.safetensors")})
     for wanted in ({"name": "nothing"}, {"file": "nothing.safetensors"}, {"file": str(tmp_path / "n.safetensors")}):
-        with pytest.raises(UserError, match=r"LoRA .*correct the rule"):
+        with pytest.raises(UserError, match=r"LoRA .*name another"):
             loras.find(wanted)
 
 

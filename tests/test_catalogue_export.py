@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from lora_scripts_ext.catalogue.product import Plan
 from lora_scripts_ext.catalogue.settings import Settings
 from lora_scripts_ext.catalogue.store import Catalogue, Planned
 from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.marks import c2pa
 from lora_scripts_ext.models.weights import sha256
 from lora_scripts_ext.products.product import Product
 
@@ -216,3 +218,32 @@ def test_what_cannot_be_finished_stops_nothing_else(catalogue, channel, tmp_path
     (tmp_path / "out/manifest.json").write_text("{")
     with pytest.raises(UserError, match="this manifest cannot be read"):
         export(catalogue, tmp_path / "out", [channel("page")])
+
+
+def test_the_operators_credentials_sign_every_image_once(catalogue, channel, tmp_path, monkeypatch):
+    """With a double of the package: what c2pa-python itself signs is read back in test_marks_c2pa.py."""
+    for name in ("chain", "renewed", "key"):
+        (tmp_path / f"{name}.pem").write_text(name, encoding="utf-8")
+    monkeypatch.setattr(c2pa, "check", lambda credentials: None)
+    monkeypatch.setattr(
+        c2pa, "signed", lambda content, mime, source, credentials: content + credentials.certificate.read_bytes()
+    )
+    out, page = tmp_path / "out", [channel("page")]
+    decide(catalogue, "A", 1)
+    assert export(catalogue, out, page).written == 1
+    credentials = c2pa.Credentials(tmp_path / "chain.pem", tmp_path / "key.pem")
+    assert export(catalogue, out, page, credentials=credentials).written == 1
+    assert (out / "A" / "page-001.jpg").read_bytes().endswith(b"chain")
+    assert export(catalogue, out, page, credentials=credentials).written == 0
+    renewed = c2pa.Credentials(tmp_path / "renewed.pem", tmp_path / "key.pem")
+    assert export(catalogue, out, page, credentials=renewed).written == 1
+    assert (out / "A" / "page-001.jpg").read_bytes().endswith(b"renewed")
+
+
+def test_without_the_package_nothing_is_exported_unsigned(catalogue, channel, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    decide(catalogue, "A", 1)
+    credentials = c2pa.Credentials(tmp_path / "chain.pem", tmp_path / "key.pem")
+    with pytest.raises(UserError, match=r"Content Credentials need c2pa-python; install it with pip install"):
+        export(catalogue, tmp_path / "out", [channel("page")], credentials=credentials)
+    assert not (tmp_path / "out").exists()

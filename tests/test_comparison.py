@@ -88,8 +88,8 @@ def test_pictures_frames_and_card_are_written_with_their_marks(tmp_path):
         weights=(0.6, 0.9, 1.2),
     )
     result = compare(comparison, painter, tmp_path, lambda *counts: seen.append(counts))
-    names = ["both-0.6.png", "both-0.9.png", "both-1.2.png", "card.png", "left.png", "right.png"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    names = ["both-0.6", "both-0.9", "both-1.2", "card", "left", "left-alone", "right", "right-alone"]
+    assert sorted(path.stem for path in tmp_path.iterdir()) == names
     assert result.best is not None and result.best.weight == 0.9
     first, second, third = (one.bleeding for one in result.frames)
     assert second < third < first
@@ -104,6 +104,39 @@ def test_pictures_frames_and_card_are_written_with_their_marks(tmp_path):
     assert found.sources == ("trainedAlgorithmicMedia",) and found.labels == 1
     assert found.parameters.startswith("a red shoe <lora:red:0.45> | a blue bag <lora:blue:0.9> | on a table\n")
     assert marks.read(tmp_path / "card.png").sources == ("trainedAlgorithmicMedia",)
+
+
+class Killed(Exception):
+    """The process ends here."""
+
+
+def test_what_is_drawn_already_is_not_drawn_again(tmp_path):
+    comparison = Comparison(LEFT, RIGHT, weights=(0.6, 0.9))
+
+    def drawn(changed):
+        painter = Painter()
+        return compare(changed, painter, tmp_path), len(painter.requests)
+
+    def killed(done, total, what):
+        if done == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        compare(comparison, Painter(), tmp_path, killed)
+    first, count = drawn(comparison)
+    assert count == 3
+    files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert drawn(comparison) == (first, 0) and {path: path.read_bytes() for path in files} == files
+    # Other names and rows are another card; another blend, weight or seed other images.
+    assert drawn(replace(comparison, title="Which?"))[1] == 0
+    assert (tmp_path / "card.png").read_bytes() != files[tmp_path / "card.png"]
+    assert drawn(replace(comparison, blend=0.25))[1] == 2
+    assert drawn(replace(comparison, blend=0.25, weights=(0.6, 1.0)))[1] == 1
+    without = replace(comparison, left=replace(LEFT, loras=(WeightedLora(Path("other.safetensors")),)))
+    assert drawn(without)[1] == 4
+    (tmp_path / "right.png").write_bytes(b"no image")
+    assert drawn(without)[1] == 1
+    assert drawn(replace(without, seed=2))[1] == 6
 
 
 def test_a_photo_stays_as_it_is_and_the_card_says_that_it_is_composed(tmp_path):

@@ -70,12 +70,8 @@ def test_a_marketplace_of_used_phones(ran):
 
 def test_a_car_dealer(ran):
     shop, _ = ran("cars")
-    assert {path.name for path in (shop / "models").glob("*.png")} == {
-        "card.png",
-        "left.png",
-        "right.png",
-        "both-1.png",
-    }
+    names = {path.name for path in (shop / "models").glob("*.png")}
+    assert names >= {"card.png", "left.png", "right.png", "both-1.png"}
     with Image.open(shop / "photos" / "car.png") as photo, Image.open(shop / "mine" / "card.png") as card:
         assert holds(card.convert("RGB"), photo.convert("RGB"))
 

@@ -181,6 +181,13 @@ def test_captions_checks_and_copies_are_jobs_too(place, tmp_path):
     assert "brnd" in (photos / "metadata.csv").read_text(encoding="utf-8")
     place.add({"train_data_dir": str(photos), "resolution": 64}, "check")
     assert len(place.perform().result["pictures"]) == 6
+    (tmp_path / "words.yaml").write_text("competitors: [cup]", encoding="utf-8")
+    place.add({"train_data_dir": str(photos), "resolution": 64, "words": str(tmp_path / "words.yaml")}, "check")
+    reasons = [one["reasons"] for one in place.perform().result["pictures"]]
+    assert all("competitor" in {reason["code"] for reason in found} for found in reasons)
+    place.add({"train_data_dir": str(photos), "logos": True, "model": str(tmp_path / "clip")}, "check")
+    failed = place.perform()
+    assert failed.state == "failed" and "clip" in failed.reason
     place.add({"input": str(photos), "output_dir": str(tmp_path / "ready"), "resolution": 64}, "prepare")
     assert place.perform().result["made"] == 6
 

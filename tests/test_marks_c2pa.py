@@ -9,6 +9,7 @@ from PIL import Image
 
 from lora_scripts_ext import marks
 from lora_scripts_ext.errors import UserError
+from lora_scripts_ext.marks import c2pa
 from lora_scripts_ext.marks.c2pa import Credentials
 
 LABEL = marks.Label("compositeWithTrainedAlgorithmicMedia", "Shop", "1")
@@ -64,11 +65,11 @@ def certificate(subject, key, issuer, issuer_key):
 
 @pytest.mark.parametrize(("form", "extension"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp")])
 def test_a_signed_file_is_valid_and_keeps_its_marks(form, extension, credentials, tmp_path):
-    import c2pa
+    from c2pa import Reader
 
     path = tmp_path / f"a.{extension}"
     marks.write(IMAGE, path, form, label=LABEL, parameters="Steps: 20", credentials=credentials)
-    with c2pa.Reader(str(path)) as reader:
+    with Reader(str(path)) as reader:
         # The certificate is nobody's whom the reader trusts, but everything else holds.
         assert reader.get_validation_state() == "Valid"
         manifest = json.loads(reader.json())
@@ -92,6 +93,9 @@ def test_credentials_that_do_not_fit_are_named(credentials, tmp_path):
     ):
         with pytest.raises(UserError, match=sentence):
             marks.write(IMAGE, tmp_path / "a.png", "PNG", label=LABEL, credentials=wrong)
+        with pytest.raises(UserError, match=sentence):
+            c2pa.check(wrong)
+    c2pa.check(credentials)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,6 +11,7 @@ import pytest
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.jobs import service_file
 from lora_scripts_ext.library import hour
+from lora_scripts_ext.marks.c2pa import Credentials
 
 
 def written(folder: Path, text: str) -> Path:
@@ -38,6 +39,7 @@ webhooks:
     events: [done]
 """
     loaded = service_file.load(written(tmp_path, text))
+    assert loaded.credentials is None
     assert loaded.fetch["cars"] == service_file.Fetch(("python", "fetch.py", "--since", "7"), "12:30", 5.0)
     assert loaded.fetch["plain"] == service_file.Fetch(("/usr/local/bin/fetch",), "01:00", 60.0)
     assert loaded.webhooks["pim"] == service_file.Webhook("https://pim.example/hook", "", "PIM_SECRET", ("done",))
@@ -60,6 +62,10 @@ webhooks:
         ("webhooks: {pim: {url: 'http://[', secret: s}}", "whole address"),
         ("webhooks: {pim: {url: http://x}}", "either secret or secret_from"),
         ("webhooks: {pim: {url: http://x, secret: s, events: [ready]}}", "the events are"),
+        ("credentials: chain.pem", "write its keys below the name"),
+        ("credentials: {certificate: chain.pem}", "key is missing"),
+        ("credentials: {certificate: a, key: b, algorithm: rsa}", "take one of es256"),
+        ("credentials: {certificate: a, key: b, timestamp_url: here}", "whole address"),
         ("- cars", "expected lines"),
     ],
 )
@@ -67,6 +73,13 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, text: str, says: str)
     with pytest.raises(UserError, match=says.replace("[", r"\[")) as caught:
         service_file.load(written(tmp_path, text))
     assert str(tmp_path) in str(caught.value)
+
+
+def test_credentials_lie_beside_the_file(tmp_path: Path) -> None:
+    text = "credentials: {certificate: chain.pem, key: /keys/key.pem, algorithm: ed25519}"
+    assert service_file.load(written(tmp_path, text)).credentials == Credentials(
+        tmp_path / "chain.pem", Path("/keys/key.pem"), "ed25519"
+    )
 
 
 @pytest.mark.parametrize(("text", "expected"), [("2:05", 125), ("02:05", 125), ("00:00", 0), ("1439", 1439)])

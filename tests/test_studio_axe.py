@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from . import models, shop
-from .page import axe, browser, packages
+from .page import axe, browser, packages, shop_catalogue
 from .page.contact_sheet import ContactSheet
 from .test_serve import server
 from .test_studio import make, open_at
@@ -29,8 +29,28 @@ def studio(tmp_path_factory):
         assert client.post(f"models/{model}/images/exclude", {"images": ["01.png"]}).status == 200
         for kind in ("check", "caption"):
             assert client.post(f"models/{model}/{kind}", {}).status == 201
+        shelf = made_catalogue(client, folder / "data")
         with sync_playwright() as engine, browser.opened(engine, f"http://127.0.0.1:{client.port}/?lang=en") as page:
-            yield page, model
+            yield page, model, shelf
+
+
+def made_catalogue(client, data):
+    """A catalogue with images to choose from, one product that failed and one that no rule fits."""
+    rows = [{"sku": f"V-{number}", "title": f"Vase {number}", "category": "Vases"} for number in range(3)]
+    rules = {"rules": [{"when": {"category": "Vases"}, "loras": []}]}
+    values = {
+        "name": "autumn",
+        "products": [*rows, {"sku": "L-1", "category": "Lamps"}],
+        "rules": rules,
+        "market": "CN",
+    }
+    answer = client.post("catalogues", {**values, "channels": ["amazon-main", "shopify"], "candidates": 3})
+    assert answer.status == 201, answer.json
+    shop_catalogue.draw(data, answer.json["id"], failing=["V-2"])
+    for number, verdict in ((1, "approved"), (2, "rejected")):
+        path = f"catalogues/{answer.json['id']}/products/1/candidates/{number}/decisions"
+        assert client.post(path, {"verdict": verdict, "comment": "too dark"}).status == 201
+    return answer.json["id"]
 
 
 def shown_models(page, model):
@@ -115,17 +135,71 @@ def shown_settings(page, model):
     expect(page.get_by_role("heading", name="Settings")).to_be_visible(timeout=20_000)
 
 
+def shown_catalogues(page, catalogue):
+    shown_models(page, "")
+    open_at(page, "catalogues")
+    expect(page.get_by_role("link", name=re.compile("autumn")).first).to_be_visible(timeout=60_000)
+
+
+def shown_new_catalogue(page, catalogue):
+    shown_catalogues(page, catalogue)
+    page.get_by_role("button", name="New catalogue").click()
+    expect(page.get_by_role("dialog").get_by_label("Name", exact=True)).to_be_visible()
+
+
+def shown_catalogue_products(page, catalogue):
+    shown_models(page, "")
+    open_at(page, "catalogues", catalogue, "products")
+    expect(page.get_by_role("radio").first).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("1 product has no look yet")).to_be_visible(timeout=20_000)
+
+
+def shown_catalogue_choosing(page, catalogue):
+    shown_models(page, "")
+    open_at(page, "catalogues", catalogue, "choose")
+    page.get_by_role("button", name="all 4").click(timeout=60_000)
+    page.get_by_role("button", name="What was said").click(timeout=20_000)
+    page.get_by_role("button", name=re.compile("^Edit the prompt: Vase 1")).click(timeout=20_000)
+
+
+def shown_catalogue_image(page, catalogue):
+    shown_catalogue_choosing(page, catalogue)
+    page.get_by_role("button", name=re.compile("^Large")).click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
+def shown_catalogue_crop(page, catalogue):
+    shown_catalogue_image(page, catalogue)
+    page.get_by_role("dialog").get_by_role("button", name=re.compile("^Crop")).click()
+
+
+def shown_catalogue_handover(page, catalogue):
+    page.keyboard.press("Escape")
+    open_at(page, "catalogues", catalogue, "handover")
+    expect(page.get_by_label("Train on the chosen ones")).to_be_visible(timeout=60_000)
+
+
+def shown_comparison(page, catalogue):
+    shown_models(page, "")
+    open_at(page, "comparison")
+    left = page.get_by_label("Left product", exact=True)
+    left.get_by_label("What is it?").select_option("catalogue", timeout=60_000)
+    expect(left.get_by_role("combobox", name="Catalogue", exact=True)).to_be_visible()
+
+
 SCREENS = (
     shown_models, shown_new_model, shown_images, shown_image, shown_captions, shown_train, shown_queue, shown_settings,
     shown_compare, shown_two_images, shown_blind, shown_merge, shown_import,
+    shown_catalogues, shown_new_catalogue, shown_catalogue_products, shown_catalogue_choosing, shown_catalogue_image,
+    shown_catalogue_crop, shown_catalogue_handover, shown_comparison,
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("screen", SCREENS, ids=lambda one: one.__name__.removeprefix("shown_"))
 def test_axe_finds_nothing_grave(studio, screen):
-    page, model = studio
+    page, model, shelf = studio
     found = []
-    screen(page, model)
+    screen(page, shelf if "catalogue" in screen.__name__ else model)
     for theme in ("light", "dark"):
         for width in (390, 1400):
             page.set_viewport_size({"width": width, "height": 1000})

@@ -13,6 +13,7 @@ from .. import __version__
 from . import (
     captions,
     catalogues,
+    comparisons,
     configs,
     events,
     files,
@@ -41,8 +42,8 @@ PREFIX = "/lora-trainer/v1"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 #: each adds its routes; the order is that of the document, and an image's caption comes before images of any name
 _PARTS = (
-    jobs, events, files, queue, models, library, reviews, captions, images, uploads, watches, catalogues, configs,
-    system, folders, settings, session, keys, model_yaml,
+    jobs, events, files, queue, models, library, reviews, captions, images, uploads, watches, catalogues, comparisons,
+    configs, system, folders, settings, session, keys, model_yaml,
 )  # fmt: skip
 
 

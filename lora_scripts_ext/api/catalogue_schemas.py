@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 ProductState = Literal["ready", "unmatched", "waiting", "drawn", "failed", "approved", "rejected", "removed"]
-Verdict = Literal["approved", "rejected", "comment"]
+Verdict = Literal["approved", "rejected", "undecided", "comment"]
 _TEXT, _NAME = 4000, 100
 _WHO = "Name of whoever says so; where a key is used, the key's name counts instead."
 _FILE = "A file of the server, or what would be in it."
@@ -73,6 +73,12 @@ class RowsIn(BaseModel, extra="forbid"):
     products: list[dict[str, Any]] | None = None
 
 
+class Photo(BaseModel):
+    """A photo that was sent to be compared."""
+
+    photo: str = Field(description="Its path on the server, for a job of the kind `comparison`.")
+
+
 class LoraIn(BaseModel, extra="forbid"):
     """A LoRA of a product: a file, or the name of a model of the library."""
 
@@ -81,12 +87,32 @@ class LoraIn(BaseModel, extra="forbid"):
     weight: float = 1.0
 
 
+class ShopCopy(BaseModel, extra="forbid"):
+    """What a shop says of a product."""
+
+    title: str = Field(max_length=_TEXT)
+    points: list[str] = Field(default_factory=list, description="Selling points.")
+    language: Literal["en", "zh"] = "en"
+
+
 class ProductIn(BaseModel, extra="forbid"):
     """What a person changes of a product; null takes a change back, what is left out stays."""
 
     prompt: str | None = Field(default=None, max_length=_TEXT)
     negative: str | None = Field(default=None, max_length=_TEXT)
     loras: list[LoraIn] | None = None
+    # Pydantic's models have a method of this name.
+    shop_copy: ShopCopy | None = Field(default=None, alias="copy")
+
+
+class CopyIn(BaseModel, extra="forbid"):
+    """Who writes copy."""
+
+    endpoint: str = Field(max_length=_TEXT, description="OpenAI-compatible service that the operator allows.")
+    model: str = Field(default="", max_length=200, description="As the service calls it; empty: its default.")
+    key_from: str = Field(default="", max_length=_NAME, description="Environment variable that holds its key.")
+    language: Literal["en", "zh"] = "en"
+    products: list[int] | None = Field(default=None, description="Ids; without: all that have no copy.")
 
 
 class DrawIn(BaseModel, extra="forbid"):
@@ -108,7 +134,7 @@ class MoreIn(BaseModel, extra="forbid"):
 
 
 class ChoiceIn(BaseModel, extra="forbid"):
-    """What someone says about a candidate."""
+    """What someone says about a candidate; ``undecided`` takes back what was decided."""
 
     verdict: Verdict
     comment: str = Field(default="", max_length=20_000)
@@ -131,10 +157,13 @@ class ExportIn(BaseModel, extra="forbid"):
 class FeedbackIn(BaseModel, extra="forbid"):
     """Where chosen images go."""
 
-    folder: str = Field(max_length=_TEXT, description="Folder of a training set.")
+    model: str = Field(default="", max_length=64, description="Id of the model whose training set it is.")
+    folder: str = Field(default="", max_length=_TEXT, description="Folder of a training set, in place of a model.")
     share: float = Field(default=0.3, gt=0, le=1, description="Of generated images in the set, at most.")
     trigger_word: str = Field(
-        default="", max_length=200, description="Of the set's model, which its captions leave out."
+        default="",
+        max_length=200,
+        description="Of the set's model, which its captions leave out; without: that of `model`.",
     )
 
 
@@ -157,6 +186,7 @@ class Candidate(BaseModel):
     thumbnail: str | None = Field(description="Address of a small JPEG.")
     verdict: Literal["", "approved", "rejected"]
     crop: list[float] | None
+    place: int | None = Field(description="Among the approved ones of its product, from 1; the first is the main one.")
     facts: dict[str, Any] = Field(description="How it was drawn: prompt, models with hashes and versions, size.")
     made: str | None
 
@@ -179,6 +209,7 @@ class CatalogueProduct(BaseModel):
     negative: str
     loras: list[LoraUsed]
     alt: dict[str, str] = Field(description="Alt texts by language.")
+    shop_copy: ShopCopy | None = Field(alias="copy")
     warnings: list[str]
     edited: list[str] = Field(description="What a person has changed.")
     state: ProductState
@@ -247,6 +278,12 @@ class Catalogues(BaseModel):
     """The catalogues, the newest first."""
 
     items: list[Catalogue]
+
+
+class CatalogueRules(BaseModel):
+    """The rules of a catalogue, in their order."""
+
+    rules: list[dict[str, Any]] = Field(description="See docs/products.md; paths are absolute, values are texts.")
 
 
 class RowProblem(BaseModel):

@@ -22,10 +22,12 @@ from ..channels import channel as channels
 from ..channels import law
 from ..errors import NotFound
 from ..images import decode, thumbnail
+from ..jobs import drafts
 from ..jobs.catalogues import Catalogues, newest, queue_drawing
 from ..jobs.kinds.catalogue import FINISHED
 from ..jobs.submit import submit
 from ..library.job import Job, NewJob
+from ..library.models import Models
 from ..library.uploads import Uploads
 from ..time_text import iso
 from . import catalogue_schemas as schemas
@@ -34,6 +36,7 @@ from .body import announced, receive
 from .catalogue_schemas import (
     CatalogueIn,
     ChoiceIn,
+    CopyIn,
     DrawIn,
     ExportIn,
     FeedbackIn,
@@ -48,6 +51,7 @@ from .idempotency import Answer
 from .route import json_response, reads_body_itself, reads_files
 from .schemas import given
 from .service import Service
+from .webhooks import announce
 
 _TAGS = ["catalogues"]
 _ONE = "/catalogues/{id}"
@@ -67,8 +71,9 @@ def add(router: APIRouter, service: Service) -> None:
     _add_collection(router, service, catalogues)
     _add_list(router, service, catalogues)
     _add_products(router, catalogues)
+    _add_copy(router, service, catalogues)
     _add_drawing(router, service, catalogues)
-    _add_decisions(router, catalogues)
+    _add_decisions(router, service, catalogues)
     _add_images(router, service, catalogues)
     _add_export(router, service, catalogues)
 
@@ -125,6 +130,13 @@ def _add_collection(router: APIRouter, service: Service, catalogues: Catalogues)
         with catalogues.opened(id) as catalogue:
             return _whole(router, service, id, catalogue)
 
+    @router.delete(_ONE, status_code=204, tags=_TAGS, summary="Forget a catalogue")
+    @reads_files
+    def delete_catalogue(id: str) -> Response:
+        """What it has handed over stays; its products, images and decisions are moved into the data folder's trash."""
+        catalogues.delete(id, service.queue)
+        return Response(status_code=204)
+
 
 def _add_list(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
     uploads = Uploads(service.database)
@@ -158,6 +170,12 @@ def _add_list(router: APIRouter, service: Service, catalogues: Catalogues) -> No
             return await service.file_threads.run(_listed, catalogues, id, folder, path, size)
         finally:
             await service.threads.run(held.__exit__, None, None, None)
+
+    @router.get(f"{_ONE}/rules", tags=_TAGS, response_model=schemas.CatalogueRules, summary="Look at the rules")
+    @reads_files
+    def get_rules(id: str) -> dict[str, Any]:
+        """As they can be sent with the settings."""
+        return {"rules": catalogues.rules(id)}
 
     @router.get(
         f"{_ONE}/problems", tags=_TAGS, response_model=schemas.RowProblems, summary="List rows that cannot be used"
@@ -198,9 +216,23 @@ def _add_products(router: APIRouter, catalogues: Catalogues) -> None:
         values = given(change)
         if values.get("loras") is not None:
             values["loras"] = [dict(vars(one)) for one in change.loras or []]
+        if "shop_copy" in values:
+            copy = values.pop("shop_copy")
+            values["copy"] = dict(vars(copy)) if copy is not None else None
         with catalogues.opened(id) as catalogue:
             catalogue.edit(product, values)
             return _product_of(router.prefix, id, catalogue, product)
+
+
+def _add_copy(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
+    @router.post(
+        f"{_ONE}/copy", status_code=201, tags=_TAGS, response_model=schemas.CatalogueJob, summary="Have copy written"
+    )
+    @reads_files
+    def write_copy(id: str, wanted: CopyIn) -> Response:
+        """A title and selling points for products that have none, by a service that the operator allows."""
+        config = {**given(wanted), "catalogue": str(catalogues.folder(id)), "products": wanted.products or []}
+        return _queued(router, service, NewJob("catalogue_copy", config, runner=service.environment.runner))
 
 
 def _add_drawing(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
@@ -228,26 +260,27 @@ def _add_drawing(router: APIRouter, service: Service, catalogues: Catalogues) ->
         with catalogues.opened(id) as catalogue:
             if wanted.replaces is not None:
                 who = _who(request, wanted.who)
-                decisions.decide(catalogue, product, wanted.replaces, "rejected", who=who)
+                said = decisions.decide(catalogue, product, wanted.replaces, "rejected", who=who)
+                _announce(service, id, catalogue, product, said)
             candidates.add(catalogue, product, wanted.count)
             return _drawing(router, service, catalogue, NewJob("catalogue", {}, runner=service.environment.runner))
 
 
-def _add_decisions(router: APIRouter, catalogues: Catalogues) -> None:
+def _add_decisions(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
     @router.post(
         f"{_CANDIDATE}/decisions", status_code=201, tags=_TAGS, response_model=schemas.Choice,
-        summary="Approve, reject, crop a candidate, or comment",
+        summary="Approve, reject, crop a candidate, take it back, or comment",
     )  # fmt: skip
     def decide(id: str, product: int, number: int, wanted: ChoiceIn, request: Request) -> dict[str, Any]:
         """Of a product several may be approved; they are in that order."""
         crop = decisions.crop_of(wanted.crop) if wanted.crop is not None else None
         with catalogues.opened(id) as catalogue:
-            return _decision(
-                decisions.decide(
-                    catalogue, product, number, wanted.verdict, crop=crop, comment=wanted.comment,
-                    who=_who(request, wanted.who),
-                )
+            said = decisions.decide(
+                catalogue, product, number, wanted.verdict, crop=crop, comment=wanted.comment,
+                who=_who(request, wanted.who),
             )  # fmt: skip
+            _announce(service, id, catalogue, product, said)
+        return _decision(said)
 
     @router.get(f"{_PRODUCT}/decisions", tags=_TAGS, response_model=schemas.Choices, summary="List decisions")
     def list_decisions(id: str, product: int) -> dict[str, Any]:
@@ -285,13 +318,7 @@ def _add_export(router: APIRouter, service: Service, catalogues: Catalogues) -> 
                 "catalogue": str(catalogue.folder), "output_dir": wanted.output_dir or "",
                 "channels": wanted.channels or [], "undecided": wanted.undecided,
             }  # fmt: skip
-        job = NewJob("catalogue_export", config, runner=service.environment.runner)
-        with service.database.writing():
-            queued = submit(service.queue, service.environment, [job])[0]
-            view = _job(queued)
-            service.requests.keep(Answer(201, json_text.dumps(view), f"{router.prefix}/jobs/{queued.id}"))
-        service.wake()
-        return json_response(view, 201, {"Location": f"{router.prefix}/jobs/{queued.id}"})
+        return _queued(router, service, NewJob("catalogue_export", config, runner=service.environment.runner))
 
     @router.get(
         f"{_ONE}/finished/{{path:path}}",
@@ -307,10 +334,18 @@ def _add_export(router: APIRouter, service: Service, catalogues: Catalogues) -> 
     @router.post(f"{_ONE}/feedback", tags=_TAGS, response_model=schemas.Feedback, summary="Train on chosen images")
     @reads_files
     def feed_back(id: str, wanted: FeedbackIn) -> dict[str, Any]:
-        """Approved images go into a training set's folder, marked as generated, up to a share of it."""
-        folder = service.environment.readable(wanted.folder)
+        """Approved images go into a training set, marked as generated, up to a share of it: that of a model, or of a
+        folder."""
+        trigger_word = wanted.trigger_word
+        if wanted.model:
+            models = Models(service.database)
+            model = models.get(wanted.model)
+            folder = drafts.images_folder(models, service.environment, model)
+            trigger_word = trigger_word or model.trigger_word
+        else:
+            folder = service.environment.readable(wanted.folder)
         with catalogues.opened(id) as catalogue:
-            return feedback.feed_back(catalogue, folder, wanted.share, wanted.trigger_word).to_dict()
+            return feedback.feed_back(catalogue, folder, wanted.share, trigger_word).to_dict()
 
 
 def _values(wanted: SettingsIn) -> dict[str, Any]:
@@ -334,9 +369,27 @@ def _drawing(router: APIRouter, service: Service, catalogue: Catalogue, job: New
     return json_response(view, 201, {"Location": location})
 
 
+def _queued(router: APIRouter, service: Service, job: NewJob) -> Response:
+    with service.database.writing():
+        queued = submit(service.queue, service.environment, [job])[0]
+        view, location = _job(queued), f"{router.prefix}/jobs/{queued.id}"
+        service.requests.keep(Answer(201, json_text.dumps(view), location))
+    service.wake()
+    return json_response(view, 201, {"Location": location})
+
+
 def _who(request: Request, given_name: str) -> str:
     """Whose request it is: by its key, else as it says."""
     return caller_of(request).name or given_name.strip()
+
+
+def _announce(service: Service, id: str, catalogue: Catalogue, product: int, said: Decision) -> None:
+    """Let webhooks know what someone has said about a candidate."""
+    about = {
+        "catalogue": {"id": id, "name": catalogue.settings().name},
+        "product": {"id": product, "sku": catalogue.get(product).sku},
+    }
+    announce(service.database, "candidate_decided", {**about, "decision": _decision(said)})
 
 
 def _image(catalogues: Catalogues, id: str, product: int, number: int) -> Path:
@@ -410,9 +463,17 @@ def _product(prefix: str, id: str, one: CatalogueProduct, own: Iterable[Candidat
         "description": product.description, "tags": list(product.tags), "attributes": dict(product.attributes),
         "photo": product.photo, "rule": plan.rule, "matched": one.matched, "prompt": plan.prompt,
         "negative": plan.negative, "loras": [dict(lora) for lora in plan.loras], "alt": dict(plan.alt),
-        "warnings": list(plan.warnings), "edited": list(one.edited), "state": one.state,
-        "candidates": [_candidate(prefix, id, candidate) for candidate in own],
+        "copy": one.copy.entry() if one.copy else None, "warnings": list(plan.warnings),
+        "edited": list(one.edited), "state": one.state,
+        "candidates": _candidates(prefix, id, own),
     }  # fmt: skip
+
+
+def _candidates(prefix: str, id: str, own: Iterable[Candidate]) -> list[dict[str, Any]]:
+    own = list(own)
+    approved = sorted((one for one in own if one.verdict == "approved"), key=lambda one: one.decision or 0)
+    places = {one.number: place for place, one in enumerate(approved, 1)}
+    return [{**_candidate(prefix, id, one), "place": places.get(one.number)} for one in own]
 
 
 def _candidate(prefix: str, id: str, one: Candidate) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from .sentences import chinese
 Language = Literal["en", "zh"]
 # The members of answers and events that are sentences or labels, or lists of them.
 _SAID = frozenset([
-    "advice", "choice_labels", "detail", "group", "groups", "help", "label", "needs", "notes", "outcome", "problem",
-    "reason", "remedy", "status", "text", "title", "undoable", "waits_for", "warnings", "what",
-    "where",
+    "advice", "choice_labels", "detail", "error", "group", "groups", "help", "label", "needs", "notes", "outcome",
+    "problem", "question", "reason", "refused", "remedy", "sentence", "status", "text", "title", "undoable",
+    "waits_for", "warnings", "what", "where",
 ])  # fmt: skip
 # What users have written, and what programs read.
 _KEPT = frozenset(["config", "caption", "fields", "words", "values"])

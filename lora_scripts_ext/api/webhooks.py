@@ -37,6 +37,8 @@ _LEASE_SECONDS = exchange.SECONDS + 30.0
 _LAST_SECONDS = 5.0
 _AT_ONCE = 200
 _DELIVERED = "delivered"
+# What a change of a job of a kind is called, too.
+_OF_KINDS = {("catalogue_export", "done"): ("catalogue_exported",)}
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,13 @@ class Webhooks:
             changes = self._queue.changes(after=_place(connection), limit=_AT_ONCE)
             now = time.time()
             for change in changes:
-                wanted = [name for name, hook in self._hooks.items() if change.state in hook.events]
-                body = json_text.dumps(self._message(change)) if wanted else ""
-                connection.executemany(
-                    "INSERT INTO deliveries (hook, body, next_try, created) VALUES (?, ?, ?, ?)",
-                    [(name, body, now, now) for name in wanted],
-                )
+                for event in self._events(change):
+                    wanted = [name for name, hook in self._hooks.items() if event in hook.events]
+                    body = json_text.dumps(self._message(change, event)) if wanted else ""
+                    connection.executemany(
+                        "INSERT INTO deliveries (hook, body, next_try, created) VALUES (?, ?, ?, ?)",
+                        [(name, body, now, now) for name in wanted],
+                    )
             if changes:
                 connection.execute(
                     "INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)", [_PLACE, str(changes[-1].seq)]
@@ -201,12 +204,16 @@ class Webhooks:
             return f"{type(error).__name__}: {error}"[:200]
         return ""
 
-    def _message(self, change: Change) -> dict[str, Any]:
+    def _events(self, change: Change) -> tuple[str, ...]:
+        kind = self._queue.get(change.job).kind
+        return (change.state, *_OF_KINDS.get((kind, change.state), ()))
+
+    def _message(self, change: Change, event: str) -> dict[str, Any]:
         # In the same transaction: a job that is removed takes its changes with it.
         job = job_view(self._queue, self._queue.get(change.job))
         return {
-            "seq": change.seq, "event": f"job.{change.state}", "at": iso(change.at), "state": change.state,
-            "reason": change.reason, "job": job,
+            "seq": change.seq, "event": f"job.{event}" if event == change.state else event, "at": iso(change.at),
+            "state": change.state, "reason": change.reason, "job": job,
         }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,11 +59,7 @@ class ClipRank:
 
     def _likelihoods(self, pixels: Sequence[object], words: Sequence[str]) -> Tensor:
         """[images, words], each row adds up to 1."""
-        phrases = [f"a photo of {word}" for word in words]
-        processed = self._processor(
-            text=phrases, images=list(pixels), return_tensors="pt", padding=True, truncation=True
-        )
-        return self._model(**models.inputs(processed, self._model)).logits_per_image.float().softmax(dim=-1).cpu()
+        return likelihoods(self._model, self._processor, pixels, [f"a photo of {word}" for word in words])
 
     def _fields(self, ranked: Mapping[str, Tensor]) -> Fields:
         best = {field: self._words[field][int(row.argmax())] for field, row in ranked.items() if field != "attributes"}
@@ -72,6 +69,12 @@ class ClipRank:
             order = row.argsort(descending=True)[:_ATTRIBUTES].tolist()
             attributes = tuple(words[index] for index in order if row[index] > _BETTER_THAN_CHANCE / len(words))
         return Fields(attributes=attributes, **best)
+
+
+def likelihoods(model: Any, processor: Any, pixels: Sequence[object], phrases: Sequence[str]) -> Tensor:
+    """How well each phrase fits each image: [images, phrases], each row adds up to 1."""
+    processed = processor(text=list(phrases), images=list(pixels), return_tensors="pt", padding=True, truncation=True)
+    return model(**models.inputs(processed, model)).logits_per_image.float().softmax(dim=-1).cpu()
 
 
 def read_words(path: Path) -> dict[str, tuple[str, ...]]:

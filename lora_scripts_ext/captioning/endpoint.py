@@ -38,16 +38,22 @@ class Endpoint:
         Raises:
             UserError: it cannot be reached, or its response is unusable.
         """
-        return [parse(self._ask(one)) for one in images]
+        return [parse(asked(self._chat, _ASK, one)) for one in images]
 
     def close(self) -> None:
         """Nothing is held."""
 
-    def _ask(self, source: CaptionInput) -> str:
-        packed = io.BytesIO()
-        source.image.save(packed, format="JPEG", quality=90)
-        data_url = f"data:image/jpeg;base64,{base64.b64encode(packed.getvalue()).decode()}"
-        return self._chat.ask([{"type": "text", "text": _ASK}, {"type": "image_url", "image_url": {"url": data_url}}])
+
+def asked(chat: Chat, question: str, source: CaptionInput) -> str:
+    """The service's answer to a question about an image.
+
+    Raises:
+        UserError: it cannot be reached, or its response is unusable.
+    """
+    packed = io.BytesIO()
+    source.image.save(packed, format="JPEG", quality=90)
+    data_url = f"data:image/jpeg;base64,{base64.b64encode(packed.getvalue()).decode()}"
+    return chat.ask([{"type": "text", "text": question}, {"type": "image_url", "image_url": {"url": data_url}}])
 
 
 def parse(response: str) -> Fields:

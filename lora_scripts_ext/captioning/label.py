@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -13,15 +11,12 @@ from ..captions import fields as captions
 from ..captions.caption import with_trigger
 from ..captions.fields import TEMPLATE
 from ..captions.store import CaptionStore, Entry
-from ..images import decode, edited
-from ..images.edit import UNEDITED
 from ..images.skipped import Skipped
-from ..parallel import Check, Progress, ahead
-from .base import Captioner, CaptionInput
+from ..parallel import Check, Progress
+from .base import Captioner
+from .reading import batches, images
 
 Overwrite = Literal["none", "ours", "all"]
-# What captioners look at is 224 to 768 pixels wide.
-_SIDE = 1024
 _SAVE_SECONDS = 10
 
 
@@ -69,7 +64,7 @@ def label(
     skipped: list[Skipped] = []
     progress(0, len(pending), "captions")
     try:
-        for done, batch in _batches(_images(folder, pending, captioner), captioner.batch, skipped):
+        for done, batch in batches(images(folder, pending, captioner.looks), captioner.batch, skipped):
             check()
             for image, fields in zip(batch, captioner.caption(batch), strict=True):
                 prompt = captions.join(fields, template)
@@ -89,29 +84,3 @@ def _wants(entry: Entry, overwrite: Overwrite) -> bool:
     if entry.edited:
         return overwrite == "all"
     return not entry.prompt or overwrite != "none"
-
-
-def _images(folder: Path, names: Iterable[str], captioner: Captioner) -> Iterator[CaptionInput | Skipped]:
-    """The edited images, decoded ahead where the captioner looks at them."""
-    edits = edited.read(folder)
-
-    def load(name: str) -> CaptionInput | Skipped:
-        try:
-            return CaptionInput(name, decode.small(folder / name, _SIDE, edits.get(name, UNEDITED)))
-        except decode.Unreadable as error:
-            return Skipped(name, str(error))
-
-    return ahead(load, names) if captioner.looks else map(CaptionInput, names)
-
-
-def _batches(
-    images: Iterator[CaptionInput | Skipped], size: int, skipped: list[Skipped]
-) -> Iterator[tuple[int, list[CaptionInput]]]:
-    """How many images have been taken so far, and those of them that can be looked at, a batch at a time."""
-    done = 0
-    while chunk := list(islice(images, size)):
-        done += len(chunk)
-        skipped += [one for one in chunk if isinstance(one, Skipped)]
-        batch = [one for one in chunk if isinstance(one, CaptionInput)]
-        if batch:
-            yield done, batch

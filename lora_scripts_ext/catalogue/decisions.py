@@ -13,7 +13,7 @@ from . import candidates
 from .candidates import Candidate, Crop
 from .store import Catalogue, refresh
 
-Said = Literal["approved", "rejected", "comment"]
+Said = Literal["approved", "rejected", "undecided", "comment"]
 _LONGEST_COMMENT, _LONGEST_NAME = 4000, 100
 _LEAST_SHARE = 0.05
 _now = time.time
@@ -52,6 +52,8 @@ def decide(
 ) -> Decision:
     """Note what someone says about a candidate. Of a product several may be approved: they are in that order.
 
+    ``undecided`` takes back what was decided, and its crop.
+
     Raises:
         NotFound: there is no such candidate.
         Conflict: it is not drawn.
@@ -70,14 +72,17 @@ def decide(
             "INSERT INTO decisions (candidate, verdict, comment, crop, who, created) VALUES (?, ?, ?, ?, ?, ?)",
             [candidate.id, verdict, comment, text, who, created],
         ).lastrowid
-        if verdict != "comment":
+        if verdict == "undecided":
+            query = "UPDATE candidates SET verdict = '', crop = '', decision = NULL WHERE id = ?"
+            connection.execute(query, [candidate.id])
+        elif verdict != "comment":
             # Who crops an approved image again does not change its place.
             place = candidate.decision if candidate.verdict == verdict else id
             connection.execute(
                 "UPDATE candidates SET verdict = ?, crop = ?, decision = ? WHERE id = ?",
                 [verdict, text, place, candidate.id],
             )
-            refresh(connection, product)
+        refresh(connection, product)
     return Decision(id or 0, number, verdict, comment, crop, who, created)
 
 

@@ -13,6 +13,8 @@ from .. import file_name, files
 from ..channels import law
 from ..channels.channel import Channel, load
 from ..errors import UserError
+from ..marks import c2pa
+from ..marks.c2pa import Credentials
 from ..marks.formats import EXTENSIONS
 from ..models.weights import sha256
 from . import candidates, manifest, pictures
@@ -63,6 +65,7 @@ def export(
     channels: Sequence[str],
     *,
     undecided: bool = False,
+    credentials: Credentials | None = None,
     readable: Callable[[str], Path] = Path,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
     check: Callable[[], None] = lambda: None,
@@ -77,16 +80,19 @@ def export(
         folder: of the finished images: a folder for each SKU.
         channels: by name or file.
         undecided: also the first drawn candidate of each product that nobody has decided about.
+        credentials: sign the images as C2PA wants it.
         readable: refuses, with a UserError, a path that may not be read.
         progress: is called with the images that are done and all of them.
         check: is called before each; what it raises ends the work.
 
     Raises:
-        UserError: a channel or the old manifest cannot be used, or the folder cannot be written.
+        UserError: a channel, the credentials or the old manifest cannot be used, or the folder cannot be written.
     """
+    if credentials is not None:
+        c2pa.check(credentials)
     chosen = wanted(catalogue.settings(), channels)
     before = {one["file"]: one for one in manifest.read(folder)}
-    work = _Work(catalogue, folder, chosen, before, readable)
+    work = _Work(catalogue, folder, chosen, before, credentials, readable)
     total = work.count(undecided)
     progress(0, total, _WHAT)
     images: list[dict[str, Any]] = []
@@ -128,6 +134,7 @@ class _Work:
         folder: Path,
         channels: Sequence[Channel],
         before: dict[str, dict[str, Any]],
+        credentials: Credentials | None,
         readable: Callable[[str], Path],
     ) -> None:
         self._catalogue = catalogue
@@ -135,6 +142,8 @@ class _Work:
         self._folder = folder
         self._channels = channels
         self._before = before
+        self._credentials = credentials
+        self._signer = sha256([credentials.certificate]) if credentials else ""
         self._readable = readable
         self._folders: dict[str, str] = {}
         self.result = Exported(folder / manifest.NAME)
@@ -180,17 +189,18 @@ class _Work:
             UserError: the picture cannot be read, or cannot be made fit.
         """
         name = f"{self._folder_of(product.sku)}/{channel.name}-{picture.name}{EXTENSIONS[channel.format]}"
-        made_from = pictures.made_from(picture, channel)
+        made_from = pictures.made_from(picture, channel, self._signer)
         known = self._before.get(name, {})
         path = self._folder / name
         if known.get("made_from") != made_from or not _is_whole(path, known.get("sha256")):
-            done = picture.finish(channel, path)
+            done = picture.finish(channel, path, self._credentials)
             self.result.written += 1
             self.result.warnings += [f"{product.sku}, {channel.name}: {text}" for text in done.warnings]
             known = {"width": done.width, "height": done.height, "bytes": done.bytes, "sha256": done.sha256}
         return {
             "sku": product.sku, "file": name, "channel": channel.name, "role": channel.role,
-            "position": channel.position + place, "alt": dict(product.plan.alt),
+            "position": channel.position + place, "alt": _alt(product),
+            "copy": product.copy.entry() if product.copy else None,
             **{key: known[key] for key in ("width", "height", "bytes", "sha256")}, **picture.entry(),
             "made_from": made_from,
         }  # fmt: skip
@@ -219,6 +229,12 @@ class _Work:
             digest = hashlib.sha256(sku.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
             name = f"{file_name.truncated(name, file_name.LONGEST_STEM - _DIGITS - 1)}~{digest}"
         return name
+
+
+def _alt(product: CatalogueProduct) -> dict[str, str]:
+    """Alt texts by language; a title that was written for the shop stands for that of the list."""
+    copy = product.copy
+    return {**product.plan.alt, copy.language: copy.title} if copy else dict(product.plan.alt)
 
 
 def _chosen(own: Sequence[Candidate], undecided: bool) -> list[Candidate]:

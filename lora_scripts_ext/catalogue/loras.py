@@ -89,6 +89,14 @@ class Loras:
         weight = float(wanted.get("weight", 1.0))
         return Lora(found.file, found.model, found.version or None, self._hash(found.file), weight)
 
+    def file(self, wanted: Mapping[str, Any]) -> Path:
+        """The file of that LoRA, which is not read.
+
+        Raises:
+            UserError: there is none, or it may not be read.
+        """
+        return self._located(wanted).file
+
     def trigger(self, wanted: Mapping[str, Any]) -> str:
         """The word that activates the LoRA of a rule; empty where it has none or is not there."""
         try:
@@ -106,7 +114,7 @@ class Loras:
         found = self._of_library(name) or self._in_folders(name)
         if found is None:
             raise UserError(
-                f"LoRA {name}: the library has no model of this name, {self._shown()} no such file; correct the rule."
+                f"LoRA {name}: the library has no model of this name, {self._shown()} no such file; name another."
             )
         return found
 
@@ -119,7 +127,7 @@ class Loras:
             found = Found(path, path.stem) if path.is_file() else None
         if found is None:
             raise UserError(
-                f"LoRA {file}: there is no such file, also not in {self._shown()}; put it there, or correct the rule."
+                f"LoRA {file}: there is no such file, also not in {self._shown()}; put it there, or name another."
             )
         return found
 

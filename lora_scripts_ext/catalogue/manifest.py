@@ -18,6 +18,7 @@ COLUMNS = (
     "sku", "role", "position", "alt_en", "alt_zh", "file", "channel", "width", "height", "bytes", "sha256", "seed",
     "base_model_name", "base_model_sha256", "loras", "prompt", "negative", "label_source", "label_producer",
     "label_produce_id", "approval_by", "approval_at", "candidate",
+    "copy_language", "copy_title", "copy_points",
 )  # fmt: skip
 _VERSION = 1
 _BOM = b"\xef\xbb\xbf"
@@ -75,7 +76,7 @@ def _table(images: Sequence[Mapping[str, Any]]) -> str:
 def _row(image: Mapping[str, Any]) -> dict[str, Any]:
     """An image in one row: what is below a key has its name behind that of the key."""
     row = {
-        f"{key}_{name}": one
+        f"{key}_{name}": "; ".join(one) if isinstance(one, list) else one
         for key, value in image.items()
         if isinstance(value, Mapping)
         for name, one in value.items()

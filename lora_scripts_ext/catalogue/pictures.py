@@ -18,6 +18,7 @@ from ..channels.channel import Channel
 from ..channels.finish import Finished, finish
 from ..errors import UserError
 from ..keeping.cutout import Cutout, cut_out
+from ..marks.c2pa import Credentials
 from ..marks.iptc import COMPOSITE
 from ..marks.label import Label
 from . import decisions
@@ -44,8 +45,8 @@ class Picture(Protocol):
     def entry(self) -> dict[str, Any]:
         """What a manifest says of it."""
 
-    def finish(self, channel: Channel, path: Path) -> Finished:
-        """Write its finished image.
+    def finish(self, channel: Channel, path: Path, credentials: Credentials | None) -> Finished:
+        """Write its finished image, signed where there are ``credentials``.
 
         Raises:
             UserError: a file cannot be read, or cannot be made fit.
@@ -81,7 +82,7 @@ class CandidatePicture:
             "approval": {"by": decision.who, "at": time_text.iso(decision.created)} if decision else None,
         }  # fmt: skip
 
-    def finish(self, channel: Channel, path: Path) -> Finished:
+    def finish(self, channel: Channel, path: Path, credentials: Credentials | None) -> Finished:
         """See :class:`Picture`."""
         facts, file = self.candidate.facts, self.candidate.path(self.catalogue)
         try:
@@ -98,6 +99,7 @@ class CandidatePicture:
             parameters=self._parameters,
             out=path,
             mark=law.draws_mark(channel, self.settings.market, answer),
+            credentials=credentials,
         )
 
     @property
@@ -138,10 +140,13 @@ class PhotoPicture:
             "approval": self.approved["approval"],
         }  # fmt: skip
 
-    def finish(self, channel: Channel, path: Path) -> Finished:
+    def finish(self, channel: Channel, path: Path, credentials: Credentials | None) -> Finished:
         """See :class:`Picture`."""
         cutout = self._cutout
-        return finish(cutout.pixels, channel, mask=cutout.alpha, label=self._label(), out=path, mark=False)
+        return finish(
+            cutout.pixels, channel, mask=cutout.alpha, label=self._label(), out=path, mark=False,
+            credentials=credentials,
+        )  # fmt: skip
 
     @cached_property
     def _cutout(self) -> Cutout:
@@ -166,9 +171,15 @@ def photo_of(
     return PhotoPicture(files.photo, files.mask, tuple(files.hashes()[:2]), settings, approved) if files.photo else None
 
 
-def made_from(picture: Picture, channel: Channel) -> str:
-    """The same text for two finished images with the same bytes."""
-    text = json_text.dumps([picture.stamp, asdict(channel)])
+def made_from(picture: Picture, channel: Channel, signer: str) -> str:
+    """The same text for two finished images with the same bytes, but for the time of a signature.
+
+    Args:
+        picture: theirs.
+        channel: likewise.
+        signer: tells the certificate from others; empty where files are not signed.
+    """
+    text = json_text.dumps([picture.stamp, asdict(channel), *filter(None, [signer])])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

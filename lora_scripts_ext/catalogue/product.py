@@ -15,7 +15,7 @@ STATES: tuple[ProductState, ...] = (
     "ready", "unmatched", "waiting", "drawn", "failed", "approved", "rejected", "removed",
 )  # fmt: skip
 #: what a person may change of a product
-EDITABLE = ("prompt", "negative", "loras")
+EDITABLE = ("prompt", "negative", "loras", "copy")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,26 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class ProductCopy:
+    """What a shop says of a product.
+
+    Attributes:
+        points: selling points.
+        language: of both: ``en`` or ``zh``.
+        by: who wrote it last.
+    """
+
+    title: str
+    points: tuple[str, ...]
+    language: str
+    by: Literal["service", "person"]
+
+    def entry(self) -> dict[str, Any]:
+        """What a manifest says of it."""
+        return {"title": self.title, "points": list(self.points), "language": self.language}
+
+
+@dataclass(frozen=True)
 class CatalogueProduct:
     """A product of a catalogue.
 
@@ -48,6 +68,7 @@ class CatalogueProduct:
         plan: with what a person has changed.
         edited: what that is.
         matched: whether a rule fits it, or a person has said which LoRAs it gets.
+        copy: None where there is none.
     """
 
     id: int
@@ -57,6 +78,7 @@ class CatalogueProduct:
     edited: tuple[str, ...]
     matched: bool
     state: ProductState
+    copy: ProductCopy | None = None
 
     @property
     def sku(self) -> str:
@@ -68,14 +90,17 @@ class CatalogueProduct:
         """The product in a row of the table ``products``."""
         data, plan, edits = (json.loads(row[name]) for name in ("data", "plan", "edits"))
         product, effective = product_of({**data, "row": row["row"]}), plan_of({**plan, **edits})
+        copy = copy_of(row["copy"])
+        edited = {*edits, "copy"} if copy is not None and copy.by == "person" else {*edits}
         return cls(
             row["id"],
             row["position"],
             product,
             effective,
-            tuple(key for key in EDITABLE if key in edits),
+            tuple(key for key in EDITABLE if key in edited),
             bool(row["matched"]),
             row["state"],
+            copy,
         )
 
 
@@ -96,6 +121,19 @@ def plan_of(values: dict[str, Any]) -> Plan:
     """Likewise, a plan."""
     lists = {name: tuple(values[name]) for name in ("loras", "warnings")}
     return Plan(**{**values, **lists})
+
+
+def copy_to_json(copy: ProductCopy) -> str:
+    """For the column of a table."""
+    return json.dumps(vars(copy), ensure_ascii=False)
+
+
+def copy_of(text: str) -> ProductCopy | None:
+    """The copy that :func:`copy_to_json` has written; None of an empty text."""
+    if not text:
+        return None
+    values = json.loads(text)
+    return ProductCopy(**{**values, "points": tuple(values["points"])})
 
 
 def key_of(plan: Plan) -> str:

@@ -17,13 +17,29 @@ from ..library.connections import Connections
 from ..products.listing import Problem
 from ..products.product import Product
 from . import settings as settings_module
-from .product import EDITABLE, STATES, CatalogueProduct, Plan, ProductState, key_of, plan_of, to_json
+from .product import (
+    EDITABLE,
+    STATES,
+    CatalogueProduct,
+    Plan,
+    ProductCopy,
+    ProductState,
+    copy_of,
+    copy_to_json,
+    key_of,
+    plan_of,
+    to_json,
+)
 from .settings import Settings
 from .tables import MIGRATIONS, STATE
 
 NAME = "catalogue.sqlite"
+#: folder of a library's catalogues in its data folder
+FOLDER = "catalogues"
 _CANDIDATES = "candidates"
 _LONGEST_PROMPT = 4000
+_LONGEST_TITLE, _LONGEST_POINT, _MOST_POINTS = 300, 500, 20
+_LANGUAGES = ("en", "zh")
 # In the table of settings beside those that users change.
 _CREATED, _READ_AS = "created", "read_as"
 _now = time.time
@@ -241,7 +257,8 @@ class Catalogue:
             return [row[0] for row in connection.execute(query)]
 
     def edit(self, id: int, changes: Mapping[str, Any]) -> CatalogueProduct:
-        """Keep what a person has changed of a product: ``prompt``, ``negative``, ``loras``; None takes it back.
+        """Keep what a person has changed of a product: ``prompt``, ``negative``, ``loras``, ``copy``; None takes
+        a change back, and leaves no copy.
 
         It counts for the candidates that are not drawn yet.
 
@@ -254,7 +271,13 @@ class Catalogue:
             if row is None:
                 raise NotFound(f"The catalogue has no product with the id {id}; reload the list.")
             edits = json.loads(row["edits"])
+            if "copy" in changes:
+                copy = _checked_copy(changes["copy"]) if changes["copy"] is not None else None
+                text = copy_to_json(copy) if copy is not None else ""
+                connection.execute("UPDATE products SET copy = ? WHERE id = ?", [text, id])
             for key, value in changes.items():
+                if key == "copy":
+                    continue
                 edits.pop(key, None)
                 if value is not None:
                     edits[key] = _checked_edit(key, value)
@@ -299,6 +322,10 @@ def _take(
         marks = ", ".join("?" * len(values))
         connection.execute(f"INSERT INTO products ({', '.join(values)}) VALUES ({marks})", list(values.values()))
         return
+    copy = copy_of(known["copy"])
+    if copy is not None and copy.by == "service" and known["data"] != values["data"]:
+        # It may speak of what the product is no more.
+        values["copy"] = ""
     pairs = ", ".join(f"{key} = ?" for key in values)
     connection.execute(f"UPDATE products SET {pairs} WHERE id = ?", [*values.values(), known["id"]])
 
@@ -337,6 +364,22 @@ def _checked_edit(key: str, value: Any) -> Any:
     if len(value) > _LONGEST_PROMPT:
         raise UserError(f"{key}: it has {len(value)} characters, at most {_LONGEST_PROMPT} are kept; shorten it.")
     return value.strip()
+
+
+def _checked_copy(value: Mapping[str, Any]) -> ProductCopy:
+    title = " ".join(str(value.get("title") or "").split())
+    points = tuple(filter(None, (" ".join(str(one).split()) for one in value.get("points") or ())))
+    language = str(value.get("language") or _LANGUAGES[0])
+    if not title:
+        raise UserError("copy: it has no title; write one, or take the copy back with null.")
+    if len(title) > _LONGEST_TITLE or len(points) > _MOST_POINTS or any(len(one) > _LONGEST_POINT for one in points):
+        raise UserError(
+            f"copy: at most {_LONGEST_TITLE} characters of a title and {_MOST_POINTS} points of {_LONGEST_POINT} "
+            "characters each are kept; shorten it."
+        )
+    if language not in _LANGUAGES:
+        raise UserError(f"copy: language is {language[:40]!r}; it must be {' or '.join(_LANGUAGES)}.")
+    return ProductCopy(title, points, language, "person")
 
 
 def _checked_lora(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ CREATE INDEX candidates_approved ON candidates (product) WHERE verdict = 'approv
 CREATE TABLE decisions (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
     candidate    INTEGER NOT NULL REFERENCES candidates(id),
-    verdict      TEXT NOT NULL CHECK (verdict IN ('approved', 'rejected', 'comment')),
+    verdict      TEXT NOT NULL CHECK (verdict IN ('approved', 'rejected', 'undecided', 'comment')),
     comment      TEXT NOT NULL,
     crop         TEXT NOT NULL,
     who          TEXT NOT NULL,
@@ -68,8 +68,12 @@ CREATE TABLE decisions (
 CREATE INDEX decisions_candidate ON decisions (candidate);
 """
 
+_COPY = """
+ALTER TABLE products ADD COLUMN copy TEXT NOT NULL DEFAULT '';
+"""
+
 #: SQL from one version to the next
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _COPY)
 
 #: how a product stands, by the first of these that is true
 STATE = """CASE

@@ -24,6 +24,8 @@ from ..jobs.catalogue_host import base_model, host
 from ..jobs.environment import Standalone
 from ..jobs.kinds.kind import Stopped
 from ..jobs.library_loras import loras
+from ..marks import c2pa
+from ..marks.c2pa import Credentials
 from . import data_dir
 from .interrupt import stop_on
 from .review import changes
@@ -94,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         default=None,
         help="keep the products of photos with a mask, and draw what is around them",
     )
+    _add_credentials(drawn)
     checked = data_dir.subcommand(
         commands, "check", _check, "say what would be drawn of a product list, and draw nothing"
     )
@@ -122,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     exported.add_argument(
         "--all", action="store_true", help="also the first image of each product that nobody has decided about"
     )
+    _add_credentials(exported)
     return parser
 
 
@@ -165,6 +169,35 @@ def _add_catalogue(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_credentials(parser: argparse.ArgumentParser) -> None:
+    """What finished images are signed with."""
+    parser.add_argument(
+        "--certificate",
+        type=terminal.path,
+        metavar="FILE",
+        help="sign finished images (C2PA): PEM file with the certificate and those that it was issued by",
+    )
+    parser.add_argument("--key", type=terminal.path, metavar="FILE", help="PEM file with its private key")
+    parser.add_argument(
+        "--algorithm", choices=c2pa.ALGORITHMS, default="es256", help="that of the key (default: es256)"
+    )
+
+
+def _credentials(options: argparse.Namespace) -> Credentials | None:
+    """What they say, tried.
+
+    Raises:
+        UserError: one of two is missing, or they cannot be used.
+    """
+    if options.certificate is None and options.key is None:
+        return None
+    if options.certificate is None or options.key is None:
+        raise UserError("--certificate and --key belong together; give both files, or neither.")
+    credentials = Credentials(options.certificate, options.key, options.algorithm)
+    c2pa.check(credentials)
+    return credentials
+
+
 def _crop(text: str) -> tuple[float, float, float, float]:
     try:
         left, top, right, bottom = (float(part) for part in text.split(","))
@@ -179,6 +212,7 @@ def _generate(options: argparse.Namespace) -> int:
     catalogue = Catalogue.open(folder) if (folder / NAME).exists() else None
     settings = _settings(options, catalogue.settings() if catalogue else Settings())
     # What is wrong is said before anything is drawn.
+    credentials = _credentials(options)
     environment = Standalone(options.data_dir)
     planner, listing = Planner(settings, loras(environment, settings)), read(settings)
     exports.wanted(settings, settings.channels)
@@ -195,8 +229,9 @@ def _generate(options: argparse.Namespace) -> int:
             )  # fmt: skip
             _print_failures(catalogue)
             finished = exports.export(
-                catalogue, options.out, settings.channels, undecided=True, progress=terminal.count, check=check
-            )
+                catalogue, options.out, settings.channels, undecided=True, credentials=credentials,
+                progress=terminal.count, check=check,
+            )  # fmt: skip
         unmatched = catalogue.page(state="unmatched", limit=1000).products
     finally:
         catalogue.close()
@@ -297,12 +332,13 @@ def _approve(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    credentials = _credentials(options)
     catalogue = _opened(options)
     try:
         with _stopping() as check:
             done = exports.export(
                 catalogue, options.out, options.channel or catalogue.settings().channels, undecided=options.all,
-                progress=terminal.count, check=check,
+                credentials=credentials, progress=terminal.count, check=check,
             )  # fmt: skip
     finally:
         catalogue.close()

@@ -6,20 +6,20 @@ import argparse
 import math
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from typing import Any
 
-from PIL import Image
-
-from .. import crash, files, terminal
-from ..comparison import specifications
+from .. import crash, terminal
 from ..comparison.card import LAYOUTS
-from ..comparison.compare import compare
-from ..comparison.comparison import Comparison, Product
 from ..contract import WeightedLora
 from ..errors import UserError
-from ..hosts.standalone.host import StandaloneHost
-from ..images import decode
+from ..jobs.environment import Standalone
+from ..jobs.kinds.comparison import Compare, ComparisonOptions, draw_comparison
+from ..jobs.kinds.options import read
+
+# Options that are called as the job's keys are.
+_SAME = (
+    "weights", "prompt", "negative", "title", "layout", "size", "seed", "steps", "cfg_scale", "sampler", "producer",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         terminal.print_error(error)
         return terminal.BAD_INPUT
     except KeyboardInterrupt:
-        terminal.print_message("stopped.")
+        terminal.print_message("stopped; what is drawn is kept, run the same command again to go on.")
         return terminal.STOPPED
     except Exception as error:  # noqa: BLE001 - the last place where a crash can become a sentence
         terminal.print_message(f"error: {crash.sentence(error, crash.write(options.out))}")
@@ -80,55 +80,42 @@ def _parser() -> argparse.ArgumentParser:
 
 def _compare(options: argparse.Namespace) -> int:
     started = time.time()
-    files.sweep(options.out)
-    comparison = Comparison(
-        left=_product(options, "left"),
-        right=_product(options, "right"),
-        specifications=specifications.read(options.specs) if options.specs else (),
-        title=options.title,
-        layout=options.layout,
-        prompt=options.prompt,
-        negative=options.negative,
-        weights=tuple(options.weights),
-        side=options.size,
-        seed=options.seed,
-        steps=options.steps,
-        cfg_scale=options.cfg_scale,
-        sampler=options.sampler,
-        producer=options.producer,
-    )
-    comparison.check()
-    if comparison.needs_drawer and options.base_model is None:
+    environment = Standalone(options.out.absolute().parent)
+    config = {
+        "left": _side(options, "left"),
+        "right": _side(options, "right"),
+        "specs": str(options.specs.absolute()) if options.specs else "",
+        "base_model": str(options.base_model or ""),
+        "output_dir": str(options.out),
+        **{key: getattr(options, key) for key in _SAME},
+    }
+    if options.base_model is None and not (options.left_photo and options.right_photo):
         raise UserError("A product without a photo is drawn with a base model; name it with --base-model FILE.")
-    with ExitStack() as stack:
-        drawer = None
-        if comparison.needs_drawer:
-            drawer = stack.enter_context(StandaloneHost().drawing(str(options.base_model)))
-        result = compare(comparison, drawer, options.out, terminal.count)
-    for warning in result.warnings:
+    plan = Compare().plan(config, environment, "compare")
+    result = draw_comparison(
+        read(ComparisonOptions, plan.config, "compare"),
+        options.out,
+        environment,
+        stop=lambda: None,
+        progress=terminal.count,
+    )
+    for warning in result["warnings"]:
         terminal.print_message(f"warning: {warning}")
-    terminal.print_json({**result.to_dict(), "seconds": round(time.time() - started, 1)})
+    terminal.print_json({**result, "seconds": round(time.time() - started, 1)})
     return terminal.DONE
 
 
-def _product(options: argparse.Namespace, side: str) -> Product:
+def _side(options: argparse.Namespace, side: str) -> dict[str, Any]:
+    """A product, as the job has it."""
     prompt, name, loras, photo = (
         getattr(options, key) for key in (side, f"{side}_name", f"{side}_lora", f"{side}_photo")
     )
-    return Product(name or prompt, prompt, tuple(loras), _photo(photo) if photo else None)
-
-
-def _photo(path: Path) -> Image.Image:
-    """Upright, with its transparency."""
-    try:
-        decoded = decode.decode(path.read_bytes())
-    except decode.Unreadable as error:
-        raise UserError(f"{path}: this photo {error}; choose another.") from error
-    if decoded.alpha is None:
-        return decoded.pixels
-    picture = decoded.pixels.convert("RGBA")
-    picture.putalpha(decoded.alpha)
-    return picture
+    return {
+        "prompt": prompt,
+        "name": name,
+        "loras": [{"file": str(one.file.absolute()), "weight": one.weight} for one in loras],
+        "photo": str(photo or ""),
+    }
 
 
 def _lora(text: str) -> WeightedLora:

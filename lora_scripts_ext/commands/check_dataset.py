@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from ..captioning.base import CaptionerOptions
 from ..captions.text_file import ENCODING_HELP
 from ..errors import UserError
 from ..images import excluded
 from ..preparation.check import bad, check
 from ..preparation.report import Report
+from ..products.safety import WordList
 from ..terminal import (
     BAD_INPUT,
     DONE,
@@ -29,9 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     accept_any_encoding()
     options = _parser().parse_args(arguments)
     try:
-        report = check(
-            options.input, options.metadata, options.resolution, options.trigger, count, encoding=options.encoding
-        )
+        report = _report(options)
         for line in lines(report):
             print_line(line)
         if options.leave_out:
@@ -44,6 +44,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_message("stopped; what is measured is kept for the next time.")
         return STOPPED
     return DONE
+
+
+def _report(options: argparse.Namespace) -> Report:
+    words = WordList.load(options.words) if options.words else None
+    looks = None
+    if options.logos:
+        # It needs torch, for which nobody should wait who does not ask for it.
+        from ..captioning import logos
+
+        looks = logos.make(CaptionerOptions(endpoint=options.endpoint, key_from=options.key_from, model=options.model))
+    try:
+        return check(
+            options.input, options.metadata, options.resolution, options.trigger, count, encoding=options.encoding,
+            words=words, logos=looks,
+        )  # fmt: skip
+    finally:
+        if looks is not None:
+            looks.close()
 
 
 def lines(report: Report) -> list[str]:
@@ -73,5 +91,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--encoding", default="", metavar="NAME", help=ENCODING_HELP)
     parser.add_argument("--trigger", default="", metavar="WORD", help="the trigger word, to look for in the captions")
+    parser.add_argument(
+        "--words", type=path, metavar="FILE", help="YAML with forbidden words and competitors' names to warn of"
+    )
+    parser.add_argument("--logos", action="store_true", help="warn of images that show a logo, a watermark or text")
+    parser.add_argument(
+        "--endpoint", default="", metavar="URL", help="service that looks for logos; images are sent there only"
+    )
+    parser.add_argument("--key-from", default="", metavar="VARIABLE", help="environment variable with its key")
+    parser.add_argument(
+        "--model", default="", help="the service's model, or without one the folder or hub name of a CLIP model"
+    )
     parser.add_argument("--leave-out", action="store_true", help="do not train on the bad ones from now on")
     return parser

@@ -15,7 +15,7 @@ from ..marks import Label
 from . import bleeding, card, frame
 from .card import Card, Side
 from .comparison import Comparison, Frame, Product, Result
-from .parameters import parameters
+from .pictures import Pictures
 
 # What sides are rounded to: every family takes it.
 _STEP = 64
@@ -26,14 +26,17 @@ Progress = Callable[[int, int, str], None]
 def compare(comparison: Comparison, drawer: Drawer | None, out: Path, progress: Progress = lambda *_: None) -> Result:
     """Write ``card.png``, a picture of each product that is drawn, and ``both-WEIGHT.png``, into the folder ``out``.
 
+    What is there already, drawn in the same way, is not drawn again.
+
     Args:
         comparison: what is compared.
         drawer: may be None where both products have a photo.
-        out: the folder; files of these names are replaced.
+        out: the folder; other files of these names are replaced.
         progress: called with images done, all, and what they are; what it raises ends the work.
 
     Raises:
         UserError: there is nothing to draw a product from, or the host cannot draw it.
+        Interrupted: someone has stopped the host meanwhile.
     """
     comparison.check()
     if not comparison.needs_drawer:
@@ -60,6 +63,7 @@ class _Drawn:
 
     def __init__(self, comparison: Comparison, drawer: Drawer, out: Path, progress: Progress) -> None:
         self._comparison, self._drawer, self._out, self._progress = comparison, drawer, out, progress
+        self._pictures = Pictures(drawer, out, comparison.producer, comparison.write_parameters)
         self._side = comparison.side or drawer.resolution
         self._obstacle = self._why_no_frames()
         self._weights = () if self._obstacle else comparison.weights
@@ -70,17 +74,17 @@ class _Drawn:
 
     def result(self) -> Result:
         """Draw and write everything."""
+        self._progress(0, self._all, "images")
         pictures, written = [], []
         for product, name in zip(self._comparison.products, ("left", "right"), strict=True):
             if product.photo is not None:
                 pictures.append(product.photo)
                 continue
-            request = self._alone(product, (self._side, self._side))
-            pictures.append(self._draw(request))
-            written.append(self._write(pictures[-1], name, request))
+            pictures.append(self._draw(name, self._alone(product, (self._side, self._side))))
+            written.append(self._pictures.path(name))
         frames = self._frames()
         drawn = _card(self._comparison, pictures)
-        path = self._write_card(card.draw(drawn))
+        path = self._write_card(drawn)
         best = min(frames, key=lambda one: one.bleeding, default=None)
         return Result(path, tuple(written), frames, best, _warnings(self._obstacle, card.missing(drawn)))
 
@@ -94,13 +98,15 @@ class _Drawn:
     def _frames(self) -> tuple[Frame, ...]:
         if not self._weights:
             return ()
-        left, right = (self._draw(self._alone(product, self._wide())) for product in self._comparison.products)
+        left, right = (
+            self._draw(f"{name}-alone", self._alone(product, self._wide()))
+            for product, name in zip(self._comparison.products, ("left", "right"), strict=True)
+        )
         frames = []
         for weight in self._weights:
-            request = self._both(weight)
-            image = self._draw(request)
-            path = self._write(image, f"both-{weight:g}", request)
-            frames.append(Frame(path, weight, bleeding.bleeding(image, left, right)))
+            name = f"both-{weight:g}"
+            image = self._draw(name, self._both(weight))
+            frames.append(Frame(self._pictures.path(name), weight, bleeding.bleeding(image, left, right)))
         return tuple(frames)
 
     def _wide(self) -> tuple[int, int]:
@@ -126,31 +132,22 @@ class _Drawn:
             "", comparison.negative, (comparison.seed,), *size, comparison.steps, scale, comparison.sampler
         )
 
-    def _draw(self, request: DrawRequest) -> Image.Image:
-        image = self._drawer.draw(request)[0]
+    def _draw(self, name: str, request: DrawRequest) -> Image.Image:
+        image = self._pictures.draw(name, request, f"{self._comparison.blend:g}" if request.regions else "")
         self._done += 1
         self._progress(self._done, self._all, "images")
         return image
 
-    def _write(self, image: Image.Image, name: str, request: DrawRequest) -> Path:
-        path = self._out / f"{name}.png"
-        label = Label("trainedAlgorithmicMedia", self._comparison.producer, self._id(name))
-        text = parameters(request, self._drawer) if self._comparison.write_parameters else None
-        marks.write(image, path, "PNG", label=label, parameters=text)
-        return path
-
-    def _write_card(self, image: Image.Image) -> Path:
+    def _write_card(self, drawn: Card) -> Path:
         path = self._out / "card.png"
-        producer, name = self._comparison.producer, self._id("card")
+        said = drawn.title, drawn.layout, drawn.left.name, drawn.right.name, tuple(drawn.specifications)
+        producer, id = self._comparison.producer, self._pictures.id_of_all(said)
         if self._comparison.has_photo:
-            label = Label("compositeWithTrainedAlgorithmicMedia", producer, name)
+            label = Label("compositeWithTrainedAlgorithmicMedia", producer, id)
         else:
-            label = Label("trainedAlgorithmicMedia", producer, name)
-        marks.write(image, path, "PNG", label=label)
+            label = Label("trainedAlgorithmicMedia", producer, id)
+        marks.write(card.draw(drawn), path, "PNG", label=label)
         return path
-
-    def _id(self, name: str) -> str:
-        return f"{name}-{self._comparison.seed}"
 
 
 def _card(comparison: Comparison, pictures: list[Image.Image]) -> Card:

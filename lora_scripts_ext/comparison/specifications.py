@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..captions import delimited, text_file
+from ..config_check import shown
 from ..errors import UserError
 from .card import Specification
 
@@ -22,6 +24,8 @@ def read(path: Path) -> tuple[Specification, ...]:
     """
     try:
         text = text_file.read_text(path)
+    except OSError as error:
+        raise UserError(f"{path}: this table cannot be read ({error.strerror}); check the path.") from error
     except text_file.Unknown as error:
         raise UserError(f"{path}: this file {error}; save it as UTF-8.") from error
     delimiter = max(_DELIMITERS, key=lambda one: _fitting(text, one))
@@ -36,6 +40,30 @@ def read(path: Path) -> tuple[Specification, ...]:
             )
         rows.append(Specification(*values))
     return tuple(rows[1:] if rows and rows[0].label.casefold() in _HEADERS else rows)
+
+
+def of_rows(rows: object, where: str) -> tuple[Specification, ...]:
+    """Rows that were handed in, each a list of three texts; ``where`` names their origin in errors.
+
+    Raises:
+        UserError: they are none.
+    """
+    if not isinstance(rows, list):
+        raise UserError(f"{where}: specs is {shown(rows)}; give a list of rows, or the path of a CSV file.")
+    found = []
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, list) or len(row) != _COLUMNS or not all(isinstance(one, str) for one in row):
+            raise UserError(
+                f"{where}: row {number} of specs is {shown(row)}; write three texts: what is compared, and the left "
+                "and the right product's value."
+            )
+        found.append(Specification(*(one.strip() for one in row)))
+    return tuple(found)
+
+
+def of_attributes(left: Mapping[str, str], right: Mapping[str, str]) -> tuple[Specification, ...]:
+    """A row for each attribute that either product has, those of the left one first."""
+    return tuple(Specification(name, left.get(name, ""), right.get(name, "")) for name in {**left, **right})
 
 
 def _fitting(text: str, delimiter: str) -> int:

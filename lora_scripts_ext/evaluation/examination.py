@@ -32,9 +32,9 @@ class _Drawn:
     plain: Tensor
 
     @property
-    def prompts(self) -> Tensor:
-        """Those with the trigger word."""
-        return torch.cat([self.captions, self.unseen])
+    def all(self) -> Tensor:
+        """Every sketch, those without the trigger word too: what they show may drift as well."""
+        return torch.cat([self.captions, self.unseen, self.plain])
 
 
 class Examination:
@@ -76,7 +76,7 @@ class Examination:
             unseen_recall=latents.agreement(drawn.unseen, known.unseen_latents),
             nearest=latents.nearest(drawn.unseen, known.latents),
             variety=latents.variety(drawn.captions) / latents.variety(known.latents),
-            outlines=latents.outlines(drawn.prompts, self._base.prompts),
+            outlines=latents.outlines(drawn.all, self._base.all),
             pull=norm / self._base_norm,
             alignment=alignment,
             leak=latents.leak(

@@ -18,7 +18,8 @@ class Findings:
         nearest: how near to a training image the captions of held-out images are drawn: 1 is as near as the training
             images are to each other, 0 a copy.
         variety: how different captions' images are, in terms of the training images.
-        outlines: how much of the base model's outlines of the same prompts is left: 0 none, 1 all.
+        outlines: how much of the base model's outlines of the same prompts, with the trigger word and without, is left:
+            0 none, 1 all.
         pull: how much a caption moves the prediction on pure noise, in terms of the base model.
         alignment: cosine of that with the unconditional prediction, at little noise.
         leak: how much of the LoRA's effect remains without its trigger word: 0 none, 1 all. A figure only: from where

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -13,20 +16,26 @@ from .. import files, json_text
 from ..catalogue import checking, planning
 from ..catalogue import settings as catalogue_settings
 from ..catalogue.settings import CONTENTS, PATHS, Settings
-from ..catalogue.store import NAME, Catalogue, Changes
+from ..catalogue.store import FOLDER, NAME, Catalogue, Changes
 from ..channels import channel as channels
-from ..errors import NotFound, UserError
-from ..library.job import ENDED, Job, NewJob
+from ..errors import Conflict, NotFound, UserError
+from ..library.job import ENDED, OWNED, Job, NewJob
+from ..library.models import TRASH
 from ..library.queue import Queue
+from ..products import data_file
 from ..products import listing as listings
 from ..products.columns import Columns
 from ..products.listing import Listing
+from ..products.product import located
+from ..products.rules import Rules
+from ..training import lock
+from ..training.lock import locked
 from . import catalogue_host
 from .environment import Environment
+from .kinds.catalogue import FINISHED
 from .library_loras import loras
 from .submit import submit
 
-_FOLDER = "catalogues"
 _LIST = "list"
 #: settings by which the list is read, and those by which products are planned
 _OF_LIST = {"source", "columns"}
@@ -40,7 +49,9 @@ class Catalogues:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._folder = environment.data_dir / _FOLDER
+        self._folder = environment.data_dir / FOLDER
+        # Settings are read, changed and written: of two changes at once neither may be lost.
+        self._changing = threading.RLock()
 
     def ids(self) -> list[str]:
         """Of all catalogues, in no order."""
@@ -101,7 +112,7 @@ class Catalogues:
             NotFound: there is no such catalogue.
             UserError: a setting or a rule cannot be used; then nothing is changed.
         """
-        with self.opened(id) as catalogue:
+        with self._changing, self.opened(id) as catalogue:
             before, listing = catalogue.settings(), None
             with files.temporary_folder(self._folder) as temporary:
                 tried = self._settings(before, values, temporary)
@@ -123,7 +134,7 @@ class Catalogues:
             NotFound: there is no such catalogue.
             UserError: the list cannot be read.
         """
-        with self.opened(id) as catalogue:
+        with self._changing, self.opened(id) as catalogue:
             settings = catalogue.settings()
             if rows is not None:
                 settings = replace(settings, source="")
@@ -149,6 +160,57 @@ class Catalogues:
                 self._listing(replace(catalogue.settings(), source=str(tried)), None)
         files.copy(file, folder / file.name)
         return self.read(id, source=folder / file.name)
+
+    def rules(self, id: str) -> list[dict[str, Any]]:
+        """The rules as they are written, with absolute paths: they can be handed in again.
+
+        Raises:
+            NotFound: there is no such catalogue.
+            UserError: the file cannot be read any more, or a rule is wrong.
+        """
+        with self.opened(id) as catalogue:
+            written, own = catalogue.settings().rules, catalogue.folder
+        if not written:
+            return []
+        path = self._environment.readable(written)
+        data = data_file.read(path)
+        Rules.from_dict(data, str(path))
+        found: list[dict[str, Any]] = data.get("rules") or []
+        for rule in found if path.parent != own else ():
+            for holder, key in ((rule, "control"), *((lora, "file") for lora in rule.get("loras") or [])):
+                if holder.get(key):
+                    holder[key] = str(located(holder[key], path.parent))
+        return found
+
+    def delete(self, id: str, queue: Queue) -> Path:
+        """Forget a catalogue. What it has handed over stays; the rest is moved to the data folder's trash, whose new
+        folder is returned.
+
+        Raises:
+            NotFound: there is no such catalogue.
+            Conflict: a job of it has not ended.
+            UserError: another process draws for it, or its files cannot be moved.
+        """
+        folder = self.folder(id)
+        if job := _unended(queue, folder):
+            raise Conflict(f"catalogue: job {job.id} of this catalogue has not ended; wait for it, or cancel it first.")
+        aside = self._environment.data_dir / TRASH / f"{id}-{time.strftime('%Y%m%d-%H%M%S')}"
+        try:
+            with locked(folder):
+                # Without it there is no catalogue any more, whatever happens to the rest.
+                files.move(folder / NAME, aside / NAME)
+                for path in sorted(folder.iterdir()):
+                    if path.name not in (FINISHED, lock.NAME) and not files.is_temporary(path.name):
+                        files.move(path, aside / path.name)
+        except OSError as error:
+            raise UserError(
+                f"{folder}: the catalogue cannot be moved to the trash ({error.strerror}); close what has its files "
+                "open, and try again."
+            ) from error
+        # Not empty: it has handed something over.
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        return aside
 
     def check(
         self, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]] | None = None, id: str = ""
@@ -237,6 +299,18 @@ def queue_drawing(queue: Queue, environment: Environment, catalogue: Catalogue, 
         return running
     config = {**job.config, "catalogue": str(catalogue.folder)}
     return submit(queue, environment, [replace(job, config=config)])[0]
+
+
+def _unended(queue: Queue, folder: Path) -> Job | None:
+    """A job for the catalogue in ``folder`` that waits or runs; None where there is none."""
+    cursor: str | None = ""
+    while cursor is not None:
+        page = queue.page(states=("queued", *OWNED), limit=_MOST_JOBS, cursor=cursor)
+        for job in page.jobs:
+            if job.config.get("catalogue") == str(folder):
+                return job
+        cursor = page.next
+    return None
 
 
 def newest(queue: Queue, catalogue: Catalogue, kind: str) -> Job | None:

@@ -14,13 +14,20 @@ from ..errors import UserError
 from ..library import hour
 from ..library.job import ENDED
 from ..library.reviews import VERDICTS
+from ..marks.c2pa import ALGORITHMS, Credentials
 from .kinds.options import option, read
 
 NAME = "service.yaml"
-_KEYS = ("fetch", "webhooks", "endpoints")
+_KEYS = ("fetch", "webhooks", "endpoints", "credentials")
 _EVENTS = ("starting", "running", "queued", *ENDED)
 #: what people do, beside the states of jobs
-DECISIONS = (*(f"review.{verdict}" for verdict in VERDICTS), "published", "rolled_back")
+DECISIONS = (
+    *(f"review.{verdict}" for verdict in VERDICTS),
+    "published",
+    "rolled_back",
+    "candidate_decided",
+    "catalogue_exported",
+)
 _LONGEST_NAME = 64
 Entry = TypeVar("Entry")
 
@@ -69,11 +76,16 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class ServiceFile:
-    """The file's entries by their names."""
+    """The file's entries by their names.
+
+    Attributes:
+        credentials: sign finished images; None where they are not signed.
+    """
 
     fetch: dict[str, Fetch] = field(default_factory=dict)
     webhooks: dict[str, Webhook] = field(default_factory=dict)
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    credentials: Credentials | None = None
 
 
 def load(data_dir: Path) -> ServiceFile:
@@ -92,6 +104,7 @@ def load(data_dir: Path) -> ServiceFile:
         _entries(path, values, "fetch", _fetch),
         _entries(path, values, "webhooks", _webhook),
         _entries(path, values, "endpoints", _endpoint),
+        _credentials(path, values.get("credentials")),
     )
 
 
@@ -114,6 +127,14 @@ class _WebhookOptions:
 class _EndpointOptions:
     url: str = option("", "Address of an OpenAI-compatible service that images may be sent to.")
     key_from: str = option("", "Environment variable that holds its key.")
+
+
+@dataclass(frozen=True)
+class _CredentialsOptions:
+    certificate: str = option("", "PEM file with the certificate and those that it was issued by.")
+    key: str = option("", "PEM file with its private key.")
+    algorithm: str = option("es256", "That of the key.")
+    timestamp_url: str = option("", "Address of a time-stamping service.")
 
 
 def _entries(
@@ -160,6 +181,22 @@ def _endpoint(entry: dict[str, Any], where: str) -> Endpoint:
     options = read(_EndpointOptions, entry, where, required=("url",))
     _check_url(options.url, where)
     return Endpoint(options.url, options.key_from)
+
+
+def _credentials(path: Path, values: Any) -> Credentials | None:
+    if values is None:
+        return None
+    where = f"{path}: credentials"
+    if not isinstance(values, dict):
+        raise UserError(f"{where} is {shown(values)}; write its keys below the name.")
+    options = read(_CredentialsOptions, values, where, required=("certificate", "key"))
+    if options.algorithm not in ALGORITHMS:
+        raise UserError(f"{where}: algorithm is {shown(options.algorithm)}; take one of {', '.join(ALGORITHMS)}.")
+    if options.timestamp_url:
+        _check_url(options.timestamp_url, where)
+    # A path in the file is relative to it, wherever the server was started.
+    certificate, key = (path.parent / Path(one).expanduser() for one in (options.certificate, options.key))
+    return Credentials(certificate, key, options.algorithm, options.timestamp_url)
 
 
 def _check_url(url: str, where: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from ..errors import UserError
 from . import iptc
@@ -31,6 +33,17 @@ class Credentials:
     key: Path
     algorithm: str = "es256"
     timestamp_url: str = ""
+
+
+def check(credentials: Credentials) -> None:
+    """Try them on an image of one pixel, before the first that counts. No time is asked for.
+
+    Raises:
+        UserError: as for :func:`signed`.
+    """
+    pixel = io.BytesIO()
+    Image.new("L", (1, 1)).save(pixel, "PNG")
+    signed(pixel.getvalue(), "image/png", iptc.DRAWN, replace(credentials, timestamp_url=""))
 
 
 def signed(content: bytes, mime: str, source: Source, credentials: Credentials) -> bytes:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..captions.store import CaptionStore
 from ..dataset.source import folder_meaning
@@ -16,7 +17,12 @@ from ..images.folder import no_images
 from ..images.skipped import Skipped
 from ..models.tokenizer import Tokenizer
 from ..parallel import Check, Progress
+from ..products.safety import WordList
+from . import brand_safety
 from .report import Report, report
+
+if TYPE_CHECKING:
+    from ..captioning.logos import Looks
 
 
 def check(
@@ -28,11 +34,16 @@ def check(
     stop: Check = lambda: None,
     *,
     encoding: str = "",
+    words: WordList | None = None,
+    logos: Looks | None = None,
 ) -> Report:
     """The report on a folder as training would read it, without excluded images; ``stop`` as in ``report``.
 
+    With ``words`` it warns of them in captions and file names, with ``logos`` of images that show one.
+
     Raises:
-        UserError: the folder is missing or empty, a file of captions is missing or damaged, the resolution is absurd.
+        UserError: the folder is missing or empty, a file of captions is missing or damaged, the resolution is absurd,
+            the service that looks for logos cannot be reached.
     """
     check_side(resolution)
     if metadata is not None and not metadata.is_file():
@@ -57,11 +68,19 @@ def check(
         progress=progress,
         check=stop,
     )
+    found = brand_safety.Found()
+    if words is not None:
+        brand_safety.of_words(words, names, captions, found)
+    if logos is not None:
+        brand_safety.of_logos(logos, folder, names, progress, stop, found)
     return replace(
         result,
+        verdicts=tuple(
+            replace(one, reasons=(*one.reasons, *found.reasons.get(one.name, ()))) for one in result.verdicts
+        ),
         skipped=tuple(store.skipped),
         without_caption=sum(not caption for caption in captions.values()),
-        warnings=tuple(store.warnings),
+        warnings=(*store.warnings, *_on_unclear(found.unclear)),
         advice=(*result.advice, *_on_repeats(folder, names)),
     )
 
@@ -74,6 +93,12 @@ def _on_repeats(folder: Path, names: Sequence[str]) -> list[str]:
         return []
     rest = f"; the {counts[0]} others take num_repeats" if counts[0] else "; num_repeats is not used"
     return [f"Folder names set the repeats of {len(names) - counts[0]} images ({', '.join(map(str, own))}){rest}."]
+
+
+def _on_unclear(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    return [f"{len(names)} images were not checked for logos, as the service's answer was neither yes nor no."]
 
 
 def bad(result: Report) -> set[str]:

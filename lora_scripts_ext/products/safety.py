@@ -59,8 +59,7 @@ class WordList:
 
     def check(self, text: str, sku: str, what: str = "prompt") -> Finding:
         """What is wrong with a text of the product ``sku``: its ``what``."""
-        plain = _plain(text)
-        forbidden = [word for one, word in self._forbidden.items() if stands_in(one, plain)]
+        forbidden, competitors = self.found(text)
         refusal = ""
         if forbidden:
             refusal = (
@@ -69,10 +68,18 @@ class WordList:
             )
         warnings = tuple(
             f"{sku}: its {what} names {word!r}, which the word list has as a competitor; check it."
-            for one, word in self._competitors.items()
-            if stands_in(one, plain)
+            for word in competitors
         )
         return Finding(refusal, warnings)
+
+    def found(self, text: str) -> tuple[list[str], list[str]]:
+        """The forbidden words and the competitors' names that a text has."""
+        plain = _plain(text)
+        forbidden, competitors = (
+            [word for one, word in words.items() if stands_in(one, plain)]
+            for words in (self._forbidden, self._competitors)
+        )
+        return forbidden, competitors
 
 
 def _plain(text: str) -> str:

@@ -14,19 +14,26 @@ const Login = lazy(() => import("./screens/login.js").then(({Login}) => Login), 
 /** @type {Record<string, (properties: {rest: string[]}) => any>} the first part of the address -> screen */
 const SCREENS = {
     models: Models,
+    catalogues: lazy(() => import("./screens/catalogues.js").then(({Catalogues}) => Catalogues), "catalogues"),
     queue: lazy(() => import("./screens/queue.js").then(({Queue}) => Queue), "queue"),
     settings: lazy(() => import("./screens/settings.js").then(({Settings}) => Settings), "settings"),
 };
 /** @type {Record<string, (properties: {rest: string[]}) => any>} those that the navigation does not list */
-const BEHIND = {model: lazy(() => import("./screens/model.js").then(({Model}) => Model))};
+const BEHIND = {
+    model: lazy(() => import("./screens/model.js").then(({Model}) => Model)),
+    comparison: lazy(() => import("./screens/comparison.js").then(({Comparison}) => Comparison), "comparison", "catalogues", "products"),
+};
+/** @type {Record<string, string>} a screen -> the one of the navigation that it belongs to; else that is the models */
+const BELONGS = {comparison: "catalogues"};
 
 function App() {
     const [first = "models", ...rest] = route.value;
     const Screen = SCREENS[first] || BEHIND[first] || Models;
     const main = useRef(/** @type {HTMLElement | null} */ (null));
     const where = route.value.join("/");
+    const current = first in SCREENS ? first : BELONGS[first] || "models";
     useEffect(() => {
-        document.title = `${t(first in SCREENS ? `nav.${first}` : "nav.models")} · LoRA Trainer`;
+        document.title = `${t(`nav.${current}`)} · LoRA Trainer`;
     }, [where, language.value]);
     if (locked.value) return html`<main><${Login} /></main>`;
     // Drawn again when the language changes: the texts of the server are fetched in it.
@@ -35,7 +42,7 @@ function App() {
             event.preventDefault();
             main.current?.focus();
         }}>${t("skip")}</a>
-        <${Header} current=${first in SCREENS ? first : "models"} />
+        <${Header} current=${current} />
         ${!online.value && html`<p class="strip bad" role="alert">${t("offline")}</p>`}
         <main id="main" ref=${main} tabindex="-1"><${Screen} key=${language.value} rest=${rest} /></main>`;
 }

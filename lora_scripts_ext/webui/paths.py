@@ -127,7 +127,7 @@ def relist(changed: Path | None = None) -> None:
             # While a model is trained no LoRA is in its weights; afterwards the file is read by its time of change.
             shared_state.publish()
         else:
-            make_host(lambda: None).publish(changed)
+            model_module().make(lambda: None).replaced(changed)
 
 
 def readable(path: str) -> Path:

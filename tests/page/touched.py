@@ -33,6 +33,7 @@ KIND_KEYS = {
     "review": ("base_model", "loras", "output_dir"),
     "catalogue": ("catalogue", "base_model"),
     "catalogue_export": ("catalogue", "output_dir"),
+    "comparison": ("specs", "base_model", "output_dir"),
 }
 ALLOWED = serve.FLAGS["lora_trainer_allowed_root"][0]
 SAFE = {
@@ -44,6 +45,7 @@ SAFE = {
     "review": {"base_model": f"{ALLOWED}/x", "prompts": ["a"], "loras": [ALLOWED]},
     "catalogue": {"catalogue": f"{ALLOWED}/catalogue"},
     "catalogue_export": {"catalogue": f"{ALLOWED}/catalogue"},
+    "comparison": {"left": {"prompt": "a"}, "right": {"prompt": "b"}, "base_model": f"{ALLOWED}/x"},
 }
 # What names a file of a catalogue.
 CATALOGUE_KEYS = ("source", "rules", "templates", "glossary", "words", "base_model")
@@ -72,6 +74,20 @@ def planned(path):
                 yield f"{kind} takes {key}: {path}"
             except UserError as error:
                 yield str(error)
+    for side in compared(path):
+        try:
+            registry.by_name("comparison").plan({**SAFE["comparison"], "left": side}, WebUI(), "config")
+            yield f"comparison takes {side}"
+        except UserError as error:
+            yield str(error)
+
+
+def compared(path):
+    """A product of a comparison, with the path wherever it can name one."""
+    yield {"photo": path}
+    yield {"photo": f"{ALLOWED}/x.png", "mask": path}
+    yield {"prompt": "a", "loras": [{"file": path}]}
+    yield {"catalogue": path, "product": "A"}
 
 
 def requested(client, model, catalogue, path):

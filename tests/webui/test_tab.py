@@ -17,7 +17,7 @@ from lora_scripts_ext.captions.store import CaptionStore
 from tests import shop
 
 from .kinds import checkpoint, marked, python, root
-from .server import ON_A_CPU, SIDES, running
+from .server import ON_A_CPU, running
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
@@ -231,10 +231,9 @@ def test_the_webui_follows_what_is_published_rolled_back_renamed_and_retired(ser
 def test_a_catalogue_is_drawn_chosen_and_handed_over(server, data):
     before = server.txt2img("a phone")
     server.wait_for(server.train(config(data, "shop")), "done")
-    side = SIDES[server.kind]
     rows = [{"sku": "A-1", "title": "red shoe"}, {"sku": "B/2", "title": "蓝色背包"}]
     rules = {"rules": [{"name": "all", "loras": [{"name": "shop", "weight": 0.8}]}]}
-    size = {"width": side, "height": side, "steps": 4, "candidates": 2, "channels": ["social-square"]}
+    size = {"width": 64, "height": 64, "steps": 2, "candidates": 2, "channels": ["social-square"]}
     catalogue = server.send("POST", "catalogues", name="summer", products=rows, rules=rules, **size)
     path = f"catalogues/{catalogue['id']}"
     drawing = server.wait_for(server.send("POST", f"{path}/generate")["job"], "done")
@@ -243,10 +242,10 @@ def test_a_catalogue_is_drawn_chosen_and_handed_over(server, data):
     urls = [one["image"] for one in (*first["candidates"], *second["candidates"])]
     assert len({server.open(url.removeprefix("/")).read() for url in urls}) == 4
     server.send("POST", f"{path}/products/{first['id']}/candidates/2/decisions", verdict="approved", who="Li")
-    server.wait_for(server.send("POST", f"{path}/export")["job"], "done")
+    server.wait_for(server.send("POST", f"{path}/export")["id"], "done")
     (image,) = server.get(server.send("GET", path)["manifest"].removeprefix("/"))["images"]
     assert (image["sku"], image["approval"]["by"]) == ("A-1", "Li")
-    assert [one["weight"] for one in image["models"]] == [0.8]
+    assert [one["weight"] for one in image["loras"]] == [0.8]
     assert server.txt2img("a phone") == before
 
 

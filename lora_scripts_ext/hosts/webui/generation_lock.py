@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from modules import call_queue, fifo_lock, progress, shared
@@ -18,6 +18,9 @@ TRAINING = "A LoRA is being trained on this model; wait for it, or stop it in th
 DRAWING = "Images of a catalogue are being drawn with this model; wait for them, or stop that in the LoRA Trainer tab."
 # They only split a prompt into tokens; typing would otherwise fill the server's threads with waiting calls.
 _READERS = ("update_token_counter", "update_negative_prompt_token_counter")
+
+# Seconds that a caller of when_free waits.
+_PATIENCE = 5.0
 
 
 class Busy(RuntimeError):
@@ -67,6 +70,21 @@ def acquired(reason: str = TRAINING) -> Iterator[None]:
             yield
         finally:
             lock.__class__ = before
+
+
+def when_free(action: Callable[[], None]) -> None:
+    """Call ``action`` while nothing is drawn: at once, or after the image in progress, before those asked for later.
+
+    Returns after a few seconds, whether it has been called by then or not.
+    """
+
+    def call() -> None:
+        with call_queue.queue_lock:
+            action()
+
+    thread = threading.Thread(target=call, name="lora-trainer-when-free", daemon=True)
+    thread.start()
+    thread.join(_PATIENCE)
 
 
 def held() -> bool:

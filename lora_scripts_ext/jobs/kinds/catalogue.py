@@ -11,7 +11,8 @@ from ...catalogue.store import Catalogue
 from ...channels import channel as channels
 from ...errors import UserError
 from ...library.job import Job
-from .. import catalogue_host
+from ...marks.c2pa import Credentials
+from .. import catalogue_host, service_file
 from ..environment import Environment
 from ..execution import Execution
 from ..outcome import Outcome
@@ -104,6 +105,7 @@ class ExportCatalogue(Kind):
         from ...catalogue.export import export
 
         options = read(ExportOptions, job.config, job.name)
+        credentials = _credentials(environment)
         catalogue = Catalogue.open(Path(options.catalogue))
         settings = catalogue.settings()
         try:
@@ -112,6 +114,7 @@ class ExportCatalogue(Kind):
                 Path(options.output_dir),
                 options.channels or settings.channels,
                 undecided=options.undecided,
+                credentials=credentials,
                 readable=environment.readable,
                 progress=execution.progress,
                 check=lambda: stop_check(execution),
@@ -119,6 +122,22 @@ class ExportCatalogue(Kind):
         finally:
             catalogue.close()
         return Outcome("done", "", done.to_dict())
+
+
+def _credentials(environment: Environment) -> Credentials | None:
+    """What the operator has finished images signed with; no request can say anything else.
+
+    Raises:
+        UserError: the operator's file cannot be used.
+    """
+    try:
+        return service_file.load(environment.data_dir).credentials
+    except UserError as error:
+        # It may cite what is in the file, and whoever asks for an export need not be its operator.
+        raise UserError(
+            f"{service_file.NAME} holds something that is not understood, so images cannot be signed as it says; its "
+            "operator can see in the settings what."
+        ) from error
 
 
 def _settings(folder: str, environment: Environment) -> Settings:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from ...errors import UserError
 from .caption import Caption
 from .catalogue import DrawCatalogue, ExportCatalogue
+from .catalogue_copy import WriteCopy
 from .check import Check
+from .comparison import Compare
 from .generate import Generate
 from .import_loras import ImportLoras
 from .into_checkpoint import IntoCheckpoint
@@ -18,7 +20,7 @@ from .update import Update
 
 _ALL = (
     Train(), Caption(), Prepare(), Check(), Generate(), Review(), Update(), Merge(), Resize(), IntoCheckpoint(),
-    ImportLoras(), DrawCatalogue(), ExportCatalogue(),
+    ImportLoras(), DrawCatalogue(), ExportCatalogue(), WriteCopy(), Compare(),
 )  # fmt: skip
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 

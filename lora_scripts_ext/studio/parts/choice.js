@@ -6,7 +6,7 @@ import {html} from "../html.js";
 import {framed, tryPrompt} from "../state.js";
 import {t} from "../words.js";
 import {baseName} from "./checkpoint.js";
-import {signature} from "./decisions.js";
+import {signature} from "./signature.js";
 import {Dialog} from "./dialog.js";
 import {Wrong} from "./message.js";
 import {Slide, width, Zoom} from "./slide.js";

@@ -7,9 +7,8 @@ import {attempt, keyed} from "../state.js";
 import {moment, t} from "../words.js";
 import {Wrong} from "./message.js";
 import {Verdict} from "./pill.js";
+import {sign, signature} from "./signature.js";
 import {useWork} from "./work.js";
-
-const NAME = "lora-trainer-name";
 
 export function Decisions({path, version, place, name, onChange}) {
     const [items, setItems] = useState(/** @type {any[]} */ ([]));
@@ -24,7 +23,7 @@ export function Decisions({path, version, place, name, onChange}) {
         load();
     }, [load, version.review?.at]);
     const decide = (/** @type {string} */ verdict) => work(async () => {
-        keep(who);
+        sign(who);
         await post(`${path}/decisions`, {verdict, comment, who, ...(place?.checkpoint ? place : {})});
         setComment("");
         await Promise.all([load(), onChange()]);
@@ -46,23 +45,4 @@ export function Decisions({path, version, place, name, onChange}) {
             <span class="small soft"> ${[one.checkpoint && name(one), moment(one.at)].filter(Boolean).join(" · ")}</span>
             ${one.comment && html`<p class="wrap">${one.comment}</p>`}</li>`)}</ul>`}
     </section>`;
-}
-
-/** @returns {string} what whoever decides here is called */
-export function signature() {
-    try {
-        return localStorage.getItem(NAME) || "";
-    } catch {
-        // A frame of another site may have no storage.
-        return "";
-    }
-}
-
-/** @param {string} who for the next time */
-function keep(who) {
-    try {
-        localStorage.setItem(NAME, who);
-    } catch {
-        // It is asked for again.
-    }
 }

@@ -3,14 +3,16 @@
 import {useRef, useState} from "preact/hooks";
 import {Problem} from "../api.js";
 import {html} from "../html.js";
-import {dropped, send} from "../uploads.js";
+import {dropped} from "../uploads.js";
 import {t} from "../words.js";
 import {Bar} from "./pill.js";
 
 const SHOWN = 4;
 
-/** @param {{model: string, empty: boolean, onDone: () => Promise<unknown>}} properties */
-export function Drop({model, empty, onDone}) {
+/** @typedef {(file: File, progress: (share: number) => void) => Promise<{skipped: {name: string, reason: string}[]}>} Send */
+
+/** @param {{send: Send, title: string, hint: string, empty: boolean, single?: boolean, accept?: string, onDone: () => Promise<unknown>}} properties */
+export function Drop({send, title, hint, empty, single, accept, onDone}) {
     const [waiting, setWaiting] = useState(/** @type {File[]} */ ([]));
     const [share, setShare] = useState(0);
     const [total, setTotal] = useState(0);
@@ -24,7 +26,7 @@ export function Drop({model, empty, onDone}) {
         for (const [index, file] of files.entries()) {
             setWaiting(files.slice(index));
             setShare(0);
-            const wrong = await sent(model, file, setShare);
+            const wrong = await sent(send, file, setShare);
             if (wrong.length) setFailed((before) => [...before, ...wrong]);
             // What is there shows up while the rest is sent.
             if (index % 20 === 19) onDone();
@@ -50,14 +52,14 @@ export function Drop({model, empty, onDone}) {
     return html`
         <div class=${["drop", over && "over", empty && "large"].filter(Boolean).join(" ")}
             onDragOver=${enter} onDragLeave=${() => setOver(false)} onDrop=${drop}>
-            <b>${t("images.drop")}</b>
+            <b>${title}</b>
             <div class="row tight">
                 <button class=${empty ? "main" : ""} onClick=${() => input.current?.click()}>${t("images.choose")}</button>
-                <button onClick=${() => folder.current?.click()}>${t("images.chooseFolder")}</button>
+                ${!single && html`<button onClick=${() => folder.current?.click()}>${t("images.chooseFolder")}</button>`}
             </div>
-            <input ref=${input} type="file" multiple hidden aria-label=${t("images.choose")} onChange=${chosen} />
-            <input ref=${folder} type="file" webkitdirectory hidden aria-label=${t("images.chooseFolder")} onChange=${chosen} />
-            <span class="small">${t("images.dropHint")}</span>
+            <input ref=${input} type="file" multiple=${!single} accept=${accept} hidden aria-label=${t("images.choose")} onChange=${chosen} />
+            ${!single && html`<input ref=${folder} type="file" webkitdirectory hidden aria-label=${t("images.chooseFolder")} onChange=${chosen} />`}
+            <span class="small">${hint}</span>
             ${waiting.length > 0 && html`<div class="sending" role="status">
                 <b>${t("images.sending", {done: total - waiting.length, total})}</b>
                 ${waiting.slice(0, SHOWN).map((file, index) => html`
@@ -72,14 +74,14 @@ export function Drop({model, empty, onDone}) {
 
 /**
  * Send one file; one that fails does not stop the others.
- * @param {string} model
+ * @param {Send} send
  * @param {File} file
  * @param {(share: number) => void} progress
  * @returns {Promise<{name: string, reason: string, file?: File}[]>} what could not be taken, and why
  */
-async function sent(model, file, progress) {
+async function sent(send, file, progress) {
     try {
-        return (await send(model, file, progress)).skipped;
+        return (await send(file, progress)).skipped;
     } catch (error) {
         if (!(error instanceof Problem)) throw error;
         const reason = error.code === "offline" ? t("offline.action") : error.message;

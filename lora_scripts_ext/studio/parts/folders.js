@@ -9,11 +9,11 @@ import {Field, tied} from "./field.js";
 import {Wrong} from "./message.js";
 import {useWork} from "./work.js";
 
-/** @param {{value: string, onChange: (path: string) => void, error?: string, hint?: string}} properties */
-export function FolderField({value, onChange, error, hint = t("new.folderHint")}) {
+/** @param {{value: string, onChange: (path: string) => void, error?: string, hint?: string, label?: string}} properties */
+export function FolderField({value, onChange, error, hint = t("new.folderHint"), label = t("new.folder")}) {
     const [open, setOpen] = useState(false);
     return html`
-        <${Field} id="folder" label=${t("new.folder")} hint=${hint} error=${error}>
+        <${Field} id="folder" label=${label} hint=${hint} error=${error}>
             <div class="together">
                 <input ...${tied("folder", error)} value=${value} autocomplete="off" spellcheck="false"
                     onInput=${typed(onChange)} />

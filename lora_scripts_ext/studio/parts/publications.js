@@ -6,7 +6,7 @@ import {html} from "../html.js";
 import {attempt} from "../state.js";
 import {moment, t} from "../words.js";
 import {baseName, strengthText} from "./checkpoint.js";
-import {signature} from "./decisions.js";
+import {signature} from "./signature.js";
 import {Wrong} from "./message.js";
 import {useWork} from "./work.js";
 

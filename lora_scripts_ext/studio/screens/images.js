@@ -12,6 +12,7 @@ import {reasons, Verdict, word as verdictWord} from "../parts/verdict.js";
 import {Viewer} from "../parts/viewer.js";
 import {useWork} from "../parts/work.js";
 import {attempt, isOpen, link, refreshJobs} from "../state.js";
+import {send} from "../uploads.js";
 import {t} from "../words.js";
 
 const SHOW = ["all", "included", "excluded", "good", "doubtful", "bad", "unchecked"];
@@ -41,7 +42,8 @@ export function Images({model, jobs, refresh}) {
     return html`
         <div class="cols">
             <div>
-                ${!model.folder && html`<${Drop} model=${model.id} empty=${counts && !counts.images} onDone=${renew} />`}
+                ${!model.folder && html`<${Drop} send=${(file, progress) => send(model.id, file, progress)} title=${t("images.drop")} hint=${t("images.dropHint")}
+                    empty=${counts && !counts.images} onDone=${renew} />`}
                 ${model.folder && html`<p class="soft small">${t("images.folder")} <code>${model.folder}</code></p>`}
                 ${counts && counts.images > 0 && html`<${Tabs} counts=${counts} show=${show} onShow=${setShow} />`}
                 ${found === null ? html`<p class="soft">${t("loading")}</p>` : html`

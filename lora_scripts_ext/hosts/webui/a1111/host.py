@@ -109,6 +109,17 @@ class A1111Host:
         shared_state.networks().networks_in_memory.pop(lora.stem, None)
         shared_state.publish()
 
+    def replaced(self, lora: Path) -> None:
+        """As :meth:`publish`, while the model is not held: the weights are put right before the next image."""
+        self.publish(lora)
+        generation_lock.when_free(self._take_out_replaced)
+
+    def _take_out_replaced(self) -> None:
+        # Not shared.sd_model, which would load one.
+        if isinstance(sd_models.model_data.sd_model, nn.Module):
+            with without_networks(sd_models.model_data.sd_model, self._replaced):
+                pass
+
 
 def inspect(model: Any, config: Config) -> ModelInfo:
     """The facts of the WebUI's ``model``, as far as training on it goes.

@@ -115,6 +115,17 @@ class ForgeHost:
         shared.sd_model.current_lora_hash = ""
         shared_state.publish()
 
+    def replaced(self, lora: Path) -> None:
+        """As :meth:`publish`, while the model is not held: the weights are put right before the next image."""
+        self.publish(lora)
+        generation_lock.when_free(self._take_out_replaced)
+
+    def _take_out_replaced(self) -> None:
+        # Until it is first needed there is no model.
+        if hasattr(shared.sd_model, "forge_objects_original"):
+            with _bare(shared.sd_model, self._replaced):
+                pass
+
 
 def make(stop: Callable[[], None]) -> ForgeHost:
     """The host; ``stop`` is called when the user presses the WebUI's Interrupt."""

@@ -1,5 +1,6 @@
 export default {
     "nav.models": "Models",
+    "nav.catalogues": "Catalogue",
     "nav.queue": "Queue",
     "nav.settings": "Settings",
     "nav.main": "Main",

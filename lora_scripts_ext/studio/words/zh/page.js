@@ -1,5 +1,6 @@
 export default {
     "nav.models": "模型",
+    "nav.catalogues": "商品目录",
     "nav.queue": "队列",
     "nav.settings": "设置",
     "nav.main": "主导航",
