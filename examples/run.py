@@ -73,7 +73,7 @@ class Shop:
         if not trained.is_file():
             values = {
                 "train_data_dir": BRANDS[brand], "base_model": MODEL, "output_dir": trained.parent,
-                "output_name": brand, "epochs": 1 if self.quick else EPOCHS, "validation_share": 0,
+                "output_name": brand, "epochs": EPOCHS, "max_steps": 2 if self.quick else 0, "validation_share": 0,
             }  # fmt: skip
             settings = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
             self._call([str(ROOT / "train.py"), "--config", str(ROOT / "configs" / "demo.yaml"), *settings])
@@ -146,10 +146,10 @@ def cars(shop: Shop) -> Path:
         shop.lora(brand)
     photos.write("car", shop.folder / "photos" / "car.png")
     steps = ["--steps", "2" if shop.quick else str(STEPS), "--cfg-scale", "4", "--base-model", str(MODEL),
-             "--producer", "Example-Dealer"]  # fmt: skip
+             "--producer", "Example-Dealer", "--seed", "1"]  # fmt: skip
     card = shop.catalogue(
-        "compare", "--left", "a racing car", "--left-name", "Comet 3", "--left-lora", "loras/lumora.safetensors",
-        "--right", "a truck", "--right-name", "Hauler 9", "--right-lora", "loras/argilla.safetensors",
+        "compare", "--left", "a car", "--left-name", "Comet 3", "--left-lora", "loras/lumora.safetensors",
+        "--right", "a van", "--right-name", "Hauler 9", "--right-lora", "loras/argilla.safetensors:0.8",
         "--specs", "specs.csv", "--weights", "1" if shop.quick else "0.6,0.8,1", *steps, "--out", "models",
     )["card"]  # fmt: skip
     shop.catalogue(

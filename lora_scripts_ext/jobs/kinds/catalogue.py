@@ -9,14 +9,14 @@ from typing import Any
 from ...catalogue.settings import PATHS, Settings
 from ...catalogue.store import Catalogue
 from ...channels import channel as channels
-from ...errors import UserError
+from ...errors import Interrupted, UserError
 from ...library.job import Job
 from ...marks.c2pa import Credentials
 from .. import catalogue_host, service_file
 from ..environment import Environment
 from ..execution import Execution
 from ..outcome import Outcome
-from .kind import Kind, Plan, absolute, folder_name, stop_check
+from .kind import Kind, Plan, Stopped, absolute, folder_name, stop_check
 from .options import option, read
 
 #: folder of the finished images in that of a catalogue
@@ -71,6 +71,8 @@ class DrawCatalogue(Kind):
                 progress=execution.progress,
                 check=check,
             )
+        except Interrupted as error:
+            raise Stopped from error
         finally:
             catalogue.close()
         return Outcome("done", "", {"generated": done.drawn, "failed": done.failed})
