@@ -15,6 +15,8 @@ from lora_scripts_ext.api.service import Service
 from lora_scripts_ext.captions.store import CaptionStore
 from lora_scripts_ext.catalogue import candidates
 from lora_scripts_ext.catalogue.store import Catalogue
+from lora_scripts_ext.errors import Interrupted
+from lora_scripts_ext.hosts.standalone.drawer import StandaloneDrawer
 from lora_scripts_ext.jobs.catalogues import Catalogues
 from lora_scripts_ext.jobs.environment import Bounds, Standalone
 from lora_scripts_ext.jobs.execution import Execution
@@ -313,6 +315,18 @@ def test_a_job_that_is_stopped_goes_on_where_it_was(client, service):
         assert candidates.counts(catalogue) == {"waiting": 2, "drawn": 2, "failed": 0}
     client.post(f"jobs/{job.id}/retry", {})
     assert performed(service).result == {"generated": 2, "failed": 0}
+
+
+def test_whoever_interrupts_the_host_stops_the_job(client, service, monkeypatch):
+    def interrupted(self, request):
+        raise Interrupted
+
+    id = made(client)
+    client.post(f"catalogues/{id}/generate", {})
+    monkeypatch.setattr(StandaloneDrawer, "draw", interrupted)
+    assert performed(service).state == "stopped"
+    with Catalogues(service.environment).opened(id) as catalogue:
+        assert candidates.counts(catalogue) == {"waiting": 4, "drawn": 0, "failed": 0}
 
 
 def test_another_column_reads_the_list_again_and_a_mistake_changes_nothing(client, tmp_path):
