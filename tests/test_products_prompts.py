@@ -83,6 +83,18 @@ def test_a_product_has_the_last_word():
     assert found.negative == "ugly"
 
 
+def test_of_a_product_that_is_kept_only_the_surroundings_are_said():
+    templates = Templates.from_dict(
+        {"templates": [{"category": "Cups", "surroundings": "on a {attributes.wood} table"}]}
+    )
+    cup = Product("1", title="Mug", category="Cups", attributes={"wood": "oak"})
+    kept = compose(cup, None, templates, PLAIN, triggers=("brnd",), kept=True)
+    assert (kept.prompt, kept.warnings) == ("brnd, on a oak table", ())
+    shipped = compose(Product("2", title="Mug"), None, Templates.load(), PLAIN, kept=True)
+    assert shipped.prompt.startswith("an empty table") and "Mug" not in shipped.prompt
+    assert compose(Product("3", prompt="by the sea"), None, templates, PLAIN, kept=True).prompt == "by the sea"
+
+
 def test_trigger_words_are_there_once():
     assert prompt(Product("1", title="ABRND mug"), triggers=("abrnd", "brnd")).prompt.startswith(
         "brnd, a photo of ABRND"

@@ -115,7 +115,7 @@ class Planner:
         match = self.rules.match(product)
         text = compose(
             product, match, self._templates, self._glossary, self._channel(), triggers=self._activating(match),
-            language=self._settings.language,
+            language=self._settings.language, kept=self._settings.keep_product and bool(product.photo),
         )  # fmt: skip
         found = self._words.check(text.prompt, product.sku)
         warnings = tuple(filter(None, (found.refusal, *found.warnings, *text.warnings)))

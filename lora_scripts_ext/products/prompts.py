@@ -47,6 +47,7 @@ def compose(
     *,
     triggers: Sequence[str] = (),
     language: str = "en",
+    kept: bool = False,
 ) -> PromptText:
     """The prompt and the negative prompt of a product.
 
@@ -61,8 +62,12 @@ def compose(
         channel: name of the channel that the image is for.
         triggers: trigger words of the LoRAs; those that are not there already are put in front.
         language: ``en`` or ``zh``.
+        kept: whether the product itself is in the image already. Then only its surroundings are said: a model that is
+            told of the product draws a second one beside it.
     """
     parts = templates.parts(product, channel)
+    if kept:
+        parts |= {"subject": parts["surroundings"], "attributes": "", "scene": "", "style": ""}
     own = product.prompt or _composed(product, match, parts, triggers)
     negative = product.negative or _negative(product, match, parts)
     unknown: tuple[str, ...] = ()
@@ -71,7 +76,7 @@ def compose(
         own, negative = (one.text for one in translations)
         unknown = tuple(dict.fromkeys(term for one in translations for term in one.unknown))
     warnings = [f"{product.sku}: the glossary has no word for {term}, which is left out; add it." for term in unknown]
-    if not product.prompt and not _name(product):
+    if not product.prompt and not kept and not _name(product):
         warnings.append(
             f"{product.sku}: it has neither title nor category nor description, so the prompt does not say what it is; "
             "write one of them."

@@ -14,8 +14,9 @@ from . import attributes, data_file, matching
 from .attributes import PREFIX
 from .product import Product
 
-#: the parts of a prompt that a template may say something about, and the negative prompt
-PARTS = ("subject", "attributes", "scene", "style", "negative")
+#: the parts of a prompt that a template may say something about, what is drawn around a product that is kept, and the
+#: negative prompt
+PARTS = ("subject", "attributes", "scene", "style", "surroundings", "negative")
 #: what a template may name in braces, beside ``attributes.NAME``
 PLACES = ("name", "sku", "title", "category", "description", "tags")
 #: what the whole prompt of a rule may name besides
