@@ -125,12 +125,12 @@ class WeightedLora:
 
 @dataclass(frozen=True)
 class Inpainting:
-    """An image that is drawn anew only in part.
+    """An image of which a part is inpainted.
 
     Attributes:
         image: RGB, of the request's size.
-        mask: mode ``L``, of that size: white where it is drawn anew, black where it stays.
-        denoising_strength: from 0, the image as it is, to 1, nothing of it.
+        mask: mode ``L``, of that size: white where it is inpainted, black where it is kept.
+        denoising_strength: from 0, which keeps the image as it is, to 1, which starts from pure noise.
     """
 
     image: Image

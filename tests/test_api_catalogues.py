@@ -1,9 +1,7 @@
-"""Catalogues over HTTP: lists, rules, candidates, decisions, what is handed over, and what may not be read."""
+"""Catalogues over HTTP: candidates, what people decide about them, what is handed over."""
 
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from threading import Thread
 
 import pytest
 
@@ -18,7 +16,7 @@ from lora_scripts_ext.catalogue.store import Catalogue
 from lora_scripts_ext.errors import Interrupted
 from lora_scripts_ext.hosts.standalone.drawer import StandaloneDrawer
 from lora_scripts_ext.jobs.catalogues import Catalogues
-from lora_scripts_ext.jobs.environment import Bounds, Standalone
+from lora_scripts_ext.jobs.environment import Standalone
 from lora_scripts_ext.jobs.execution import Execution
 from lora_scripts_ext.jobs.perform import perform
 from lora_scripts_ext.library.database import Database
@@ -26,15 +24,7 @@ from lora_scripts_ext.owner import Owner
 from lora_scripts_ext.training.lock import locked
 
 from . import api, shop
-from .test_products_copywriting import Service as FakeService
-
-ROWS = [
-    {"sku": "A-1", "title": "Red shoe", "category": "Shoes", "color": "red", "tags": "summer"},
-    {"sku": "红/2", "title": "蓝色背包", "category": "Bags", "color": "蓝色"},
-    {"sku": "C-3", "title": "Teapot", "category": "Kitchen"},
-]
-RULES = {"rules": [{"name": "worn", "when": {"category": ["Shoes", "Bags"]}, "loras": []}]}
-SMALL = {"width": 32, "height": 32, "steps": 1, "candidates": 2, "channels": ["social-square"]}
+from .catalogues import ROWS, made, performed, said
 
 
 @pytest.fixture
@@ -46,28 +36,6 @@ def service(tmp_path, checkpoint):
 def client(service):
     with api.serving(service) as client:
         yield client
-
-
-def performed(service, lane="here cpu"):
-    """Run the first job that may run, to its end."""
-    claim = service.queue.claim(lane, Owner.current())
-    folder = service.database.folder
-    with Execution(service.queue, claim, folder) as execution:
-        perform(service.queue, execution, service.environment)
-    return service.queue.get(claim.job.id)
-
-
-def made(client, **more):
-    answer = client.post("catalogues", {"name": "summer", "products": ROWS, "rules": RULES, **SMALL, **more})
-    assert answer.status == 201, answer.body
-    return answer.json["id"]
-
-
-def said(answer, status, *words):
-    assert answer.status == status, answer.body
-    for word in words:
-        assert word in answer.json["detail"], answer.body
-    return answer.json
 
 
 def test_from_rows_to_a_manifest(client, service):
@@ -137,36 +105,6 @@ def test_from_rows_to_a_manifest(client, service):
     assert [one["id"] for one in client.get("catalogues").json["items"]] == [id]
 
 
-def test_a_list_is_tried_sent_and_read_again(client, tmp_path):
-    found = client.post("catalogues/check", {"products": ROWS, "rules": RULES}).json
-    assert (found["products"], found["rules"], found["unmatched"]) == (3, {"worn": 2}, ["C-3"])
-    assert client.get("catalogues").json["items"] == []
-
-    id = client.post("catalogues", {"name": "sent", "rules": RULES}).json["id"]
-    path = f"catalogues/{id}"
-    text = "货号,标题,类目\nA,Red shoe,Shoes\nB,Bag,Bags\n,none,Bags\n"
-    changes = client.send("PUT", f"{path}/list/list.csv", body=text.encode("utf-16"))
-    assert (changes.status, changes.json) == (200, {"added": ["A", "B"], "changed": [], "removed": []})
-    assert client.get(f"{path}/problems").json["items"][0]["row"] == 4
-    assert client.get(path).json["columns"]["title"] == "标题"
-    broken = client.send("PUT", f"{path}/list/list.csv", body=b"nothing,known\n1,2\n")
-    said(broken, 422)
-    assert client.get(path).json["products"] == 2
-    found = client.post(f"{path}/check", {"rules": {"rules": [{"when": {"category": "Bags"}}]}}).json
-    assert (found["rules"], found["unmatched"]) == ({"rule 1": 1}, ["A"])
-    assert client.get(path).json["counts"]["ready"] == 2
-    changed = client.send("PATCH", path, {"rules": {"rules": [{"when": {"category": "Bags"}}]}}).json
-    assert changed["counts"]["unmatched"] == 1
-    said(client.send("PATCH", path, {"rules": {"rules": [{"whenn": {}}]}}), 422, "whenn")
-    assert client.get(path).json["counts"]["unmatched"] == 1
-    rows = [{"sku": "B", "title": "New bag", "category": "Bags"}]
-    answer = client.post(f"{path}/read", {"products": rows})
-    assert answer.json == {"added": [], "changed": ["B"], "removed": ["A"]}
-    photos = shop.write_images(tmp_path / "photos")
-    of_photos = client.post("catalogues", {"source": str(photos), "rules": RULES}).json
-    assert of_photos["products"] == 6
-
-
 def test_what_a_person_changes_of_a_product(client, service):
     path = f"catalogues/{made(client)}"
     third = client.get(f"{path}/products?state=unmatched").json["items"][0]
@@ -208,13 +146,6 @@ def test_a_request_that_is_sent_again_draws_nothing_twice(client):
     assert len(ids) == 1 and len(client.get("catalogues").json["items"]) == 2
 
 
-def test_channels_say_what_has_to_be_answered(client):
-    found = {one["name"]: one for one in client.get("channels?market=CN").json["items"]}
-    assert found["amazon-main"]["visible_mark"] == "forbidden" and found["amazon-main"]["answers"]
-    assert found["amazon-main"]["source"] and found["social-square"]["question"] is None
-    assert all(one["question"] is None for one in client.get("channels").json["items"])
-
-
 def test_chosen_images_are_fed_back_up_to_a_share(client, service, tmp_path):
     path = f"catalogues/{made(client)}"
     client.post(f"{path}/generate", {})
@@ -247,59 +178,6 @@ def test_chosen_images_are_fed_back_up_to_a_share(client, service, tmp_path):
     said(client.post(f"{path}/feedback", {"model": "none"}), 404, "model")
 
 
-def test_the_rules_are_shown_as_they_can_be_sent(client, tmp_path):
-    (tmp_path / "rules.yaml").write_text(
-        "rules:\n- {name: worn, when: {category: Shoes}, loras: [{file: loras/shoe.safetensors, weight: 0.80}]}\n",
-        encoding="utf-8",
-    )
-    path = f"catalogues/{made(client, rules=str(tmp_path / 'rules.yaml'))}"
-    (rule,) = client.get(f"{path}/rules").json["rules"]
-    lora = {"file": str(tmp_path / "loras/shoe.safetensors"), "weight": "0.80"}
-    assert rule == {"name": "worn", "when": {"category": "Shoes"}, "loras": [lora]}
-    assert client.send("PATCH", path, {"rules": {"rules": [rule, {"when": {}}]}}).status == 200
-    assert client.get(f"{path}/rules").json["rules"] == [rule, {"when": {}}]
-    assert client.get(f"{path}/products?limit=1").json["items"][0]["loras"][0]["weight"] == 0.8
-    assert client.get(f"catalogues/{client.post('catalogues', {}).json['id']}/rules").json == {"rules": []}
-
-
-def test_nothing_outside_of_the_roots_is_read(tmp_path, checkpoint):
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "list.csv").write_text("sku,title\nA,secret\n")
-    (outside / "rules.yaml").write_text("rules: []\n")
-    (outside / "photo.png").write_bytes(b"x")
-    root = tmp_path / "root"
-    root.mkdir()
-    (root / "list.csv").write_text(f"sku,photo\nA,{outside / 'photo.png'}\n")
-    environment = Standalone(tmp_path / "data", str(checkpoint), Bounds((root,)))
-    service = Service(Database(tmp_path / "data"), environment)
-    with api.serving(service) as client:
-        for wrong in (
-            {"source": str(outside / "list.csv")},
-            {"source": str(outside)},
-            {"rules": str(outside / "rules.yaml")},
-            {"templates": str(outside / "rules.yaml")},
-            {"glossary": str(outside / "rules.yaml")},
-            {"words": str(outside / "rules.yaml")},
-            {"base_model": str(outside / "photo.png")},
-            {"channels": [str(outside / "rules.yaml")]},
-        ):
-            for address in ("catalogues", "catalogues/check"):
-                said(client.post(address, {"products": ROWS, **wrong}), 422, "--allowed-root")
-        found = client.post("catalogues/check", {"source": str(root / "list.csv")}).json
-        assert "--allowed-root" in found["problems"][0]["sentence"]
-        found = client.post("catalogues/check", {"products": [{"sku": "A", "photo": str(outside / "photo.png")}]}).json
-        assert "--allowed-root" in found["problems"][0]["sentence"]
-        id = made(client)
-        said(client.send("PATCH", f"catalogues/{id}", {"rules": str(outside / "rules.yaml")}), 422, "--allowed-root")
-        said(client.post(f"catalogues/{id}/feedback", {"folder": str(outside)}), 422, "--allowed-root")
-        said(client.post(f"catalogues/{id}/export", {"output_dir": str(outside)}), 422, "--allowed-root")
-        said(
-            client.post(f"catalogues/{id}/generate", {"base_model": str(outside / "photo.png")}), 422, "--allowed-root"
-        )
-        assert client.get("catalogues").json["items"][0]["products"] == 3
-
-
 def test_a_job_that_is_stopped_goes_on_where_it_was(client, service):
     id = made(client)
     client.post(f"catalogues/{id}/generate", {})
@@ -327,28 +205,6 @@ def test_whoever_interrupts_the_host_stops_the_job(client, service, monkeypatch)
     assert performed(service).state == "stopped"
     with Catalogues(service.environment).opened(id) as catalogue:
         assert candidates.counts(catalogue) == {"waiting": 4, "drawn": 0, "failed": 0}
-
-
-def test_another_column_reads_the_list_again_and_a_mistake_changes_nothing(client, tmp_path):
-    source = tmp_path / "list.csv"
-    source.write_text("sku,old,title\nA,Lamp,Red shoe\n", encoding="utf-8")
-    path = f"catalogues/{client.post('catalogues', {'source': str(source), 'rules': RULES}).json['id']}"
-    answer = client.send("PATCH", path, {"columns": {"title": "nothing"}, "rules": {"rules": [{"loras": []}]}})
-    said(answer, 422, "no column of the list")
-    assert client.get(path).json["counts"]["unmatched"] == 1
-    assert client.send("PATCH", path, {"columns": {"title": "old"}}).json["columns"]["title"] == "old"
-    assert client.get(f"{path}/products").json["items"][0]["title"] == "Lamp"
-    assert client.send("PATCH", path, {"steps": 7}).json["settings"]["steps"] == 7
-    said(client.send("PATCH", path, {"steps": 0}), 422, "steps is 0")
-
-
-def test_of_two_changes_at_once_neither_is_lost(client):
-    path = f"catalogues/{made(client)}"
-    changes = [{"channels": ["shopify"]}, {"market": "CN"}, {"rules": RULES}, {"candidates": 7}]
-    with ThreadPoolExecutor(4) as pool:
-        assert [one.status for one in pool.map(lambda change: client.send("PATCH", path, change), changes)] == [200] * 4
-    settings = client.get(path).json["settings"]
-    assert (settings["channels"], settings["market"], settings["candidates"]) == (["shopify"], "CN", 7)
 
 
 def test_only_the_operator_says_what_images_are_signed_with(client, service, monkeypatch):
@@ -422,89 +278,3 @@ def test_webhooks_hear_of_decisions_and_exports(client, service):
         ("approved", "Li"), ("rejected", "Wang"),
     ]  # fmt: skip
     assert bodies[2]["job"]["id"] == job and bodies[2]["job"]["result"]["images"] == 1
-
-
-@pytest.fixture
-def writer():
-    """A service that writes copy."""
-    with FakeService() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def answer(title, *points):
-    return json.dumps({"title": title, "selling_points": points})
-
-
-def test_copy_is_written_once_edited_and_handed_over(client, service, writer):
-    path = f"catalogues/{made(client)}"
-    first, second, third = (one["id"] for one in client.get(f"{path}/products").json["items"])
-    own = {"title": " My own\nshoe ", "points": ["Soft", ""], "language": "zh"}
-    view = client.send("PATCH", f"{path}/products/{first}", {"copy": own}).json
-    assert (view["copy"], view["edited"]) == ({"title": "My own shoe", "points": ["Soft"], "language": "zh"}, ["copy"])
-
-    assert client.post(f"{path}/copy", {}).status == 422
-    writer.answer = answer("Bag", "Light", "Large")
-    queued = client.post(f"{path}/copy", {"endpoint": writer.url, "products": [first, second]})
-    assert (queued.status, queued.headers["location"].endswith(queued.json["id"])) == (201, True)
-    job = performed(service, "here files")
-    assert (job.state, job.result["written"], job.result["failed"]) == ("done", 1, 0), job.reason
-    # What a person has written is not asked for.
-    assert len(writer.asked) == 1 and "蓝色背包" in writer.asked[0][2]["messages"][0]["content"]
-    views = {one["id"]: one for one in client.get(f"{path}/products").json["items"]}
-    assert views[second]["copy"] == {"title": "Bag", "points": ["Light", "Large"], "language": "en"}
-    assert (views[first]["copy"]["title"], views[third]["copy"], views[second]["edited"]) == ("My own shoe", None, [])
-
-    client.post(f"{path}/generate", {"products": [second], "candidates": 1})
-    assert performed(service).state == "done"
-    client.post(f"{path}/export", {"undecided": True})
-    assert performed(service, "here files").state == "done"
-    (image,) = client.get(f"{path}/finished/manifest.json").json["images"]
-    assert image["copy"] == views[second]["copy"] and image["alt"] == {"en": "Bag", "zh": "蓝色背包"}
-    assert b"Light; Large" in client.get(f"{path}/finished/manifest.csv").body
-
-    # Another product is not what the service has written about; what a person has written stays.
-    changed = [{**ROWS[0], "color": "green"}, {**ROWS[1], "color": "绿色"}, ROWS[2]]
-    client.post(f"{path}/read", {"products": changed})
-    assert client.get(f"{path}/products/{first}").json["copy"]["title"] == "My own shoe"
-    assert client.get(f"{path}/products/{second}").json["copy"] is None
-    assert client.send("PATCH", f"{path}/products/{first}", {"copy": None}).json["copy"] is None
-    for wrong, sentence in (
-        ({"title": " "}, "it has no title"),
-        ({"title": "a" * 301}, "at most 300 characters"),
-        ({"title": "a", "points": ["b"] * 21}, "20 points"),
-    ):
-        said(client.send("PATCH", f"{path}/products/{first}", {"copy": wrong}), 422, sentence)
-
-
-def test_copy_that_may_not_be_kept_and_a_service_that_is_gone(client, service, writer):
-    words = {"forbidden": ["best"], "competitors": ["Acme"]}
-    path = f"catalogues/{made(client, words=words)}"
-    writer.answer = answer("The best of all")
-    client.post(f"{path}/copy", {"endpoint": writer.url})
-    job = performed(service, "here files")
-    assert (job.state, job.result["written"], job.result["failed"]) == ("done", 0, 3)
-    assert "its copy has the forbidden word 'best'" in job.result["problems"][0]
-    writer.answer = answer("Like Acme", "Soft")
-    client.post(f"{path}/copy", {"endpoint": writer.url})
-    job = performed(service, "here files")
-    assert job.result["written"] == 3 and "its copy names 'Acme'" in job.result["warnings"][0]
-
-    path = f"catalogues/{made(client)}"
-    writer.answer, writer.asked = "no JSON", []
-    client.post(f"{path}/copy", {"endpoint": writer.url})
-    job = performed(service, "here files")
-    assert job.state == "failed" and "has no title" in job.reason and len(writer.asked) == 3
-
-
-def test_texts_are_sent_only_where_the_operator_allows_it(tmp_path, writer):
-    data = tmp_path / "data"
-    bounds = Bounds((data,), frozenset({(writer.url, "")}))
-    service = Service(Database(data), Standalone(data, "", bounds))
-    with api.serving(service) as client:
-        id = client.post("catalogues", {"products": ROWS, "rules": RULES}).json["id"]
-        said(client.post(f"catalogues/{id}/copy", {"endpoint": "http://127.0.0.1:1/v1"}), 422, "is none of them")
-        assert client.post(f"catalogues/{id}/copy", {"endpoint": writer.url}).status == 201

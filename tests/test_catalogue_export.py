@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,6 +121,23 @@ def test_what_is_approved_is_finished_and_the_manifest_says_all_of_it(catalogue,
         "Li",
         "brand version 2 at 0.8 (cd)",
     )
+
+
+def test_a_channel_on_white_gets_the_drawn_product_cut_out_and_no_scene(catalogue, channel, tmp_path):
+    white = Path(channel("white"))
+    white.write_text(f"{white.read_text(encoding='utf-8')}background: white\n", encoding="utf-8")
+    drawn = candidates.of_product(catalogue, catalogue.by_sku("A").id)[0]
+    image = Image.new("RGB", (64, 64), (244, 244, 244))
+    image.paste((200, 30, 30), (20, 10, 44, 54))
+    image.save(drawn.path(catalogue))
+    for sku in ("A", "红/1"):
+        decide(catalogue, sku, 1)
+    done = export(catalogue, tmp_path / "out", [str(white)])
+    assert [one["sku"] for one in read(tmp_path / "out")] == ["A"]
+    (refused,) = done.refused
+    assert refused.startswith("红/1: mask: white wants a white background")
+    with Image.open(tmp_path / "out" / "A" / "white-001.jpg") as finished:
+        assert finished.getpixel((0, 0)) == (255, 255, 255) and finished.getpixel((24, 24))[0] > 180
 
 
 def test_the_same_decisions_write_nothing_twice(catalogue, channel, tmp_path):

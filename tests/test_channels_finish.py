@@ -199,11 +199,13 @@ def test_a_white_image_without_a_mask_is_shown_whole(tmp_path):
     assert problems(done.path, channel) == []
 
 
-def test_a_background_that_is_not_white_is_named(scene, tmp_path):
+def test_a_background_that_is_not_white_is_refused_without_a_mask(scene, tmp_path):
     channel = channel_of(size={"exact": [512, 512]}, background="white")
-    done = finished(scene, channel, tmp_path)
-    assert any("background is not white" in warning for warning in done.warnings)
-    assert any("pixels of the background are not white" in problem for problem in problems(done.path, channel))
+    with pytest.raises(UserError, match="wants a white background, and this image has another"):
+        finished(scene, channel, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    scene.resize((512, 512)).save(tmp_path / "scene.jpg")
+    assert any("pixels of the background are not white" in one for one in problems(tmp_path / "scene.jpg", channel))
 
 
 @pytest.mark.parametrize(

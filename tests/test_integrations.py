@@ -166,7 +166,7 @@ def test_a_system_that_is_down_ends_the_run_and_the_next_one_goes_on(shop, capsy
 @pytest.mark.parametrize("step", [UPLOADS, ATTACHES], ids=["upload", "attach"])
 @SERVICES
 def test_a_run_that_is_killed_is_gone_on_with(shop, capsys, step):
-    """The system has done what was asked for, and nobody is there any more to be told."""
+    """The system did what was asked for, but the process that asked is gone."""
     if sys.platform == "win32":
         pytest.skip("there is no SIGKILL")
     shop.system.script = {step[shop.name]: ["kill"] if shop.name == "akeneo" and step is ATTACHES else ["", "kill"]}

@@ -23,8 +23,8 @@ _ANSWERS = {"yes": True, "no": False}
 _WITH, _WITHOUT = "a photo with a logo or watermark or text", "a photo without any text"
 
 
-class Looks(Protocol):
-    """Looks for logos.
+class LogoDetector(Protocol):
+    """Finds logos, watermarks and text in images.
 
     Attributes:
         batch: images that it takes together.
@@ -39,7 +39,7 @@ class Looks(Protocol):
         """Let go of models and of the device."""
 
 
-class EndpointLogos:
+class EndpointDetector:
     """Asks an OpenAI-compatible service."""
 
     batch = 1
@@ -53,7 +53,7 @@ class EndpointLogos:
         self._chat = Chat(options.endpoint, options.model, options.key_from)
 
     def visible(self, images: Sequence[CaptionInput]) -> list[bool | None]:
-        """See :class:`Looks`.
+        """See :class:`LogoDetector`.
 
         Raises:
             UserError: the service cannot be reached, or its response is unusable.
@@ -64,7 +64,7 @@ class EndpointLogos:
         """Nothing is held."""
 
 
-class ClipLogos:
+class ClipDetector:
     """Ranks two phrases by CLIP (arXiv 2103.00020)."""
 
     batch = 8
@@ -82,7 +82,7 @@ class ClipLogos:
 
     @torch.no_grad()
     def visible(self, images: Sequence[CaptionInput]) -> list[bool | None]:
-        """See :class:`Looks`."""
+        """See :class:`LogoDetector`."""
         pixels = [one.image for one in images]
         ranked = likelihoods(self._model, self._processor, pixels, (_WITH, _WITHOUT))
         return [bool(row[0] > row[1]) for row in ranked]
@@ -93,18 +93,18 @@ class ClipLogos:
         models.free(self._device)
 
 
-def make(options: CaptionerOptions) -> Looks:
+def make(options: CaptionerOptions) -> LogoDetector:
     """The service where ``options`` name one, else CLIP.
 
     Raises:
         UserError: neither is there.
     """
     if options.endpoint:
-        return EndpointLogos(options)
+        return EndpointDetector(options)
     try:
         if find_spec("transformers") is None:
             raise UserError("transformers is not installed")
-        return ClipLogos(options)
+        return ClipDetector(options)
     except UserError as error:
         if options.model:
             raise

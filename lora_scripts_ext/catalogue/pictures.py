@@ -55,7 +55,7 @@ class Picture(Protocol):
 
 @dataclass(frozen=True)
 class CandidatePicture:
-    """An approved candidate; see :class:`Picture`."""
+    """An approved candidate; see :class:`Picture`. For a channel that wants no scene the product is cut out of it."""
 
     catalogue: Catalogue
     settings: Settings
@@ -94,6 +94,7 @@ class CandidatePicture:
         return finish(
             image,
             channel,
+            mask=None if channel.background == "any" else _mask(file),
             crop=_pixels(self.candidate.crop, image.size),
             label=Label(facts["source"], facts["producer"], facts["produce_id"]),
             parameters=self._parameters,
@@ -181,6 +182,14 @@ def made_from(picture: Picture, channel: Channel, signer: str) -> str:
     """
     text = json_text.dumps([picture.stamp, asdict(channel), *filter(None, [signer])])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _mask(candidate: Path) -> Image.Image | None:
+    """Of the product in a candidate; None where it cannot be cut out."""
+    try:
+        return cut_out(candidate).alpha
+    except UserError:
+        return None
 
 
 def _pixels(crop: Crop | None, size: tuple[int, int]) -> tuple[int, int, int, int] | None:

@@ -12,6 +12,7 @@ from ..products import listing as listings
 from ..products.columns import Columns
 from ..products.glossary import Glossary
 from ..products.listing import Listing
+from ..products.mappings import Mappings
 from ..products.product import Product
 from ..products.prompts import compose
 from ..products.rules import Match, Rules
@@ -26,28 +27,34 @@ from .store import Catalogue, Changes, Planned
 _PAGE = 1000
 
 
-def read(settings: Settings, readable: Callable[[str], Path] | None = None) -> Listing:
+def read(
+    settings: Settings, readable: Callable[[str], Path] | None = None, mappings: Mappings | None = None
+) -> Listing:
     """The list of a catalogue with these settings, as it is now.
 
     Args:
         settings: their columns count; the others are guessed.
         readable: refuses, with a UserError, a path that may not be read; None where all may.
+        mappings: columns that were given for earlier lists.
 
     Raises:
         UserError: there is none, or it cannot be read.
     """
     if not settings.source:
         raise UserError("source: the catalogue's products were handed in; hand them in again.")
-    return listings.read(Path(settings.source), Columns.from_dict(settings.columns), readable=readable)
+    columns = Columns.from_dict(settings.columns)
+    return listings.read(Path(settings.source), columns, readable=readable, mappings=mappings)
 
 
-def take(catalogue: Catalogue, settings: Settings, listing: Listing, planner: Planner) -> Changes:
-    """Let the catalogue have the products of a list, with these settings."""
+def take(catalogue: Catalogue, settings: Settings, listing: Listing, planner: Planner, mappings: Mappings) -> Changes:
+    """Let the catalogue have the products of a list, with these settings; columns that they give are kept."""
     planned = planner.planned(listing.products)
     with catalogue.writing():
         changes = catalogue.update(planned, listing.problems)
         catalogue.write_settings(replace(settings, folder=str(listing.folder)))
         catalogue.write_read_as(listing.columns.to_dict())
+    if settings.columns:
+        mappings.keep(listing.headers, settings.columns)
     return changes
 
 

@@ -74,7 +74,8 @@ def finish(
         credentials: signs the file as C2PA wants it.
 
     Raises:
-        UserError: mask or crop do not fit the candidate, the candidate does not fit the channel, or the label is wrong.
+        UserError: mask or crop do not fit the candidate, the candidate does not fit the channel (one that wants white
+            takes an image with another background only with a mask), or the label is wrong.
     """
     image, mask = _parts(candidate, channel, mask, crop)
     placed = _placed(image, mask, channel)
@@ -132,6 +133,11 @@ def _placed(image: Image.Image, mask: Image.Image | None, channel: Channel) -> P
         return placing.cut_out(image, mask, channel)
     if channel.background == "transparent":
         raise UserError(f"mask: {channel.name} wants the product cut out; give its mask, or a transparent image.")
+    if not _is_white_around(image):
+        raise UserError(
+            f"mask: {channel.name} wants a white background, and this image has another; give the product a photo or a "
+            "mask, or draw it on plain white."
+        )
     return placing.on_white(image, channel)
 
 
@@ -145,11 +151,6 @@ def _warnings(image: Image.Image, mask: Image.Image | None, placed: Placed, chan
         left, top, right, bottom = placing.product_box(mask)
         if left == 0 or top == 0 or right == image.width or bottom == image.height:
             found.append("The product reaches the edge of the image and may be cut off; look at it.")
-    elif channel.background == "white" and not _is_white_around(image):
-        found.append(
-            f"The background is not white, as {channel.name} wants it, and there is no mask to cut the product out by; "
-            "give one."
-        )
     return tuple(found)
 
 

@@ -60,7 +60,7 @@ class Blobs:
     def place(self, digest: str, path: Path, modified: float, *, own: bool) -> None:
         """Put a file at ``path``; ``own``: a copy that may be written to.
 
-        modified: its time of change, in seconds since the epoch.
+        modified: its modification time, in seconds since the epoch.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         blob = self._folder / digest

@@ -87,7 +87,7 @@ class Node:
         """Start the job.
 
         order: ``job``, ``fence`` and ``lane`` of the claim, with the paths of this node; ``roots``; ``inputs``: for
-        each root its files, with SHA-256 and time of change; ``shared``: whether the worker's paths are used;
+        each root its files, with SHA-256 and modification time; ``shared``: whether the worker's paths are used;
         ``data_dir`` for the environment, empty for the working folder; ``caches``: the config's key for a cache, and a
         name for it; ``most_bytes`` that the node keeps.
         """

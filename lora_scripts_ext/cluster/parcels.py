@@ -37,7 +37,7 @@ class Digests:
 
 
 def inputs(roots: Iterable[Root], digests: Digests) -> tuple[list[list[list[Any]]], dict[str, Path]]:
-    """For each root its files with SHA-256 and time of change, and a path for every SHA-256."""
+    """For each root its files with SHA-256 and modification time, and a path for every SHA-256."""
     listed, paths = [], dict[str, Path]()
     for root in roots:
         rows = []

@@ -12,21 +12,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .. import crash, terminal
+from .. import terminal
 from ..catalogue import candidates, checking, decisions
 from ..catalogue import export as exports
 from ..catalogue.generate import generate
 from ..catalogue.planning import Planner, read, take
 from ..catalogue.settings import Settings, from_dict
 from ..catalogue.store import NAME, Catalogue
-from ..errors import NotFound, TrainingError, UserError
+from ..errors import NotFound, UserError
 from ..jobs.catalogue_host import base_model, host
 from ..jobs.environment import Standalone
 from ..jobs.kinds.kind import Stopped
 from ..jobs.library_loras import loras
 from ..marks import c2pa
 from ..marks.c2pa import Credentials
-from . import data_dir
+from ..products import mappings
+from ..products.mappings import Mappings
+from . import data_dir, exit_code
 from .interrupt import stop_on
 from .review import changes
 
@@ -45,22 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = importlib.import_module(f".{_OTHERS[words[0]]}", __package__).main(words[1:])
         return code
     options = _parser().parse_args(words)
-    try:
-        code = options.command(options)
-    except (UserError, OSError) as error:
-        terminal.print_error(error)
-        return terminal.BAD_INPUT
-    except TrainingError as error:
-        terminal.print_message(f"error: {error}")
-        return terminal.FAILED
-    except (Stopped, KeyboardInterrupt):
-        terminal.print_message("stopped; what is drawn is kept, run the same command again to go on.")
-        return terminal.STOPPED
-    except Exception as error:  # noqa: BLE001 - the last place where a crash can become a sentence
-        folder = getattr(options, "out", None) or getattr(options, "catalogue", None) or Path()
-        terminal.print_message(f"error: {crash.sentence(error, crash.write(folder))}")
-        return terminal.FAILED
-    return code
+    folder = getattr(options, "out", None) or getattr(options, "catalogue", None) or Path()
+    return exit_code.of(
+        lambda: options.command(options),
+        stopped="stopped; what is drawn is kept, run the same command again to go on.",
+        folder=folder,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,28 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
     drawn = data_dir.subcommand(commands, "generate", _generate, "draw candidates of every product, and finish them")
     _add_list(drawn)
-    drawn.add_argument(
-        "--channel",
-        action="append",
-        metavar="NAME",
-        help="channel that images are finished for, or its file; may be repeated",
-    )
-    drawn.add_argument(
-        "--out",
-        type=terminal.path,
-        required=True,
-        metavar="DIR",
-        help="folder of the finished images; the catalogue lies in it, too",
-    )
-    drawn.add_argument("--candidates", type=int, metavar="N", help="images of each product (default: 4)")
-    drawn.add_argument("--base-model", type=terminal.path, metavar="FILE", help="checkpoint or diffusers folder")
-    drawn.add_argument("--seed", type=int, metavar="N", help="all seeds are derived from it (default: 1234)")
-    drawn.add_argument(
-        "--keep-product",
-        action="store_true",
-        default=None,
-        help="keep the products of photos with a mask, and draw what is around them",
-    )
+    _add_drawing(drawn)
     _add_credentials(drawn)
     checked = data_dir.subcommand(
         commands, "check", _check, "say what would be drawn of a product list, and draw nothing"
@@ -103,30 +74,52 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(checked)
     approved = data_dir.subcommand(commands, "approve", _approve, "approve or reject a candidate")
     _add_catalogue(approved)
-    approved.add_argument("--sku", required=True, metavar="SKU")
-    approved.add_argument("--candidate", type=int, required=True, metavar="N", help="its number")
-    approved.add_argument(
-        "--crop",
-        type=_crop,
-        metavar="L,T,R,B",
-        help="part that is used: left, top, right, bottom as shares of the sides",
-    )
-    approved.add_argument("--reject", action="store_true", help="reject it instead")
-    approved.add_argument("--comment", default="", metavar="TEXT")
-    approved.add_argument("--who", default="", metavar="NAME", help="who says so")
+    _add_decision(approved)
     exported = data_dir.subcommand(commands, "export", _export, "finish the approved images for the channels")
     _add_catalogue(exported)
-    exported.add_argument(
-        "--out", type=terminal.path, required=True, metavar="DIR", help="folder of the finished images"
-    )
-    exported.add_argument(
-        "--channel", action="append", metavar="NAME", help="channels instead of the catalogue's; may be repeated"
-    )
-    exported.add_argument(
-        "--all", action="store_true", help="also the first image of each product that nobody has decided about"
-    )
+    _add_export(exported)
     _add_credentials(exported)
     return parser
+
+
+def _add_drawing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--channel", action="append", metavar="NAME",
+        help="channel that images are finished for, or its file; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=terminal.path, required=True, metavar="DIR",
+        help="folder of the finished images; the catalogue lies in it, too",
+    )  # fmt: skip
+    parser.add_argument("--candidates", type=int, metavar="N", help="images of each product (default: 4)")
+    parser.add_argument("--base-model", type=terminal.path, metavar="FILE", help="checkpoint or diffusers folder")
+    parser.add_argument("--seed", type=int, metavar="N", help="all seeds are derived from it (default: 1234)")
+    parser.add_argument(
+        "--keep-product", action="store_true", default=None,
+        help="keep the products of photos with a mask, and draw what is around them",
+    )  # fmt: skip
+
+
+def _add_decision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sku", required=True, metavar="SKU")
+    parser.add_argument("--candidate", type=int, required=True, metavar="N", help="its number")
+    parser.add_argument(
+        "--crop", type=_crop, metavar="L,T,R,B",
+        help="part that is used: left, top, right, bottom as shares of the sides",
+    )  # fmt: skip
+    parser.add_argument("--reject", action="store_true", help="reject it instead")
+    parser.add_argument("--comment", default="", metavar="TEXT")
+    parser.add_argument("--who", default="", metavar="NAME", help="who says so")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=terminal.path, required=True, metavar="DIR", help="folder of the finished images")
+    parser.add_argument(
+        "--channel", action="append", metavar="NAME", help="channels instead of the catalogue's; may be repeated"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="also the first image of each product that nobody has decided about"
+    )
 
 
 def _add_list(parser: argparse.ArgumentParser) -> None:
@@ -214,13 +207,14 @@ def _generate(options: argparse.Namespace) -> int:
     # What is wrong is said before anything is drawn.
     credentials = _credentials(options)
     environment = Standalone(options.data_dir)
-    planner, listing = Planner(settings, loras(environment, settings)), read(settings)
+    kept = Mappings(options.data_dir / mappings.FOLDER)
+    planner, listing = Planner(settings, loras(environment, settings)), read(settings, mappings=kept)
     exports.wanted(settings, settings.channels)
     catalogue = catalogue or Catalogue.create(folder, settings)
     try:
         for problem in listing.problems[:_MOST_SHOWN]:
             terminal.print_message(f"{options.products}: row {problem.row}: {problem.sentence}")
-        take(catalogue, settings, listing, planner)
+        take(catalogue, settings, listing, planner, kept)
         candidates.request(catalogue)
         with _stopping() as check:
             done = generate(
@@ -235,6 +229,7 @@ def _generate(options: argparse.Namespace) -> int:
         unmatched = catalogue.page(state="unmatched", limit=1000).products
     finally:
         catalogue.close()
+    _print_refused(finished)
     if unmatched:
         terminal.print_message(
             f"no rule fits these products, so nothing is drawn of them ({len(unmatched)}): "
@@ -289,6 +284,13 @@ def _print_failures(catalogue: Catalogue) -> None:
                 break
 
 
+def _print_refused(exported: exports.Exported) -> None:
+    for sentence in exported.refused[:_MOST_SHOWN]:
+        terminal.print_message(sentence)
+    if surplus := exported.refused[_MOST_SHOWN:]:
+        terminal.print_message(f"{len(surplus)} more images are refused; the last line names them all.")
+
+
 @contextmanager
 def _stopping() -> Iterator[Callable[[], None]]:
     """What is to be called between two pieces of work: it raises ``Stopped`` after a signal."""
@@ -305,7 +307,8 @@ def _stopping() -> Iterator[Callable[[], None]]:
 def _check(options: argparse.Namespace) -> int:
     settings = _settings(options, Settings())
     planner = Planner(settings, loras(Standalone(options.data_dir), settings))
-    terminal.print_json(checking.check(planner, read(settings)))
+    kept = Mappings(options.data_dir / mappings.FOLDER)
+    terminal.print_json(checking.check(planner, read(settings, mappings=kept)))
     return terminal.DONE
 
 
@@ -342,5 +345,6 @@ def _export(options: argparse.Namespace) -> int:
             )  # fmt: skip
     finally:
         catalogue.close()
+    _print_refused(done)
     terminal.print_json(done.to_dict())
     return terminal.DONE

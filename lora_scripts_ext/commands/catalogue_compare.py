@@ -8,13 +8,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from .. import crash, terminal
+from .. import terminal
 from ..comparison.card import LAYOUTS
 from ..contract import WeightedLora
 from ..errors import UserError
 from ..jobs.environment import Standalone
 from ..jobs.kinds.comparison import Compare, ComparisonOptions, draw_comparison
 from ..jobs.kinds.options import read
+from . import exit_code
 
 # Options that are called as the job's keys are.
 _SAME = (
@@ -25,17 +26,11 @@ _SAME = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``catalogue compare``; returns the exit code: 0 done, 2 bad input, 130 stopped, 1 anything else."""
     options = _parser().parse_args(arguments)
-    try:
-        return _compare(options)
-    except (UserError, OSError) as error:
-        terminal.print_error(error)
-        return terminal.BAD_INPUT
-    except KeyboardInterrupt:
-        terminal.print_message("stopped; what is drawn is kept, run the same command again to go on.")
-        return terminal.STOPPED
-    except Exception as error:  # noqa: BLE001 - the last place where a crash can become a sentence
-        terminal.print_message(f"error: {crash.sentence(error, crash.write(options.out))}")
-        return terminal.FAILED
+    return exit_code.of(
+        lambda: _compare(options),
+        stopped="stopped; what is drawn is kept, run the same command again to go on.",
+        folder=options.out,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

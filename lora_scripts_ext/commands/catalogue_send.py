@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import terminal
-from ..errors import UserError
 from ..integrations import akeneo, manifest, shopify, woocommerce
 from ..integrations.journal import Journal
 from ..integrations.outcome import Service
 from ..integrations.settings import Settings
+from . import exit_code
 
 _SERVICES: dict[str, tuple[Callable[[Settings], Service], tuple[str, ...]]] = {
     "akeneo": (akeneo.Akeneo, akeneo.KEYS),
@@ -23,20 +23,11 @@ _SERVICES: dict[str, tuple[Callable[[Settings], Service], tuple[str, ...]]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``catalogue send``; returns the exit code: 0 all are there, 1 some are not, 2 bad input, 130 stopped."""
     options = _parser().parse_args(arguments)
-    try:
-        return _send(options.service, options.manifest, options.config)
-    except (UserError, OSError) as error:
-        terminal.print_error(error)
-        return terminal.BAD_INPUT
-    except KeyboardInterrupt:
-        terminal.print_message("stopped; run the same command again to go on.")
-        return terminal.STOPPED
-    except Exception as error:  # noqa: BLE001 - the last place where a crash can become a sentence
-        # It needs torch, for which nobody should wait who only sends files.
-        from .. import crash
-
-        terminal.print_message(f"error: {crash.sentence(error, crash.write(options.manifest.parent))}")
-        return terminal.FAILED
+    return exit_code.of(
+        lambda: _send(options.service, options.manifest, options.config),
+        stopped="stopped; run the same command again to go on.",
+        folder=options.manifest.parent,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

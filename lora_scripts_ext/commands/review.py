@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import crash, terminal
-from ..errors import TrainingError, UserError
+from .. import terminal
+from ..errors import UserError
 from ..jobs import review_plan
 from ..jobs.environment import Standalone
 from ..jobs.kinds import review
@@ -19,6 +19,7 @@ from ..jobs.kinds.kind import Stopped
 from ..jobs.kinds.options import read
 from ..jobs.kinds.review import ReviewOptions
 from ..jobs.review_plan import Checkpoint
+from . import exit_code
 from .interrupt import stop_on
 
 _FOLDERS = (".", "models", "models/Stable-diffusion")
@@ -28,20 +29,11 @@ _EVENTS = "events.jsonl"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``review``; returns the exit code: 0 done, 2 bad input, 130 stopped, 1 anything else."""
     options = _parser().parse_args(arguments)
-    try:
-        return _review(options)
-    except (UserError, OSError) as error:
-        terminal.print_error(error)
-        return terminal.BAD_INPUT
-    except TrainingError as error:
-        terminal.print_message(f"error: {error}")
-        return terminal.FAILED
-    except (Stopped, KeyboardInterrupt):
-        terminal.print_message("stopped; what is drawn is kept, run the same command again to go on.")
-        return terminal.STOPPED
-    except Exception as error:  # noqa: BLE001 - the last place where a crash can become a sentence
-        terminal.print_message(f"error: {crash.sentence(error, crash.write(_images(options.out)))}")
-        return terminal.FAILED
+    return exit_code.of(
+        lambda: _review(options),
+        stopped="stopped; what is drawn is kept, run the same command again to go on.",
+        folder=_images(options.out),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -36,7 +36,7 @@ def finished(drawn: Image.Image, request: DrawRequest) -> Image.Image:
 def whole_cells(mask: Image.Image, side: int) -> Image.Image:
     """``mask`` with every cell of ``side`` pixels white in which any pixel is not black; its sides are multiples.
 
-    A latent cell with anything to draw anew is drawn anew, or its share of the old image would remain.
+    A latent cell that the mask touches is inpainted as a whole, or its share of the old image would remain.
     """
     pixels = np.asarray(mask)
     height, width = (length // side for length in pixels.shape)

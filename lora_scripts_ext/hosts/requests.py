@@ -10,7 +10,7 @@ import numpy as np
 from ..contract import DrawRequest
 from ..errors import UserError
 
-#: size in bytes and time of change in ns, by which another file of the same name is told
+#: size in bytes and modification time in ns, which differ for another file of the same name
 Stamp = tuple[int, int]
 
 

@@ -113,7 +113,7 @@ class Shopify:
         journal.write(image, DONE, id=media)
 
     def _staged(self, image: Image) -> str:
-        """Upload the file to where Shopify says; returns how the shop is told of it."""
+        """Upload the file to where Shopify says; returns the address that productCreateMedia takes."""
         content = image.content()
         wanted = {
             "filename": image.file_name, "mimeType": image.content_type, "resource": "PRODUCT_IMAGE",

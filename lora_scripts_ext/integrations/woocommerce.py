@@ -1,6 +1,6 @@
 """Finished images in WooCommerce: first into WordPress's media library, then, by their ids, to the product.
 
-A product that is given an address (``src``) would load the file anew at every change, and the library would fill with
+A product that is given an address (``src``) would load the file again at every change, and the library would fill with
 copies.
 """
 

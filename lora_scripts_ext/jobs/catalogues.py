@@ -22,10 +22,11 @@ from ..errors import Conflict, NotFound, UserError
 from ..library.job import ENDED, OWNED, Job, NewJob
 from ..library.models import TRASH
 from ..library.queue import Queue
-from ..products import data_file
+from ..products import data_file, mappings
 from ..products import listing as listings
 from ..products.columns import Columns
 from ..products.listing import Listing
+from ..products.mappings import Mappings
 from ..products.product import located
 from ..products.rules import Rules
 from ..training import lock
@@ -50,6 +51,7 @@ class Catalogues:
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._folder = environment.data_dir / FOLDER
+        self._mappings = Mappings(environment.data_dir / mappings.FOLDER)
         # Settings are read, changed and written: of two changes at once neither may be lost.
         self._changing = threading.RLock()
 
@@ -100,7 +102,7 @@ class Catalogues:
         catalogue = Catalogue.create(folder, settings)
         try:
             if listing is not None:
-                planning.take(catalogue, settings, listing, self._planner(settings, folder))
+                planning.take(catalogue, settings, listing, self._planner(settings, folder), self._mappings)
         finally:
             catalogue.close()
         return id
@@ -121,7 +123,7 @@ class Catalogues:
                     listing = self._listing(tried, None)
             settings = self._settings(before, values, catalogue.folder)
             if listing is not None:
-                planning.take(catalogue, settings, listing, self._planner(settings, catalogue.folder))
+                planning.take(catalogue, settings, listing, self._planner(settings, catalogue.folder), self._mappings)
             elif values.keys() & _OF_PLAN:
                 planning.plan_again(catalogue, settings, self._planner(settings, catalogue.folder))
             else:
@@ -143,7 +145,9 @@ class Catalogues:
             listing = self._listing(settings, rows)
             if listing is None:
                 raise UserError("source: the catalogue has no list; send one, or its rows.")
-            return planning.take(catalogue, settings, listing, self._planner(settings, catalogue.folder))
+            return planning.take(
+                catalogue, settings, listing, self._planner(settings, catalogue.folder), self._mappings
+            )
 
     def take_list(self, id: str, file: Path) -> Changes:
         """Keep a list that was sent in the catalogue's folder, and take it.
@@ -283,8 +287,8 @@ class Catalogues:
             if len(rows) > _MOST_ROWS:
                 raise UserError(f"products: there are {len(rows)}, at most {_MOST_ROWS} are taken; split the list.")
             columns = Columns.from_dict(settings.columns)
-            return listings.from_rows(rows, columns, readable=self._environment.readable)
-        return planning.read(settings, self._environment.readable) if settings.source else None
+            return listings.from_rows(rows, columns, readable=self._environment.readable, mappings=self._mappings)
+        return planning.read(settings, self._environment.readable, self._mappings) if settings.source else None
 
 
 def queue_drawing(queue: Queue, environment: Environment, catalogue: Catalogue, job: NewJob) -> Job:

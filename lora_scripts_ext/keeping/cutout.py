@@ -23,7 +23,7 @@ class Cutout:
     Attributes:
         pixels: RGB, the product's own colours; where it is transparent they mean nothing.
         alpha: mode L, of the same size: how much of each pixel is product.
-        source: what told the product from its background.
+        source: what separated the product from its background.
     """
 
     pixels: Image.Image
@@ -55,7 +55,7 @@ def cut_out(photo: Path, mask: Path | None = None, model: str = segmentation.DEF
         model: rembg's name of a model; one that may not be used commercially is refused even where none is needed.
 
     Raises:
-        UserError: a file cannot be read, the mask does not fit, or nothing tells the product from its background.
+        UserError: a file cannot be read, the mask does not fit, or the product cannot be separated from its background.
     """
     segmentation.require_licence(model)
     decoded = _read(photo)

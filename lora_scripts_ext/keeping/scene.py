@@ -22,7 +22,7 @@ _GROUND = (200, 200, 200)
 
 
 def plan(placed: Placed) -> Inpainting:
-    """What is drawn anew around the product: everything but its inside.
+    """What is inpainted around the product: everything but its inside.
 
     The image that is started from has a neutral ground, so that nothing of the photo's old background is seen. The mask
     reaches a few pixels into the product and is feathered, so that the latents at its edge are drawn, too.

@@ -14,7 +14,7 @@ from ..products.safety import WordList
 from .verdict import Reason
 
 if TYPE_CHECKING:
-    from ..captioning.logos import Looks
+    from ..captioning.logos import LogoDetector
 
 _WHAT = "logos"
 
@@ -48,7 +48,9 @@ def of_words(words: WordList, names: Sequence[str], captions: Mapping[str, str],
                 found.add(name, Reason("competitor", "doubtful", said))
 
 
-def of_logos(looks: Looks, folder: Path, names: Sequence[str], progress: Progress, check: Check, found: Found) -> None:
+def of_logos(
+    detector: LogoDetector, folder: Path, names: Sequence[str], progress: Progress, check: Check, found: Found
+) -> None:
     """Note the images that show a logo, a watermark or text.
 
     Raises:
@@ -56,9 +58,9 @@ def of_logos(looks: Looks, folder: Path, names: Sequence[str], progress: Progres
     """
     progress(0, len(names), _WHAT)
     unreadable: list[Skipped] = []
-    for done, batch in batches(images(folder, names), looks.batch, unreadable):
+    for done, batch in batches(images(folder, names), detector.batch, unreadable):
         check()
-        for one, visible in zip(batch, looks.visible(batch), strict=True):
+        for one, visible in zip(batch, detector.visible(batch), strict=True):
             if visible is None:
                 found.unclear.append(one.name)
             elif visible:

@@ -22,7 +22,7 @@ from . import brand_safety
 from .report import Report, report
 
 if TYPE_CHECKING:
-    from ..captioning.logos import Looks
+    from ..captioning.logos import LogoDetector
 
 
 def check(
@@ -35,7 +35,7 @@ def check(
     *,
     encoding: str = "",
     words: WordList | None = None,
-    logos: Looks | None = None,
+    logos: LogoDetector | None = None,
 ) -> Report:
     """The report on a folder as training would read it, without excluded images; ``stop`` as in ``report``.
 

@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import UserError
 from . import delimited_list, json_list, photo_folder, xlsx
 from .columns import Columns, plain
+from .mappings import Mappings
 from .product import FIELDS, FILES, Product, located
 from .row import LARGEST, LONGEST_CELL, MOST_COLUMNS, Row, Rows
 
@@ -68,15 +69,17 @@ def read(
     encoding: str = "",
     sheet: str = "",
     readable: Callable[[str], Path] | None = None,
+    mappings: Mappings | None = None,
 ) -> Listing:
     """Read a product list: CSV, TSV, JSON, XLSX, or a folder of product photos.
 
     Args:
         path: of the file or folder.
-        columns: those that are given; the others are guessed.
+        columns: those that are given; the others are guessed. Without any, those of ``mappings`` count.
         encoding: of a text file where it is neither UTF-8, UTF-16 nor clearly Chinese GBK.
         sheet: of a workbook; empty takes the first one that is shown.
         readable: refuses, with a UserError, a path that may not be read; None where all may.
+        mappings: columns that were given for earlier lists.
 
     Raises:
         UserError: the list cannot be read, or which column has the SKU is not known.
@@ -84,7 +87,7 @@ def read(
     try:
         rows = _rows(path, encoding, sheet)
         folder = path if path.is_dir() else path.parent
-        return _Reader(str(path), folder, columns or Columns(), readable).read(rows)
+        return _Reader(str(path), folder, columns or Columns(), readable, mappings).read(rows)
     except OSError as error:
         raise UserError(f"{path}: it cannot be read ({error.strerror}); check the path.") from error
 
@@ -95,6 +98,7 @@ def from_rows(
     *,
     folder: Path | None = None,
     readable: Callable[[str], Path] | None = None,
+    mappings: Mappings | None = None,
 ) -> Listing:
     """The products of objects, such as those of a request.
 
@@ -103,11 +107,12 @@ def from_rows(
         columns: as for :func:`read`.
         folder: what paths are relative to; None where they must be absolute.
         readable: as for :func:`read`.
+        mappings: likewise.
 
     Raises:
         UserError: which key has the SKU is not known.
     """
-    reader = _Reader("products", folder, columns or Columns(), readable)
+    reader = _Reader("products", folder, columns or Columns(), readable, mappings)
     return reader.read(json_list.of_objects(enumerate(rows, 1)))
 
 
@@ -131,12 +136,18 @@ class _Reader:
     """Makes products of rows."""
 
     def __init__(
-        self, where: str, folder: Path | None, wanted: Columns, readable: Callable[[str], Path] | None
+        self,
+        where: str,
+        folder: Path | None,
+        wanted: Columns,
+        readable: Callable[[str], Path] | None,
+        mappings: Mappings | None,
     ) -> None:
         self._where = where
         self._folder = folder
         self._wanted = wanted
         self._readable = readable
+        self._mappings = mappings
         self._rows_of: dict[str, int] = {}
         self._problems: list[Problem] = []
 
@@ -144,7 +155,7 @@ class _Reader:
         """The whole list."""
         header, rest = self._header(rows)
         self._headers = _named(header.cells)
-        self._columns = self._wanted.completed(self._headers)
+        self._columns = self._completed(self._headers)
         if not self._columns.header("sku"):
             raise UserError(
                 f"{self._where}: no column is the SKU, there are only {', '.join(self._headers[:20])}; name one of "
@@ -176,7 +187,13 @@ class _Reader:
         there = set(map(plain, headers))
         if any(plain(header) not in there for header in self._wanted.headers.values() if header):
             return False
-        return bool(self._wanted.completed(headers).header("sku"))
+        return bool(self._completed(headers).header("sku"))
+
+    def _completed(self, headers: Sequence[str]) -> Columns:
+        given = self._wanted
+        if not given.headers and self._mappings is not None:
+            given = self._mappings.of(headers)
+        return given.completed(headers)
 
     def _product(self, row: Row) -> Product | None:
         """The product of a row; None where something is wrong with it, which then is one of the problems."""

@@ -62,8 +62,8 @@ def compose(
         channel: name of the channel that the image is for.
         triggers: trigger words of the LoRAs; those that are not there already are put in front.
         language: ``en`` or ``zh``.
-        kept: whether the product itself is in the image already. Then only its surroundings are said: a model that is
-            told of the product draws a second one beside it.
+        kept: whether the product itself is in the image already. Then the prompt describes its surroundings alone: a
+            model whose prompt names the product draws a second one.
     """
     parts = templates.parts(product, channel)
     if kept:

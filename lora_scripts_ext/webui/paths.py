@@ -124,10 +124,10 @@ def relist(changed: Path | None = None) -> None:
         from ..hosts.webui.generation_lock import held
 
         if changed is None or held():
-            # While a model is trained no LoRA is in its weights; afterwards the file is read by its time of change.
+            # While a model is trained no LoRA is in its weights; afterwards the file is read by its modification time.
             shared_state.publish()
         else:
-            model_module().make(lambda: None).replaced(changed)
+            model_module().make(lambda: None).republish(changed)
 
 
 def readable(path: str) -> Path:

@@ -1,4 +1,4 @@
-"""A catalogue whose candidates are there without a model: small images that are told apart, to test a page with."""
+"""A catalogue whose candidates are there without a model: small images that all differ, to test a page with."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def largest_difference(image: Image.Image, other: Image.Image) -> int:
 
 
 def inpainted(drawer: Drawer) -> dict[str, object]:
-    """The right half of a picture drawn anew: what of it stays, and what changes with the seed."""
+    """An image whose right half is inpainted: how much of the rest changes, and what changes with the seed."""
     mask = Image.new("L", (SIDE, SIDE), 0)
     mask.paste(255, (SIDE // 2, 0, SIDE, SIDE))
     images = drawer.draw(replace(REQUEST, inpainting=Inpainting(picture(), mask, 0.8)))

@@ -40,11 +40,11 @@ FLOW_SAMPLERS = ("Euler",)
 
 @dataclass(frozen=True)
 class Kept:
-    """What stays of an image that is drawn anew in part.
+    """The image that is inpainted, and which part of it.
 
     Attributes:
         latents: float32 [1, channels, height, width], of the whole image.
-        drawn: float32 [1, 1, height, width], 1 where it is drawn anew and 0 where it stays.
+        drawn: float32 [1, 1, height, width], 1 where it is inpainted and 0 where it is kept.
         strength: from 0 to 1, how much of the noise the drawing starts with.
     """
 

@@ -12,7 +12,7 @@ from ...errors import UserError
 
 @dataclass(frozen=True)
 class Stamp:
-    """A file's real path, size in bytes and time of change in ns: what tells another file of the same name."""
+    """A file's real path, size in bytes and modification time in ns: what tells another file of the same name."""
 
     path: str
     size: int

@@ -17,7 +17,7 @@ from .kind import Kind, Plan, absolute, folder_name, stop_check
 from .options import option, read
 
 if TYPE_CHECKING:
-    from ...captioning.logos import Looks
+    from ...captioning.logos import LogoDetector
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Check(Kind):
 
 
 @contextmanager
-def _looking(options: CheckOptions) -> Iterator[Looks | None]:
+def _looking(options: CheckOptions) -> Iterator[LogoDetector | None]:
     """What looks for logos, let go of at the end; None where nothing does."""
     if not options.logos:
         yield None

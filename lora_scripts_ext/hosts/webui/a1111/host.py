@@ -109,15 +109,18 @@ class A1111Host:
         shared_state.networks().networks_in_memory.pop(lora.stem, None)
         shared_state.publish()
 
-    def replaced(self, lora: Path) -> None:
-        """As :meth:`publish`, while the model is not held: the weights are put right before the next image."""
-        self.publish(lora)
-        generation_lock.when_free(self._take_out_replaced)
+    def republish(self, lora: Path) -> None:
+        """As :meth:`publish`, while no run holds the model.
 
-    def _take_out_replaced(self) -> None:
-        # Not shared.sd_model, which would load one.
-        if isinstance(sd_models.model_data.sd_model, nn.Module):
-            with without_networks(sd_models.model_data.sd_model, self._replaced):
+        Where an older file of that name is merged into the weights, that is undone before the next image.
+        """
+        self.publish(lora)
+        generation_lock.when_free(self._unmerge_replaced)
+
+    def _unmerge_replaced(self) -> None:
+        # Of all that are in memory. Not by shared.sd_model, which would load one.
+        for model in sd_models.model_data.loaded_sd_models:
+            with without_networks(model, self._replaced):
                 pass
 
 

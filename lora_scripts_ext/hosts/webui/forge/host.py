@@ -115,12 +115,15 @@ class ForgeHost:
         shared.sd_model.current_lora_hash = ""
         shared_state.publish()
 
-    def replaced(self, lora: Path) -> None:
-        """As :meth:`publish`, while the model is not held: the weights are put right before the next image."""
-        self.publish(lora)
-        generation_lock.when_free(self._take_out_replaced)
+    def republish(self, lora: Path) -> None:
+        """As :meth:`publish`, while no run holds the model.
 
-    def _take_out_replaced(self) -> None:
+        Where an older file of that name is merged into the weights, that is undone before the next image.
+        """
+        self.publish(lora)
+        generation_lock.when_free(self._unmerge_replaced)
+
+    def _unmerge_replaced(self) -> None:
         # Until it is first needed there is no model.
         if hasattr(shared.sd_model, "forge_objects_original"):
             with _bare(shared.sd_model, self._replaced):
