@@ -2,10 +2,8 @@
 
 import io
 import json
-import os
 import stat
 import struct
-import subprocess
 import sys
 import zipfile
 
@@ -19,10 +17,12 @@ from lora_scripts_ext.commands import prepare_dataset
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.images import bucket
 from lora_scripts_ext.images.excluded import HIDDEN
-from lora_scripts_ext.preparation import archive, background, prepare, subject, upload
+from lora_scripts_ext.preparation import archive, prepare, subject, upload
 from lora_scripts_ext.preparation.prepare import PreparationOptions
 
+from . import segmentation_model
 from .photos import photo
+from .segmentation_model import needs_rembg
 
 GRID = bucket.grid(configs.from_dict({"train_data_dir": "a", "base_model": "b", "output_dir": "c"}), [256], 8)
 
@@ -163,43 +163,16 @@ def test_a_mistake_is_a_sentence_and_writes_nothing(options, out, sentence, tmp_
     assert snapshot(tmp_path) == before
 
 
-def require_rembg():
-    """Skip where rembg is missing; importing it here would change the number of threads for the tests that follow."""
-    if not background.available():
-        pytest.skip("rembg is not installed")
-
-
-def write_u2net(folder):
-    """A model of rembg's shape that takes what is dark for the subject."""
-    import onnx
-    from onnx import TensorProto, helper
-
-    folder.mkdir()
-    pixels = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 320, 320])
-    mask = helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 1, 320, 320])
-    nodes = [
-        helper.make_node("ReduceMean", ["input", "axes"], ["light"]),
-        helper.make_node("Mul", ["light", "steep"], ["darkness"]),
-        helper.make_node("Sigmoid", ["darkness"], ["output"]),
-    ]
-    axes = helper.make_tensor("axes", TensorProto.INT64, [1], [1])
-    steep = helper.make_tensor("steep", TensorProto.FLOAT, [1], [-10])
-    graph = helper.make_graph(nodes, "u2net", [pixels], [mask], [axes, steep])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    onnx.save(model, folder / "u2net.onnx")
-
-
+@needs_rembg
 def test_a_background_is_removed_with_the_model_that_is_there_and_none_is_fetched(tmp_path, monkeypatch):
-    require_rembg()
     (tmp_path / "in").mkdir()
     product(0.4, 0.4).save(tmp_path / "in" / "box.png")
     options = PreparationOptions(crop="none", without_background=True)
     monkeypatch.setenv("U2NET_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MODEL_CHECKSUM_DISABLED", "1")
-    with pytest.raises(UserError, match=r"u2net.onnx is not on this machine; put it into .*home"):
+    with pytest.raises(UserError, match=r"isnet-general-use.onnx is not on this machine; put it into .*home"):
         prepare.prepare(tmp_path / "in", ["box.png"], tmp_path / "out", GRID, options)
     assert not (tmp_path / "out").exists()
-    write_u2net(tmp_path / "home")
+    segmentation_model.write(tmp_path / "home")
     result = prepare.prepare(tmp_path / "in", ["box.png"], tmp_path / "out", GRID, options)
     assert result.copies == {"box.png": "box.png"}
     pixels = np.asarray(Image.open(tmp_path / "out" / "box.png").convert("L"))
@@ -207,23 +180,6 @@ def test_a_background_is_removed_with_the_model_that_is_there_and_none_is_fetche
     # The backdrop was no brighter than 236; the box is where it was.
     assert np.median(pixels) > 245
     assert pixels[round(0.5 * height), round(0.46 * width)] < 60
-
-
-def test_removing_backgrounds_leaves_the_number_of_threads(tmp_path):
-    """numba sets it when rembg is imported, and so a training in the same process would be rounded otherwise."""
-    require_rembg()
-    write_u2net(tmp_path / "home")
-    program = """
-from PIL import Image
-from lora_scripts_ext import threads
-from lora_scripts_ext.preparation import background
-assert threads.take(1)
-background.remover()(Image.new("RGB", (8, 8)))
-print(threads.count())
-"""
-    environment = {**os.environ, "U2NET_HOME": str(tmp_path / "home"), "MODEL_CHECKSUM_DISABLED": "1"}
-    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert ended.stdout.split() == ["1"]
 
 
 def test_without_rembg_the_error_names_how_to_get_it(tmp_path, monkeypatch):

@@ -70,7 +70,9 @@ def cut_out(photo: Path, mask: Path | None = None, model: str = segmentation.DEF
     try:
         return _checked(photo, Cutout(pixels, segmentation.alpha(pixels, model), "model"))
     except UserError as error:
-        raise UserError(f"{photo}: its background is not plain white. {error}") from error
+        raise UserError(
+            f"{photo}: its background is not plain white; give it a transparent one or a mask. {error}"
+        ) from error
 
 
 def _read(path: Path) -> decode.DecodedImage:

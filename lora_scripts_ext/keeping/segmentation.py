@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from .. import threads
 from ..errors import UserError
 
 DEFAULT = "isnet-general-use"
@@ -24,6 +29,7 @@ LICENCES = {
     "birefnet-hrsod": "MIT",
     "birefnet-dis": "MIT",
 }
+_NO_CHECKSUM = "MODEL_CHECKSUM_DISABLED"
 _NON_COMMERCIAL = {"bria-rmbg": "CC BY-NC 4.0"}
 
 
@@ -44,28 +50,80 @@ def require_licence(model: str) -> None:
     raise UserError(f"The licence of the cut-out model {model} is not known here; choose one of: {known}.")
 
 
-def alpha(pixels: Image.Image, model: str) -> Image.Image:
+def require(model: str = DEFAULT) -> None:
+    """Raise what :func:`alpha` would for any image.
+
+    Raises:
+        UserError: the model may not be used, is not there or cannot be read, or rembg is not installed.
+    """
+    _session(model)
+
+
+def alpha(pixels: Image.Image, model: str = DEFAULT) -> Image.Image:
     """How much of each pixel is product, mode L of the image's size. Nothing is downloaded.
 
     Raises:
-        UserError: the model may not be used, is not there, or rembg is not installed.
+        UserError: as for :func:`require`.
     """
-    require_licence(model)
-    try:
-        rembg = importlib.import_module("rembg")
-    except ImportError as error:
-        raise UserError(
-            "The package rembg, which finds a product before any background, is not installed; run "
-            "`pip install rembg[cpu]`, or give the photo a transparent background or a mask."
-        ) from error
-    file = _folder() / f"{model}.onnx"
-    if not file.is_file():
-        raise UserError(f"{file}: there is no such file; download this model of rembg's and put it there.")
-    found = rembg.remove(pixels, session=rembg.new_session(model), only_mask=True)
+    session = _session(model)
+    with threads.restored():
+        found = importlib.import_module("rembg").remove(pixels, session=session, only_mask=True)
     return Image.fromarray(np.asarray(found)).convert("L")
 
 
-def _folder() -> Path:
-    """Where rembg keeps its models."""
-    home = os.environ.get("U2NET_HOME") or f"{os.environ.get('XDG_DATA_HOME', '~')}/.u2net"
-    return Path(home).expanduser()
+def _session(model: str) -> Any:
+    """rembg's session with this model."""
+    require_licence(model)
+    # A training or an image made afterwards in this process must be rounded as before.
+    with threads.restored():
+        try:
+            importlib.import_module("rembg")
+        except ImportError as error:
+            raise UserError(
+                "Finding a product in its photo needs the package rembg, which is not installed; run "
+                "`pip install rembg[cpu]`."
+            ) from error
+        return _loaded(model, _file(model))
+
+
+def _file(model: str) -> Path:
+    """Where the model is: rembg would fetch a missing one by itself, and the user has to say so."""
+    from rembg.sessions.base import BaseSession
+
+    name = f"{model}.onnx"
+    # Before 2.0.70 all models lay in one folder; later each has its own, and the old one is read, too.
+    of_old = getattr(BaseSession, "legacy_home", BaseSession.u2net_home)
+    folders = [Path(of_old())]
+    if hasattr(BaseSession, "rembg_home"):
+        folders.insert(0, Path(BaseSession.rembg_home(), "models", model))
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(
+        f"rembg's model {name} is not on this machine; put it into {folders[0]}, or fetch it once with "
+        f"python -c \"import rembg; rembg.new_session('{model}')\"."
+    )
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: str, file: Path) -> Any:
+    """The session, kept: loading takes seconds."""
+    with _without_checksums():
+        try:
+            return importlib.import_module("rembg").new_session(model)
+        except Exception as error:  # onnxruntime's errors have no class in common
+            raise UserError(f"{file}: this model of rembg's cannot be read ({error}); fetch it again.") from error
+
+
+@contextmanager
+def _without_checksums() -> Iterator[None]:
+    """rembg before 2.0.70 downloads a model again whose checksum it does not know, as of one in half precision."""
+    before = os.environ.get(_NO_CHECKSUM)
+    os.environ[_NO_CHECKSUM] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_NO_CHECKSUM]
+        else:
+            os.environ[_NO_CHECKSUM] = before

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -95,7 +95,8 @@ def prepare(
     """
     check_options(options, folder, out)
     new_names = {name: (PurePosixPath(below) / new).as_posix() for name, new in _new_names(names, options).items()}
-    cut_out = background.remover() if options.without_background else None
+    if options.without_background:
+        background.require()
     record, edits = _read_record(out), edited.read(folder)
     copies: dict[str, str] = {}
     skipped: list[Skipped] = []
@@ -103,7 +104,7 @@ def prepare(
     def make(name: str) -> str | Skipped:
         try:
             target, edit = new_names[name], edits.get(name, UNEDITED)
-            return _make(folder / name, edit, out / target, grid, options, cut_out, record.get(target))
+            return _make(folder / name, edit, out / target, grid, options, record.get(target))
         except decode.Unreadable as error:
             return Skipped(name, str(error))
         except OSError as error:
@@ -176,7 +177,6 @@ def _make(
     target: Path,
     grid: Grid,
     options: PreparationOptions,
-    cut_out: Callable[[Image.Image], Image.Image] | None,
     known: str | None,
 ) -> str:
     """Write one image; returns the hash of its content and options."""
@@ -187,8 +187,8 @@ def _make(
     if known == key and target.is_file():
         return key
     pixels = decode.decode(content, edit).pixels
-    if cut_out is not None:
-        pixels = cut_out(pixels)
+    if options.without_background:
+        pixels = background.on_white(pixels)
     packed = BytesIO()
     arguments = {} if options.kind == "png" else {"quality": _QUALITY}
     _shaped(pixels, grid, options.crop).save(packed, format=_FORMATS[options.kind], **arguments)
