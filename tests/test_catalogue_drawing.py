@@ -180,30 +180,35 @@ def test_a_lora_is_found_by_file_by_name_and_in_the_library(tmp_path, lora):
             loras.find(wanted)
 
 
-def test_a_product_is_kept_and_its_cut_out_is_what_stands_on_white(shop_folder, checkpoint, tmp_path):
+@pytest.fixture
+def kept(shop_folder, checkpoint, tmp_path):
+    """A catalogue of one product, whose photo is kept, with a drawn candidate."""
     rng = np.random.default_rng(1)
-    pixels = rng.integers(0, 200, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(rng.integers(0, 200, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "photo.png")
     mask = np.zeros((64, 64), np.uint8)
     mask[16:48, 20:44] = 255
-    Image.fromarray(pixels).save(tmp_path / "photo.png")
     Image.fromarray(mask).save(tmp_path / "mask.png")
     catalogue = Catalogue.create(
         shop_folder,
-        Settings(width=64, height=64, steps=2, candidates=1, keep_product=True, folder=str(tmp_path),
+        Settings(width=32, height=32, steps=2, candidates=1, keep_product=True, folder=str(tmp_path),
                  base_model=str(checkpoint)),
     )  # fmt: skip
     catalogue.update([Planned(Product("A", photo="photo.png", mask="mask.png"), Plan("a beach", rule="r"))], [])
     candidates.request(catalogue)
     assert drawn(catalogue) == Generated(1, 0)
-    product = catalogue.by_sku("A")
-    one = candidates.of_product(catalogue, product.id)[0]
-    assert marks.read(one.path(catalogue)).sources == ("compositeWithTrainedAlgorithmicMedia",)
-    placed = placing.place(cutout.cut_out(tmp_path / "photo.png", tmp_path / "mask.png"), 64, 64)
-    with Image.open(one.path(catalogue)) as image:
+    return catalogue
+
+
+def test_a_product_is_kept_and_its_cut_out_is_what_stands_on_white(kept, tmp_path):
+    product = kept.by_sku("A")
+    one = candidates.of_product(kept, product.id)[0]
+    assert marks.read(one.path(kept)).sources == ("compositeWithTrainedAlgorithmicMedia",)
+    placed = placing.place(cutout.cut_out(tmp_path / "photo.png", tmp_path / "mask.png"), 32, 32)
+    with Image.open(one.path(kept)) as image:
         inside = np.asarray(placed.mask) > 0
-        assert (np.asarray(image)[inside] == np.asarray(placed.pixels)[inside]).all() and inside.sum() > 300
-    decisions.decide(catalogue, product.id, 1, "approved", who="Li")
-    done = export(catalogue, tmp_path / "out", ["amazon-main", "amazon-secondary"])
+        assert (np.asarray(image)[inside] == np.asarray(placed.pixels)[inside]).all() and inside.sum() > 200
+    decisions.decide(kept, product.id, 1, "approved", who="Li")
+    done = export(kept, tmp_path / "out", ["amazon-main", "amazon-secondary"])
     assert done.refused == []
     main, scene = json.loads((tmp_path / "out/manifest.json").read_text())["images"]
     assert (main["file"], main["seed"], main["approval"]["by"]) == ("A/amazon-main-photo.jpg", None, "Li")
@@ -211,13 +216,30 @@ def test_a_product_is_kept_and_its_cut_out_is_what_stands_on_white(shop_folder, 
     with Image.open(tmp_path / "out" / main["file"]) as image:
         assert image.getpixel((0, 0)) == (255, 255, 255)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*")}
-    assert export(catalogue, tmp_path / "out", ["amazon-main", "amazon-secondary"]).written == 0
+    assert export(kept, tmp_path / "out", ["amazon-main", "amazon-secondary"]).written == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
     # Another photo is another candidate.
-    Image.fromarray(pixels // 2).save(tmp_path / "photo.png")
-    candidates.add(catalogue, product.id)
-    drawn(catalogue)
-    assert export(catalogue, tmp_path / "out", ["amazon-main"]).written == 1
+    Image.new("RGB", (64, 64), "green").save(tmp_path / "photo.png")
+    candidates.add(kept, product.id)
+    drawn(kept)
+    assert export(kept, tmp_path / "out", ["amazon-main"]).written == 1
+
+
+def test_in_a_larger_image_a_kept_product_has_the_detail_of_its_photo(kept, tmp_path):
+    channel = tmp_path / "large.yaml"
+    keys = "role: secondary, size: {exact: [64, 64]}, format: PNG, visible_mark: allowed, position: 1"
+    channel.write_text(f"{{title: L, source: none, date: 2026-11, {keys}}}")
+    decisions.decide(kept, kept.by_sku("A").id, 1, "approved")
+    placed = placing.place(cutout.cut_out(tmp_path / "photo.png", tmp_path / "mask.png"), 64, 64)
+    inside = np.asarray(placed.mask) > 0
+    assert export(kept, tmp_path / "out", [str(channel)]).refused == []
+    with Image.open(tmp_path / "out/A/large-001.png") as image:
+        assert np.array_equal(np.asarray(image)[inside], np.asarray(placed.pixels)[inside])
+    # The photo of this candidate is not there any more.
+    Image.new("RGB", (64, 64), "green").save(tmp_path / "photo.png")
+    assert export(kept, tmp_path / "out", [str(channel)]).written == 1
+    with Image.open(tmp_path / "out/A/large-001.png") as image:
+        assert not np.array_equal(np.asarray(image)[inside], np.asarray(placed.pixels)[inside])
 
 
 def test_what_this_host_cannot_do_is_said(shop_folder, checkpoint, tmp_path):

@@ -19,7 +19,7 @@ from ..marks.formats import EXTENSIONS
 from ..models.weights import sha256
 from . import candidates, manifest, pictures
 from .candidates import Candidate
-from .pictures import CandidatePicture, Picture
+from .pictures import CandidatePicture, PhotoPicture, Picture
 from .product import CatalogueProduct
 from .settings import Settings
 from .store import Catalogue
@@ -166,12 +166,12 @@ class _Work:
 
     def finished(self, product: CatalogueProduct, approved: Sequence[Candidate]) -> Iterator[dict[str, Any]]:
         """The entries of a product's finished images."""
-        drawn = [CandidatePicture(self._catalogue, self._settings, one) for one in approved]
         try:
-            photo = pictures.photo_of(product, self._settings, drawn[0].entry(), self._readable)
+            photo = pictures.photo_of(product, self._settings, self._picture(approved[0]).entry(), self._readable)
         except UserError as error:
             self.result.refused.append(f"{product.sku}: {error}")
             return
+        drawn = [self._picture(one, photo) for one in approved]
         for channel in self._channels:
             # What wants no scene shows the real product.
             real = [photo] if photo is not None and channel.background != "any" else []
@@ -181,6 +181,9 @@ class _Work:
                     yield self._one(product, picture, channel, place)
                 except UserError as error:
                     self.result.refused.append(f"{product.sku}: {error}")
+
+    def _picture(self, candidate: Candidate, photo: PhotoPicture | None = None) -> CandidatePicture:
+        return CandidatePicture(self._catalogue, self._settings, candidate, photo)
 
     def _one(self, product: CatalogueProduct, picture: Picture, channel: Channel, place: int) -> dict[str, Any]:
         """The entry of a finished image, which is written unless it is there.

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 from PIL import Image
 
 from .. import json_text, time_text
-from ..channels import law
+from ..channels import framing, law
 from ..channels.channel import Channel
 from ..channels.finish import Finished, finish
 from ..errors import UserError
+from ..keeping import full_size
 from ..keeping.cutout import Cutout, cut_out
 from ..marks.c2pa import Credentials
 from ..marks.iptc import COMPOSITE
@@ -55,11 +56,16 @@ class Picture(Protocol):
 
 @dataclass(frozen=True)
 class CandidatePicture:
-    """An approved candidate; see :class:`Picture`. For a channel that wants no scene the product is cut out of it."""
+    """An approved candidate; see :class:`Picture`. For a channel that wants no scene the product is cut out of it.
+
+    Attributes:
+        photo: of its product; where that is kept in it, a larger image has all of the photo's detail.
+    """
 
     catalogue: Catalogue
     settings: Settings
     candidate: Candidate
+    photo: PhotoPicture | None = None
 
     @property
     def name(self) -> str:
@@ -70,7 +76,8 @@ class CandidatePicture:
     def stamp(self) -> Any:
         """Its image, the part that is used, and whether that bears parameters and a mark."""
         settings = self.settings
-        return [self.candidate.sha256, self.candidate.crop, settings.market, settings.visible_mark, self._parameters]
+        own = [self.candidate.sha256, self.candidate.crop, settings.market, settings.visible_mark, self._parameters]
+        return [*own, *([] if self._kept is None else self._kept.hashes)]
 
     def entry(self) -> dict[str, Any]:
         """See :class:`Picture`."""
@@ -90,18 +97,35 @@ class CandidatePicture:
                 image.load()
         except OSError as error:
             raise UserError(f"{file}: this candidate cannot be read ({error}); draw it again.") from error
+        scene = channel.background == "any"
+        image, enlarged = self._with_detail(image, channel) if scene else (image, 1)
         answer = "without" if self.settings.visible_mark == "ask" else self.settings.visible_mark
         return finish(
             image,
             channel,
-            mask=None if channel.background == "any" else _mask(file),
+            mask=None if scene else _mask(file),
             crop=_pixels(self.candidate.crop, image.size),
             label=Label(facts["source"], facts["producer"], facts["produce_id"]),
             parameters=self._parameters,
             out=path,
             mark=law.draws_mark(channel, self.settings.market, answer),
+            enlarged=enlarged,
             credentials=credentials,
         )
+
+    def _with_detail(self, image: Image.Image, channel: Channel) -> tuple[Image.Image, int]:
+        """As large as the channel shows it or as the photo of a kept product is; and how many times it is enlarged."""
+        if self._kept is None:
+            return image, 1
+        left, top, right, bottom = _pixels(self.candidate.crop, image.size) or (0, 0, *image.size)
+        factor = framing.enlargement(channel, (right - left, bottom - top))
+        return full_size.enlarged(image, self._kept.cutout, factor)
+
+    @property
+    def _kept(self) -> PhotoPicture | None:
+        """The photo, where it is the one that is kept in this candidate."""
+        drawn_with = self.candidate.facts.get("photo")
+        return self.photo if self.photo and drawn_with == list(self.photo.hashes) else None
 
     @property
     def _parameters(self) -> str | None:
@@ -143,14 +167,18 @@ class PhotoPicture:
 
     def finish(self, channel: Channel, path: Path, credentials: Credentials | None) -> Finished:
         """See :class:`Picture`."""
-        cutout = self._cutout
         return finish(
-            cutout.pixels, channel, mask=cutout.alpha, label=self._label(), out=path, mark=False,
+            self.cutout.pixels, channel, mask=self.cutout.alpha, label=self._label(), out=path, mark=False,
             credentials=credentials,
         )  # fmt: skip
 
     @cached_property
-    def _cutout(self) -> Cutout:
+    def cutout(self) -> Cutout:
+        """The product.
+
+        Raises:
+            UserError: it cannot be cut out.
+        """
         return cut_out(self.photo, self.mask)
 
     def _label(self) -> Label:

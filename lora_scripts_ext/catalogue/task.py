@@ -36,6 +36,7 @@ class Task:
     Attributes:
         request: of the whole batch.
         files: of the product; its photo is there where the product is kept.
+        hashes: SHA-256 (hex) of each of the files, empty where there is none.
         model: the base model's name and SHA-256.
         stamp: the same text for two batches whose images would be the same.
     """
@@ -44,6 +45,7 @@ class Task:
     settings: Settings
     request: DrawRequest
     files: ProductFiles
+    hashes: tuple[str, ...]
     loras: tuple[Lora, ...]
     model: tuple[str, str]
     stamp: str
@@ -67,6 +69,7 @@ class Task:
         found = tuple(loras.find(one) for one in plan.loras)
         own = ProductFiles.of(product, Path(settings.folder), readable)
         own = own if settings.keep_product else replace(own, photo=None, mask=None)
+        hashes = own.hashes()
         request = DrawRequest(
             prompt=plan.prompt,
             negative=plan.negative,
@@ -82,9 +85,9 @@ class Task:
         said = [
             product.sku, plan.prompt, plan.negative, request.width, request.height, request.steps, request.cfg_scale,
             request.sampler, [(one.sha256, one.weight) for one in found], model, settings.producer,
-            settings.write_parameters, own.hashes(), settings.control, settings.reference,
+            settings.write_parameters, hashes, settings.control, settings.reference,
         ]  # fmt: skip
-        return cls(product, settings, request, own, found, model, json.dumps(said, sort_keys=True))
+        return cls(product, settings, request, own, tuple(hashes), found, model, json.dumps(said, sort_keys=True))
 
     @property
     def source(self) -> Source:
@@ -130,6 +133,7 @@ class Task:
             "steps": request.steps, "cfg_scale": request.cfg_scale, "sampler": request.sampler,
             "base_model": {"name": self.model[0], "sha256": self.model[1]},
             "loras": [one.to_dict() for one in self.loras], "source": self.source,
+            "photo": self.hashes[:2] if self.files.photo else None,
             "producer": self.settings.producer, "produce_id": self._id(candidate),
             "parameters": self.parameters(candidate),
         }  # fmt: skip

@@ -56,6 +56,7 @@ def finish(
     mark: bool | None = None,
     language: str = "",
     corner: Corner = "bottom-right",
+    enlarged: int = 1,
     credentials: Credentials | None = None,
 ) -> Finished:
     """Write the channel's image of a candidate; the same arguments give the same bytes, but for ``credentials``.
@@ -71,6 +72,7 @@ def finish(
         mark: whether the visible mark is drawn; None does as the channel says.
         language: of the visible mark; empty takes the channel's first.
         corner: of the visible mark.
+        enlarged: how many times what is around a kept product is enlarged already.
         credentials: signs the file as C2PA wants it.
 
     Raises:
@@ -79,7 +81,7 @@ def finish(
     """
     image, mask = _parts(candidate, channel, mask, crop)
     placed = _placed(image, mask, channel)
-    warnings = _warnings(image, mask, placed, channel)
+    warnings = _warnings(image, mask, placed, channel, enlarged)
     finished = placed.image
     if mark if mark is not None else channel.visible_mark == "required":
         words = visible.text(language or channel.languages[0], label.source)
@@ -141,12 +143,14 @@ def _placed(image: Image.Image, mask: Image.Image | None, channel: Channel) -> P
     return placing.on_white(image, channel)
 
 
-def _warnings(image: Image.Image, mask: Image.Image | None, placed: Placed, channel: Channel) -> tuple[str, ...]:
+def _warnings(
+    image: Image.Image, mask: Image.Image | None, placed: Placed, channel: Channel, enlarged: int
+) -> tuple[str, ...]:
     found = []
-    if placed.scale > _MOST_ENLARGED:
-        found.append(
-            f"The image is enlarged {placed.scale:.1f} times for {channel.name}; draw it larger to have more detail."
-        )
+    scale = placed.scale * enlarged
+    if scale > _MOST_ENLARGED:
+        what = "The scene around the product" if enlarged > 1 else "The image"
+        found.append(f"{what} is enlarged {scale:.1f} times for {channel.name}; draw it larger to have more detail.")
     if mask is not None:
         left, top, right, bottom = placing.product_box(mask)
         if left == 0 or top == 0 or right == image.width or bottom == image.height:

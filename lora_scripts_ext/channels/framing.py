@@ -42,6 +42,12 @@ def frame(channel: Channel, width: float, height: float) -> Pair:
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
+def enlargement(channel: Channel, size: Pair) -> float:
+    """Pixels of the channel's image for one of a candidate's of this ``size`` that is shown in part."""
+    left, top, right, bottom = window(channel, size, None)
+    return frame(channel, right - left, bottom - top)[0] / (right - left)
+
+
 def share(product: Box, width: float, height: float) -> float:
     """The product's extent over the frame's, along the side that it fills more."""
     left, top, right, bottom = product

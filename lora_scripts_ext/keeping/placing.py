@@ -55,8 +55,8 @@ def place(cutout: Cutout, width: int, height: int, placement: Placement | None =
             f"{placement.share:g}; give numbers from 0 to 1."
         )
     left, top, right, bottom = _box(cutout.alpha)
-    scale = placement.share * min(width / (right - left), height / (bottom - top))
-    size = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
+    factor = scale(cutout, width, height, placement)
+    size = max(1, round((right - left) * factor)), max(1, round((bottom - top) * factor))
     corner = round(placement.across * width - size[0] / 2), round(placement.down * height - size[1])
     if min(corner) < 0 or corner[0] + size[0] > width or corner[1] + size[1] > height:
         raise UserError(
@@ -70,6 +70,12 @@ def place(cutout: Cutout, width: int, height: int, placement: Placement | None =
     # Only a photo's own transparency comes with the product's colours beyond its edge.
     placed = Placed(frame, shares, binary(shares))
     return placed if cutout.source == "alpha" else _edged(placed)
+
+
+def scale(cutout: Cutout, width: int, height: int, placement: Placement | None = None) -> float:
+    """Pixels of the frame for one of the photo's, of a product that :func:`place` places there."""
+    left, top, right, bottom = _box(cutout.alpha)
+    return (placement or Placement()).share * min(width / (right - left), height / (bottom - top))
 
 
 def _box(alpha: Image.Image) -> tuple[int, int, int, int]:
