@@ -286,6 +286,26 @@ class CatalogueRules(BaseModel):
     rules: list[dict[str, Any]] = Field(description="See docs/products.md; paths are absolute, values are texts.")
 
 
+class CatalogueTemplates(BaseModel):
+    """The templates of a catalogue, in their order, without those that ship."""
+
+    templates: list[dict[str, Any]] = Field(description="See docs/products.md.")
+
+
+class CatalogueGlossary(BaseModel):
+    """The glossary of a catalogue, without the terms that ship."""
+
+    terms: dict[str, str] = Field(description="Term -> words for it; empty: it is left out of prompts.")
+
+
+class Photos(BaseModel):
+    """Photos that were sent along with a list."""
+
+    photos: list[str] = Field(description="Names of those that were taken, relative to the list.")
+    skipped: list[dict[str, str]] = Field(description="What was not taken: `name`, `reason`.")
+    folder: str = Field(description="Where they lie; as `source` each of them is a product.")
+
+
 class RowProblem(BaseModel):
     """What is wrong with a row of the list."""
 
