@@ -341,6 +341,7 @@ class Checked(BaseModel):
     unused: list[str]
     warnings: list[str]
     prompts: list[dict[str, str]] = Field(description="Warnings about prompts, by SKU.")
+    unknown: list[dict[str, Any]] = Field(description="`term`s that the glossary does not have, each with `products`.")
     examples: list[dict[str, Any]] = Field(description="Of each rule the first product, as it would be drawn.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -92,6 +93,7 @@ class Planner:
 
     Attributes:
         rules: as they are now.
+        unknown: terms that the glossary had no word for -> products planned with them.
     """
 
     def __init__(self, settings: Settings, loras: Loras, own: Collection[Path] = ()) -> None:
@@ -111,6 +113,7 @@ class Planner:
         self._words = words_of(settings)
         self._settings = settings
         self._loras = loras
+        self.unknown: Counter[str] = Counter()
         self._triggers: dict[str, tuple[str, ...]] = {}
 
     def planned(self, products: Iterable[Product]) -> list[Planned]:
@@ -124,6 +127,7 @@ class Planner:
             product, match, self._templates, self._glossary, self._channel(), triggers=self._activating(match),
             language=self._settings.language, kept=self._settings.keep_product and bool(product.photo),
         )  # fmt: skip
+        self.unknown.update(text.unknown)
         found = self._words.check(text.prompt, product.sku)
         warnings = tuple(filter(None, (found.refusal, *found.warnings, *text.warnings)))
         named = alt.texts(product, self._glossary)

@@ -5,10 +5,13 @@ import {get} from "../api.js";
 import {html, typed} from "../html.js";
 import {attempt} from "../state.js";
 import {t} from "../words.js";
+import {Committed} from "./committed.js";
 import {LoraFields} from "./lora_fields.js";
 
 const BETWEEN = ";";
 const NAMED = 12;
+/** What stands in a prompt for something else. @type {Record<string, string>} */
+const PLACES = {subject: "{subject}", attributes: "{attributes}", scene: "{scene}", style: "{style}", trigger: "{trigger}"};
 const FIELDS = ["category", "tags", "title", "sku", "description"];
 
 /** @typedef {{name?: string, when?: Record<string, string | string[]>, loras?: any[], prompt?: string, negative?: string, control?: string}} Rule */
@@ -16,12 +19,14 @@ const FIELDS = ["category", "tags", "title", "sku", "description"];
 /** @param {{catalogue: any, path: string, checked: any, onSave: (rules: Rule[]) => unknown}} properties */
 export function Rules({catalogue, path, checked, onSave}) {
     const [rules, setRules] = useState(/** @type {Rule[] | null} */ (null));
+    // Two fields may be left before the screen is drawn again; what is written here counts before what the server has.
+    const newest = useRef(/** @type {Rule[] | null} */ (null));
     useEffect(() => {
-        attempt(async () => setRules((await get(`${path}/rules`)).rules));
-    }, [catalogue.settings.rules]);
-    // Two fields may be left before the screen is drawn again.
-    const newest = useRef(rules);
-    newest.current = rules;
+        attempt(async () => {
+            const found = (await get(`${path}/rules`)).rules;
+            if (!newest.current) setRules(found);
+        });
+    }, []);
     if (!rules) return html`<p class="soft">${t("loading")}</p>`;
     const save = (/** @type {Rule[]} */ changed) => {
         newest.current = changed;
@@ -37,6 +42,7 @@ export function Rules({catalogue, path, checked, onSave}) {
         ${rules.map((rule, index) => html`<${RuleRow} key=${index} rule=${rule} index=${index} catalogue=${catalogue} checked=${checked}
             onPut=${(/** @type {Partial<Rule>} */ change) => put(index, change)} onUp=${index > 0 && conditions(rule).length > 0 ? () => up(index) : undefined}
             onRemove=${() => save(rules.filter((_, place) => place !== index))} />`)}
+        <datalist id="categories-known">${catalogue.categories.map((one) => html`<option value=${one}></option>`)}</datalist>
         ${checked && checked.warnings.map((text) => html`<p class="small warning">${text}</p>`)}
         ${checked && checked.unmatched_count > 0 && html`<div class="notice"><b>${t("rules.unmatched", {count: checked.unmatched_count})}</b>
             <p class="small">${checked.unmatched.slice(0, NAMED).join(", ")}${checked.unmatched_count > NAMED ? "…" : ""}</p>
@@ -58,6 +64,8 @@ function RuleRow({rule, index, catalogue, checked, onPut, onUp, onRemove}) {
     const example = checked && checked.examples.find((one) => one.rule === name);
     const when = conditions(rule);
     const [further, setFurther] = useState(false);
+    const [writing, setWriting] = useState(false);
+    const worded = writing || Boolean(rule.prompt);
     const named = rule.loras || [];
     const loras = further || !named.length ? [...named, {name: "", weight: 1}] : named;
     const label = t("rules.number", {number: index + 1});
@@ -75,19 +83,22 @@ function RuleRow({rule, index, catalogue, checked, onPut, onUp, onRemove}) {
             <${ColumnChoice} value=${column} headers=${checked ? checked.headers : []} columns=${catalogue.columns} label=${`${t("rules.column")}, ${label}`}
                 onChange=${(/** @type {string} */ other) => condition(place, other, values)} />
             <span>${t("rules.is")}</span>
-            <input class="grow" aria-label=${`${t("rules.values")}, ${label}`} list=${column === "category" ? "categories-known" : undefined} value=${values}
-                onChange=${typed((text) => condition(place, column, text))} /></div>`)}
+            <${Committed} class="grow" aria-label=${`${t("rules.values")}, ${label}`} list=${column === "category" ? "categories-known" : undefined} value=${values}
+                onCommit=${(/** @type {string} */ text) => condition(place, column, text)} /></div>`)}
         ${loras.map((one, place) => html`<div class="row tight" key=${`l${place}`}><span>${t(place ? "rules.and" : "rules.with")}</span>
             <${LoraFields} lora=${{name: one.name || one.file || "", weight: Number(one.weight ?? 1)}} id=${`rule-${index}-${place}`} commit
                 onChange=${(/** @type {{name: string, weight: number}} */ changed) => lora(place, asLora(changed))} /></div>`)}
+        ${worded && html`<div><div class="row tight"><span>${t("rules.prompt")}</span>
+            <${Committed} class="grow" aria-label=${`${t("rules.prompt")}, ${label}`} value=${rule.prompt || ""} maxlength="2000" placeholder="{trigger}, {subject}, {attributes}, {scene}, {style}"
+                onCommit=${(/** @type {string} */ text) => onPut({prompt: text.trim()})} /></div><p class="small soft">${t("rules.promptHint", PLACES)}</p></div>`}
         ${example && html`<p class="small soft">${t("rules.example", {sku: example.sku})} ${example.prompt}</p>`}
         <div class="row tight">
             ${when.length > 0 && html`<button class="quiet small" onClick=${() => onPut({when: {...rule.when, [FIELDS.find((one) => !(one in (rule.when || {}))) || "sku"]: ""}})}>${t("rules.condition")}</button>`}
             ${named.length > 0 && !further && html`<button class="quiet small" onClick=${() => setFurther(true)}>${t("rules.lora")}</button>`}
+            ${!worded && html`<button class="quiet small" onClick=${() => setWriting(true)}>${t("rules.ownPrompt")}</button>`}
             <span class="space"></span>
             ${onUp && html`<button class="quiet small" aria-label=${`${t("rules.up")}: ${label}`} onClick=${onUp}>↑</button>`}
             <button class="quiet small" aria-label=${`${t("rules.remove")}: ${label}`} onClick=${onRemove}>✕</button></div>
-        <datalist id="categories-known">${catalogue.categories.map((one) => html`<option value=${one}></option>`)}</datalist>
     </fieldset>`;
 }
 
