@@ -202,7 +202,7 @@ def test_what_people_say_is_kept_with_their_names_and_no_title_becomes_html(page
     id = chosen_from(page, served)
     first = row(page, 0)
     expect(first).to_contain_text(HOSTILE)
-    first.get_by_label("Your name").fill("Li")
+    page.get_by_label("Your name").fill("Li")
     first.get_by_label("Comment", exact=True).fill(HOSTILE)
     # In a field the keys are letters.
     first.get_by_label("Comment", exact=True).press_sequentially("2r")

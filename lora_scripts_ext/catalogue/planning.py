@@ -120,6 +120,11 @@ class Planner:
         """What is drawn of each of the products."""
         return [Planned(product, self.plan(product)) for product in products]
 
+    def lora_problems(self) -> list[str]:
+        """Sentences on LoRAs that rules name and that are not there."""
+        named = (lora for match in self.rules.matches for lora in _loras(match))
+        return list(dict.fromkeys(filter(None, map(self._loras.problem, named))))
+
     def plan(self, product: Product) -> Plan:
         """What is drawn of a product; without a rule that fits, nothing unless a person says so."""
         match = self.rules.match(product)

@@ -17,6 +17,9 @@ let asked = 0;
 /** @param {any[]} loras as the API gives them @returns {string} for people */
 export const loraNames = (loras) => loras.map((one) => `${one.name || one.file.split(/[\\/]/).pop()} ${one.weight}`).join(" + ");
 
+/** @param {{name: string, weight: number}} written @returns {any} a path is a file, anything else a name */
+export const asLora = ({name, weight}) => (/[\\/]|\.safetensors$/.test(name) ? {file: name, weight} : {name, weight});
+
 /**
  * @param {{lora: {name: string, weight: number}, id: string, commit?: boolean, onChange: (lora: {name: string, weight: number}) => void}} properties
  *     `commit`: a change counts when the field is left

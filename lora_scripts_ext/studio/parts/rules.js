@@ -6,7 +6,7 @@ import {html, typed} from "../html.js";
 import {attempt} from "../state.js";
 import {t} from "../words.js";
 import {Committed} from "./committed.js";
-import {LoraFields} from "./lora_fields.js";
+import {asLora, LoraFields} from "./lora_fields.js";
 
 const BETWEEN = ";";
 const NAMED = 12;
@@ -28,30 +28,33 @@ export function Rules({catalogue, path, checked, onSave}) {
         });
     }, []);
     if (!rules) return html`<p class="soft">${t("loading")}</p>`;
+    const now = () => newest.current || rules;
     const save = (/** @type {Rule[]} */ changed) => {
         newest.current = changed;
         setRules(changed);
         return onSave(changed);
     };
-    const put = (/** @type {number} */ index, /** @type {Partial<Rule>} */ change) => save((newest.current || rules).map((one, place) => (place === index ? {...one, ...change} : one)));
-    const up = (/** @type {number} */ index) => save([...rules.slice(0, index - 1), rules[index], rules[index - 1], ...rules.slice(index + 1)]);
-    const add = (/** @type {Rule} */ rule) => save([...rules, rule]);
+    const put = (/** @type {number} */ index, /** @type {Partial<Rule>} */ change) => save(now().map((one, place) => (place === index ? {...one, ...change} : one)));
+    const up = (/** @type {number} */ index) => save([...now().slice(0, index - 1), now()[index], now()[index - 1], ...now().slice(index + 1)]);
+    const add = (/** @type {Rule} */ rule) => save([...now(), rule]);
+    // Before the one for all others, which would leave nothing to it.
+    const addForSome = () => save([...now().filter((one) => conditions(one).length), {when: {category: catalogue.categories[0] || ""}, loras: []},
+        ...now().filter((one) => !conditions(one).length)]);
     const open = rules.some((one) => !conditions(one).length);
     return html`<section class="card stack" aria-label=${t("rules.title")}>
         <div><h2>${t("rules.title")}</h2><p class="small soft">${t("rules.what")}</p></div>
         ${rules.map((rule, index) => html`<${RuleRow} key=${index} rule=${rule} index=${index} catalogue=${catalogue} checked=${checked}
             onPut=${(/** @type {Partial<Rule>} */ change) => put(index, change)} onUp=${index > 0 && conditions(rule).length > 0 ? () => up(index) : undefined}
-            onRemove=${() => save(rules.filter((_, place) => place !== index))} />`)}
+            onRemove=${() => save(now().filter((_, place) => place !== index))} />`)}
         <datalist id="categories-known">${catalogue.categories.map((one) => html`<option value=${one}></option>`)}</datalist>
         ${checked && checked.warnings.map((text) => html`<p class="small warning">${text}</p>`)}
         ${checked && checked.unmatched_count > 0 && html`<div class="notice"><b>${t("rules.unmatched", {count: checked.unmatched_count})}</b>
             <p class="small">${checked.unmatched.slice(0, NAMED).join(", ")}${checked.unmatched_count > NAMED ? "…" : ""}</p>
             <p class="small">${t("rules.asks")}</p>
             <div class="row tight">${!open && html`<button class="main" onClick=${() => add({loras: []})}>${t(rules.length ? "rules.rest" : "rules.everything")}</button>`}
-                <button onClick=${() => save([...rules.filter((one) => conditions(one).length), {when: {category: catalogue.categories[0] || ""}, loras: []}, ...rules.filter((one) => !conditions(one).length)])}>
-                    ${t("rules.add")}</button></div></div>`}
+                <button onClick=${addForSome}>${t("rules.add")}</button></div></div>`}
         ${checked && checked.unmatched_count === 0 && html`<div class="row tight"><span class="small soft">${t("rules.complete")}</span><span class="space"></span>
-            <button onClick=${() => save([{when: {category: catalogue.categories[0] || ""}, loras: []}, ...rules])}>${t("rules.add")}</button></div>`}
+            <button onClick=${addForSome}>${t("rules.add")}</button></div>`}
     </section>`;
 }
 
@@ -101,9 +104,6 @@ function RuleRow({rule, index, catalogue, checked, onPut, onUp, onRemove}) {
             <button class="quiet small" aria-label=${`${t("rules.remove")}: ${label}`} onClick=${onRemove}>✕</button></div>
     </fieldset>`;
 }
-
-/** @param {{name: string, weight: number}} written @returns {any} a path is a file, anything else a name */
-const asLora = ({name, weight}) => (/[\\/]|\.safetensors$/.test(name) ? {file: name, weight} : {name, weight});
 
 function ColumnChoice({value, headers, columns, label, onChange}) {
     const fields = FIELDS.filter((field) => columns[field] || field === value);
