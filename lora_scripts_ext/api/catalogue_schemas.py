@@ -108,7 +108,12 @@ class ProductIn(BaseModel, extra="forbid"):
 class CopyIn(BaseModel, extra="forbid"):
     """Who writes copy."""
 
-    endpoint: str = Field(max_length=_TEXT, description="OpenAI-compatible service that the operator allows.")
+    service: str = Field(
+        default="", max_length=_NAME, description="Name of an endpoint in service.yaml; GET /settings lists them."
+    )
+    endpoint: str = Field(
+        default="", max_length=_TEXT, description="In place of it: an OpenAI-compatible service that is allowed."
+    )
     model: str = Field(default="", max_length=200, description="As the service calls it; empty: its default.")
     key_from: str = Field(default="", max_length=_NAME, description="Environment variable that holds its key.")
     language: Literal["en", "zh"] = "en"
@@ -262,6 +267,7 @@ class Catalogue(BaseModel):
     candidates: dict[str, int] = Field(description="Images by state.")
     job: CatalogueJob | None = Field(description="That draws, or has drawn.")
     export: CatalogueJob | None = Field(description="That hands over, or has.")
+    writing: CatalogueJob | None = Field(description="That writes copy, or has.")
 
 
 class WholeCatalogue(Catalogue):

@@ -16,7 +16,7 @@ from ..catalogue.store import Catalogue
 from ..channels import channel as channels
 from ..errors import NotFound
 from ..images import decode, thumbnail
-from ..jobs import drafts
+from ..jobs import drafts, service_file
 from ..jobs.catalogues import Catalogues, queue_drawing
 from ..jobs.kinds.catalogue import FINISHED
 from ..jobs.submit import submit
@@ -177,6 +177,8 @@ def _add_copy(router: APIRouter, service: Service, catalogues: Catalogues) -> No
     def write_copy(id: str, wanted: CopyIn) -> Response:
         """A title and selling points for products that have none, by a service that the operator allows."""
         config = {**given(wanted), "catalogue": str(catalogues.folder(id)), "products": wanted.products or []}
+        if named := config.pop("service", ""):
+            config |= service_file.endpoint(service.database.folder, named)
         return _queued(router, service, NewJob("catalogue_copy", config, runner=service.environment.runner))
 
 

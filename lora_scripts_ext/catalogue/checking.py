@@ -14,8 +14,8 @@ _MOST_TERMS = 200
 
 def check(planner: Planner, listing: Listing) -> dict[str, Any]:
     """What would come of the list, ready for JSON: rows that cannot be used, how many products each rule fits, products
-    that none fits, warnings about rules and prompts, terms that the glossary does not have, and what the first products of
-    each rule would be drawn with."""
+    that none fits, warnings about rules and prompts, terms that the glossary does not have, and what the first products
+    of each rule would be drawn with."""
     trial = planner.rules.tried(listing.products)
     warnings: list[dict[str, str]] = []
     examples: dict[str, dict[str, Any]] = {}

@@ -10,8 +10,8 @@ import {t} from "../words.js";
 /** @type {Record<string, (properties: any) => any>} */
 const STEPS = {
     products: lazy(() => import("./products.js").then(({Products}) => Products), "products", "catalogues", "images", "new"),
-    choose: lazy(() => import("./choose.js").then(({Choose}) => Choose), "choose", "catalogues", "images"),
-    handover: lazy(() => import("./handover.js").then(({Handover}) => Handover), "handover", "catalogues"),
+    choose: lazy(() => import("./choose.js").then(({Choose}) => Choose), "choose", "catalogues", "images", "copy"),
+    handover: lazy(() => import("./handover.js").then(({Handover}) => Handover), "handover", "catalogues", "copy"),
 };
 const EditCatalogue = lazy(() => import("./edit_catalogue.js").then(({EditCatalogue}) => EditCatalogue), "catalogues");
 // What is drawn, and what another browser changes, shows up here.
@@ -22,7 +22,7 @@ export function Catalogue({id, rest}) {
     const [catalogue, setCatalogue] = useState(/** @type {any} */ (null));
     const [gone, setGone] = useState(/** @type {Problem | null} */ (null));
     const opened = useRef("");
-    const own = catalogue ? [catalogue.job, catalogue.export].filter(Boolean).map((job) => job.id) : [];
+    const own = catalogue ? [catalogue.job, catalogue.export, catalogue.writing].filter(Boolean).map((job) => job.id) : [];
     const stand = (jobs.value || []).filter((job) => own.includes(job.id)).map((job) => job.state).join();
     const refresh = useCallback(() => attempt(async () => {
         try {

@@ -4,6 +4,7 @@ import {useEffect, useState} from "preact/hooks";
 import {address, get, post} from "../api.js";
 import {html, typed} from "../html.js";
 import {Committed} from "../parts/committed.js";
+import {CopyCard} from "../parts/copy_card.js";
 import {Finished} from "../parts/finished.js";
 import {Wrong} from "../parts/message.js";
 import {Progress} from "../parts/progress.js";
@@ -44,7 +45,7 @@ export function Handover({catalogue, path, refresh}) {
             ${!running && job && job.state === "failed" && html`<p class="error" role="alert">${job.reason}</p>`}
         </section>
         ${!running && job && job.state === "done" && html`<${Done} result=${job.result} manifest=${catalogue.manifest} stamp=${job.id} titles=${titles} />`}
-    </div><aside class="stack"><${Training} path=${path} counts=${counts} /></aside></div>`;
+    </div><aside class="stack"><${CopyCard} catalogue=${catalogue} path=${path} refresh=${refresh} /><${Training} path=${path} counts=${counts} /></aside></div>`;
 }
 
 function Chosen({settings, id, titles}) {
