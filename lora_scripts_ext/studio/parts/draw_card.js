@@ -54,7 +54,7 @@ export function DrawCard({catalogue, path, refused, onSet, settled, refresh}) {
         ${candidates.drawn > 0 && html`<a class=${missing || drawing ? "button" : "button main"} href=${link("catalogues", catalogue.id, "choose")}>${t("draw.next")}</a>`}
         <details><summary>${t("draw.more")}</summary><div class="stack">
             <label>${t("draw.negative")}<${Committed} as="textarea" rows="2" maxlength="4000" value=${settings.negative_prompt} onCommit=${(/** @type {string} */ text) => onSet({negative_prompt: text})} /></label>
-            <div class="row tight">${NUMBERS.map((name) => html`<label class="small">${t(`draw.${name}`)} <${Committed} type="number" class="short" min="0" step=${name === "cfg_scale" ? "any" : 1} value=${settings[name]}
+            <div class="numbers">${NUMBERS.map((name) => html`<label class="small">${t(`draw.${name}`)} <${Committed} type="number" class="short" min="0" step=${name === "cfg_scale" ? "any" : 1} value=${settings[name]}
                 onCommit=${(/** @type {string} */ text) => onSet({[name]: Number(text)})} /></label>`)}</div>
             <p class="small soft">${t("draw.sizeHint")}</p>
             <div><label for="draw-language">${t("draw.language")}</label><select id="draw-language" value=${settings.language} onChange=${typed((language) => onSet({language}))}>
