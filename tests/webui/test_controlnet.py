@@ -155,6 +155,16 @@ def test_a_model_that_is_not_there_is_a_sentence(webui, tmp_path):
     assert webui.txt2img("a teapot") == before
 
 
+def test_a_model_that_does_not_fit_fails_only_its_product(webui, tmp_path):
+    before = webui.txt2img("a teapot")
+    # An IP-Adapter takes what an image encoder says of an image, not its edges.
+    wanted = settings(webui, "reference", 1.0) | {"preprocessor": "canny"}
+    found = drawn(webui, rows(tmp_path, "reference"), reference=wanted)
+    assert [one["state"] for one in found] == ["failed", "failed", "drawn"]
+    assert "ControlNet could not use the image: " in found[0]["error"]
+    assert webui.txt2img("a teapot") == before
+
+
 def test_over_the_api_of_another_webui(webui, tmp_path, capsys):
     before = webui.txt2img("a teapot")
     row = rows(tmp_path, "control")[0]
