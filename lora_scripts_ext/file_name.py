@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 #: Bytes in UTF-8: file systems end at 255. A run appends up to 25 to its name (``-step00000100.safetensors``), and a
 #: temporary or backup file a few more.
@@ -78,6 +78,15 @@ def cleaned(part: str) -> str:
         suffix = ""
     stem = plain.removesuffix(suffix) if suffix else plain
     return truncated(stem) + suffix
+
+
+def relative(written: str) -> str | None:
+    """A path as somebody wrote it, on whatever system, with forward slashes and each part cleaned; None where it leads
+    out of its folder."""
+    parts = PurePosixPath(written.replace("\\", "/")).parts
+    if not parts or ".." in parts or parts[0] == "/" or re.match(r"^[a-zA-Z]:", parts[0]):
+        return None
+    return "/".join(map(cleaned, parts))
 
 
 def truncated(stem: str, longest: int = LONGEST_STEM) -> str:

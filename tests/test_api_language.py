@@ -11,6 +11,7 @@ from starlette.requests import Request
 from lora_scripts_ext import form_fields
 from lora_scripts_ext.api import language, sentences
 from lora_scripts_ext.api.service import Service
+from lora_scripts_ext.channels import channel
 from lora_scripts_ext.config import FIELDS
 from lora_scripts_ext.jobs.environment import Bounds, Standalone
 from lora_scripts_ext.library.database import Database
@@ -90,12 +91,13 @@ def test_labels_are_those_of_choices_that_there_are(client):
 
 
 def pieces_of_the_code():
-    """What the code says between values: the parts of its strings and f-strings."""
+    """What the code says between values: the parts of its strings and f-strings; and what channels are called."""
     found = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.update(PLACE.split(node.value))
+    found.update(channel.load(name).title for name in channel.names())
     # Short ones would fit anywhere.
     return {piece for piece in found if len(piece) > 2 or not re.search("[a-z]{2}", piece)} - {""}
 
@@ -229,3 +231,10 @@ def test_many_reasons_are_fast():
     items += [{"reason": f"{hostile} {n}"} for n in range(200)]
     answer = language.translated({"items": items}, "zh")
     assert answer["items"][7]["reasons"][0]["text"] == "短边只有 7 像素，需要 512 像素"
+
+
+def test_channels_are_called_by_chinese_names_also_within_a_question(client):
+    channels = client.get("channels?market=CN", accept_language="zh").json["items"]
+    assert all(CHINESE.search(one["title"]) and "(" not in one["title"] for one in channels)
+    (asked,) = (one for one in channels if one["name"] == "amazon-main")
+    assert "亚马逊主图" in asked["question"] and "Amazon" not in asked["question"]

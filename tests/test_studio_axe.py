@@ -154,6 +154,31 @@ def shown_catalogue_products(page, catalogue):
     expect(page.get_by_text("1 product has no look yet")).to_be_visible(timeout=20_000)
 
 
+def shown_catalogue_words(page, catalogue):
+    shown_catalogue_products(page, catalogue)
+    words = page.get_by_label("Words and prompts")
+    for kind, add in (("Glossary", "Add a term"), ("Prompt templates", "Add a template")):
+        if not words.get_by_role("button", name=add).is_visible():
+            words.get_by_text(kind, exact=True).click()
+        words.get_by_role("button", name=add).click(timeout=20_000)
+    words.get_by_role("combobox", name="Scene, Template 1").select_option("own")
+    page.get_by_role("button", name="+ own prompt").first.click()
+    expect(words.get_by_label("Scene, Template 1, own words")).to_be_visible(timeout=20_000)
+
+
+def shown_catalogue_edit(page, catalogue):
+    shown_catalogue_products(page, catalogue)
+    page.get_by_role("button", name="Edit…").click()
+    page.get_by_role("button", name="Delete this catalogue…").click(timeout=20_000)
+    expect(page.get_by_role("button", name="Delete it")).to_be_visible()
+
+
+def shown_catalogue_copy(page, catalogue):
+    shown_catalogue_choosing(page, catalogue)
+    page.get_by_role("button", name=re.compile("^Edit title and selling points")).first.click()
+    expect(page.get_by_label("Title for the shop")).to_be_visible()
+
+
 def shown_catalogue_choosing(page, catalogue):
     shown_models(page, "")
     open_at(page, "catalogues", catalogue, "choose")
@@ -191,7 +216,8 @@ SCREENS = (
     shown_models, shown_new_model, shown_images, shown_image, shown_captions, shown_train, shown_queue, shown_settings,
     shown_compare, shown_two_images, shown_blind, shown_merge, shown_import,
     shown_catalogues, shown_new_catalogue, shown_catalogue_products, shown_catalogue_choosing, shown_catalogue_image,
-    shown_catalogue_crop, shown_catalogue_handover, shown_comparison,
+    shown_catalogue_crop, shown_catalogue_handover, shown_comparison, shown_catalogue_words, shown_catalogue_edit,
+    shown_catalogue_copy,
 )  # fmt: skip
 
 

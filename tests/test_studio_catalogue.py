@@ -1,6 +1,7 @@
 """A catalogue in the studio: from a product list to chosen images that are handed over, with the keyboard."""
 
 import re
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -145,6 +146,81 @@ def test_a_list_is_read_its_columns_corrected_and_rules_tried_before_anything_is
     expect(rules.get_by_label("LoRA").first).to_have_value(house_style, timeout=60_000)
 
 
+def test_what_is_being_written_stays_and_changes_made_at_once_are_all_kept(page, served):
+    id = made(served)
+
+    def slow(route):
+        if route.request.method == "PATCH":
+            time.sleep(0.5)
+        route.continue_()
+
+    page.route(f"**/catalogues/{id}", slow)
+    open_at(page, "catalogues", id)
+    card = page.get_by_label("Draw", exact=True)
+    card.get_by_text("More settings").click(timeout=60_000)
+    rules = page.get_by_label("Which look for which products")
+    rules.get_by_role("button", name="A rule for some products").click()
+    channels = page.get_by_label("Channels to make images for")
+    for name in ("Amazon, main image", "Shopify"):
+        channels.get_by_label(re.compile(name)).check()
+    channels.get_by_label("Shown in").select_option("CN")
+    negative = card.get_by_label(re.compile("Never in an image"))
+    negative.fill("night")
+    # The page asks the server every few seconds.
+    with page.expect_response(lambda answer: answer.url.endswith(id) and answer.request.method == "GET"):
+        pass
+    page.wait_for_timeout(300)
+    expect(negative).to_have_value("night")
+    negative.blur()
+    draw = card.get_by_role("button", name="Draw 12 images")
+    expect(draw).to_be_enabled(timeout=20_000)
+    draw.click()
+    expect(card.get_by_role("status")).to_be_visible(timeout=20_000)
+    kept = served.client.get(f"catalogues/{id}").json["settings"]
+    assert (kept["channels"], kept["market"], kept["negative_prompt"]) == (["amazon-main", "shopify"], "CN", "night")
+    written = served.client.get(f"catalogues/{id}/rules").json["rules"]
+    assert [one.get("when") for one in written] == [{"category": "Bowls"}, None]
+    # Once something is drawn, another step would be the next one; who watches stays where he is.
+    shop_catalogue.draw(served.data, id)
+    expect(page.get_by_text("12 images", exact=False).first).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("link", name="Next: choose")).to_be_visible(timeout=20_000)
+
+
+def test_titles_and_selling_points_are_written_by_hand_and_taken_back(page, served):
+    id = chosen_from(page, served)
+    row(page, 0).get_by_role("button", name=re.compile("^Edit title and selling points")).click()
+    row(page, 0).get_by_label("Title for the shop").fill("The tall vase")
+    row(page, 0).get_by_label("Selling points, one a line").fill("Handmade\n\nDishwasher-safe")
+    row(page, 0).get_by_label("Language").select_option("en")
+    row(page, 0).get_by_role("button", name="Save").click()
+    expect(row(page, 0)).to_contain_text("The tall vase · Handmade · Dishwasher-safe", timeout=20_000)
+    copy = served.client.get(f"catalogues/{id}/products/1").json["copy"]
+    assert copy == {"title": "The tall vase", "points": ["Handmade", "Dishwasher-safe"], "language": "en"}
+    page.get_by_role("button", name=re.compile("Undo")).click()
+    expect(row(page, 0)).not_to_contain_text("The tall vase", timeout=20_000)
+    assert served.client.get(f"catalogues/{id}/products/1").json["copy"] is None
+
+
+def test_a_service_that_the_operator_has_named_is_asked_for_copy(page, served):
+    id = chosen_from(page, served)
+    open_at(page, "catalogues", id, "handover")
+    expect(page.get_by_label("Train on the chosen ones")).to_be_visible(timeout=20_000)
+    expect(page.get_by_label("Titles and selling points")).to_have_count(0)
+    file = served.data / "service.yaml"
+    file.write_text("endpoints: {writer: {url: 'http://127.0.0.1:9/v1', key_from: WRITER_KEY}}", encoding="utf-8")
+    try:
+        page.reload()
+        card = page.get_by_label("Titles and selling points")
+        expect(card).to_contain_text("http://127.0.0.1:9/v1", timeout=60_000)
+        card.get_by_role("button", name="Write what is missing").click()
+        expect(card.get_by_role("button", name="Stop")).to_be_visible(timeout=20_000)
+    finally:
+        file.unlink()
+    (job,) = (one for one in served.client.get("jobs?kind=catalogue_copy").json["items"] if id in str(one))
+    config = served.client.get(f"jobs/{job['id']}").json["config"]
+    assert (config["endpoint"], config["key_from"], config["language"]) == ("http://127.0.0.1:9/v1", "WRITER_KEY", "zh")
+
+
 def test_a_whole_catalogue_is_decided_with_the_keyboard_and_every_step_taken_back(page, served):
     id = chosen_from(page, served)
     keys = page.keyboard
@@ -202,7 +278,7 @@ def test_what_people_say_is_kept_with_their_names_and_no_title_becomes_html(page
     id = chosen_from(page, served)
     first = row(page, 0)
     expect(first).to_contain_text(HOSTILE)
-    first.get_by_label("Your name").fill("Li")
+    page.get_by_label("Your name").fill("Li")
     first.get_by_label("Comment", exact=True).fill(HOSTILE)
     # In a field the keys are letters.
     first.get_by_label("Comment", exact=True).press_sequentially("2r")

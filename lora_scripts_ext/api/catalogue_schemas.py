@@ -111,7 +111,12 @@ class ProductIn(BaseModel, extra="forbid"):
 class CopyIn(BaseModel, extra="forbid"):
     """Who writes copy."""
 
-    endpoint: str = Field(max_length=_TEXT, description="OpenAI-compatible service that the operator allows.")
+    service: str = Field(
+        default="", max_length=_NAME, description="Name of an endpoint in service.yaml; GET /settings lists them."
+    )
+    endpoint: str = Field(
+        default="", max_length=_TEXT, description="In place of it: an OpenAI-compatible service that is allowed."
+    )
     model: str = Field(default="", max_length=200, description="As the service calls it; empty: its default.")
     key_from: str = Field(default="", max_length=_NAME, description="Environment variable that holds its key.")
     language: Literal["en", "zh"] = "en"
@@ -265,6 +270,7 @@ class Catalogue(BaseModel):
     candidates: dict[str, int] = Field(description="Images by state.")
     job: CatalogueJob | None = Field(description="That draws, or has drawn.")
     export: CatalogueJob | None = Field(description="That hands over, or has.")
+    writing: CatalogueJob | None = Field(description="That writes copy, or has.")
 
 
 class WholeCatalogue(Catalogue):
@@ -287,6 +293,26 @@ class CatalogueRules(BaseModel):
     """The rules of a catalogue, in their order."""
 
     rules: list[dict[str, Any]] = Field(description="See docs/products.md; paths are absolute, values are texts.")
+
+
+class CatalogueTemplates(BaseModel):
+    """The templates of a catalogue, in their order, without those that ship."""
+
+    templates: list[dict[str, Any]] = Field(description="See docs/products.md.")
+
+
+class CatalogueGlossary(BaseModel):
+    """The glossary of a catalogue, without the terms that ship."""
+
+    terms: dict[str, str] = Field(description="Term -> words for it; empty: it is left out of prompts.")
+
+
+class Photos(BaseModel):
+    """Photos that were sent along with a list."""
+
+    photos: list[str] = Field(description="Names of those that were taken, relative to the list.")
+    skipped: list[dict[str, str]] = Field(description="What was not taken: `name`, `reason`.")
+    folder: str = Field(description="Where they lie; as `source` each of them is a product.")
 
 
 class RowProblem(BaseModel):
@@ -324,6 +350,7 @@ class Checked(BaseModel):
     unused: list[str]
     warnings: list[str]
     prompts: list[dict[str, str]] = Field(description="Warnings about prompts, by SKU.")
+    unknown: list[dict[str, Any]] = Field(description="`term`s that the glossary does not have, each with `products`.")
     examples: list[dict[str, Any]] = Field(description="Of each rule the first product, as it would be drawn.")
 
 

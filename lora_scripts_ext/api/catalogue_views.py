@@ -33,6 +33,7 @@ def short(service: Service, id: str, catalogue: Catalogue) -> dict[str, Any]:
         "products": sum(counts.values()) - counts["removed"], "counts": counts,
         "candidates": candidates.counts(catalogue), "job": job_of(newest(service.queue, catalogue, "catalogue")),
         "export": job_of(newest(service.queue, catalogue, "catalogue_export")),
+        "writing": job_of(newest(service.queue, catalogue, "catalogue_copy")),
     }  # fmt: skip
 
 

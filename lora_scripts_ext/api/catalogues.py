@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,17 @@ from ..catalogue.store import Catalogue
 from ..channels import channel as channels
 from ..errors import NotFound
 from ..images import decode, thumbnail
-from ..jobs import drafts
+from ..jobs import drafts, service_file
 from ..jobs.catalogues import Catalogues, queue_drawing
 from ..jobs.kinds.catalogue import FINISHED
 from ..jobs.submit import submit
 from ..library.job import NewJob
 from ..library.models import Models
-from ..library.uploads import Uploads
+from . import catalogue_lists
 from . import catalogue_schemas as schemas
 from . import catalogue_views as views
 from .access import caller_of
-from .body import announced, receive
+from .catalogue_lists import values_of
 from .catalogue_schemas import (
     CatalogueIn,
     ChoiceIn,
@@ -37,13 +36,11 @@ from .catalogue_schemas import (
     FeedbackIn,
     MoreIn,
     ProductIn,
-    RowsIn,
     SettingsIn,
 )
-from .errors import Problem
 from .files import send
 from .idempotency import Answer
-from .route import json_response, reads_body_itself, reads_files
+from .route import json_response, reads_files
 from .schemas import given
 from .service import Service
 from .webhooks import announce
@@ -64,7 +61,7 @@ def add(router: APIRouter, service: Service) -> None:
     catalogues = Catalogues(service.environment)
     _add_channels(router)
     _add_collection(router, service, catalogues)
-    _add_list(router, service, catalogues)
+    catalogue_lists.add(router, service, catalogues)
     _add_products(router, catalogues)
     _add_copy(router, service, catalogues)
     _add_drawing(router, service, catalogues)
@@ -98,7 +95,7 @@ def _add_collection(router: APIRouter, service: Service, catalogues: Catalogues)
     @reads_files
     def add_catalogue(wanted: CatalogueIn) -> Response:
         """Of a list of the server's, of rows, or without products: then send the list with PUT."""
-        values = _values(wanted)
+        values = values_of(wanted)
         id = catalogues.create(values, values.pop("products", None))
         with catalogues.opened(id) as catalogue:
             view = views.whole(router, service, id, catalogue)
@@ -108,7 +105,7 @@ def _add_collection(router: APIRouter, service: Service, catalogues: Catalogues)
     @reads_files
     def check_list(wanted: CatalogueIn) -> dict[str, Any]:
         """Nothing is kept or drawn."""
-        values = _values(wanted)
+        values = values_of(wanted)
         return catalogues.check(values, values.pop("products", None))
 
     @router.get(_ONE, tags=_TAGS, response_model=schemas.WholeCatalogue, summary="Look at a catalogue")
@@ -121,7 +118,7 @@ def _add_collection(router: APIRouter, service: Service, catalogues: Catalogues)
     @reads_files
     def change_catalogue(id: str, change: SettingsIn) -> dict[str, Any]:
         """Products that are there are matched again; what is drawn and decided stays."""
-        catalogues.change(id, _values(change))
+        catalogues.change(id, values_of(change))
         with catalogues.opened(id) as catalogue:
             return views.whole(router, service, id, catalogue)
 
@@ -131,53 +128,6 @@ def _add_collection(router: APIRouter, service: Service, catalogues: Catalogues)
         """What it has handed over stays; its products, images and decisions are moved into the data folder's trash."""
         catalogues.delete(id, service.queue)
         return Response(status_code=204)
-
-
-def _add_list(router: APIRouter, service: Service, catalogues: Catalogues) -> None:
-    uploads = Uploads(service.database)
-
-    @router.post(f"{_ONE}/check", tags=_TAGS, response_model=schemas.Checked, summary="Try rules on a catalogue's list")
-    @reads_files
-    def check_catalogue(id: str, wanted: CatalogueIn = CatalogueIn()) -> dict[str, Any]:  # noqa: B008 - not changed
-        """With the settings that the request changes. Nothing is kept or drawn."""
-        values = _values(wanted)
-        return catalogues.check(values, values.pop("products", None), id)
-
-    @router.post(f"{_ONE}/read", tags=_TAGS, response_model=schemas.Changes, summary="Read a catalogue's list again")
-    @reads_files
-    def read_list(id: str, wanted: RowsIn = RowsIn()) -> dict[str, Any]:  # noqa: B008 - it is not changed
-        """By SKU: what people have changed and decided stays."""
-        return asdict(catalogues.read(id, wanted.products))
-
-    @router.put(
-        f"{_ONE}/list/{{name}}", tags=_TAGS, response_model=schemas.Changes, summary="Send a catalogue's list",
-        openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {}}}},
-    )  # fmt: skip
-    @reads_body_itself
-    async def put_list(id: str, name: str, request: Request) -> Response:
-        """The body is the file: CSV, TSV, JSON or XLSX."""
-        folder = await service.threads.run(catalogues.folder, id)
-        size = announced(request)
-        held = uploads.whole(name, size)
-        path, part = await service.threads.run(held.__enter__)
-        try:
-            await receive(service.threads, request, part)
-            return await service.file_threads.run(_listed, catalogues, id, folder, path, size)
-        finally:
-            await service.threads.run(held.__exit__, None, None, None)
-
-    @router.get(f"{_ONE}/rules", tags=_TAGS, response_model=schemas.CatalogueRules, summary="Look at the rules")
-    @reads_files
-    def get_rules(id: str) -> dict[str, Any]:
-        """As they can be sent with the settings."""
-        return {"rules": catalogues.rules(id)}
-
-    @router.get(
-        f"{_ONE}/problems", tags=_TAGS, response_model=schemas.RowProblems, summary="List rows that cannot be used"
-    )
-    def list_problems(id: str) -> dict[str, Any]:
-        with catalogues.opened(id) as catalogue:
-            return {"items": [asdict(one) for one in catalogue.problems()]}
 
 
 def _add_products(router: APIRouter, catalogues: Catalogues) -> None:
@@ -227,6 +177,8 @@ def _add_copy(router: APIRouter, service: Service, catalogues: Catalogues) -> No
     def write_copy(id: str, wanted: CopyIn) -> Response:
         """A title and selling points for products that have none, by a service that the operator allows."""
         config = {**given(wanted), "catalogue": str(catalogues.folder(id)), "products": wanted.products or []}
+        if named := config.pop("service", ""):
+            config |= service_file.endpoint(service.database.folder, named)
         return _queued(router, service, NewJob("catalogue_copy", config, runner=service.environment.runner))
 
 
@@ -343,17 +295,6 @@ def _add_export(router: APIRouter, service: Service, catalogues: Catalogues) -> 
             folder = service.environment.readable(wanted.folder)
         with catalogues.opened(id) as catalogue:
             return feedback.feed_back(catalogue, folder, wanted.share, trigger_word).to_dict()
-
-
-def _values(wanted: SettingsIn) -> dict[str, Any]:
-    """The settings that the request has; null is as good as left out."""
-    return {key: value for key, value in given(wanted).items() if value is not None}
-
-
-def _listed(catalogues: Catalogues, id: str, folder: Path, path: Path, size: int) -> Response:
-    if path.stat().st_size != size:
-        raise Problem("bad_request", "The body is shorter than its Content-Length; send it again.")
-    return json_response(asdict(catalogues.take_list(id, path)))
 
 
 def _drawing(router: APIRouter, service: Service, catalogue: Catalogue, job: NewJob) -> Response:

@@ -105,6 +105,14 @@ class Loras:
             return ""
         return found.trigger or card.activation_text(found.file).strip()
 
+    def problem(self, wanted: Mapping[str, Any]) -> str:
+        """Why the LoRA of a rule cannot be used, as a sentence; empty where it is there."""
+        try:
+            self._located(wanted)
+        except UserError as error:
+            return str(error)
+        return ""
+
     def _located(self, wanted: Mapping[str, Any]) -> Found:
         if wanted.get("name"):
             return self._named(str(wanted["name"]))
@@ -113,8 +121,10 @@ class Loras:
     def _named(self, name: str) -> Found:
         found = self._of_library(name) or self._in_folders(name)
         if found is None:
+            if not self._folders:
+                raise UserError(f"LoRA {name}: the library has no model of this name; name another.")
             raise UserError(
-                f"LoRA {name}: the library has no model of this name, {self._shown()} no such file; name another."
+                f"LoRA {name}: the library has no model of this name, and {self._shown()} no such file; name another."
             )
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +95,7 @@ class Planner:
 
     Attributes:
         rules: as they are now.
+        unknown: terms that the glossary had no word for -> products planned with them.
     """
 
     def __init__(self, settings: Settings, loras: Loras, own: Collection[Path] = ()) -> None:
@@ -113,11 +115,17 @@ class Planner:
         self._words = words_of(settings)
         self._settings = settings
         self._loras = loras
+        self.unknown: Counter[str] = Counter()
         self._triggers: dict[str, tuple[str, ...]] = {}
 
     def planned(self, products: Iterable[Product]) -> list[Planned]:
         """What is drawn of each of the products."""
         return [Planned(product, self.plan(product)) for product in products]
+
+    def lora_problems(self) -> list[str]:
+        """Sentences on LoRAs that rules name and that are not there."""
+        named = (lora for match in self.rules.matches for lora in _loras(match))
+        return list(dict.fromkeys(filter(None, map(self._loras.problem, named))))
 
     def plan(self, product: Product) -> Plan:
         """What is drawn of a product; without a rule that fits, nothing unless a person says so."""
@@ -126,6 +134,7 @@ class Planner:
             product, match, self._templates, self._glossary, self._channel(), triggers=self._activating(match),
             language=self._settings.language, kept=self._settings.keep_product and bool(product.photo),
         )  # fmt: skip
+        self.unknown.update(text.unknown)
         found = self._words.check(text.prompt, product.sku)
         warnings = tuple(filter(None, (found.refusal, *found.warnings, *text.warnings)))
         named = alt.texts(product, self._glossary)

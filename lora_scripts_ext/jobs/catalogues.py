@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import threading
 import time
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .. import files, json_text
 from ..catalogue import checking, planning
@@ -18,25 +19,29 @@ from ..catalogue import settings as catalogue_settings
 from ..catalogue.settings import CONTENTS, PATHS, Settings
 from ..catalogue.store import FOLDER, NAME, Catalogue, Changes
 from ..channels import channel as channels
-from ..errors import Conflict, NotFound, UserError
+from ..errors import Conflict, NotFound, Refused, UserError
 from ..library.job import ENDED, OWNED, Job, NewJob
 from ..library.models import TRASH
 from ..library.queue import Queue
-from ..products import data_file, mappings
+from ..preparation.archive import Unpacked
+from ..products import data_file, glossary, mappings
 from ..products import listing as listings
 from ..products.columns import Columns
 from ..products.listing import Listing
 from ..products.mappings import Mappings
 from ..products.product import located
 from ..products.rules import Rules
+from ..products.templates import Templates
 from ..training import lock
 from ..training.lock import locked
-from . import catalogue_host
+from . import catalogue_host, catalogue_photos
 from .environment import Environment
 from .kinds.catalogue import FINISHED
 from .library_loras import loras
 from .submit import submit
 
+#: what prompts are made with that may be sent as a file
+Words = Literal["templates", "glossary"]
 _LIST = "list"
 #: settings by which the list is read, and those by which products are planned
 _OF_LIST = {"source", "columns", "photos_from"}
@@ -93,7 +98,7 @@ class Catalogues:
         """
         id = secrets.token_hex(6)
         folder = self._folder / id
-        with files.temporary_folder(self._folder) as temporary:
+        with files.temporary_folder(self._folder) as temporary, _named_plainly(temporary):
             # Tried first, so that a mistake leaves no half of a catalogue.
             settings = self._settings(Settings(), values, temporary)
             self._planner(settings, temporary)
@@ -116,11 +121,11 @@ class Catalogues:
         """
         with self._changing, self.opened(id) as catalogue:
             before, listing = catalogue.settings(), None
-            with files.temporary_folder(self._folder) as temporary:
+            with files.temporary_folder(self._folder) as temporary, _named_plainly(temporary):
                 tried = self._settings(before, values, temporary)
                 self._planner(tried, temporary)
                 if values.keys() & _OF_LIST:
-                    listing = self._listing(tried, None)
+                    listing = self._with_photos(catalogue, tried)
             settings = self._settings(before, values, catalogue.folder)
             if listing is not None:
                 planning.take(catalogue, settings, listing, self._planner(settings, catalogue.folder), self._mappings)
@@ -142,7 +147,7 @@ class Catalogues:
                 settings = replace(settings, source="")
             elif source is not None:
                 settings = replace(settings, source=str(source))
-            listing = self._listing(settings, rows)
+            listing = self._listing(settings, rows) if rows is not None else self._with_photos(catalogue, settings)
             if listing is None:
                 raise UserError("source: the catalogue has no list; send one, or its rows.")
             return planning.take(
@@ -164,6 +169,70 @@ class Catalogues:
                 self._listing(replace(catalogue.settings(), source=str(tried)), None)
         files.copy(file, folder / file.name)
         return self.read(id, source=folder / file.name)
+
+    def take_photos(self, id: str, file: Path, name: str) -> Unpacked:
+        """Keep a photo that was sent, or a zip of them, beside the list that was; they count once it is read again.
+
+        Raises:
+            NotFound: there is no such catalogue.
+            Refused: its list lies elsewhere on the server.
+            UserError: nothing in it can be taken.
+        """
+        folder = self.list_folder(id)
+        with self.opened(id) as catalogue:
+            source = catalogue.settings().source
+        if source and folder not in (Path(source), Path(source).parent):
+            raise Refused(
+                "photos: the list of this catalogue lies on the server, where nothing is written; put its photos "
+                "there, or send the list, too."
+            )
+        return catalogue_photos.take(file, name, folder)
+
+    def list_folder(self, id: str) -> Path:
+        """Where a list that is sent is kept with its photos.
+
+        Raises:
+            NotFound: there is no such catalogue.
+        """
+        return self.folder(id) / _LIST
+
+    def take_words(self, id: str, kind: Words, file: Path) -> None:
+        """Let templates or a glossary that were sent as a file count, in place of those before.
+
+        Raises:
+            NotFound: there is no such catalogue.
+            UserError: the file cannot be used; then nothing is changed.
+        """
+        with _named_plainly(file.parent):
+            data = {"terms": glossary.read(file)} if kind == "glossary" else data_file.read(file)
+        self.change(id, {kind: data})
+
+    def terms(self, id: str) -> dict[str, str]:
+        """The catalogue's own glossary, without the one that ships.
+
+        Raises:
+            NotFound: there is no such catalogue.
+            UserError: the file cannot be read any more, or an entry is wrong.
+        """
+        with self.opened(id) as catalogue:
+            written = catalogue.settings().glossary
+        return glossary.read(self._environment.readable(written)) if written else {}
+
+    def templates(self, id: str) -> list[dict[str, Any]]:
+        """The catalogue's own templates as they are written, without those that ship.
+
+        Raises:
+            NotFound: there is no such catalogue.
+            UserError: the file cannot be read any more, or a template is wrong.
+        """
+        with self.opened(id) as catalogue:
+            written = catalogue.settings().templates
+        if not written:
+            return []
+        data = data_file.read(self._environment.readable(written))
+        Templates.from_dict(data, written)
+        found: list[dict[str, Any]] = data.get("templates") or []
+        return found
 
     def rules(self, id: str) -> list[dict[str, Any]]:
         """The rules as they are written, with absolute paths: they can be handed in again.
@@ -233,7 +302,7 @@ class Catalogues:
                 folder = catalogue.folder
         else:
             before, known, folder = Settings(), None, None
-        with files.temporary_folder(self._folder) as temporary:
+        with files.temporary_folder(self._folder) as temporary, _named_plainly(temporary):
             settings = self._settings(before, values, temporary)
             planner = self._planner(settings, temporary, *([folder] if folder else []))
             given = rows is not None or bool(values.keys() & _OF_LIST)
@@ -285,6 +354,20 @@ class Catalogues:
     def _planner(self, settings: Settings, *own: Path) -> planning.Planner:
         return planning.Planner(settings, loras(self._environment, settings), own)
 
+    def _with_photos(self, catalogue: Catalogue, settings: Settings) -> Listing | None:
+        """The list with these settings, where photos that were sent along with it are found by their names."""
+        folder = catalogue.folder / _LIST
+        if Path(settings.source).parent == folder:
+            wanted: list[Path] = []
+
+            def note(path: str) -> Path:
+                wanted.append(self._environment.readable(path))
+                return wanted[-1]
+
+            planning.read(settings, note, self._mappings)
+            catalogue_photos.place(folder, wanted)
+        return self._listing(settings, None)
+
     def _listing(self, settings: Settings, rows: Sequence[Mapping[str, Any]] | None) -> Listing | None:
         if rows is not None:
             if len(rows) > _MOST_ROWS:
@@ -295,6 +378,15 @@ class Catalogues:
                 mappings=self._mappings,
             )  # fmt: skip
         return planning.read(settings, self._environment.readable, self._mappings) if settings.source else None
+
+
+@contextmanager
+def _named_plainly(folder: Path) -> Iterator[None]:
+    """Errors name files in ``folder``, where they lie for a moment only, without it."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(str(error).replace(f"{folder}{os.sep}", "")) from error
 
 
 def queue_drawing(queue: Queue, environment: Environment, catalogue: Catalogue, job: NewJob) -> Job:

@@ -88,6 +88,18 @@ class ServiceFile:
     credentials: Credentials | None = None
 
 
+def endpoint(data_dir: Path, name: str) -> dict[str, str]:
+    """The address of a service in the file of ``data_dir`` and where its key is, as jobs name them.
+
+    Raises:
+        UserError: there is no service of this name, or the file is wrong.
+    """
+    found = load(data_dir).endpoints.get(name)
+    if found is None:
+        raise UserError(f"service: {name[:80]} is none of the endpoints in service.yaml; GET /settings lists them.")
+    return {"endpoint": found.url, "key_from": found.key_from}
+
+
 def load(data_dir: Path) -> ServiceFile:
     """Read the file; without one there are no entries.
 

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .. import files
+from .. import file_name, files
 from ..errors import UserError
-from ..file_name import cleaned
 from ..images import folder, kinds
 from ..images.folder import SYSTEM_FOLDERS
 from ..images.kinds import EXTENSIONS
@@ -122,9 +121,9 @@ def _safe(written: str, member: zipfile.ZipInfo, used_names: set[str]) -> str | 
     parts = PurePosixPath(written.replace("\\", "/")).parts
     if any(part in SYSTEM_FOLDERS or (part.startswith(".") and part != "..") for part in parts):
         return None
-    if not parts or ".." in parts or parts[0] == "/" or re.match(r"^[a-zA-Z]:", parts[0]):
+    name = file_name.relative(written)
+    if name is None:
         raise _Refused("has a path that leads out of the folder")
-    name = "/".join(cleaned(part) for part in parts)
     alike = unicodedata.normalize("NFC", name).casefold()
     if alike in used_names:
         raise _Refused("has the name of another file in it")
@@ -140,6 +139,11 @@ def _require_supported(opened: zipfile.ZipFile, member: zipfile.ZipInfo, written
     reason = refusal(written, head)
     if reason:
         raise _Refused(reason)
+
+
+def is_text(name: str) -> bool:
+    """Whether a file of this name would be taken as captions."""
+    return Path(name).suffix.lower() in _TEXTS
 
 
 def refusal(name: str, head: bytes) -> str | None:

@@ -58,7 +58,7 @@ class Glossary:
         """
         terms = dict(_shipped()) if shipped else {}
         for path in paths:
-            terms.update(_of_table(path) if path.suffix.lower() in _TABLES else _of_yaml(path))
+            terms.update(read(path))
         return cls(terms)
 
     def translated(self, text: str) -> Translation:
@@ -98,6 +98,15 @@ class Glossary:
 
     def _has_latin(self, text: str) -> bool:
         return any(char in self._lengths for char in set(text.casefold()))
+
+
+def read(path: Path) -> dict[str, str]:
+    """The terms of one file; see :meth:`Glossary.load`.
+
+    Raises:
+        UserError: it cannot be read, or an entry is wrong.
+    """
+    return _of_table(path) if path.suffix.lower() in _TABLES else _of_yaml(path)
 
 
 def _joined(text: str) -> str:

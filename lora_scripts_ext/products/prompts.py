@@ -31,11 +31,13 @@ class PromptText:
 
     Attributes:
         warnings: sentences that a person should read, such as on a term that the glossary does not have.
+        unknown: these terms.
     """
 
     prompt: str
     negative: str
     warnings: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 def compose(
@@ -84,7 +86,8 @@ def compose(
     if not product.prompt:
         own = _without_repeats(own)
     missing = [word for word in triggers if word and not stands_in(matching.plain(word), matching.plain(own))]
-    return PromptText(", ".join(filter(None, [*missing, own])), _without_repeats(negative), tuple(warnings))
+    prompt = ", ".join(filter(None, [*missing, own]))
+    return PromptText(prompt, _without_repeats(negative), tuple(warnings), unknown)
 
 
 def _composed(product: Product, match: Match | None, parts: dict[str, str], triggers: Sequence[str]) -> str:

@@ -108,6 +108,8 @@ export function start() {
     addEventListener("hashchange", () => {
         route.value = parts();
     });
+    // Another one may have come while the words were fetched.
+    route.value = parts();
     refreshSession();
     repeat(refreshJobs, JOBS_PERIOD);
     repeat(refreshSystem, SYSTEM_PERIOD);

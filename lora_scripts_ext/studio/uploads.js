@@ -35,6 +35,11 @@ export async function send(model, file, progress) {
     return post(`uploads/${upload.id}/complete`);
 }
 
+/** Files of a folder that was dropped -> their paths in it. @type {WeakMap<File, string>} */
+const paths = new WeakMap();
+/** @param {File} file @returns {string} its path in the folder that was dropped or chosen, else its name */
+export const pathOf = (file) => paths.get(file) || file.webkitRelativePath || file.name;
+
 /**
  * The files of a drop, those in folders included.
  * @param {DataTransfer} transfer
@@ -51,7 +56,10 @@ export async function dropped(transfer) {
 async function inside(entry) {
     if (entry.isFile) {
         const file = /** @type {FileSystemFileEntry} */ (entry);
-        return [await new Promise((resolve, reject) => file.file(resolve, reject))];
+        /** @type {File} */
+        const found = await new Promise((resolve, reject) => file.file(resolve, reject));
+        paths.set(found, entry.fullPath.replace(/^\//, ""));
+        return [found];
     }
     const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
     /** @type {File[]} */

@@ -75,6 +75,12 @@ export function useChoosing(path, put, refresh) {
             await patch(`${path}/products/${product.id}`, values);
             note(label, product, () => patch(`${path}/products/${product.id}`, before));
         }),
+        /** What the shop says of it; null: nothing. @param {any} product @param {any} copy */
+        write: (product, copy) => act(product.id, async () => {
+            const before = product.copy;
+            await patch(`${path}/products/${product.id}`, {copy});
+            note(t("copy.title"), product, () => patch(`${path}/products/${product.id}`, {copy: before}));
+        }),
         /** Take the last step back. @returns {Promise<unknown>} */
         undo: async () => {
             const step = steps[steps.length - 1];

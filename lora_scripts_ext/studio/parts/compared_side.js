@@ -5,7 +5,7 @@ import {get, request} from "../api.js";
 import {html, typed} from "../html.js";
 import {attempt} from "../state.js";
 import {t} from "../words.js";
-import {loraNames, LoraFields} from "./lora_fields.js";
+import {asLora, loraNames, LoraFields} from "./lora_fields.js";
 import {Wrong} from "./message.js";
 import {useWork} from "./work.js";
 
@@ -23,7 +23,8 @@ export function SideCard({title, id, side, onSet}) {
         ${side.from === "photo" && html`<${Photo} side=${side} set=${set} />`}
         ${side.from === "words" && html`<label>${t("comparison.prompt")}<textarea rows="2" maxlength="4000" value=${side.prompt} onInput=${typed((prompt) => set({prompt}))}></textarea></label>`}
         <label>${t("comparison.name")}<input value=${side.name} maxlength="200" autocomplete="off" onInput=${typed((name) => set({name}))} /></label>
-        ${side.from !== "photo" && html`<div><div class="row tight"><${LoraFields} id=${id} lora=${side.lora} onChange=${(lora) => set({lora})} /></div>
+        ${side.from !== "photo" && html`<div><div class="row tight"><span>${t("lora.name")}</span><${LoraFields} id=${id} lora=${side.lora} onChange=${(lora) => set({lora, ...(lora.name ? {} : {further: []})})} /></div>
+            ${side.further.length > 0 && html`<span class="small soft">+ ${loraNames(side.further.map((one) => asLora(one)))}</span>`}
             ${side.from === "catalogue" && html`<span class="small soft">${t("comparison.ownLoras")}</span>`}</div>`}
     </section>`;
 }
@@ -56,7 +57,7 @@ function OfCatalogue({side, set}) {
             <label>${t("comparison.product")}<select value=${side.product} onChange=${typed((product) => set({product}))}><option value="">${t("comparison.choose")}</option>
                 ${side.product && !chosen && html`<option value=${side.product}>${side.product}</option>`}
                 ${products.map((one) => html`<option value=${one.sku}>${[one.sku, one.title].filter(Boolean).join(" · ")}</option>`)}</select></label>
-            ${products.length === MOST && html`<p class="small soft">${t("comparison.more", {count: MOST})}</p>`}
+            ${products.length === MOST && html`<p class="small soft">${t("comparison.first", {count: MOST})}</p>`}
             ${chosen && html`<p class="small soft">${[chosen.prompt, loraNames(chosen.loras)].filter(Boolean).join(" · ")}</p>`}
             ${chosen && chosen.photo && html`<label class="check"><input type="checkbox" checked=${side.draw} onChange=${() => set({draw: !side.draw})} /> ${t("comparison.drawPhoto")}</label>`}`}`;
 }
@@ -70,7 +71,7 @@ function Photo({side, set}) {
         setSending(true);
         await work(async () => {
             const {photo} = await request("PUT", `comparisons/photos/${encodeURIComponent(file.name)}`, file);
-            set({photo, file: file.name});
+            set({photo, mask: "", file: file.name});
         });
         setSending(false);
     };

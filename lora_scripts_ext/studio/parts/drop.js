@@ -11,8 +11,12 @@ const SHOWN = 4;
 
 /** @typedef {(file: File, progress: (share: number) => void) => Promise<{skipped: {name: string, reason: string}[]}>} Send */
 
-/** @param {{send: Send, title: string, hint: string, empty: boolean, single?: boolean, accept?: string, onDone: () => Promise<unknown>}} properties */
-export function Drop({send, title, hint, empty, single, accept, onDone}) {
+/**
+ * @param {{send: Send, title: string, hint: string, empty: boolean, accept?: string, order?: (files: File[]) => File[],
+ *     onSome?: () => unknown,
+ *     onDone: () => Promise<unknown>}} properties `order`: in which files are sent; `onSome`: called while there are more
+ */
+export function Drop({send, title, hint, empty, accept, order = (files) => files, onSome, onDone}) {
     const [waiting, setWaiting] = useState(/** @type {File[]} */ ([]));
     const [share, setShare] = useState(0);
     const [total, setTotal] = useState(0);
@@ -20,7 +24,8 @@ export function Drop({send, title, hint, empty, single, accept, onDone}) {
     const [over, setOver] = useState(false);
     const input = useRef(/** @type {HTMLInputElement | null} */ (null));
     const folder = useRef(/** @type {HTMLInputElement | null} */ (null));
-    const take = async (/** @type {File[]} */ files) => {
+    const take = async (/** @type {File[]} */ chosenFiles) => {
+        const files = order(chosenFiles);
         setFailed([]);
         setTotal(files.length);
         for (const [index, file] of files.entries()) {
@@ -29,7 +34,7 @@ export function Drop({send, title, hint, empty, single, accept, onDone}) {
             const wrong = await sent(send, file, setShare);
             if (wrong.length) setFailed((before) => [...before, ...wrong]);
             // What is there shows up while the rest is sent.
-            if (index % 20 === 19) onDone();
+            if (index % 20 === 19) onSome?.();
         }
         setWaiting([]);
         await onDone();
@@ -55,10 +60,10 @@ export function Drop({send, title, hint, empty, single, accept, onDone}) {
             <b>${title}</b>
             <div class="row tight">
                 <button class=${empty ? "main" : ""} onClick=${() => input.current?.click()}>${t("images.choose")}</button>
-                ${!single && html`<button onClick=${() => folder.current?.click()}>${t("images.chooseFolder")}</button>`}
+                <button onClick=${() => folder.current?.click()}>${t("images.chooseFolder")}</button>
             </div>
-            <input ref=${input} type="file" multiple=${!single} accept=${accept} hidden aria-label=${t("images.choose")} onChange=${chosen} />
-            ${!single && html`<input ref=${folder} type="file" webkitdirectory hidden aria-label=${t("images.chooseFolder")} onChange=${chosen} />`}
+            <input ref=${input} type="file" multiple accept=${accept} hidden aria-label=${t("images.choose")} onChange=${chosen} />
+            <input ref=${folder} type="file" webkitdirectory hidden aria-label=${t("images.chooseFolder")} onChange=${chosen} />
             <span class="small">${hint}</span>
             ${waiting.length > 0 && html`<div class="sending" role="status">
                 <b>${t("images.sending", {done: total - waiting.length, total})}</b>

@@ -3,13 +3,11 @@
 import {useState} from "preact/hooks";
 import {get} from "../api.js";
 import {html, typed} from "../html.js";
-import {attempt, keyed} from "../state.js";
+import {attempt} from "../state.js";
 import {moment, t} from "../words.js";
-import {sign, signature} from "./signature.js";
 
 export function Opinions({product, one, choosing, path}) {
     const [comment, setComment] = useState("");
-    const [who, setWho] = useState(signature());
     const [items, setItems] = useState(/** @type {any[] | null} */ (null));
     const load = () => attempt(async () => setItems((await get(`${path}/products/${product.id}/decisions`)).items));
     const say = async (/** @type {Event} */ event) => {
@@ -18,13 +16,8 @@ export function Opinions({product, one, choosing, path}) {
         setComment("");
         if (items) await load();
     };
-    const written = (/** @type {string} */ name) => {
-        setWho(name);
-        sign(name);
-    };
     return html`<form class="row tight" onSubmit=${say}>
             <input class="grow" aria-label=${t("choose.comment")} placeholder=${t("choose.comment")} value=${comment} maxlength="2000" onInput=${typed(setComment)} />
-            ${!keyed.value && html`<input class="who" aria-label=${t("choose.who")} placeholder=${t("choose.who")} value=${who} maxlength="100" autocomplete="name" onInput=${typed(written)} />`}
             <button disabled=${!comment.trim()}>${t("choose.say")}</button>
             <button type="button" class="quiet" aria-expanded=${items !== null} onClick=${() => (items ? setItems(null) : load())}>${t("choose.said")}</button></form>
         ${items && html`<ul class="said">${items.length === 0 && html`<li class="soft small">${t("choose.nothing")}</li>`}${items.map((said) => html`<li key=${said.id}>

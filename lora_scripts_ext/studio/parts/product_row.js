@@ -7,6 +7,7 @@ import {t} from "../words.js";
 import {Shade} from "./crop.js";
 import {LoraFields, loraNames} from "./lora_fields.js";
 import {Opinions} from "./opinions.js";
+import {ShopCopy} from "./shop_copy.js";
 
 /** @type {Record<string, string>} */
 const MOOD = {approved: "ok", failed: "bad", rejected: "grey", unmatched: "warn", waiting: "", drawn: "", ready: "grey", removed: "grey"};
@@ -37,6 +38,7 @@ export function ProductRow({product, current, at, choosing, path, onEnter, onLar
         ${edited ? html`<${Prompts} product=${product} choosing=${choosing} onClose=${() => setEdited(false)} />`
             : html`<p class="small soft prompt-line">${product.prompt} <button class="quiet small" aria-label=${`${t("choose.edit")}: ${name}`}
                 onClick=${() => setEdited(true)}>${t("choose.edit")}</button></p>`}
+        ${current || product.copy ? html`<${ShopCopy} product=${product} name=${name} choosing=${choosing} />` : null}
         ${product.warnings.map((text) => html`<p class="small warning">${text}</p>`)}
         ${current && drawn.length > 0 && html`<div class="row tight">
             <button onClick=${() => onLarge(at)}>${t("choose.large")} <kbd>Z</kbd></button>

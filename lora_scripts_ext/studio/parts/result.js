@@ -3,7 +3,7 @@
 import {useState} from "preact/hooks";
 import {get} from "../api.js";
 import {html} from "../html.js";
-import {framed, tryPrompt} from "../state.js";
+import {framed, link, tryPrompt} from "../state.js";
 import {t} from "../words.js";
 import {baseName} from "./checkpoint.js";
 import {Wrong} from "./message.js";
@@ -32,6 +32,7 @@ export function Result({job, trigger}) {
             <div class="row tight">
                 ${framed && html`<button class="main" onClick=${tryIt}>${t("result.try")}</button>`}
                 ${navigator.clipboard && html`<button onClick=${copy}>${t(copied ? "copied" : "result.copy")}</button>`}
+                ${job.model && html`<a class="button" href=${link("catalogues")}>${t("result.products")}</a>`}
             </div>
             <${Wrong} problem=${problem} />
         </div>`;

@@ -5,6 +5,7 @@ import {get} from "../api.js";
 import {html, typed} from "../html.js";
 import {attempt, system} from "../state.js";
 import {t} from "../words.js";
+import {Committed} from "./committed.js";
 import {Field, tied} from "./field.js";
 import {Yaml} from "./yaml.js";
 
@@ -91,12 +92,9 @@ function Control({id, schema, value, error, take, onChange}) {
             ${schema.choices.map((choice, index) => html`
                 <option value=${choice}>${schema.choice_labels[index]}</option>`)}</select>`;
     }
-    const lines = schema.key === "preview_prompts";
-    const text = write(schema, value);
-    return lines
-        ? html`<textarea rows="3" ...${ties} value=${text} onChange=${typed(take)}></textarea>`
-        : html`<input ...${ties} value=${text} inputmode=${["integer", "number"].includes(schema.type) ? "decimal" : undefined}
-            onChange=${typed(take)} />`;
+    const lines = schema.key === "preview_prompts" ? {as: "textarea", rows: 3} : {};
+    return html`<${Committed} ...${lines} ...${ties} value=${write(schema, value)} onCommit=${take}
+        inputmode=${["integer", "number"].includes(schema.type) ? "decimal" : undefined} />`;
 }
 
 /** @param {any} schema @param {any} value @returns {string} a value as its field shows it */

@@ -8,6 +8,7 @@ import {useChoosing} from "../parts/choosing.js";
 import {Wrong} from "../parts/message.js";
 import {Bar} from "../parts/pill.js";
 import {ProductRow, shown} from "../parts/product_row.js";
+import {SignatureField} from "../parts/signature_field.js";
 import {useProducts} from "../parts/product_pages.js";
 import {attempt, link, refreshJobs} from "../state.js";
 import {t} from "../words.js";
@@ -155,7 +156,7 @@ function Top({catalogue, filter, setFilter, choosing, path, refresh}) {
                 onInput=${typed((search) => set({search}))} />
         </div>
         <div class="row tight"><div class="grow"><${Bar} share=${products ? decided / products : 0} label=${t("catalogues.decided", {done: decided, total: products})} /></div>
-            <span class="small soft" role="status">${t("catalogues.decided", {done: decided, total: products})}</span>
+            <${SignatureField} /><span class="small soft" role="status">${t("catalogues.decided", {done: decided, total: products})}</span>
             ${filter.state === "failed" && counts.failed > 0 && html`<button onClick=${() => choosing.act(async () => {
                 await retryAll(path);
                 await Promise.all([refreshJobs(), refresh()]);

@@ -4,6 +4,7 @@ import {useEffect, useState} from "preact/hooks";
 import {get, post} from "../api.js";
 import {html, typed} from "../html.js";
 import {SideCard} from "../parts/compared_side.js";
+import {BLANK, config, formOf, isReady, NUMBERS} from "../parts/comparison_form.js";
 import {Compared} from "../parts/comparison_result.js";
 import {Wrong} from "../parts/message.js";
 import {SpecificationTable} from "../parts/specification_table.js";
@@ -12,22 +13,30 @@ import {attempt, go, isOpen, jobs, link, refreshJobs} from "../state.js";
 import {moment, t} from "../words.js";
 
 const SHOWN = 8;
-/** @typedef {{from: string, name: string, prompt: string, lora: {name: string, weight: number}, catalogue: string, product: string, photo: string, file: string, draw: boolean}} Side */
-/** @type {Side} */
-const EMPTY = {from: "words", name: "", prompt: "", lora: {name: "", weight: 1}, catalogue: "", product: "", photo: "", file: "", draw: false};
-/** What was asked for, kept while another screen is shown. */
-let kept = {left: EMPTY, right: EMPTY, rows: [["", "", ""]], title: "", layout: "wide", weights: "0.6, 0.8, 1"};
+/** @typedef {import("../parts/comparison_form.js").Form} Form */
+/** What was asked for, kept while another screen is shown, and the job that it was asked of. */
+let kept = {form: BLANK, job: ""};
 
 /** @param {{rest: string[]}} properties the id of a job; without: only the questions */
 export function Comparison({rest}) {
     const [id] = rest;
-    const [wanted, setWanted] = useState(kept);
+    const [wanted, setWanted] = useState(kept.form);
     const [problem, work] = useWork();
-    const set = (/** @type {Partial<typeof kept>} */ change) => setWanted((before) => (kept = {...before, ...change}));
+    const set = (/** @type {Partial<Form>} */ change) => setWanted((before) => {
+        kept = {...kept, form: {...before, ...change}};
+        return kept.form;
+    });
     const job = useJob(id);
+    useEffect(() => {
+        if (!job || kept.job === job.id) return;
+        // An earlier one, as it was asked for.
+        kept = {form: formOf(job.config), job: job.id};
+        setWanted(kept.form);
+    }, [job && job.id]);
     const draw = () => work(async () => {
         const made = await post("jobs", {kind: "comparison", config: config(wanted)});
         await refreshJobs();
+        kept = {...kept, job: made.id};
         go("comparison", made.id);
     });
     const ready = [wanted.left, wanted.right].every(isReady);
@@ -48,6 +57,10 @@ export function Comparison({rest}) {
                     <label>${t("comparison.weights")}<input value=${wanted.weights} onInput=${typed((weights) => set({weights}))} />
                         <span class="small soft">${t("comparison.weightsHint")}</span></label>
                 </div>
+                <details><summary>${t("comparison.more")}</summary><div class="settings">
+                    ${[...NUMBERS, "negative", "producer"].map((key) => html`<label>${t(`comparison.${key}`)}<input value=${wanted.more[key] || ""} placeholder=${t("comparison.usual")} maxlength="4000"
+                        inputmode=${NUMBERS.includes(key) ? "decimal" : undefined} onInput=${typed((text) => set({more: {...wanted.more, [key]: text}}))} /></label>`)}
+                </div></details>
                 <div><button class="main" disabled=${!ready || Boolean(job && isOpen(job))} onClick=${draw}>${t(job ? "comparison.again" : "comparison.draw")}</button></div>
                 <${Wrong} problem=${problem} />
             </section>
@@ -76,26 +89,4 @@ function Earlier({except}) {
     if (!others.length) return null;
     return html`<section class="card" aria-label=${t("comparison.earlier")}><h2>${t("comparison.earlier")}</h2>
         <ul class="plain small">${others.map((job) => html`<li key=${job.id}><a href=${link("comparison", job.id)}>${job.name}</a> <span class="soft">${moment(job.created)}</span></li>`)}</ul></section>`;
-}
-
-/** @param {Side} side */
-function isReady(side) {
-    if (side.from === "catalogue") return Boolean(side.catalogue && side.product);
-    return Boolean(side.from === "photo" ? side.photo : side.prompt.trim());
-}
-
-/** @param {typeof kept} wanted @returns {Record<string, unknown>} of the job */
-function config({left, right, rows, title, layout, weights}) {
-    const numbers = weights.split(/[,，;\s]+/).filter(Boolean).map((text) => (Number.isNaN(Number(text)) ? text : Number(text)));
-    const specs = rows.filter((row) => row.some((text) => text.trim()));
-    return {left: sideConfig(left), right: sideConfig(right), specs, title: title.trim(), layout, ...(numbers.length ? {weights: numbers} : {})};
-}
-
-/** @param {Side} side */
-function sideConfig(side) {
-    const name = side.name.trim() ? {name: side.name.trim()} : {};
-    if (side.from === "photo") return {...name, photo: side.photo};
-    const loras = side.lora.name.trim() ? {loras: [{name: side.lora.name.trim(), weight: side.lora.weight}]} : {};
-    if (side.from === "words") return {...name, prompt: side.prompt.trim(), ...loras};
-    return {...name, ...loras, catalogue: side.catalogue, product: side.product, ...(side.draw ? {photo: ""} : {})};
 }

@@ -1,50 +1,39 @@
 // The first step of a catalogue: which products, with which look, for which channels; then drawing.
 
 import {useEffect, useRef, useState} from "preact/hooks";
-import {get, patch, post, Problem, request} from "../api.js";
+import {patch, post} from "../api.js";
 import {html} from "../html.js";
+import {useSettings} from "../parts/catalogue_settings.js";
 import {Channels} from "../parts/channels.js";
 import {Columns} from "../parts/columns.js";
 import {DrawCard} from "../parts/draw_card.js";
-import {Drop} from "../parts/drop.js";
-import {FolderField} from "../parts/folders.js";
+import {ListSource} from "../parts/list_source.js";
 import {Wrong} from "../parts/message.js";
+import {RowProblems} from "../parts/row_problems.js";
 import {Rules} from "../parts/rules.js";
 import {useWork} from "../parts/work.js";
+import {PromptWords} from "../parts/prompt_words.js";
 import {attempt} from "../state.js";
 import {t} from "../words.js";
 
-const KINDS = ".csv,.tsv,.txt,.xlsx,.json,.jsonl";
-const SHOWN = 8;
+// What prompts are made of: a change of it is tried on the list.
+const OF_PROMPTS = ["rules", "templates", "glossary", "language", "channels", "negative_prompt", "keep_product"];
 
 /** @param {{catalogue: any, path: string, refresh: () => Promise<unknown>, onChange: (catalogue: any) => void}} properties */
-export function Products({catalogue, path, refresh, onChange}) {
+export function Products({catalogue: kept, path, refresh, onChange}) {
     const [again, setAgain] = useState(false);
-    const [checked, setChecked] = useState(/** @type {any} */ (null));
     const [problem, work] = useWork();
-    const {settings, products, problems} = catalogue;
+    const {products, problems} = kept;
     const there = products > 0 || problems > 0;
-    // The whole list, with all its columns, where there is one to be read again.
-    const check = () => attempt(async () => setChecked(await post(`${path}/check`, settings.source ? {columns: settings.columns} : {})));
-    const stamp = JSON.stringify([settings.source, settings.columns, settings.rules, products, problems]);
+    const {checked, check} = useCheck(path, kept.settings);
+    const {settings, set, settled, problem: refused} = useSettings(kept, path, {
+        onChange, refresh, onKept: (values) => OF_PROMPTS.some((key) => key in values) && check(),
+    });
+    const catalogue = {...kept, settings};
+    const stamp = JSON.stringify([kept.settings.source, kept.settings.columns, products, problems]);
     useEffect(() => {
         if (there) check();
     }, [stamp]);
-    // One change after the other, so that what is shown is the answer to the last one.
-    const last = useRef(/** @type {Promise<unknown>} */ (Promise.resolve()));
-    const set = (/** @type {Record<string, unknown>} */ values) => {
-        // Shown before the server has it; what it refuses is taken back.
-        if (!("rules" in values)) onChange({...catalogue, settings: {...settings, ...values}});
-        const done = last.current.then(async () => {
-            const kept = await work(async () => {
-                onChange(await patch(path, values));
-                if ("rules" in values) await check();
-            });
-            if (!kept) await refresh();
-        });
-        last.current = done;
-        return done;
-    };
     const read = (/** @type {Record<string, unknown>} */ values) => work(async () => {
         // Tried first: a list that cannot be read must not take the place of one that can.
         await post(`${path}/check`, values);
@@ -53,61 +42,48 @@ export function Products({catalogue, path, refresh, onChange}) {
         await refresh();
         setAgain(false);
     });
-    if (!there) return html`<${Source} path=${path} read=${read} problem=${problem} onDone=${refresh} empty />`;
+    const words = async () => {
+        await refresh();
+        await check();
+    };
+    if (!there) return html`<${ListSource} path=${path} source=${settings.source} read=${read} problem=${problem} onDone=${refresh} empty />`;
+    const name = settings.source.split(/[\\/]/).pop();
     return html`<div class="cols following">
         <div class="stack">
             <section class="card stack" aria-label=${t("products.list")}>
-                <div class="row top"><h2>${t("products.list")}</h2><span class="soft">${[settings.source.split(/[\\/]/).pop(), t("catalogues.products", {count: products})].filter(Boolean).join(" · ")}</span><span class="space"></span>
+                <div class="row top"><h2>${t("products.list")}</h2><span class="soft">${[name, t("catalogues.products", {count: products})].filter(Boolean).join(" · ")}</span><span class="space"></span>
                     ${settings.source && html`<button onClick=${() => read({columns: settings.columns})}>${t("products.again")}</button>`}
                     <button aria-expanded=${again} onClick=${() => setAgain(!again)}>${t("products.other")}</button></div>
-                ${again && html`<${Source} path=${path} read=${read} problem=${null} onDone=${async () => {
-                    await refresh();
-                    await check();
-                }} />`}
+                ${again && html`<${ListSource} path=${path} source=${settings.source} read=${read} problem=${null} onDone=${words} />`}
                 <${Wrong} problem=${problem} />
                 ${checked && html`<${Columns} checked=${checked} path=${path} stamp=${stamp} onMap=${(/** @type {Record<string, string>} */ columns) => read({columns})} />
                     <${RowProblems} items=${checked.problems} />`}
             </section>
             <${Rules} catalogue=${catalogue} path=${path} checked=${checked} onSave=${(/** @type {any[]} */ rules) => set({rules: {rules}})} />
+            <${PromptWords} catalogue=${catalogue} path=${path} checked=${checked} onSet=${set} onSent=${words} />
             <${Channels} settings=${settings} onChange=${set} />
         </div>
-        <aside class="stack"><${DrawCard} catalogue=${catalogue} path=${path} onSet=${set} settled=${() => last.current} refresh=${refresh} /></aside>
+        <aside class="stack"><${DrawCard} catalogue=${catalogue} path=${path} refused=${refused} onSet=${set} settled=${settled} refresh=${refresh} /></aside>
     </div>`;
 }
 
-function Source({path, read, problem, onDone, empty}) {
-    const [place, setPlace] = useState("");
-    const take = (/** @type {Event} */ event) => {
-        event.preventDefault();
-        return read({source: place.trim(), columns: {}});
-    };
-    return html`<${Drop} send=${(/** @type {File} */ file) => sendList(path, file)} title=${t("products.drop")} hint=${t("products.dropHint")} single accept=${KINDS}
-            empty=${Boolean(empty)} onDone=${onDone} />
-        <form class=${empty ? "card" : ""} onSubmit=${take}>
-            <${FolderField} value=${place} onChange=${setPlace} label=${t("products.place")} hint=${t("products.placeHint")} />
-            <${Wrong} problem=${problem} />
-            <div class="row end"><button class=${place.trim() ? "main" : ""} disabled=${!place.trim()}>${t("products.read")}</button></div></form>`;
-}
-
-/** @param {string} path of the catalogue @param {File} file */
-async function sendList(path, file) {
-    const put = () => request("PUT", `${path}/list/${encodeURIComponent(file.name)}`, file);
-    try {
-        await put();
-    } catch (error) {
-        if (!(error instanceof Problem) || error.field !== "columns") throw error;
-        // What was said of the columns of another list does not hold for this one.
-        await patch(path, {columns: {}});
-        await put();
-    }
-    return {skipped: []};
-}
-
-function RowProblems({items}) {
-    const [all, setAll] = useState(false);
-    if (!items.length) return null;
-    return html`<section class="notice" aria-label=${t("products.problems")}><b>${t("products.wrong", {count: items.length})}</b>
-        <ul class="plain small">${(all ? items : items.slice(0, SHOWN)).map((one) => html`<li>${one.row > 0 && `${t("products.row", {row: one.row})} `}${one.sentence}</li>`)}</ul>
-        ${items.length > SHOWN && !all && html`<button onClick=${() => setAll(true)}>${t("products.all", {count: items.length})}</button>`}
-        <p class="small">${t("products.others")}</p></section>`;
+/**
+ * The list tried with its rules.
+ * @param {string} path @param {any} settings as the server has them
+ * @returns {{checked: any, check: () => Promise<unknown>}} `check`: try it again
+ */
+function useCheck(path, settings) {
+    const [checked, setChecked] = useState(/** @type {any} */ (null));
+    const newest = useRef(0);
+    const known = useRef(settings);
+    known.current = settings;
+    const check = () => attempt(async () => {
+        const turn = ++newest.current;
+        const {source, columns} = known.current;
+        // The whole list, with all its columns, where there is one to be read again.
+        const found = await post(`${path}/check`, source ? {columns} : {});
+        // What was asked before may be answered later.
+        if (turn === newest.current) setChecked(found);
+    });
+    return {checked, check};
 }

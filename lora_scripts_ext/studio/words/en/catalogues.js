@@ -21,6 +21,11 @@ export default {
     "catalogue.choose": "Choose",
     "catalogue.handover": "Hand over",
     "catalogue.drawing": "drawing",
+    "catalogue.edit": "Edit…",
+    "catalogue.save": "Save",
+    "catalogue.remove": "Delete this catalogue…",
+    "catalogue.removeWhat": "{name} disappears from the list, with its product, images and decisions; they are moved into the trash of the data folder. What was handed over stays where it is.|{name} disappears from the list, with its {count} products, images and decisions; they are moved into the trash of the data folder. What was handed over stays where it is.",
+    "catalogue.removeGo": "Delete it",
 
     "product.ready": "not drawn yet",
     "product.unmatched": "without a look",

@@ -29,6 +29,7 @@ export default {
     "choose.draw": "Draw it",
     "choose.comment": "Comment",
     "choose.who": "Your name",
+    "choose.whoHint": "It is kept with everything that you decide, and stands in the manifest.",
     "choose.say": "Comment",
     "choose.said": "What was said",
     "choose.nothing": "Nobody has said anything yet.",

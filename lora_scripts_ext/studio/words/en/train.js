@@ -47,6 +47,7 @@ export default {
     "result.stopped": "What was trained so far is saved:",
     "result.use": "In a prompt, write",
     "result.try": "Try it in txt2img",
+    "result.products": "Draw products with it",
     "result.copy": "Copy for a prompt",
 
     "log.title": "Log",

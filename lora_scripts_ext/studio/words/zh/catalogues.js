@@ -21,6 +21,11 @@ export default {
     "catalogue.choose": "选图",
     "catalogue.handover": "交付",
     "catalogue.drawing": "生成中",
+    "catalogue.edit": "编辑…",
+    "catalogue.save": "保存",
+    "catalogue.remove": "删除此目录…",
+    "catalogue.removeWhat": "{name} 将从列表中移除，其 {count} 件商品、图片和选择会移到数据文件夹的回收站。已交付的文件保留在原处。",
+    "catalogue.removeGo": "删除",
 
     "product.ready": "尚未生成",
     "product.unmatched": "未指定风格",

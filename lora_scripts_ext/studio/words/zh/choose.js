@@ -28,6 +28,7 @@ export default {
     "choose.asks": "没有规则适用于这件商品。",
     "choose.draw": "生成",
     "choose.comment": "评论",
+    "choose.whoHint": "会随你的每个决定一起保存，并写入清单。",
     "choose.who": "你的名字",
     "choose.say": "评论",
     "choose.said": "历史记录",

@@ -47,6 +47,7 @@ export default {
     "result.stopped": "已训练的部分已保存：",
     "result.use": "在提示词中写入",
     "result.try": "在 txt2img 中试用",
+    "result.products": "用它生成商品图",
     "result.copy": "复制到提示词",
 
     "log.title": "日志",

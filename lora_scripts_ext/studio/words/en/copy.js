@@ -1,0 +1,16 @@
+export default {
+    "copy.title": "Titles and selling points",
+    "copy.what": "For products that have none, {url} writes a title and selling points. It is sent what your list says of them, and no image; read what comes before you use it.",
+    "copy.service": "Service",
+    "copy.language": "Language",
+    "copy.language.zh": "Chinese",
+    "copy.language.en": "English",
+    "copy.begin": "Write what is missing",
+    "copy.stop": "Stop",
+    "copy.written": "{count} product has them now.|{count} products have them now.",
+    "copy.add": "Write a title and selling points",
+    "copy.edit": "Edit title and selling points",
+    "copy.name": "Title for the shop",
+    "copy.points": "Selling points, one a line",
+    "copy.without": "Without",
+};

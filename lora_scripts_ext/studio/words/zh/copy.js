@@ -1,0 +1,16 @@
+export default {
+    "copy.title": "标题与卖点",
+    "copy.what": "对还没有标题与卖点的商品，由 {url} 撰写。只发送表格中的内容，不发送图片；使用前请先阅读。",
+    "copy.service": "服务",
+    "copy.language": "语言",
+    "copy.language.zh": "中文",
+    "copy.language.en": "英语",
+    "copy.begin": "撰写缺少的",
+    "copy.stop": "停止",
+    "copy.written": "已为 {count} 件商品撰写。",
+    "copy.add": "写标题与卖点",
+    "copy.edit": "编辑标题与卖点",
+    "copy.name": "店铺标题",
+    "copy.points": "卖点，每行一条",
+    "copy.without": "不使用",
+};
