@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(0.002)
         return self._say(*said)
 
-    do_GET = do_POST = do_PATCH = do_PUT = _handle
+    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _handle
 
     def _say(self, status, headers, body):
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -176,7 +176,15 @@ class AkeneoPim(System):
             if len(listed) > 100:
                 return 413, {}, {"message": "Too many resources to process, 100 is the maximum allowed."}
             return 200, {}, [self._asset(one) for one in listed]
+        if method == "DELETE" and path.startswith(f"/api/rest/v1/asset-families/{self.family}/assets/"):
+            known = self.assets.pop(path.rpartition("/")[2], None)
+            return (404, {}, {"message": "Asset does not exist"}) if known is None else (204, {}, b"")
         return 404, {}, {"message": f"{path} does not exist"}
+
+    def lose(self, content):
+        """Somebody removes an image; returns whether it was there."""
+        codes = [code for code, one in self.assets.items() if self.media[one["media"][0]["data"]] == content]
+        return bool([self.assets.pop(code) for code in codes])
 
     def _asset(self, one):
         if not re.fullmatch(r"\w{1,255}", one["code"], re.ASCII):
@@ -236,6 +244,14 @@ class WordPress(System):
         product["images"] = [one["id"] for one in images]
         return 200, {}, self._view(product)
 
+    def lose(self, content):
+        """Somebody removes an image from its product; returns whether it was there."""
+        ids = [id for id, one in self.library.items() if base64.b64decode(one["content"]) == content]
+        holders = [one for one in self.products.values() if set(ids) & set(one["images"])]
+        for one in holders:
+            one["images"] = [id for id in one["images"] if id not in ids]
+        return bool(holders)
+
     def _view(self, product):
         return {**product, "images": [{"id": id, "src": f"{self.url}/{id}"} for id in product["images"]]}
 
@@ -279,7 +295,7 @@ class ShopifyShop(System):
         super().__init__()
         self.storage = storage
         self.products = {f"gid://shopify/Product/{number}": sku for number, sku in enumerate(skus, 1)}
-        self.media, self.exhausted = {}, 0
+        self.media, self.made, self.exhausted = {}, 0, 0
 
     def name(self, method, path, body):
         query = json.loads(body)["query"]
@@ -320,16 +336,24 @@ class ShopifyShop(System):
             message = "Image is too large"
         if message:
             return {"productCreateMedia": {"media": [], "mediaUserErrors": [{"field": ["media"], "message": message}]}}
-        id = f"gid://shopify/MediaImage/{len(self.media) + 1}"
+        self.made += 1
+        id = f"gid://shopify/MediaImage/{self.made}"
         self.media[id] = {
             "product": variables["product"], "file_name": file_name, "content": content, "alt": one["alt"], "looks": 0,
         }  # fmt: skip
         return {"productCreateMedia": {"media": [{"id": id, "status": "UPLOADED"}], "mediaUserErrors": []}}
 
     def _productDeleteMedia(self, variables):
-        for id in variables["media"]:
-            self.media.pop(id, None)
-        return {"productDeleteMedia": {"deletedMediaIds": variables["media"], "mediaUserErrors": []}}
+        missing = [id for id in variables["media"] if id not in self.media]
+        errors = [{"field": ["mediaIds"], "message": f"Media id {id} does not exist"} for id in missing]
+        for id in variables["media"] if not missing else ():
+            del self.media[id]
+        return {"productDeleteMedia": {"deletedMediaIds": variables["media"], "mediaUserErrors": errors}}
+
+    def lose(self, content):
+        """Somebody removes an image; returns whether it was there."""
+        ids = [id for id, one in self.media.items() if one["content"] == content]
+        return bool([self.media.pop(id) for id in ids])
 
     def _product(self, variables):
         nodes = []

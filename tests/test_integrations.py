@@ -95,9 +95,9 @@ class Shop:
         config.write_text(yaml.safe_dump(self.config), encoding="utf-8")
         return [self.name, "--manifest", str(manifest), "--config", str(config)]
 
-    def send(self, capsys):
+    def send(self, capsys, *more):
         """The exit code, the result, and what was said."""
-        code = catalogue_send.main(self.arguments)
+        code = catalogue_send.main([*self.arguments, *more])
         said = capsys.readouterr()
         return code, json.loads(said.out) if said.out else None, said.err
 
@@ -124,6 +124,44 @@ class Shop:
 @pytest.fixture
 def shop(tmp_path, systems, name):
     return Shop(tmp_path, name, systems[name])
+
+
+@SERVICES
+def test_what_is_not_in_the_manifest_any_more_is_taken_out_where_that_is_wanted(shop, capsys):
+    shop.send(capsys)
+    gone = shop.entries.pop(1)
+    code, result, said = shop.send(capsys)
+    assert (code, result["withdrawn"], result["surplus"]) == (0, 0, 1)
+    assert "1 images were sent before" in said and not shop.is_right()
+    for withdrawn in (1, 0):
+        code, result, said = shop.send(capsys, "--withdraw")
+        assert (code, result["withdrawn"], result["surplus"], result["unchanged"]) == (0, withdrawn, 0, 5)
+        assert shop.is_right() and said.count("sent before") == 0
+    # Approved again it is sent again, once.
+    shop.entries.insert(1, gone)
+    code, result, _ = shop.send(capsys)
+    assert (code, result["sent"], result["surplus"]) == (0, 1, 0)
+    # Shopify puts what is new behind what is there.
+    assert {sku: sorted(one) for sku, one in shop.shown().items()} == {
+        sku: sorted(one) for sku, one in shop.wanted().items()
+    }
+
+
+@SERVICES
+def test_what_others_have_added_or_removed_stays_so(shop, capsys):
+    shop.send(capsys)
+    removed = [shop.entries.pop(0), shop.entries.pop(0)]
+    first = shop.system.lose((shop.folder / removed[0]["file"]).read_bytes())
+    code, result, _ = shop.send(capsys, "--withdraw")
+    assert first and (code, result["withdrawn"], result["failed"]) == (0, 2, 0) and shop.is_right()
+
+
+@SERVICES
+def test_of_other_channels_nothing_is_taken_out(shop, capsys):
+    shop.send(capsys)
+    shop.config["channels"] = ["elsewhere"]
+    code, result, _ = shop.send(capsys, "--withdraw")
+    assert (code, result["withdrawn"], result["surplus"]) == (0, 0, 0) and shop.is_right()
 
 
 @SERVICES
@@ -213,7 +251,7 @@ def test_what_cannot_be_sent_is_named_and_the_others_go_on(shop, capsys):
     outside["file"] = "../a.png"
     code, result, said = shop.send(capsys)
     assert (code, result["sent"], result["failed"]) == (1, 3, 3)
-    assert "not sent: A 1: " in said and "is not the file that was exported" in said
+    assert "not done: A 1: " in said and "is not the file that was exported" in said
     assert "image 2 of the manifest (A 1) was approved by nobody; approve it first." in said
     assert "image 3 of the manifest is ../a.png, outside of the folder of the manifest" in said
 
@@ -251,7 +289,7 @@ def test_many_assets_keep_akeneos_limits(shop, capsys):
     assert (code, result["sent"], shop.system.refused) == (0, 130, 0)
     assert sum(call.startswith("PATCH") for call in shop.system.calls) == 2
     assert len(shop.system.media) == 130
-    values = shop.system.assets[code_of(read(shop.folder / "manifest.json").images[0])]
+    values = shop.system.assets[code_of(read(shop.folder / "manifest.json").images[0].place)]
     assert values["ai_source"] == [{"locale": None, "channel": None, "data": "trainedAlgorithmicMedia"}]
     assert {one["locale"]: one["data"] for one in values["alt_text"]} == {"zh": "商品 S0", "en_US": "Product S0"}
 

@@ -155,11 +155,18 @@ def test_a_wrong_row_is_named_and_the_others_go_on(folder):
         (3, "sku", "This row has no SKU; write one."),
         (4, "sku", "The SKU A stands in row 2 already, which counts; remove one of them."),
         (5, "photo", "There is no file gone.png; correct the path, which is relative to the list."),
-        (7, "photo", "https://shop.example/c.png is an address on the web, from which nothing is loaded; save the file "
-         "and write its path, or leave the column out."),
+        (7, "photo", "https://shop.example/c.png is an address on the web, from which nothing is fetched unless "
+         "photos_from names what it begins with; name it there, or save the file and write its path."),
         (8, "", "This row has more cells than there are columns; the first one too many is 'surplus'; put text that "
          "holds the delimiter in quotes."),
     ]  # fmt: skip
+
+
+def test_photos_on_the_web_where_they_are_allowed(folder):
+    content = "sku,photo\n1,https://shop.example/c.png\n2,https://other.example/c.png\n"
+    found = read(folder, content, photos_from=["https://shop.example/"])
+    assert [one.photo for one in found.products] == ["https://shop.example/c.png"]
+    assert problems(found)[0][:2] == (3, "photo")
 
 
 def test_a_photo_outside_of_what_may_be_read(folder):

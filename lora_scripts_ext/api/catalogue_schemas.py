@@ -25,6 +25,9 @@ class SettingsIn(BaseModel, extra="forbid"):
     columns: dict[str, str] | None = Field(
         default=None, description="Field -> column, where the column's name does not say it; empty: no column."
     )
+    photos_from: list[str] | None = Field(
+        default=None, description="What addresses of photos begin with that are fetched; see docs/products.md."
+    )
     rules: dict[str, Any] | str | None = Field(default=None, description=f"{_FILE} See docs/products.md.")
     templates: dict[str, Any] | str | None = Field(default=None, description=_FILE)
     glossary: dict[str, Any] | str | None = Field(default=None, description=_FILE)

@@ -17,7 +17,7 @@ from ..marks import c2pa
 from ..marks.c2pa import Credentials
 from ..marks.formats import EXTENSIONS
 from ..models.weights import sha256
-from . import candidates, manifest, pictures
+from . import candidates, fetching, manifest, pictures
 from .candidates import Candidate
 from .pictures import CandidatePicture, PhotoPicture, Picture
 from .product import CatalogueProduct
@@ -144,7 +144,7 @@ class _Work:
         self._before = before
         self._credentials = credentials
         self._signer = sha256([credentials.certificate]) if credentials else ""
-        self._readable = readable
+        self._readable = fetching.reading(catalogue, readable)
         self._folders: dict[str, str] = {}
         self.result = Exported(folder / manifest.NAME)
 

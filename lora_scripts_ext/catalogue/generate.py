@@ -12,7 +12,7 @@ from ..contract import Drawer
 from ..errors import UserError
 from ..models.weights import sha256
 from ..training.lock import locked
-from . import candidates
+from . import candidates, fetching
 from .candidates import Candidate, Drawn
 from .loras import Loras
 from .planning import words_of
@@ -83,7 +83,7 @@ class _Work:
         self._catalogue = catalogue
         self._drawer = drawer
         self._loras = loras
-        self._readable = readable
+        self._readable = fetching.reading(catalogue, readable)
         self._total = total
         self._progress = progress
         self._check = check

@@ -44,7 +44,9 @@ def read(
     if not settings.source:
         raise UserError("source: the catalogue's products were handed in; hand them in again.")
     columns = Columns.from_dict(settings.columns)
-    return listings.read(Path(settings.source), columns, readable=readable, mappings=mappings)
+    return listings.read(
+        Path(settings.source), columns, readable=readable, photos_from=settings.photos_from, mappings=mappings
+    )
 
 
 def take(catalogue: Catalogue, settings: Settings, listing: Listing, planner: Planner, mappings: Mappings) -> Changes:

@@ -11,6 +11,7 @@ from PIL import Image
 from ..errors import UserError
 from ..images import decode
 from ..models.weights import sha256
+from ..products import addresses
 from ..products.product import located
 from .product import CatalogueProduct
 
@@ -28,12 +29,17 @@ class ProductFiles:
     def of(cls, product: CatalogueProduct, folder: Path, readable: Callable[[str], Path]) -> ProductFiles:
         """Those that a list in ``folder`` and its rule name.
 
+        Args:
+            product: theirs.
+            folder: what paths are relative to.
+            readable: of a path or an address the file; refuses, with a UserError, what may not be read.
+
         Raises:
             UserError: one may not be read.
         """
         row = product.product
         written = (row.photo, row.mask, product.plan.control, row.reference)
-        photo, mask, control, reference = (readable(str(located(one, folder))) if one else None for one in written)
+        photo, mask, control, reference = (readable(_located(one, folder)) if one else None for one in written)
         return cls(photo, mask, control, reference)
 
     def hashes(self) -> list[str]:
@@ -43,6 +49,10 @@ class ProductFiles:
             UserError: one cannot be read.
         """
         return [_hash(path) if path else "" for path in (self.photo, self.mask, self.control, self.reference)]
+
+
+def _located(written: str, folder: Path) -> str:
+    return written if addresses.is_address(written) else str(located(written, folder))
 
 
 def image(path: Path) -> Image.Image:

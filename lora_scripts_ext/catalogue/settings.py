@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from .. import config_check
 from ..errors import UserError
+from ..products import addresses
 
 VisibleMark = Literal["ask", "without", "with", "leave out"]
 #: settings that name a file or folder, or hold its content when they are handed in
@@ -36,6 +37,9 @@ class Settings:
     templates: str = _setting("", "File that says how prompts are made, before those that ship.")
     glossary: str = _setting("", "File with words of products and what the base model calls them.")
     words: str = _setting("", "File with words that no prompt may hold, and competitors' names.")
+    photos_from: list[str] = _setting(
+        [], "What the addresses of photos begin with that are fetched from the web; without one none are."
+    )
     folder: str = _setting("", "Folder that paths in the list are relative to.")
     channels: list[str] = _setting([], "Channels that images are finished for, by name or file.")
     language: Literal["en", "zh"] = _setting("en", "That the base model understands.")
@@ -76,6 +80,8 @@ def from_dict(values: dict[str, Any], where: str) -> Settings:
         key: config_check.checked(key, value, types[key], fields[key].metadata, where) for key, value in values.items()
     }
     settings = Settings(**checked)
+    for beginning in settings.photos_from:
+        addresses.check(beginning, f"{where}: photos_from")
     for key in ("control", "reference"):
         _check_control(key, getattr(settings, key), where)
     return settings

@@ -137,6 +137,13 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns", metavar="sku=Item,title=Name", help="columns of the list whose names do not say what they are"
     )
+    parser.add_argument(
+        "--photos-from",
+        action="append",
+        metavar="ADDRESS",
+        help="what addresses in the list begin with whose photos are fetched, such as https://cdn.example.com/; may be "
+        "repeated",
+    )
     parser.add_argument("--templates", type=terminal.path, metavar="FILE", help="YAML: how prompts are made")
     parser.add_argument(
         "--glossary",
@@ -257,6 +264,8 @@ def _settings(options: argparse.Namespace, before: Settings) -> Settings:
             values[key] = given[key]
     if given.get("channel"):
         values["channels"] = given["channel"]
+    if options.photos_from:
+        values["photos_from"] = options.photos_from
     if given.get("base_model"):
         values["base_model"] = str(given["base_model"].absolute())
     if options.columns:

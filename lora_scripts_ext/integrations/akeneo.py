@@ -19,7 +19,7 @@ from ..errors import UserError
 from . import multipart
 from .client import Client, Refused, Response
 from .journal import DONE, Journal
-from .manifest import Image
+from .manifest import Image, Place
 from .outcome import Outcome
 from .settings import Settings
 
@@ -75,6 +75,15 @@ class Akeneo:
             self._write(ready[begin : begin + _BATCH], journal, outcome)
         return outcome
 
+    def withdraw(self, place: Place, journal: Journal) -> None:
+        """See :class:`Service`: the asset is deleted."""
+        path = f"/api/rest/v1/asset-families/{quote(self._family)}/assets/{code_of(place)}"
+        try:
+            self._send("DELETE", path, b"", "application/json")
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+
     def _upload(self, image: Image, journal: Journal, outcome: Outcome) -> None:
         if journal.step(image) == _UPLOADED:
             return
@@ -109,7 +118,7 @@ class Akeneo:
         answers = response.json()
         by_code = {str(one.get("code")): one for one in answers if isinstance(one, dict)}
         for image in images:
-            answer = by_code.get(code_of(image), {})
+            answer = by_code.get(code_of(image.place), {})
             if answer.get("status_code") in (201, 204):
                 journal.write(image, DONE, code=journal.entry(image)["code"])
                 outcome.add_sent()
@@ -134,7 +143,7 @@ class Akeneo:
                 for locale, text in image.alt.items()
                 if text
             ]
-        return {"code": code_of(image), "values": values}
+        return {"code": code_of(image.place), "values": values}
 
     def _send(self, method: str, path: str, body: bytes, kind: str) -> Response:
         token = self._token or self._renewed("")
@@ -168,7 +177,7 @@ class Akeneo:
             return self._token
 
 
-def code_of(image: Image) -> str:
+def code_of(place: Place) -> str:
     """An asset's code: letters, digits and underscores, at most 255 of them."""
-    plain = re.sub("[^0-9A-Za-z]+", "_", f"{image.sku}_{image.channel}_{image.role}_{image.position}").strip("_")
-    return f"{plain[:200]}_{hashlib.sha256(image.key.encode()).hexdigest()[:8]}"
+    plain = re.sub("[^0-9A-Za-z]+", "_", f"{place.sku}_{place.channel}_{place.role}_{place.position}").strip("_")
+    return f"{plain[:200]}_{hashlib.sha256(place.key.encode()).hexdigest()[:8]}"

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from .. import file_lock, files, json_text
 from ..errors import UserError
-from .manifest import Image
+from .manifest import Image, Place
 
 #: the last step of an image
 DONE = "done"
+#: that of one that was taken out again
+WITHDRAWN = "withdrawn"
 
 
 class Journal:
@@ -76,11 +79,32 @@ class Journal:
         is_older = entry.get("sha256") != image.sha256 and entry.get("id") is not None
         return [*ids, entry["id"]] if is_older else ids
 
+    def others(self, places: Collection[str]) -> list[Place]:
+        """Where images were sent to that none of ``places`` (their keys) is."""
+        with self._lock:
+            entries = list(self._entries.items())
+        return [Place.of(key) for key, entry in entries if key not in places and entry.get("step") != WITHDRAWN]
+
+    def ids(self, place: Place) -> list[Any]:
+        """Ids of all images that were sent to a place."""
+        with self._lock:
+            entry = self._entries.get(place.key, {})
+        return [*(entry.get("old") or []), *([entry["id"]] if entry.get("id") is not None else [])]
+
     def write(self, image: Image, step: str, **values: Any) -> None:
         """Add a line; it is on the disk when this returns."""
-        entry = {"to": self._target, "image": image.key, "sha256": image.sha256, "step": step, **values}
+        self._write(image.place, {"sha256": image.sha256, "step": step, **values})
+
+    def write_withdrawn(self, place: Place) -> None:
+        """Add the line of an image that is not in the system any more."""
+        with self._lock:
+            sha256 = self._entries.get(place.key, {}).get("sha256")
+        self._write(place, {"sha256": sha256, "step": WITHDRAWN})
+
+    def _write(self, place: Place, values: Mapping[str, Any]) -> None:
+        entry = {"to": self._target, "image": place.key, **values}
         with self._lock:
             self._file.write(json_text.dumps(entry).encode() + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
-            self._entries[image.key] = entry
+            self._entries[place.key] = entry

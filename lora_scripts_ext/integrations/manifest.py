@@ -21,21 +21,38 @@ _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".we
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where an image stands among those of a shop; another image in the same place replaces it."""
+
+    sku: str
+    channel: str
+    role: str
+    position: int
+
+    @property
+    def key(self) -> str:
+        """The same text for the same place."""
+        return json.dumps([self.sku, self.channel, self.role, self.position], ensure_ascii=False)
+
+    @classmethod
+    def of(cls, key: str) -> Place:
+        """The place of a :attr:`key`."""
+        return cls(*json.loads(key))
+
+
+@dataclass(frozen=True)
 class Image:
     """A finished image.
 
     Attributes:
         path: of its file.
-        position: among the images of its product, the main one first.
+        place: its ``position`` is that among the images of its product, the main one first.
         alt: text by locale.
         values: all that the manifest says of it.
     """
 
     path: Path
-    sku: str
-    channel: str
-    role: str
-    position: int
+    place: Place
     width: int
     height: int
     sha256: str
@@ -43,9 +60,19 @@ class Image:
     values: Mapping[str, Any]
 
     @property
+    def sku(self) -> str:
+        """Of its product."""
+        return self.place.sku
+
+    @property
+    def position(self) -> int:
+        """Of its place."""
+        return self.place.position
+
+    @property
     def key(self) -> str:
-        """What is the same for another image in the same place."""
-        return json.dumps([self.sku, self.channel, self.role, self.position], ensure_ascii=False)
+        """Of its place."""
+        return self.place.key
 
     @cached_property
     def mark(self) -> str:
@@ -55,7 +82,7 @@ class Image:
     @property
     def file_name(self) -> str:
         """A name of lower-case letters and digits that ends with the mark."""
-        stem = re.sub("[^a-z0-9]+", "-", f"{self.sku}-{self.role}-{self.position}".lower()).strip("-")
+        stem = re.sub("[^a-z0-9]+", "-", f"{self.sku}-{self.place.role}-{self.position}".lower()).strip("-")
         return f"{stem[:80]}-{self.mark}{self.path.suffix.lower()}"
 
     @property
@@ -87,10 +114,15 @@ class Image:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What can be sent, and sentences on what cannot."""
+    """What can be sent, and sentences on what cannot.
+
+    Attributes:
+        places: keys of all that is listed, whether it can be sent or not, and of whatever channel.
+    """
 
     images: list[Image]
     problems: list[str]
+    places: frozenset[str]
 
 
 def read(path: Path, channels: tuple[str, ...] = ()) -> Manifest:
@@ -110,10 +142,14 @@ def read(path: Path, channels: tuple[str, ...] = ()) -> Manifest:
         raise UserError(f"{path}: it has no list of images; name the manifest.json of an exported catalogue.")
     images: dict[str, Image] = {}
     problems: list[str] = []
+    places: set[str] = set()
     for number, values in enumerate(listed, 1):
+        unusable = _unusable(values)
+        if not unusable:
+            places.add(_place(values).key)
         if channels and isinstance(values, dict) and values.get("channel") not in channels:
             continue
-        problem = _problem(values, path.parent)
+        problem = unusable or _problem(values, path.parent)
         image = None if problem else _image(values, path.parent)
         if image is None:
             problems.append(f"image {number} of the manifest {problem}.")
@@ -121,17 +157,14 @@ def read(path: Path, channels: tuple[str, ...] = ()) -> Manifest:
             problems.append(f"image {number} of the manifest stands in the place of another one; give it a position.")
         else:
             images[image.key] = image
-    return Manifest(list(images.values()), problems)
+    return Manifest(list(images.values()), problems, frozenset(places))
 
 
 def _image(values: dict[str, Any], folder: Path) -> Image:
     alt = values.get("alt") or {}
     return Image(
         path=folder / values["file"],
-        sku=values["sku"],
-        channel=values.get("channel") or "",
-        role=values.get("role") or "",
-        position=values.get("position") or 0,
+        place=_place(values),
         width=values.get("width") or 0,
         height=values.get("height") or 0,
         sha256=values["sha256"],
@@ -140,8 +173,12 @@ def _image(values: dict[str, Any], folder: Path) -> Image:
     )
 
 
-def _problem(values: Any, folder: Path) -> str:
-    """Why an image cannot be sent; it goes after its number."""
+def _place(values: Mapping[str, Any]) -> Place:
+    return Place(values["sku"], values.get("channel") or "", values.get("role") or "", values.get("position") or 0)
+
+
+def _unusable(values: Any) -> str:
+    """Why an entry is none of an image; it goes after its number."""
     if not isinstance(values, dict):
         return "is no object; export the catalogue again"
     for name in (*_NEEDED, *_TEXTS):
@@ -152,6 +189,11 @@ def _problem(values: Any, folder: Path) -> str:
             return f"has {name} that is no whole number; export the catalogue again"
     if not isinstance(values.get("alt") or {}, dict):
         return "has alt that is no text by locale; export the catalogue again"
+    return ""
+
+
+def _problem(values: Mapping[str, Any], folder: Path) -> str:
+    """Why an image cannot be sent; it goes after its number."""
     path = folder / values["file"]
     if path.suffix.lower() not in _TYPES:
         return f"is {path.name}, which is neither JPEG, PNG nor WebP; export it in another format"

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from .client import Refused
 from .journal import Journal
-from .manifest import Image
+from .manifest import Image, Place
 
 
 @dataclass
@@ -18,10 +19,12 @@ class Outcome:
     Attributes:
         sent: images that are in the system since this run.
         unchanged: images that were there already.
+        withdrawn: images that this run has taken out.
     """
 
     sent: int = 0
     unchanged: int = 0
+    withdrawn: int = 0
     problems: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -49,3 +52,30 @@ class Service(Protocol):
         Raises:
             UserError: the system cannot be reached, or refuses the keys.
         """
+
+    def withdraw(self, place: Place, journal: Journal) -> None:
+        """Take the image that was sent to a place out of its product; what is not there any more is left alone.
+
+        Raises:
+            Refused: the system does not take it out.
+            UserError: as above.
+        """
+
+
+def withdraw(service: Service, places: Sequence[Place], journal: Journal, outcome: Outcome) -> None:
+    """Take out what was sent to these places.
+
+    Raises:
+        UserError: the system cannot be reached, or refuses the keys.
+    """
+    for place in places:
+        try:
+            service.withdraw(place, journal)
+        except Refused as refused:
+            outcome.add_problem(
+                f"{place.sku}: image {place.position} of {place.channel} cannot be taken out ({refused.reason}); "
+                "remove it there."
+            )
+            continue
+        journal.write_withdrawn(place)
+        outcome.withdrawn += 1

@@ -12,7 +12,7 @@ from ..errors import UserError
 from . import multipart
 from .client import Client, Refused, Unsure
 from .journal import DONE, Journal
-from .manifest import Image
+from .manifest import Image, Place
 from .outcome import Outcome
 from .settings import Settings
 
@@ -77,6 +77,15 @@ class Shopify:
                 outcome.add_problem(sentence)
             progress(number, len(todo))
         return outcome
+
+    def withdraw(self, place: Place, journal: Journal) -> None:
+        """See :class:`Service`."""
+        product, known = self._product(place.sku), journal.ids(place)
+        if product is None or not known:
+            return
+        nodes = self._asked(_MEDIA, {"product": product})["product"]["media"]["nodes"]
+        if there := [node["id"] for node in nodes if node["id"] in known]:
+            _check(self._asked(_DELETE, {"media": there, "product": product})["productDeleteMedia"]["mediaUserErrors"])
 
     def _problem(self, image: Image, product: str | None) -> str:
         if product is None:

@@ -15,8 +15,8 @@ from urllib.parse import urlencode, urlsplit
 from ..errors import UserError
 from . import multipart
 from .client import Client, Refused, Response, Unsure
-from .journal import DONE, Journal
-from .manifest import Image
+from .journal import DONE, WITHDRAWN, Journal
+from .manifest import Image, Place
 from .outcome import Outcome
 from .settings import Settings
 
@@ -64,6 +64,14 @@ class WooCommerce:
             progress(number, len(products))
         return outcome
 
+    def withdraw(self, place: Place, journal: Journal) -> None:
+        """See :class:`Service`; the image stays in the library."""
+        product, known = self._product(place.sku), journal.ids(place)
+        now = [one["id"] for one in product["images"]] if product else []
+        if product and set(now) & set(known):
+            body = {"images": [{"id": id} for id in now if id not in known]}
+            self._call("PUT", f"{_PRODUCTS}/{product['id']}", self._shop, body)
+
     def _send_product(self, sku: str, images: Sequence[Image], journal: Journal, outcome: Outcome) -> None:
         todo = [image for image in images if journal.step(image) != DONE]
         outcome.unchanged += len(images) - len(todo)
@@ -106,7 +114,8 @@ class WooCommerce:
             outcome.add_problem(str(error))
             return
         old = journal.former(image)
-        known = self._found(image) if journal.step(image) == _STARTED else None
+        # It may be in the library though no product has it.
+        known = self._found(image) if journal.step(image) in (_STARTED, WITHDRAWN) else None
         if known is None:
             journal.write(image, _STARTED, old=old)
             try:

@@ -44,7 +44,7 @@ from .submit import submit
 Words = Literal["templates", "glossary"]
 _LIST = "list"
 #: settings by which the list is read, and those by which products are planned
-_OF_LIST = {"source", "columns"}
+_OF_LIST = {"source", "columns", "photos_from"}
 _OF_PLAN = {*CONTENTS, "language", "negative_prompt", "channels"}
 _MOST_JOBS = 200
 _MOST_ROWS = 50_000
@@ -305,7 +305,7 @@ class Catalogues:
         with files.temporary_folder(self._folder) as temporary, _named_plainly(temporary):
             settings = self._settings(before, values, temporary)
             planner = self._planner(settings, temporary, *([folder] if folder else []))
-            given = rows is not None or "source" in values or "columns" in values
+            given = rows is not None or bool(values.keys() & _OF_LIST)
             listing = self._listing(settings, rows) if given or known is None else known
         if listing is None:
             raise UserError("source: there is no list to try; name a file, or send rows.")
@@ -334,6 +334,9 @@ class Catalogues:
             )
         if settings.webui and values.keys() & {"webui", "webui_login"}:
             self._environment.endpoint(settings.webui, settings.webui_login)
+        if "photos_from" in values:
+            for beginning in settings.photos_from:
+                self._environment.endpoint(beginning, "")
         if "channels" in values:
             absolute["channels"] = [self._channel(one) for one in settings.channels]
         return replace(settings, **{**absolute, **own})
@@ -370,7 +373,10 @@ class Catalogues:
             if len(rows) > _MOST_ROWS:
                 raise UserError(f"products: there are {len(rows)}, at most {_MOST_ROWS} are taken; split the list.")
             columns = Columns.from_dict(settings.columns)
-            return listings.from_rows(rows, columns, readable=self._environment.readable, mappings=self._mappings)
+            return listings.from_rows(
+                rows, columns, readable=self._environment.readable, photos_from=settings.photos_from,
+                mappings=self._mappings,
+            )  # fmt: skip
         return planning.read(settings, self._environment.readable, self._mappings) if settings.source else None
 
 

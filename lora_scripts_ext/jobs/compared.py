@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..catalogue import fetching
 from ..catalogue.loras import Loras
 from ..catalogue.product import CatalogueProduct
 from ..catalogue.product_files import ProductFiles
@@ -73,8 +74,8 @@ def compared(values: Any, environment: Environment, where: str) -> Compared:
         raise UserError(f"{where}: catalogue and product name a product together; give both or neither.")
     if not options.catalogue:
         return Compared(_config(options, loras(environment, Settings()), environment, where), {})
-    settings, product = _of_catalogue(options.catalogue, options.product, environment)
-    known = _values(product, settings, environment)
+    settings, product, files = _of_catalogue(options.catalogue, options.product, environment)
+    known = _values(product, files)
     if "photo" in values:
         # The mask is that of the photo in the list.
         known["mask"] = ""
@@ -84,19 +85,20 @@ def compared(values: Any, environment: Environment, where: str) -> Compared:
     return Compared(config, product.product.attributes, product.plan.negative, base)
 
 
-def _of_catalogue(named: str, sku: str, environment: Environment) -> tuple[Settings, CatalogueProduct]:
+def _of_catalogue(named: str, sku: str, environment: Environment) -> tuple[Settings, CatalogueProduct, ProductFiles]:
     own = environment.data_dir / FOLDER / named
     of_library = named.isalnum() and (own / NAME).is_file()
     catalogue = Catalogue.open(own if of_library else environment.readable(named))
     try:
-        return catalogue.settings(), catalogue.by_sku(sku)
+        settings, product = catalogue.settings(), catalogue.by_sku(sku)
+        readable = fetching.reading(catalogue, environment.readable)
+        return settings, product, ProductFiles.of(product, Path(settings.folder), readable)
     finally:
         catalogue.close()
 
 
-def _values(product: CatalogueProduct, settings: Settings, environment: Environment) -> dict[str, Any]:
+def _values(product: CatalogueProduct, files: ProductFiles) -> dict[str, Any]:
     """What a catalogue says of a product."""
-    files = ProductFiles.of(product, Path(settings.folder), environment.readable)
     return {
         "name": product.product.title or product.sku,
         "prompt": product.plan.prompt,

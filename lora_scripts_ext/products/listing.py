@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from . import delimited_list, json_list, photo_folder, xlsx
+from . import addresses, delimited_list, json_list, photo_folder, xlsx
 from .columns import Columns, plain
 from .mappings import Mappings
 from .product import FIELDS, FILES, Product, located
@@ -24,7 +24,6 @@ _OTHER_SHEETS = frozenset({".xls", ".xlsb", ".ods", ".numbers"})
 # Above the header may stand a title, a date.
 _HEADER_WITHIN = 20
 _TAGS = re.compile("[,;|\N{FULLWIDTH COMMA}\N{FULLWIDTH SEMICOLON}\N{IDEOGRAPHIC COMMA}]")
-_ADDRESS = re.compile(r"(?:https?:)?//|data:", re.I)
 _LONGEST_SKU = 200
 
 
@@ -69,6 +68,7 @@ def read(
     encoding: str = "",
     sheet: str = "",
     readable: Callable[[str], Path] | None = None,
+    photos_from: Sequence[str] = (),
     mappings: Mappings | None = None,
 ) -> Listing:
     """Read a product list: CSV, TSV, JSON, XLSX, or a folder of product photos.
@@ -79,6 +79,7 @@ def read(
         encoding: of a text file where it is neither UTF-8, UTF-16 nor clearly Chinese GBK.
         sheet: of a workbook; empty takes the first one that is shown.
         readable: refuses, with a UserError, a path that may not be read; None where all may.
+        photos_from: what addresses on the web that files may have begin with.
         mappings: columns that were given for earlier lists.
 
     Raises:
@@ -87,7 +88,7 @@ def read(
     try:
         rows = _rows(path, encoding, sheet)
         folder = path if path.is_dir() else path.parent
-        return _Reader(str(path), folder, columns or Columns(), readable, mappings).read(rows)
+        return _Reader(str(path), folder, columns or Columns(), readable, photos_from, mappings).read(rows)
     except OSError as error:
         raise UserError(f"{path}: it cannot be read ({error.strerror}); check the path.") from error
 
@@ -98,6 +99,7 @@ def from_rows(
     *,
     folder: Path | None = None,
     readable: Callable[[str], Path] | None = None,
+    photos_from: Sequence[str] = (),
     mappings: Mappings | None = None,
 ) -> Listing:
     """The products of objects, such as those of a request.
@@ -107,12 +109,13 @@ def from_rows(
         columns: as for :func:`read`.
         folder: what paths are relative to; None where they must be absolute.
         readable: as for :func:`read`.
+        photos_from: likewise.
         mappings: likewise.
 
     Raises:
         UserError: which key has the SKU is not known.
     """
-    reader = _Reader("products", folder, columns or Columns(), readable, mappings)
+    reader = _Reader("products", folder, columns or Columns(), readable, photos_from, mappings)
     return reader.read(json_list.of_objects(enumerate(rows, 1)))
 
 
@@ -141,12 +144,14 @@ class _Reader:
         folder: Path | None,
         wanted: Columns,
         readable: Callable[[str], Path] | None,
+        photos_from: Sequence[str],
         mappings: Mappings | None,
     ) -> None:
         self._where = where
         self._folder = folder
         self._wanted = wanted
         self._readable = readable
+        self._photos_from = photos_from
         self._mappings = mappings
         self._rows_of: dict[str, int] = {}
         self._problems: list[Problem] = []
@@ -247,11 +252,8 @@ class _Reader:
 
     def _file(self, written: str) -> str:
         """Why a file that a row names cannot be used; empty where it can."""
-        if _ADDRESS.match(written):
-            return (
-                f"{written[:200]} is an address on the web, from which nothing is loaded; save the file and write its "
-                "path, or leave the column out."
-            )
+        if addresses.is_address(written):
+            return addresses.refusal(written, self._photos_from)
         if "\0" in written:
             return f"{written!r}: no file has such a name; correct it."
         path = located(written, self._folder or Path())

@@ -13,8 +13,9 @@ from typing import Any
 
 from modules import errors, scripts
 
+from ... import memory
 from ...contract import Control, DrawRequest
-from ...errors import UserError
+from ...errors import Interrupted, UserError
 from .. import controlnet
 from . import shared_state
 
@@ -45,7 +46,7 @@ def applied(job: Any, request: DrawRequest) -> Iterator[None]:
     """The WebUI's ``job`` is drawn with the request's control image and reference, and with no other script.
 
     Raises:
-        UserError: ControlNet failed, which the WebUI itself would only log.
+        UserError: ControlNet failed, which the WebUI itself would only log, or the drawing with it.
     """
     wanted = _controls(request)
     if not wanted:
@@ -60,15 +61,31 @@ def applied(job: Any, request: DrawRequest) -> Iterator[None]:
     failures: list[str] = []
 
     def failed(message: str, **_: object) -> None:
-        failures.append(str(sys.exc_info()[1] or message))
+        error = sys.exc_info()[1]
+        failures.append(message if error is None else _reason(error))
 
     with shared_state.replaced(errors, {"report": failed}):
         try:
             yield
+        except (Interrupted, UserError):
+            raise
+        except Exception as error:
+            if memory.ran_out(error):
+                raise
+            # A model that is not for this base model ends so, as one that cannot be read.
+            failures.append(_reason(error))
         finally:
             _put_back(script)
     if failures:
-        raise UserError(f"ControlNet could not use the image: {failures[0]}; check its preprocessor and model.")
+        raise UserError(
+            f"ControlNet could not use the image: {failures[0]}; check that its preprocessor and model belong "
+            "together, and that the model is for this base model."
+        )
+
+
+def _reason(error: BaseException) -> str:
+    """Of some an exception's text is but a key."""
+    return f"{type(error).__name__}: {error}"[:300]
 
 
 def _controls(request: DrawRequest) -> Sequence[Control]:
