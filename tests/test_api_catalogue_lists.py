@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("fastapi")
 
@@ -53,6 +54,28 @@ def test_a_list_is_tried_sent_and_read_again(client, tmp_path):
     photos = shop.write_images(tmp_path / "photos")
     of_photos = client.post("catalogues", {"source": str(photos), "rules": RULES}).json
     assert of_photos["products"] == 6
+
+
+def test_a_part_of_a_list_leaves_the_other_products(client, tmp_path):
+    (tmp_path / "list.csv").write_text("Item,Name,Group,photo\nA,Red shoe,Shoes,a.png\nB,Bag,Bags,\nC,Hat,Hats,\n")
+    for name in ("a.png", "d.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    columns = {"sku": "Item", "title": "Name", "category": "Group"}
+    made = client.post("catalogues", {"source": str(tmp_path / "list.csv"), "columns": columns, "rules": RULES}).json
+    path = f"catalogues/{made['id']}"
+    rows = [{"Item": "B", "Name": "New bag"}, {"Item": "D", "Group": "Shoes", "photo": str(tmp_path / "d.png")}]
+    rows.append({"Name": "no SKU"})
+    answer = client.post(f"{path}/read", {"products": rows, "partial": True, "removed": ["C", "never there"]})
+    assert answer.json == {"added": ["D"], "changed": ["B"], "removed": ["C"]}
+    found = client.get(f"{path}/products").json["items"]
+    assert [(one["sku"], one["title"], one["category"]) for one in found] == [
+        ("A", "Red shoe", "Shoes"), ("B", "New bag", ""), ("D", "", "Shoes"),
+    ]  # fmt: skip
+    assert [one["photo"] for one in found] == ["a.png", "", str(tmp_path / "d.png")]
+    assert [one["row"] for one in client.get(f"{path}/problems").json["items"]] == [3]
+    assert client.post(f"{path}/read", {"partial": True}).json == {"added": [], "changed": [], "removed": []}
+    said(client.post(f"{path}/read", {"products": rows, "removed": ["A"]}), 422, "set partial to true")
+    assert client.get(path).json["products"] == 3
 
 
 def test_channels_say_what_has_to_be_answered(client):

@@ -105,6 +105,20 @@ def test_new_rows_leave_what_is_drawn(generating, tmp_path, capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_partial_list_adds_and_changes_and_leaves_the_rest(generating, tmp_path, capsys):
+    part = tmp_path / "elsewhere" / "part.csv"
+    part.parent.mkdir()
+    part.write_text("货号,标题,类目\nS-2,Red bag,Bags\nN-1,New bag,Bags\n", encoding="utf-8")
+    arguments = ["--products", part, *generating[2:], "--out", tmp_path / "out"]
+    _, said = ran(capsys, "generate", *arguments, "--partial", code=2)
+    assert "give the whole list first" in said
+    ran(capsys, "generate", *generating, "--out", tmp_path / "out")
+    before = content(tmp_path / "out/catalogue")
+    done, _ = ran(capsys, "generate", *arguments, "--partial")
+    assert (done["generated"], done["images"], done["unmatched"]) == (2, 4, ["S-3"])
+    assert before.items() <= content(tmp_path / "out/catalogue").items()
+
+
 def test_after_kills_every_image_is_there_once_with_the_same_bytes(generating, tmp_path, capsys):
     whole, out = tmp_path / "whole", tmp_path / "killed"
     ran(capsys, "generate", *generating, "--out", whole)

@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..errors import UserError
 from ..jobs.catalogues import Catalogues, Words
 from ..library.uploads import Uploads
 from . import catalogue_schemas as schemas
@@ -53,6 +54,10 @@ def _add_list(router: APIRouter, service: Service, catalogues: Catalogues) -> No
     @reads_files
     def read_list(id: str, wanted: RowsIn = RowsIn()) -> dict[str, Any]:  # noqa: B008 - it is not changed
         """By SKU: what people have changed and decided stays. Photos that were sent are found."""
+        if wanted.partial:
+            return asdict(catalogues.merge(id, wanted.products or [], wanted.removed))
+        if wanted.removed:
+            raise UserError("removed: it is for a part of the list; set partial to true, or leave those products out.")
         return asdict(catalogues.read(id, wanted.products))
 
     @router.put(

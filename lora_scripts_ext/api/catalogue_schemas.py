@@ -74,6 +74,10 @@ class RowsIn(BaseModel, extra="forbid"):
     """The list again: as its file is now, or rows in its place."""
 
     products: list[dict[str, Any]] | None = None
+    partial: bool = Field(
+        default=False, description="`products` are those that are new or have changed, whole; the others stay."
+    )
+    removed: list[str] = Field(default=[], description="With `partial`, SKUs of products that are not there any more.")
 
 
 class Photo(BaseModel):

@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
-from ..products import data_file
+from ..products import addresses, data_file
 from ..products import listing as listings
 from ..products.columns import Columns
 from ..products.glossary import Glossary
 from ..products.listing import Listing
 from ..products.mappings import Mappings
-from ..products.product import Product
+from ..products.product import FILES, Product, located
 from ..products.prompts import compose
 from ..products.rules import Match, Rules
 from ..products.safety import WordList
@@ -88,6 +89,25 @@ def as_listing(catalogue: Catalogue) -> Listing:
         list(filter(None, columns.headers.values())),
         Path(catalogue.settings().folder),
     )
+
+
+def merged(known: Listing, changed: Listing, removed: Collection[str] = ()) -> Listing:
+    """``known`` with the products of ``changed`` in the place of those with the same SKU or behind all, and without
+    those whose SKUs are ``removed``; problems are those of ``changed``."""
+    products = {one.sku: one for one in known.products}
+    for one in changed.products:
+        products[one.sku] = one if known.folder == changed.folder else _with_whole_paths(one, changed.folder)
+    left = [one for sku, one in products.items() if sku not in removed]
+    return replace(known, products=left, problems=changed.problems)
+
+
+def _with_whole_paths(product: Product, folder: Path) -> Product:
+    """The product as a list in any folder could name its files."""
+    written = {name: getattr(product, name) for name in FILES}
+    paths: dict[str, Any] = {
+        name: str(located(text, folder)) for name, text in written.items() if text and not addresses.is_address(text)
+    }
+    return replace(product, **paths)
 
 
 class Planner:

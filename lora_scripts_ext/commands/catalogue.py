@@ -16,7 +16,7 @@ from .. import terminal
 from ..catalogue import candidates, checking, decisions
 from ..catalogue import export as exports
 from ..catalogue.generate import generate
-from ..catalogue.planning import Planner, read, take
+from ..catalogue.planning import Planner, as_listing, merged, read, take
 from ..catalogue.settings import Settings, from_dict
 from ..catalogue.store import NAME, Catalogue
 from ..errors import NotFound, UserError
@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
     drawn = data_dir.subcommand(commands, "generate", _generate, "draw candidates of every product, and finish them")
     _add_list(drawn)
+    drawn.add_argument(
+        "--partial", action="store_true", help="the list holds but what is new or has changed; other products stay"
+    )
     _add_drawing(drawn)
     _add_credentials(drawn)
     checked = data_dir.subcommand(
@@ -216,6 +219,10 @@ def _generate(options: argparse.Namespace) -> int:
     environment = Standalone(options.data_dir)
     kept = Mappings(options.data_dir / mappings.FOLDER)
     planner, listing = Planner(settings, loras(environment, settings)), read(settings, mappings=kept)
+    if options.partial:
+        if catalogue is None:
+            raise UserError(f"--partial: there is no catalogue in {options.out} yet; give the whole list first.")
+        listing = merged(as_listing(catalogue), listing)
     exports.wanted(settings, settings.channels)
     catalogue = catalogue or Catalogue.create(folder, settings)
     try:

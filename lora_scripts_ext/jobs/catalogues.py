@@ -134,6 +134,26 @@ class Catalogues:
             else:
                 catalogue.write_settings(settings)
 
+    def merge(self, id: str, rows: Sequence[Mapping[str, Any]], removed: Sequence[str]) -> Changes:
+        """Take ``rows`` of products that are new or have changed, and leave out those whose SKUs are ``removed``; the
+        others stay.
+
+        Raises:
+            NotFound: there is no such catalogue.
+            UserError: the rows cannot be read.
+        """
+        with self._changing, self.opened(id) as catalogue:
+            settings = catalogue.settings()
+            known = planning.as_listing(catalogue)
+            changed = replace(known, products=[], problems=[])
+            if rows:
+                # A row need not have all columns of the list.
+                keys = {key for row in rows if isinstance(row, Mapping) for key in row}
+                columns = {field: key for field, key in catalogue.read_as().items() if key in keys}
+                changed = self._of_rows(rows, Columns.from_dict(columns), settings)
+            whole = planning.merged(known, changed, set(removed))
+            return planning.take(catalogue, settings, whole, self._planner(settings, catalogue.folder), self._mappings)
+
     def read(self, id: str, rows: Sequence[Mapping[str, Any]] | None = None, source: Path | None = None) -> Changes:
         """Take the list as it is now, ``rows`` in its place, or another file that lies in the catalogue's folder.
 
@@ -370,14 +390,16 @@ class Catalogues:
 
     def _listing(self, settings: Settings, rows: Sequence[Mapping[str, Any]] | None) -> Listing | None:
         if rows is not None:
-            if len(rows) > _MOST_ROWS:
-                raise UserError(f"products: there are {len(rows)}, at most {_MOST_ROWS} are taken; split the list.")
-            columns = Columns.from_dict(settings.columns)
-            return listings.from_rows(
-                rows, columns, readable=self._environment.readable, photos_from=settings.photos_from,
-                mappings=self._mappings,
-            )  # fmt: skip
+            return self._of_rows(rows, Columns.from_dict(settings.columns), settings)
         return planning.read(settings, self._environment.readable, self._mappings) if settings.source else None
+
+    def _of_rows(self, rows: Sequence[Mapping[str, Any]], columns: Columns, settings: Settings) -> Listing:
+        if len(rows) > _MOST_ROWS:
+            raise UserError(f"products: there are {len(rows)}, at most {_MOST_ROWS} are taken; split the list.")
+        return listings.from_rows(
+            rows, columns, readable=self._environment.readable, photos_from=settings.photos_from,
+            mappings=self._mappings,
+        )  # fmt: skip
 
 
 @contextmanager
