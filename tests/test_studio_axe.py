@@ -175,7 +175,7 @@ def shown_catalogue_edit(page, catalogue):
 
 def shown_catalogue_copy(page, catalogue):
     shown_catalogue_choosing(page, catalogue)
-    page.get_by_role("button", name=re.compile("^Edit title and selling points")).first.click()
+    page.get_by_role("button", name=re.compile("^Write a title and selling points")).first.click()
     expect(page.get_by_label("Title for the shop")).to_be_visible()
 
 

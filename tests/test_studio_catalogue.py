@@ -188,7 +188,7 @@ def test_what_is_being_written_stays_and_changes_made_at_once_are_all_kept(page,
 
 def test_titles_and_selling_points_are_written_by_hand_and_taken_back(page, served):
     id = chosen_from(page, served)
-    row(page, 0).get_by_role("button", name=re.compile("^Edit title and selling points")).click()
+    row(page, 0).get_by_role("button", name=re.compile("^Write a title and selling points")).click()
     row(page, 0).get_by_label("Title for the shop").fill("The tall vase")
     row(page, 0).get_by_label("Selling points, one a line").fill("Handmade\n\nDishwasher-safe")
     row(page, 0).get_by_label("Language").select_option("en")
@@ -216,8 +216,8 @@ def test_a_service_that_the_operator_has_named_is_asked_for_copy(page, served):
         expect(card.get_by_role("button", name="Stop")).to_be_visible(timeout=20_000)
     finally:
         file.unlink()
-    (job,) = (one for one in served.client.get("jobs?kind=catalogue_copy").json["items"] if id in str(one))
-    config = served.client.get(f"jobs/{job['id']}").json["config"]
+    job = served.client.get(f"catalogues/{id}").json["writing"]["id"]
+    config = served.client.get(f"jobs/{job}").json["config"]
     assert (config["endpoint"], config["key_from"], config["language"]) == ("http://127.0.0.1:9/v1", "WRITER_KEY", "zh")
 
 

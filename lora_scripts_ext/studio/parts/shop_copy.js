@@ -8,9 +8,10 @@ import {t} from "../words.js";
 export function ShopCopy({product, name, choosing}) {
     const [edited, setEdited] = useState(false);
     const {copy} = product;
+    const label = t(copy ? "copy.edit" : "copy.add");
     if (edited) return html`<${Editor} product=${product} choosing=${choosing} onClose=${() => setEdited(false)} />`;
     return html`<div class="small soft prompt-line">${copy && html`<b>${copy.title}</b>${copy.points.length > 0 && ` · ${copy.points.join(" · ")}`} `}
-        <button class="quiet small" aria-label=${`${t("copy.edit")}: ${name}`} onClick=${() => setEdited(true)}>${t(copy ? "copy.edit" : "copy.add")}</button></div>`;
+        <button class="quiet small" aria-label=${`${label}: ${name}`} onClick=${() => setEdited(true)}>${label}</button></div>`;
 }
 
 function Editor({product, choosing, onClose}) {
