@@ -72,3 +72,17 @@ def assert_restored(report: dict[str, Any]) -> None:
         assert after["changed"] == [], way
         assert after["image"], way
         assert after["image with LoRA"], way
+
+
+def controlnet() -> Path | None:
+    """A1111's ControlNet extension: that of ``WEBUI_CONTROLNET``, or of the WebUI itself; None where there is none."""
+    named = os.environ.get("WEBUI_CONTROLNET", "")
+    webui = os.environ.get(VARIABLES["a1111"], "")
+    extension = Path(named) if named else Path(webui) / "extensions" / "sd-webui-controlnet"
+    return extension if (named or webui) and extension.is_dir() else None
+
+
+def with_controlnet(kind: str) -> Any:
+    """As :func:`marked`, of an A1111 that has the extension."""
+    reason = "WEBUI_A1111 lacks the extension sd-webui-controlnet, and WEBUI_CONTROLNET does not name it"
+    return pytest.param(kind, marks=[*marked(kind).marks, pytest.mark.skipif(controlnet() is None, reason=reason)])

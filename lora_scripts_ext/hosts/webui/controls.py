@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from modules import errors, scripts
+from torch import nn
 
 from ... import memory
 from ...contract import Control, DrawRequest
@@ -20,6 +22,8 @@ from .. import controlnet
 from . import shared_state
 
 _TITLE = "controlnet"
+# What ControlNet replaces in a module.
+_METHODS = ("forward", "_forward")
 _LACKING = (
     "This WebUI has no ControlNet; install the extension sd-webui-controlnet, or leave the control image and the "
     "reference out."
@@ -58,13 +62,15 @@ def applied(job: Any, request: DrawRequest) -> Iterator[None]:
     runner = scripts.ScriptRunner()
     runner.scripts, runner.alwayson_scripts = [script], [script]
     job.scripts, job.script_args = runner, units
+    # It takes the seed of its preprocessors from the job, but not from a list of seeds.
+    np.random.seed(request.seeds[0] & 0xFFFFFFFF)
     failures: list[str] = []
 
     def failed(message: str, **_: object) -> None:
         error = sys.exc_info()[1]
         failures.append(message if error is None else _reason(error))
 
-    with shared_state.replaced(errors, {"report": failed}):
+    with shared_state.replaced(errors, {"report": failed}), _hooks_removed(job.sd_model, script):
         try:
             yield
         except (Interrupted, UserError):
@@ -74,8 +80,6 @@ def applied(job: Any, request: DrawRequest) -> Iterator[None]:
                 raise
             # A model that is not for this base model ends so, as one that cannot be read.
             failures.append(_reason(error))
-        finally:
-            _put_back(script)
     if failures:
         raise UserError(
             f"ControlNet could not use the image: {failures[0]}; check that its preprocessor and model belong "
@@ -85,7 +89,8 @@ def applied(job: Any, request: DrawRequest) -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     """Of some an exception's text is but a key."""
-    return f"{type(error).__name__}: {error}"[:300]
+    kind, text = type(error).__name__, str(error)
+    return f"{kind}: {text}"[:300] if text not in ("", "None") else kind
 
 
 def _controls(request: DrawRequest) -> Sequence[Control]:
@@ -143,8 +148,19 @@ def _preprocessors(module: Any) -> list[str]:
     return [*kind.all_processors, *kind.all_processors_by_name]
 
 
-def _put_back(script: Any) -> None:
-    """The extension for AUTOMATIC1111 hooks into the UNet, and forgets to let go where drawing fails."""
-    network = getattr(script, "latest_network", None)
-    if network is not None:
-        network.restore()
+@contextmanager
+def _hooks_removed(model: Any, script: Any) -> Iterator[None]:
+    """The extension for AUTOMATIC1111 puts methods of its own into the UNet, and leaves them there where drawing
+    fails."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    before = [{name: vars(module)[name] for name in _METHODS if name in vars(module)} for module in modules]
+    try:
+        yield
+    finally:
+        network = getattr(script, "latest_network", None)
+        if network is not None:
+            network.restore()
+        for module, methods in zip(modules, before, strict=True):
+            for name in _METHODS:
+                vars(module).pop(name, None)
+            vars(module).update(methods)
