@@ -1,7 +1,9 @@
 """Catalogues over HTTP: candidates, what people decide about them, what is handed over."""
 
+import io
 import json
 import sys
+import zipfile
 
 import pytest
 
@@ -100,6 +102,13 @@ def test_from_rows_to_a_manifest(client, service):
     finished = client.get(f"{path}/finished/{images[0]['file']}")
     assert finished.headers["content-type"] == "image/jpeg" and len(finished.body) == images[0]["bytes"]
     assert client.get(f"{path}/finished/manifest.csv").headers["content-type"].startswith("text/csv")
+    whole = client.get(f"{path}/finished.zip")
+    assert whole.headers["content-type"] == "application/zip" and "summer.zip" in whole.headers["content-disposition"]
+    with zipfile.ZipFile(io.BytesIO(whole.body)) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["manifest.json", "manifest.csv", images[0]["file"]]
+        assert archive.read(images[0]["file"]) == finished.body
+    assert client.get(f"{path}/finished.zip").body == whole.body
     for wrong in ("../catalogue.sqlite", "none.jpg", "%2e%2e/candidates/x.png"):
         assert client.get(f"{path}/finished/{wrong}").status == 404
     assert [one["id"] for one in client.get("catalogues").json["items"]] == [id]

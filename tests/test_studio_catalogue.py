@@ -2,6 +2,7 @@
 
 import re
 import time
+import zipfile
 from types import SimpleNamespace
 
 import pytest
@@ -354,6 +355,10 @@ def test_what_is_chosen_is_handed_over_and_trained_on(page, served):
         with page.expect_download() as download:
             done.get_by_role("link", name=name).click()
         assert "V-1" in download.value.path().read_text(encoding="utf-8-sig")
+    with page.expect_download() as download:
+        done.get_by_role("link", name="Download everything (ZIP)").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert len(archive.namelist()) == 2 + 4 and archive.testzip() is None
     model = make(client, "next season", shop.write_images(served.data.parent / "set"))
     page.reload()
     training = page.get_by_label("Train on the chosen ones")

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .. import json_text
-from ..catalogue import candidates, decisions, feedback
+from .. import file_name, json_text
+from ..catalogue import candidates, decisions, feedback, manifest
 from ..catalogue.decisions import Decision
 from ..catalogue.store import Catalogue
 from ..channels import channel as channels
@@ -22,7 +22,7 @@ from ..jobs.kinds.catalogue import FINISHED
 from ..jobs.submit import submit
 from ..library.job import NewJob
 from ..library.models import Models
-from . import catalogue_lists
+from . import catalogue_lists, zipped
 from . import catalogue_schemas as schemas
 from . import catalogue_views as views
 from .access import caller_of
@@ -280,6 +280,14 @@ def _add_export(router: APIRouter, service: Service, catalogues: Catalogues) -> 
         file = await service.threads.run(_finished, catalogues, id, path)
         return await send(service.threads, file, _TYPES[file.suffix.lower()], request.headers)
 
+    @router.get(
+        f"{_ONE}/finished.zip", tags=_TAGS, summary="Fetch all finished images as one ZIP", response_class=Response
+    )
+    async def get_all_finished(id: str) -> Response:
+        """With the manifest, under the names in it."""
+        folder, names, title = await service.threads.run(_all_finished, catalogues, id)
+        return zipped.send(service.threads, folder, names, f"{title}.zip")
+
     @router.post(f"{_ONE}/feedback", tags=_TAGS, response_model=schemas.Feedback, summary="Train on chosen images")
     @reads_files
     def feed_back(id: str, wanted: FeedbackIn) -> dict[str, Any]:
@@ -356,3 +364,13 @@ def _finished(catalogues: Catalogues, id: str, path: str) -> Path:
     if not there:
         raise NotFound(f"path: there is no finished image {path[:200]!r}; the manifest lists them all.")
     return file
+
+
+def _all_finished(catalogues: Catalogues, id: str) -> tuple[Path, list[str], str]:
+    """The folder of the finished images, their names in it with those of the manifests, and what to call all of it."""
+    folder = catalogues.folder(id) / FINISHED
+    names = [manifest.NAME, manifest.TABLE, *(str(one["file"]) for one in manifest.read(folder))]
+    if missing := next((name for name in names if not (folder / name).is_file()), ""):
+        raise NotFound(f"{missing}: there is no such finished file; hand the catalogue over.")
+    with catalogues.opened(id) as catalogue:
+        return folder, names, file_name.cleaned(catalogue.settings().name) or id

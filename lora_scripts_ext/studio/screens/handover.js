@@ -67,7 +67,8 @@ function Done({result, manifest, stamp, titles}) {
     return html`<section class="card stack" aria-label=${t("handover.done")}><h2>${t("handover.done")}</h2>
         <p role="status">${[t("handover.images", {count: result.images}), result.withdrawn > 0 && t("handover.withdrawn", {count: result.withdrawn})].filter(Boolean).join(" ")}</p>
         <p class="small soft">${t("handover.folder")} <code>${folder}</code></p>
-        ${manifest && html`<div class="row tight"><a class="button main" href=${address(manifest.replace(/\.json$/, ".csv"))} download>${t("handover.csv")}</a>
+        ${manifest && html`<div class="row tight"><a class="button main" href=${address(manifest.replace(/\/manifest\.json$/, ".zip"))} download>${t("handover.zip")}</a>
+            <a class="button" href=${address(manifest.replace(/\.json$/, ".csv"))} download>${t("handover.csv")}</a>
             <a class="button" href=${address(manifest)} download>${t("handover.json")}</a></div>`}
         ${manifest && html`<${Finished} manifest=${manifest} stamp=${stamp} titles=${titles} />`}
         <${Sentences} title=${t("handover.refused", {count: result.refused.length})} items=${result.refused} kind="error" />

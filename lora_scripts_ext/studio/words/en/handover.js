@@ -10,6 +10,7 @@ export default {
     "handover.images": "{count} finished image.|{count} finished images.",
     "handover.withdrawn": "{count} from before was put aside.|{count} from before were put aside.",
     "handover.folder": "On the server in",
+    "handover.zip": "Download everything (ZIP)",
     "handover.csv": "Download the list (CSV)",
     "handover.json": "manifest.json",
     "handover.refused": "{count} image could not be made|{count} images could not be made",

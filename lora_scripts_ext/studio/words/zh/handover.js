@@ -10,6 +10,7 @@ export default {
     "handover.images": "成品图 {count} 张。",
     "handover.withdrawn": "以前的 {count} 张已移到一旁。",
     "handover.folder": "位于服务器的",
+    "handover.zip": "下载全部（ZIP）",
     "handover.csv": "下载清单（CSV）",
     "handover.json": "manifest.json",
     "handover.refused": "有 {count} 张未能制作",
