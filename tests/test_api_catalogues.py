@@ -40,7 +40,7 @@ def client(service):
         yield client
 
 
-def test_from_rows_to_a_manifest(client, service):
+def test_candidates_are_drawn_and_decided(client, service):
     id = made(client)
     path = f"catalogues/{id}"
     view = client.get(path).json
@@ -90,7 +90,16 @@ def test_from_rows_to_a_manifest(client, service):
     assert performed(service).result == {"generated": 1, "failed": 0}
     assert [one["verdict"] for one in client.get(product).json["candidates"]] == ["rejected", "approved", ""]
     assert [one["number"] for one in client.get(f"{product}/decisions").json["items"]] == [1, 2]
+    assert [one["id"] for one in client.get("catalogues").json["items"]] == [id]
 
+
+def test_what_is_approved_is_handed_over(client, service):
+    path = f"catalogues/{made(client)}"
+    product = client.get(f"{path}/products").json["items"][0]["id"]
+    client.post(f"{path}/generate", {})
+    performed(service)
+    client.post(f"{path}/products/{product}/candidates/2/decisions", {"verdict": "approved", "who": "Li"})
+    said(client.get(f"{path}/finished.zip"), 404, "manifest.json: there is no such finished file")
     queued = client.post(f"{path}/export", {})
     assert queued.status == 201
     done = performed(service, "here files")
@@ -111,7 +120,6 @@ def test_from_rows_to_a_manifest(client, service):
     assert client.get(f"{path}/finished.zip").body == whole.body
     for wrong in ("../catalogue.sqlite", "none.jpg", "%2e%2e/candidates/x.png"):
         assert client.get(f"{path}/finished/{wrong}").status == 404
-    assert [one["id"] for one in client.get("catalogues").json["items"]] == [id]
 
 
 def test_what_a_person_changes_of_a_product(client, service):

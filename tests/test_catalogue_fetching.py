@@ -18,6 +18,7 @@ from lora_scripts_ext.catalogue.store import Catalogue, Planned
 from lora_scripts_ext.errors import UserError
 from lora_scripts_ext.hosts.standalone.host import StandaloneHost
 from lora_scripts_ext.products.product import Product
+from lora_scripts_ext.products.rules import Rules
 
 
 def photo():
@@ -104,6 +105,12 @@ def test_addresses_as_people_write_them(made, shop):
     assert path(shop.url + "红 裙.png?v=2").read_bytes() == photo()
     assert path(shop.url + "%E7%BA%A2.png").name.endswith("-红.png")
     assert shop.asked == ["/photos/%E7%BA%A2%20%E8%A3%99.png?v=2", "/photos/%E7%BA%A2.png"]
+
+
+def test_a_rules_control_image_may_have_an_address(tmp_path, shop):
+    (tmp_path / "rules.yaml").write_text(f"rules:\n- control: {shop.url}a.png\n- control: poses/b.png\n")
+    first, second = Rules.load(tmp_path / "rules.yaml").matches
+    assert (first.control, second.control) == (f"{shop.url}a.png", str(tmp_path / "poses" / "b.png"))
 
 
 def test_what_cannot_be_fetched_is_said_and_the_others_go_on(made, shop):

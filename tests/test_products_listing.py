@@ -53,7 +53,7 @@ def test_a_row_is_a_product(folder):
     assert product.attributes == {"Colour": "red", "Fabric": "linen"}
     assert (product.photo, product.mask) == ("a.png", "a-mask.png")
     assert (product.prompt, product.negative, product.row) == ("a dress", "blurry", 2)
-    assert located(product.photo, found.folder) == folder / "a.png"
+    assert located(product.photo, found.folder) == str(folder / "a.png")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..products import addresses, data_file
+from ..products import data_file
 from ..products import listing as listings
 from ..products.columns import Columns
 from ..products.glossary import Glossary
@@ -103,10 +103,7 @@ def merged(known: Listing, changed: Listing, removed: Collection[str] = ()) -> L
 
 def _with_whole_paths(product: Product, folder: Path) -> Product:
     """The product as a list in any folder could name its files."""
-    written = {name: getattr(product, name) for name in FILES}
-    paths: dict[str, Any] = {
-        name: str(located(text, folder)) for name, text in written.items() if text and not addresses.is_address(text)
-    }
+    paths: dict[str, Any] = {name: located(text, folder) for name in FILES if (text := getattr(product, name))}
     return replace(product, **paths)
 
 

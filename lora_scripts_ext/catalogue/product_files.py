@@ -11,7 +11,6 @@ from PIL import Image
 from ..errors import UserError
 from ..images import decode
 from ..models.weights import sha256
-from ..products import addresses
 from ..products.product import located
 from .product import CatalogueProduct
 
@@ -39,7 +38,7 @@ class ProductFiles:
         """
         row = product.product
         written = (row.photo, row.mask, product.plan.control, row.reference)
-        photo, mask, control, reference = (readable(_located(one, folder)) if one else None for one in written)
+        photo, mask, control, reference = (readable(located(one, folder)) if one else None for one in written)
         return cls(photo, mask, control, reference)
 
     def hashes(self) -> list[str]:
@@ -49,10 +48,6 @@ class ProductFiles:
             UserError: one cannot be read.
         """
         return [_hash(path) if path else "" for path in (self.photo, self.mask, self.control, self.reference)]
-
-
-def _located(written: str, folder: Path) -> str:
-    return written if addresses.is_address(written) else str(located(written, folder))
 
 
 def image(path: Path) -> Image.Image:

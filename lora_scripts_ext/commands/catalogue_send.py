@@ -54,20 +54,20 @@ def _send(name: str, path: Path, config: Path, withdraw: bool) -> int:
     listed = manifest.read(path, settings.texts("channels"))
     with Journal(path, name, service.target) as journal:
         outcome = service.send(listed.images, journal, lambda done, total: terminal.count(done, total, "handled"))
-        surplus = journal.others(listed.places)
+        stale = journal.unlisted(listed.places)
         if withdraw:
-            outcomes.withdraw(service, surplus, journal, outcome)
+            outcomes.withdraw(service, stale, journal, outcome)
     problems = [*listed.problems, *outcome.problems]
     for sentence in problems:
         terminal.print_message(f"not done: {sentence}")
-    left = len(surplus) - outcome.withdrawn
+    left = len(stale) - outcome.withdrawn
     if left and not withdraw:
         terminal.print_message(
-            f"{left} images were sent before, are not in the manifest any more, and are still there; take them out "
-            "with --withdraw."
+            f"sent before, no longer in the manifest, and still there: {left}. Take them out of their products with "
+            "--withdraw."
         )
     terminal.print_json({
         "service": name, "sent": outcome.sent, "unchanged": outcome.unchanged, "failed": len(problems),
-        "withdrawn": outcome.withdrawn, "surplus": left, "journal": str(journal.path),
+        "withdrawn": outcome.withdrawn, "stale": left, "journal": str(journal.path),
     })  # fmt: skip
     return terminal.FAILED if problems else terminal.DONE

@@ -79,8 +79,8 @@ class Journal:
         is_older = entry.get("sha256") != image.sha256 and entry.get("id") is not None
         return [*ids, entry["id"]] if is_older else ids
 
-    def others(self, places: Collection[str]) -> list[Place]:
-        """Where images were sent to that none of ``places`` (their keys) is."""
+    def unlisted(self, places: Collection[str]) -> list[Place]:
+        """Where images were sent to that is not among ``places``, which are keys."""
         with self._lock:
             entries = list(self._entries.items())
         return [Place.of(key) for key, entry in entries if key not in places and entry.get("step") != WITHDRAWN]

@@ -272,7 +272,7 @@ class Catalogues:
         for rule in found if path.parent != own else ():
             for holder, key in ((rule, "control"), *((lora, "file") for lora in rule.get("loras") or [])):
                 if holder.get(key):
-                    holder[key] = str(located(holder[key], path.parent))
+                    holder[key] = located(holder[key], path.parent)
         return found
 
     def delete(self, id: str, queue: Queue) -> Path:

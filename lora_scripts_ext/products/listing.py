@@ -256,7 +256,7 @@ class _Reader:
             return addresses.refusal(written, self._photos_from)
         if "\0" in written:
             return f"{written!r}: no file has such a name; correct it."
-        path = located(written, self._folder or Path())
+        path = Path(located(written, self._folder or Path()))
         if self._folder is None and not path.is_absolute():
             return f"{written} is no absolute path; write the whole path."
         try:

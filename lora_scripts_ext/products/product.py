@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import addresses
+
 #: fields of a product that name a file
 FILES = ("photo", "mask", "control", "reference")
 #: fields of a product that a column of a list can be; every other column is one of its attributes
@@ -43,6 +45,6 @@ class Product:
     row: int = 0
 
 
-def located(written: str, folder: Path) -> Path:
-    """The path of a file that a list in ``folder`` names; it is not looked for."""
-    return folder / written.replace("\\", "/")
+def located(written: str, folder: Path) -> str:
+    """The path of a file that a list in ``folder`` names, or its address on the web; it is not looked for."""
+    return written if addresses.is_address(written) else str(folder / written.replace("\\", "/"))

@@ -218,4 +218,4 @@ def _lora(data: Any, where: str, folder: Path | None) -> LoraName:
 
 
 def _path(written: str, folder: Path | None) -> str:
-    return str(located(written, folder)) if written and folder else written
+    return located(written, folder) if written and folder else written

@@ -4,7 +4,7 @@ import {useRef, useState} from "preact/hooks";
 import {address} from "../api.js";
 import {html} from "../html.js";
 import {t} from "../words.js";
-import {Committed} from "./committed.js";
+import {DraftField} from "./draft_field.js";
 
 /** Left, top, right and bottom, as shares of the image's width and height. @typedef {[number, number, number, number]} Box */
 
@@ -61,7 +61,7 @@ export function Crop({image, onSave, onCancel}) {
                 <img src=${original(image)} alt=${image.name} draggable=${false} /><${Shade} crop=${box} /></div>
             <p class="small soft">${t("crop.hint")}</p>
             <div class="row tight">
-                ${EDGES.map((name, index) => html`<label class="small">${t(`crop.${name}`)} <${Committed} type="number" class="short" min="0" max="100"
+                ${EDGES.map((name, index) => html`<label class="small">${t(`crop.${name}`)} <${DraftField} type="number" class="short" min="0" max="100"
                     value=${Math.round(100 * box[index])} onCommit=${(/** @type {string} */ percent) => edge(index, percent)} /> %</label>`)}
             </div>
             <div class="row tight"><button class="main" onClick=${() => onSave({crop: whole ? null : box})}>${t("crop.save")}</button>

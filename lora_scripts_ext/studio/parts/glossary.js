@@ -3,7 +3,7 @@
 import {useLayoutEffect, useRef, useState} from "preact/hooks";
 import {html} from "../html.js";
 import {t} from "../words.js";
-import {Committed} from "./committed.js";
+import {DraftField} from "./draft_field.js";
 
 const SHOWN = 12;
 
@@ -35,8 +35,8 @@ export function Glossary({value, catalogue, checked, onPut}) {
             <div class="row tight">${unknown.slice(0, SHOWN).map(({term, products}) => html`<button class="chip" onClick=${() => add(term)}>+ ${term} <span class="small soft">${t("catalogues.products", {count: products})}</span></button>`)}</div></div>`}
         ${rows.length > 0 && html`<table class="specs"><thead><tr><th scope="col">${t("glossary.term")}</th><th scope="col">${t("glossary.words")}</th><td></td></tr></thead>
             <tbody ref=${added}>${rows.map((row, index) => html`<tr key=${index}>
-                <td><${Committed} aria-label=${`${t("glossary.term")} ${index + 1}`} value=${row[0]} maxlength="60" onCommit=${(/** @type {string} */ text) => write(index, 0, text)} /></td>
-                <td><${Committed} aria-label=${`${t("glossary.words")} ${index + 1}`} value=${row[1]} maxlength="500" placeholder=${t("glossary.leaveOut")} onCommit=${(/** @type {string} */ text) => write(index, 1, text)} /></td>
+                <td><${DraftField} aria-label=${`${t("glossary.term")} ${index + 1}`} value=${row[0]} maxlength="60" onCommit=${(/** @type {string} */ text) => write(index, 0, text)} /></td>
+                <td><${DraftField} aria-label=${`${t("glossary.words")} ${index + 1}`} value=${row[1]} maxlength="500" placeholder=${t("glossary.leaveOut")} onCommit=${(/** @type {string} */ text) => write(index, 1, text)} /></td>
                 <td><button class="quiet" aria-label=${`${t("rules.remove")}: ${row[0] || index + 1}`} onClick=${() => save(rows.filter((_, other) => other !== index))}>×</button></td></tr>`)}</tbody></table>`}
         <div><button onClick=${() => add()}>${t("glossary.add")}</button></div>`;
 }

@@ -6,7 +6,7 @@ import {get} from "../api.js";
 import {html, typed} from "../html.js";
 import {attempt} from "../state.js";
 import {t} from "../words.js";
-import {Committed} from "./committed.js";
+import {DraftField} from "./draft_field.js";
 
 /** Names of the models that have a version. @type {import("@preact/signals").Signal<string[] | null>} */
 const known = signal(null);
@@ -33,7 +33,7 @@ export function LoraFields({lora, id, commit, onChange}) {
             if (found) known.value = found.items.filter((one) => one.state.versions > 0).map((one) => one.name);
         });
     }, []);
-    const Kind = commit ? Committed : "input";
+    const Kind = commit ? DraftField : "input";
     const heard = (/** @type {(value: string) => void} */ set) => (commit ? {onCommit: set} : {onInput: typed(set)});
     return html`<${Kind} class="grow" aria-label=${t("lora.name")} placeholder=${t("lora.none")} list=${`${id}-known`} value=${lora.name} autocomplete="off"
             ...${heard((name) => onChange({...lora, name}))} />

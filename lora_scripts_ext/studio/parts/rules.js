@@ -5,7 +5,7 @@ import {get} from "../api.js";
 import {html, typed} from "../html.js";
 import {attempt} from "../state.js";
 import {t} from "../words.js";
-import {Committed} from "./committed.js";
+import {DraftField} from "./draft_field.js";
 import {asLora, LoraFields} from "./lora_fields.js";
 
 const BETWEEN = ";";
@@ -86,13 +86,13 @@ function RuleRow({rule, index, catalogue, checked, onPut, onUp, onRemove}) {
             <${ColumnChoice} value=${column} headers=${checked ? checked.headers : []} columns=${catalogue.columns} label=${`${t("rules.column")}, ${label}`}
                 onChange=${(/** @type {string} */ other) => condition(place, other, values)} />
             <span>${t("rules.is")}</span>
-            <${Committed} class="grow" aria-label=${`${t("rules.values")}, ${label}`} list=${column === "category" ? "categories-known" : undefined} value=${values}
+            <${DraftField} class="grow" aria-label=${`${t("rules.values")}, ${label}`} list=${column === "category" ? "categories-known" : undefined} value=${values}
                 onCommit=${(/** @type {string} */ text) => condition(place, column, text)} /></div>`)}
         ${loras.map((one, place) => html`<div class="row tight" key=${`l${place}`}><span>${t(place ? "rules.and" : "rules.with")}</span>
             <${LoraFields} lora=${{name: one.name || one.file || "", weight: Number(one.weight ?? 1)}} id=${`rule-${index}-${place}`} commit
                 onChange=${(/** @type {{name: string, weight: number}} */ changed) => lora(place, asLora(changed))} /></div>`)}
         ${worded && html`<div><div class="row tight"><span>${t("rules.prompt")}</span>
-            <${Committed} class="grow" aria-label=${`${t("rules.prompt")}, ${label}`} value=${rule.prompt || ""} maxlength="2000" placeholder="{trigger}, {subject}, {attributes}, {scene}, {style}"
+            <${DraftField} class="grow" aria-label=${`${t("rules.prompt")}, ${label}`} value=${rule.prompt || ""} maxlength="2000" placeholder="{trigger}, {subject}, {attributes}, {scene}, {style}"
                 onCommit=${(/** @type {string} */ text) => onPut({prompt: text.trim()})} /></div><p class="small soft">${t("rules.promptHint", PLACES)}</p></div>`}
         ${example && html`<p class="small soft">${t("rules.example", {sku: example.sku})} ${example.prompt}</p>`}
         <div class="row tight">

@@ -5,7 +5,7 @@ import {get} from "../api.js";
 import {html, typed} from "../html.js";
 import {attempt, system} from "../state.js";
 import {t} from "../words.js";
-import {Committed} from "./committed.js";
+import {DraftField} from "./draft_field.js";
 import {Field, tied} from "./field.js";
 import {Yaml} from "./yaml.js";
 
@@ -93,7 +93,7 @@ function Control({id, schema, value, error, take, onChange}) {
                 <option value=${choice}>${schema.choice_labels[index]}</option>`)}</select>`;
     }
     const lines = schema.key === "preview_prompts" ? {as: "textarea", rows: 3} : {};
-    return html`<${Committed} ...${lines} ...${ties} value=${write(schema, value)} onCommit=${take}
+    return html`<${DraftField} ...${lines} ...${ties} value=${write(schema, value)} onCommit=${take}
         inputmode=${["integer", "number"].includes(schema.type) ? "decimal" : undefined} />`;
 }
 

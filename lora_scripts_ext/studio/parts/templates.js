@@ -3,7 +3,7 @@
 import {useState} from "preact/hooks";
 import {html, typed} from "../html.js";
 import {t} from "../words.js";
-import {Committed} from "./committed.js";
+import {DraftField} from "./draft_field.js";
 
 const BETWEEN = ";";
 const PARTS = ["subject", "attributes", "scene", "style", "surroundings", "negative"];
@@ -34,9 +34,9 @@ function One({template, number, categories, onPut, onRemove}) {
     const without = (/** @type {string} */ key) => Object.fromEntries(Object.entries(template).filter(([one]) => one !== key));
     const forOnly = (/** @type {string} */ key, /** @type {string} */ text) => onPut(patterns(text).length ? {...template, [key]: patterns(text)} : without(key));
     return html`<fieldset class="rule"><legend>${label}</legend>
-        <div class="row tight"><span>${t("templates.category")}</span><${Committed} class="grow" aria-label=${`${t("templates.category")}, ${label}`} list=${`categories-${number}`}
+        <div class="row tight"><span>${t("templates.category")}</span><${DraftField} class="grow" aria-label=${`${t("templates.category")}, ${label}`} list=${`categories-${number}`}
                 placeholder=${t("templates.all")} value=${written(template.category)} onCommit=${(/** @type {string} */ text) => forOnly("category", text)} />
-            <span>${t("templates.channel")}</span><${Committed} class="grow" aria-label=${`${t("templates.channel")}, ${label}`} placeholder=${t("templates.all")}
+            <span>${t("templates.channel")}</span><${DraftField} class="grow" aria-label=${`${t("templates.channel")}, ${label}`} placeholder=${t("templates.all")}
                 value=${written(template.channel)} onCommit=${(/** @type {string} */ text) => forOnly("channel", text)} /></div>
         <datalist id=${`categories-${number}`}>${categories.map((one) => html`<option value=${one}></option>`)}</datalist>
         ${PARTS.map((part) => html`<${Part} key=${part} part=${part} label=${label} text=${template[part]} onPut=${(/** @type {string | undefined} */ text) => (
@@ -58,7 +58,7 @@ function Part({part, label, text, onPut}) {
     return html`<div class="row tight"><span class="part">${name}</span>
         <select aria-label=${`${name}, ${label}`} value=${how} onChange=${typed(choose)}>
             ${["usual", "own", "none"].map((one) => html`<option value=${one}>${t(`templates.${one}`)}</option>`)}</select>
-        ${how === "own" && html`<${Committed} class="grow" aria-label=${`${name}, ${label}, ${t("templates.own")}`} maxlength="2000" value=${text || ""} onCommit=${(/** @type {string} */ changed) => {
+        ${how === "own" && html`<${DraftField} class="grow" aria-label=${`${name}, ${label}, ${t("templates.own")}`} maxlength="2000" value=${text || ""} onCommit=${(/** @type {string} */ changed) => {
             setOpen(true);
             onPut(changed);
         }} />`}</div>`;

@@ -3,7 +3,7 @@
 import {useEffect, useState} from "preact/hooks";
 import {address, get, post} from "../api.js";
 import {html, typed} from "../html.js";
-import {Committed} from "../parts/committed.js";
+import {DraftField} from "../parts/draft_field.js";
 import {CopyCard} from "../parts/copy_card.js";
 import {Finished} from "../parts/finished.js";
 import {Wrong} from "../parts/message.js";
@@ -95,7 +95,7 @@ function Training({path, counts}) {
         <p class="small">${t("handover.trainWhat", {share})}</p>
         <div><label for="feed-model">${t("handover.model")}</label><select id="feed-model" value=${model} onChange=${typed(setModel)}><option value="">${t("handover.modelChoose")}</option>
             ${models.map((one) => html`<option value=${one.id}>${one.name}</option>`)}</select></div>
-        <label class="check">${t("handover.share")} <${Committed} class="short" type="number" min="1" max="100" value=${share} onCommit=${(/** @type {string} */ text) => setShare(Number(text))} /> %</label>
+        <label class="check">${t("handover.share")} <${DraftField} class="short" type="number" min="1" max="100" value=${share} onCommit=${(/** @type {string} */ text) => setShare(Number(text))} /> %</label>
         <button disabled=${!model || !counts.approved} onClick=${feed}>${t("handover.feed", {count: counts.approved})}</button>
         <${Wrong} problem=${problem} />
         ${fed && html`<p class="small" role="status">${[t("handover.added", {count: fed.added.length}), fed.kept > 0 && t("handover.kept", {count: fed.kept}),
